@@ -1,0 +1,17 @@
+//! Dryport: the registry for places without a network.
+
+pub mod app;
+pub mod auth;
+pub mod blobs;
+pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod fetch;
+pub mod formats;
+pub mod http;
+pub mod mirror;
+pub mod repo;
+pub mod store;
+pub mod telemetry;
+pub mod tls;
+pub mod types;

@@ -1,0 +1,18 @@
+//! Pure values: grammar and length are checked once, where text enters, and never again inside.
+//!
+//! Owns the words that every other module speaks (digest, repository name, tag, reference, media type, ranges,
+//! pages, ids). Must not do input or output, and imports nothing of this crate.
+
+mod digest;
+mod ids;
+mod media_type;
+mod name;
+mod page;
+mod range;
+
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use ids::{RepoId, Rev, UploadId, wall_ms};
+pub use media_type::{MediaType, MediaTypeError};
+pub use name::{NameError, Reference, RepoName, Tag};
+pub use page::{Page, PageError};
+pub use range::{ByteRange, ContentRange, RangeError, Span};
