@@ -4,4 +4,11 @@ use std::sync::Arc;
 pub mod control;
 /// The running server's handles; cheap to clone.
 #[derive(Clone)]
-pub struct App { pub store: Store, pub blobs: Blobs, pub repos: Repos, pub auth: Auth, pub tls: Option<Tls>, pub config: Arc<arc_swap::ArcSwap<crate::config::Config>> }
+pub struct App {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub repos: Repos,
+    pub auth: Auth,
+    pub tls: Option<Tls>,
+    pub config: Arc<arc_swap::ArcSwap<crate::config::Config>>,
+}

@@ -1,124 +1,384 @@
-//! Repositories: items and their history, references, uploads. STUB.
-use crate::store::StoreError;
-use crate::types::{Algorithm, ContentRange, Digest, MediaType, Page, Reference, RepoName, Rev, Tag, UploadId};
-use crate::{blobs::{BlobError, Blobs, Ingest}, store::Store};
+//! Repositories: items and their history, references, links, uploads, usage.
+//!
+//! Owns every row of the repository tables and the rules by which a digest becomes visible in a repository. Knows no
+//! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
+
+mod blob;
+mod error;
+mod fill;
+pub mod format;
+mod keys;
+mod manifest;
+pub mod record;
+mod referrers;
+mod rows;
+mod state;
+mod tags;
+mod upload;
+
+pub use error::{RepoError, RepoErrorKind};
+
+use crate::blobs::Blobs;
+use crate::cache::{self, Cache};
+use crate::store::record::Record;
+use crate::store::{Lane, Read, Store, Table, Txn};
+use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag, UploadId, wall_ms};
 use bytes::Bytes;
-use futures_util::Stream;
+use format::Format;
+use record::SourceRecord;
+use state::{Generations, Sessions};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[derive(Debug, thiserror::Error)]
-pub enum RepoError {
-    #[error("repository {0} does not exist")] NameUnknown(RepoName),
-    #[error("{0} is not known here")] ManifestUnknown(String),
-    #[error("blob {0} is not known in this repository")] BlobUnknown(Digest),
-    #[error("this upload does not exist, was finished or cancelled")] UploadUnknown,
-    #[error("the chunk starts at {got}, but {want} bytes have arrived")] OutOfOrder { want: u64, got: u64 },
-    #[error("the chunk is {got} bytes, its header says {want}")] Size { want: u64, got: u64 },
-    #[error("{0}")] Digest(String),
-    #[error("the manifest cannot be taken: {0}")] ManifestInvalid(String),
-    #[error("the manifest names content that is not in this repository")] ManifestBlobUnknown(Vec<Digest>),
-    #[error("the manifest is larger than {0} bytes")] TooLarge(u64),
-    #[error("{0}")] ReadOnly(String),
-    #[error("{0}")] Refused(String),
-    #[error("another request is writing to this upload")] UploadBusy,
-    #[error("the content was cut short: {0}")] Body(String),
-    #[error(transparent)] Blob(#[from] BlobError),
-    #[error(transparent)] Store(#[from] StoreError),
+/// Where an item came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Pushed by this user; empty for anonymous.
+    Push {
+        /// The user's name.
+        by: String,
+    },
+    /// Copied from a registry.
+    Registry {
+        /// Host and port.
+        registry: String,
+        /// Repository there.
+        name: String,
+        /// Digest there.
+        digest: Digest,
+    },
 }
 
-/// Who or what an item came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source { /// pushed by this user (empty: anonymous)
-    Push { by: String }, /// copied from a registry
-    Registry { registry: String, name: String, digest: Digest } }
-
+/// How a repository gets its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Origin { Local, Mirror }
-
-#[derive(Debug, Clone)]
-pub struct Manifest { pub digest: Digest, pub media_type: MediaType, pub bytes: Bytes }
-#[derive(Debug)]
-pub struct Blob { pub digest: Digest, pub size: u64, pub body: BlobBody }
-#[derive(Debug)]
-pub enum BlobBody { Inline(Bytes), File(std::fs::File) }
-
-#[derive(Debug, Clone)]
-pub struct PutManifest { pub bytes: Bytes, pub media_type: Option<MediaType>, pub reference: Reference, /// ?tag=
-    pub tags: Vec<Tag>, pub source: Source }
-#[derive(Debug, Clone)]
-pub struct Put { pub digest: Digest, pub subject: Option<Digest>, pub tags: Vec<Tag> }
-#[derive(Debug, Clone)]
-pub struct TagPage { pub tags: Vec<Tag>, pub more: bool }
-/// One page of the referrers' descriptors (JSON objects), newest key order; `next` continues.
-#[derive(Debug, Clone)]
-pub struct ReferrerPage { pub descriptors: Vec<serde_json::Value>, pub next: Option<String> }
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct RepoView { pub name: String, pub origin: Origin, pub rev: Rev, pub tags: u64, pub manifests: u64, pub bytes: u64 }
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct TagChange { pub rev: Rev, pub at_ms: u64, pub who: String, /// None: the tag was removed
-    pub digest: Option<Digest> }
-
-#[derive(Debug, Clone)]
-pub struct RepoOptions { pub lease: Duration, pub upload_idle: Duration, pub manifest_max: u64, /// refuse manifests whose children are missing
-    pub strict: bool, pub cache_bytes: u64 }
-
-/// The repositories; cheap to clone. Methods are async, do their reads in one blocking hop and answer from memory where they can.
-#[derive(Clone)]
-pub struct Repos { _i: Arc<()> }
-impl Repos {
-    pub fn open(_s: Store, _b: Blobs, _o: RepoOptions) -> Result<Self, RepoError> { todo!() }
-    pub fn exists_cached(&self) {}
-    pub async fn exists(&self, _n: &RepoName) -> Result<bool, RepoError> { todo!() }
-    pub async fn manifest(&self, _n: &RepoName, _r: &Reference) -> Result<Arc<Manifest>, RepoError> { todo!() }
-    /// size of a blob (HEAD; renews a lease that is half gone)
-    pub async fn blob_size(&self, _n: &RepoName, _d: &Digest) -> Result<u64, RepoError> { todo!() }
-    pub async fn blob(&self, _n: &RepoName, _d: &Digest) -> Result<Blob, RepoError> { todo!() }
-    pub async fn put_manifest(&self, _n: &RepoName, _p: PutManifest) -> Result<Put, RepoError> { todo!() }
-    pub async fn delete_manifest(&self, _n: &RepoName, _d: &Digest, _who: &str) -> Result<(), RepoError> { todo!() }
-    pub async fn delete_tag(&self, _n: &RepoName, _t: &Tag, _who: &str) -> Result<(), RepoError> { todo!() }
-    pub async fn delete_blob(&self, _n: &RepoName, _d: &Digest) -> Result<(), RepoError> { todo!() }
-    pub async fn tags(&self, _n: &RepoName, _p: &Page) -> Result<TagPage, RepoError> { todo!() }
-    pub async fn tag_history(&self, _n: &RepoName, _t: &Tag) -> Result<Vec<TagChange>, RepoError> { todo!() }
-    /// never fails for an unknown repository: an empty page
-    pub async fn referrers(&self, _n: &RepoName, _d: &Digest, _artifact_type: Option<&str>, _after: Option<&str>) -> Result<ReferrerPage, RepoError> { todo!() }
-    /// names after `last`, in order, at most `limit`, unfiltered (callers filter and ask again)
-    pub async fn names(&self, _last: Option<&str>, _limit: usize) -> Result<Vec<RepoName>, RepoError> { todo!() }
-    pub async fn view(&self, _n: &RepoName) -> Result<RepoView, RepoError> { todo!() }
-    pub async fn create(&self, _n: &RepoName, _o: Origin) -> Result<(), RepoError> { todo!() }
-    pub async fn delete(&self, _n: &RepoName, _who: &str) -> Result<(), RepoError> { todo!() }
-    /// refuses a push into a mirror repo with the reason, before bytes
-    pub async fn check_writable(&self, _n: &RepoName) -> Result<(), RepoError> { todo!() }
-    // uploads
-    pub async fn begin_upload(&self, _n: &RepoName, _a: Algorithm) -> Result<UploadId, RepoError> { todo!() }
-    /// bytes that have arrived
-    pub async fn upload_offset(&self, _n: &RepoName, _u: UploadId) -> Result<u64, RepoError> { todo!() }
-    /// Streams a chunk in; returns the new offset. `len`: declared length, for the room check.
-    pub async fn append<S, E>(&self, _n: &RepoName, _u: UploadId, _range: Option<ContentRange>, _len: Option<u64>, _body: S) -> Result<u64, RepoError>
-    where S: Stream<Item = Result<Bytes, E>> + Send + Unpin, E: std::fmt::Display { todo!() }
-    /// Last bytes (may be none), verify, commit: durable when this returns.
-    pub async fn finish_upload<S, E>(&self, _n: &RepoName, _u: UploadId, _range: Option<ContentRange>, _len: Option<u64>, _body: S, _d: &Digest) -> Result<(), RepoError>
-    where S: Stream<Item = Result<Bytes, E>> + Send + Unpin, E: std::fmt::Display { todo!() }
-    pub async fn cancel_upload(&self, _n: &RepoName, _u: UploadId) -> Result<(), RepoError> { todo!() }
-    /// Links a blob that lies in `from` (which the caller has found readable) into `n`; false if it is not there.
-    pub async fn mount(&self, _n: &RepoName, _d: &Digest, _from: &RepoName) -> Result<bool, RepoError> { todo!() }
-    /// Repositories that hold the blob, for a mount without `from` (at most `limit`): the caller picks one that may be read.
-    pub async fn holders(&self, _d: &Digest, _limit: usize) -> Result<Vec<RepoName>, RepoError> { todo!() }
-    // mirror
-    /// For the mirror: an ingest to be filled by the caller (resumable by the same id) ...
-    pub async fn fill(&self, _n: &RepoName, _u: UploadId, _a: Algorithm) -> Result<Ingest, RepoError> { todo!() }
-    /// ... saved (checkpoint row) when it pauses ...
-    pub async fn pause_fill(&self, _n: &RepoName, _i: Ingest) -> Result<(), RepoError> { todo!() }
-    /// ... and finished: blob row and link, with a lease.
-    pub async fn finish_fill(&self, _n: &RepoName, _i: Ingest, _d: &Digest) -> Result<(), RepoError> { todo!() }
-    /// true if the repository shows the blob now (renews its lease).
-    pub async fn has_blob(&self, _n: &RepoName, _d: &Digest) -> Result<bool, RepoError> { todo!() }
-    /// One transaction that makes a whole closure visible: manifests children first, then tags. Works on mirror repos.
-    pub async fn commit_closure(&self, _n: &RepoName, _manifests: Vec<PutManifest>, _who: &str) -> Result<Vec<Put>, RepoError> { todo!() }
-    /// Saves open uploads, stops background work.
-    pub async fn close(&self) { todo!() }
-    pub fn counters(&self) -> RepoCounters { todo!() }
+pub enum Origin {
+    /// By pushes.
+    Local,
+    /// From another registry; pushes are refused.
+    Mirror,
 }
+
+impl Origin {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Local => 0,
+            Self::Mirror => 1,
+        }
+    }
+
+    const fn of(code: u8) -> Self {
+        if code == 0 { Self::Local } else { Self::Mirror }
+    }
+}
+
+/// A manifest: its bytes and media type are exactly what was pushed.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// As pushed.
+    pub media_type: MediaType,
+    /// As pushed.
+    pub bytes: Bytes,
+}
+
+/// A blob, ready to be read.
+#[derive(Debug)]
+pub struct Blob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// The bytes.
+    pub body: BlobBody,
+}
+
+/// Where a blob's bytes are.
+#[derive(Debug)]
+pub enum BlobBody {
+    /// In memory.
+    Inline(Bytes),
+    /// In an open content file.
+    File(std::fs::File),
+}
+
+/// A manifest on its way in.
+#[derive(Debug, Clone)]
+pub struct PutManifest {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The media type it was pushed with.
+    pub media_type: Option<MediaType>,
+    /// Tag or digest that it was pushed under.
+    pub reference: Reference,
+    /// Further tags for it (`?tag=`).
+    pub tags: Vec<Tag>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// What became of a [`PutManifest`].
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest that it refers to.
+    pub subject: Option<Digest>,
+    /// Every tag that means it now.
+    pub tags: Vec<Tag>,
+}
+
+/// One page of tags, in ASCII order.
+#[derive(Debug, Clone)]
+pub struct TagPage {
+    /// The tags.
+    pub tags: Vec<Tag>,
+    /// There are more after the last.
+    pub more: bool,
+}
+
+/// One page of referrers.
+#[derive(Debug, Clone)]
+pub struct ReferrerPage {
+    /// Descriptors, as JSON objects.
+    pub descriptors: Vec<serde_json::Value>,
+    /// Where the next page goes on, if there is one; opaque.
+    pub next: Option<String>,
+}
+
+/// A repository, for people and scripts.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct RepoView {
+    /// Its name.
+    pub name: String,
+    /// How it gets its content.
+    pub origin: Origin,
+    /// Its newest revision.
+    pub rev: Rev,
+    /// Live tags.
+    pub tags: u64,
+    /// Live manifests.
+    pub manifests: u64,
+    /// Bytes of its blobs and manifests, each once.
+    pub bytes: u64,
+}
+
+/// One change of a tag.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct TagChange {
+    /// The revision that made it.
+    pub rev: Rev,
+    /// When (wall clock, ms).
+    pub at_ms: u64,
+    /// By whom.
+    pub who: String,
+    /// What the tag means since then; `None`: it was removed.
+    pub digest: Option<Digest>,
+}
+
+/// Settings of [`Repos`].
+#[derive(Clone)]
+pub struct RepoOptions {
+    /// How long a link holds without a reference.
+    pub lease: Duration,
+    /// An upload without a byte for this long is given up.
+    pub upload_idle: Duration,
+    /// The longest manifest in bytes.
+    pub manifest_max: u64,
+    /// Refuse manifests whose content is missing.
+    pub strict: bool,
+    /// Memory for manifests and small blobs.
+    pub cache_bytes: u64,
+    /// Reads the items of OCI repositories.
+    pub format: &'static dyn Format,
+}
+
+/// Counters for metrics.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RepoCounters { pub open_uploads: u64, pub cache: crate::cache::Counters }
+pub struct RepoCounters {
+    /// Uploads held in memory.
+    pub open_uploads: u64,
+    /// The cache of manifests and small blobs.
+    pub cache: cache::Counters,
+}
+
+/// The repositories; cheap to clone.
+#[derive(Clone)]
+pub struct Repos(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    blobs: Blobs,
+    options: RepoOptions,
+    manifests: Cache<(RepoName, Reference), (u64, Arc<Manifest>)>,
+    small: Cache<(RepoName, Digest), blob::Known>,
+    generations: Generations,
+    sessions: Sessions,
+    /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
+    written_in_boot: Option<String>,
+}
+
+impl Repos {
+    /// Opens the repositories over a store and a content directory; finishes what a crash left half removed.
+    pub fn open(store: Store, blobs: Blobs, options: RepoOptions) -> Result<Self, RepoError> {
+        let written_in_boot = upload::remember_boot(&store)?;
+        let manifests = Cache::new(
+            options.cache_bytes / 2,
+            None,
+            |k: &(RepoName, Reference), v: &(u64, Arc<Manifest>)| {
+                k.0.as_str().len() + 65 + v.1.bytes.len()
+            },
+        );
+        let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
+        let inner = Inner {
+            store,
+            blobs,
+            options,
+            manifests,
+            small,
+            generations: Generations::new(),
+            sessions: Sessions::default(),
+            written_in_boot,
+        };
+        let repos = Self(Arc::new(inner));
+        repos.finish_removals()?;
+        Ok(repos)
+    }
+
+    /// One read hop off the async threads.
+    async fn hop<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Inner, &Read<'_>) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        let this = self.clone();
+        self.block(move || this.0.store.read(|r| read(&this.0, r)))
+            .await
+    }
+
+    /// One transaction of a client's request: durable when it answers.
+    async fn write<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        self.0.store.write(Lane::Request, name, change).await
+    }
+
+    /// Blocking work off the async threads.
+    async fn block<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(e) => Err(RepoError::Task(e.to_string())),
+        }
+    }
+
+    fn context(&self, who: &str, why: &'static str) -> rows::Context {
+        rows::Context {
+            who: who.into(),
+            why,
+            at_ms: wall_ms(),
+            lease_ms: self.0.options.lease.as_millis() as u64,
+        }
+    }
+
+    /// Ends what the caches know of a repository; after the commit and before its answer.
+    fn forget(&self, name: &RepoName) {
+        self.0.generations.bump(name);
+    }
+
+    /// Whether the repository exists.
+    pub async fn exists(&self, name: &RepoName) -> Result<bool, RepoError> {
+        let name = name.clone();
+        self.hop(move |_, r| Ok(rows::find(r, name.as_str())?.is_some()))
+            .await
+    }
+
+    /// Makes an empty repository; an existing one is refused.
+    pub async fn create(&self, name: &RepoName, origin: Origin) -> Result<(), RepoError> {
+        let (name, at_ms) = (name.clone(), wall_ms());
+        let write = self.write("repo.create", move |tx| {
+            if rows::find(tx, name.as_str())?.is_some() {
+                return Err(RepoError::Refused(format!(
+                    "repository {name} exists already"
+                )));
+            }
+            rows::create(tx, &name, origin.code(), at_ms)?;
+            Ok(())
+        });
+        write.await
+    }
+
+    /// Drops the repository's name: nothing of it is served from then on. Its rows are dropped by the collector.
+    pub async fn delete(&self, name: &RepoName, who: &str) -> Result<(), RepoError> {
+        tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
+        let wanted = name.clone();
+        let write = self.write("repo.delete", move |tx| {
+            let (id, mut record) = rows::find(tx, wanted.as_str())?
+                .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            record.deleted = true;
+            tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+            tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
+            Ok(())
+        });
+        write.await?;
+        self.forget(name);
+        Ok(())
+    }
+
+    /// Refuses a push into a mirror before its bytes come.
+    pub async fn check_writable(&self, name: &RepoName) -> Result<(), RepoError> {
+        let name = name.clone();
+        self.hop(move |_, r| match rows::find(r, name.as_str())? {
+            Some((_, record)) if record.origin != Origin::Local.code() => {
+                Err(RepoError::ReadOnly(name))
+            }
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Saves open uploads; no upload is taken up after this.
+    pub async fn close(&self) {
+        for id in self.0.sessions.ids() {
+            if let Err(e) = self.save_session(id).await {
+                tracing::warn!(upload = %id, error = %e, "the upload could not be saved and starts again from its last state");
+            }
+        }
+    }
+
+    /// Counters for metrics.
+    pub fn counters(&self) -> RepoCounters {
+        RepoCounters {
+            open_uploads: self.0.sessions.len() as u64,
+            cache: self.0.manifests.counters(),
+        }
+    }
+}
+
+impl From<&Source> for SourceRecord {
+    fn from(source: &Source) -> Self {
+        match source {
+            Source::Push { by } => Self::Push(by.clone()),
+            Source::Registry {
+                registry,
+                name,
+                digest,
+            } => Self::Registry {
+                registry: registry.clone(),
+                name: name.clone(),
+                digest: digest.as_key().to_vec(),
+            },
+        }
+    }
+}
+
+/// A fresh upload id.
+fn new_upload_id() -> Result<UploadId, RepoError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|e| RepoError::Task(e.to_string()))?;
+    Ok(UploadId(id))
+}

@@ -302,7 +302,15 @@ mod tests {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(empty.to_string().parse(), Ok(empty));
-        for bad in ["", "sha256", "sha256:", "sha256:00", "md5:00", "sha384:00", "sha256:E3"] {
+        for bad in [
+            "",
+            "sha256",
+            "sha256:",
+            "sha256:00",
+            "md5:00",
+            "sha384:00",
+            "sha256:E3",
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
         let upper = empty.to_string().to_uppercase();

@@ -9,7 +9,9 @@ use std::str::FromStr;
 pub struct RepoId(pub u64);
 
 /// A repository's revision; every change of the repository makes the next one. Revision 0 is the empty repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Rev(pub u64);
 
 impl Rev {
@@ -37,7 +39,10 @@ impl FromStr for UploadId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        unhex(text).and_then(|b| b.try_into().ok()).map(Self).ok_or(())
+        unhex(text)
+            .and_then(|b| b.try_into().ok())
+            .map(Self)
+            .ok_or(())
     }
 }
 

@@ -19,9 +19,11 @@ impl MediaType {
     /// OCI image index.
     pub const OCI_INDEX: &'static str = "application/vnd.oci.image.index.v1+json";
     /// Docker image manifest, schema 2.
-    pub const DOCKER_MANIFEST: &'static str = "application/vnd.docker.distribution.manifest.v2+json";
+    pub const DOCKER_MANIFEST: &'static str =
+        "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker manifest list, schema 2.
-    pub const DOCKER_LIST: &'static str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    pub const DOCKER_LIST: &'static str =
+        "application/vnd.docker.distribution.manifest.list.v2+json";
 
     /// The text, as it came but for parameters.
     pub fn as_str(&self) -> &str {
@@ -42,7 +44,9 @@ impl FromStr for MediaType {
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
         let essence = text.split(';').next().unwrap_or_default().trim();
         match essence.split_once('/') {
-            Some((a, b)) if is_token(a) && is_token(b) && essence.len() <= 255 => Ok(Self(essence.into())),
+            Some((a, b)) if is_token(a) && is_token(b) && essence.len() <= 255 => {
+                Ok(Self(essence.into()))
+            }
             _ => Err(MediaTypeError(text.chars().take(80).collect())),
         }
     }
@@ -68,7 +72,15 @@ mod tests {
     fn grammar() {
         let plain: MediaType = "application/json; charset=utf-8".parse().expect("valid");
         assert_eq!(plain.as_str(), "application/json");
-        for bad in ["", "application", "/json", "application/", "a b/c", "a/b c", "a/b/c"] {
+        for bad in [
+            "",
+            "application",
+            "/json",
+            "application/",
+            "a b/c",
+            "a/b c",
+            "a/b/c",
+        ] {
             assert!(bad.parse::<MediaType>().is_err(), "{bad}");
         }
     }

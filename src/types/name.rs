@@ -56,9 +56,9 @@ fn is_component(part: &str) -> bool {
     if !bytes.first().is_some_and(|b| alnum(*b)) || !bytes.last().is_some_and(|b| alnum(*b)) {
         return false;
     }
-    bytes
-        .split(|b| alnum(*b))
-        .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-'))
+    bytes.split(|b| alnum(*b)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-')
+    })
 }
 
 impl FromStr for RepoName {
@@ -93,7 +93,11 @@ impl FromStr for Tag {
         let good = bytes.len() <= 128
             && bytes.first().is_some_and(|b| word(*b))
             && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
-        if good { Ok(Self(text.into())) } else { Err(NameError::Tag(clip(text))) }
+        if good {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Tag(clip(text)))
+        }
     }
 }
 
@@ -150,10 +154,21 @@ mod tests {
 
     #[test]
     fn repository_names() {
-        for good in ["a", "a/b", "bench/blobs/manifests", "a__b", "a-----b", "quay.io/x", "0/1.2_3", "tags"] {
+        for good in [
+            "a",
+            "a/b",
+            "bench/blobs/manifests",
+            "a__b",
+            "a-----b",
+            "quay.io/x",
+            "0/1.2_3",
+            "tags",
+        ] {
             assert!(good.parse::<RepoName>().is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a/", "a//b", "A", "a___b", ".a", "a.", "a..b", "a.-b", "a/../b", "a b", "-a"] {
+        for bad in [
+            "", "/a", "a/", "a//b", "A", "a___b", ".a", "a.", "a..b", "a.-b", "a/../b", "a b", "-a",
+        ] {
             assert!(bad.parse::<RepoName>().is_err(), "{bad}");
         }
         assert!("a".repeat(255).parse::<RepoName>().is_ok());

@@ -22,7 +22,9 @@ impl Page {
     pub fn parse(n: Option<&str>, last: Option<&str>) -> Result<Self, PageError> {
         let n = match n {
             None | Some("") => None,
-            Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => Some(text.parse().unwrap_or(usize::MAX)),
+            Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(text.parse().unwrap_or(usize::MAX))
+            }
             Some(text) => return Err(PageError(text.chars().take(40).collect())),
         };
         let last = last.filter(|l| !l.is_empty()).map(str::to_owned);
@@ -43,7 +45,10 @@ mod tests {
     fn pages() {
         assert_eq!(Page::parse(None, None).map(|p| p.limit()), Ok(1000));
         assert_eq!(Page::parse(Some("0"), None).map(|p| p.limit()), Ok(0));
-        assert_eq!(Page::parse(Some("99999999999999999999999"), None).map(|p| p.limit()), Ok(1000));
+        assert_eq!(
+            Page::parse(Some("99999999999999999999999"), None).map(|p| p.limit()),
+            Ok(1000)
+        );
         assert!(Page::parse(Some("-1"), None).is_err());
         assert!(Page::parse(Some("x"), None).is_err());
     }

@@ -37,7 +37,10 @@ impl ByteRange {
     /// The parts of a `Range` header. Another unit than bytes, or a syntax error, is `Syntax` (to be ignored); inverted
     /// ends are `Unsatisfiable`.
     pub fn parse(header: &str) -> Result<Vec<Self>, RangeError> {
-        let set = header.trim().strip_prefix("bytes=").ok_or(RangeError::Syntax)?;
+        let set = header
+            .trim()
+            .strip_prefix("bytes=")
+            .ok_or(RangeError::Syntax)?;
         let mut parts = Vec::new();
         for part in set.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             if parts.len() == MAX_PARTS {
@@ -45,7 +48,11 @@ impl ByteRange {
             }
             parts.push(Self::part(part)?);
         }
-        if parts.is_empty() { Err(RangeError::Syntax) } else { Ok(parts) }
+        if parts.is_empty() {
+            Err(RangeError::Syntax)
+        } else {
+            Ok(parts)
+        }
     }
 
     fn part(part: &str) -> Result<Self, RangeError> {
@@ -79,7 +86,11 @@ impl ByteRange {
             }
             spans = joined;
         }
-        if spans.is_empty() { Err(RangeError::Unsatisfiable) } else { Ok(spans) }
+        if spans.is_empty() {
+            Err(RangeError::Unsatisfiable)
+        } else {
+            Ok(spans)
+        }
     }
 
     fn span(self, len: u64) -> Option<Span> {
@@ -87,11 +98,17 @@ impl ByteRange {
             Self::From(first, _) if first >= len => None,
             Self::From(first, last) => {
                 let last = last.unwrap_or(len - 1).min(len - 1);
-                Some(Span { start: first, len: last - first + 1 })
+                Some(Span {
+                    start: first,
+                    len: last - first + 1,
+                })
             }
             Self::Suffix(n) => {
                 let n = n.min(len);
-                (n > 0).then(|| Span { start: len - n, len: n })
+                (n > 0).then(|| Span {
+                    start: len - n,
+                    len: n,
+                })
             }
         }
     }
@@ -118,11 +135,18 @@ impl ContentRange {
     /// Parses the header's value.
     pub fn parse(header: &str) -> Result<Self, RangeError> {
         let text = header.trim();
-        let text = text.strip_prefix("bytes ").or_else(|| text.strip_prefix("bytes=")).unwrap_or(text);
+        let text = text
+            .strip_prefix("bytes ")
+            .or_else(|| text.strip_prefix("bytes="))
+            .unwrap_or(text);
         let text = text.split('/').next().unwrap_or_default();
         let (first, last) = text.split_once('-').ok_or(RangeError::Syntax)?;
         let (first, last) = (number(first)?, number(last)?);
-        if last < first { Err(RangeError::Unsatisfiable) } else { Ok(Self { first, last }) }
+        if last < first {
+            Err(RangeError::Unsatisfiable)
+        } else {
+            Ok(Self { first, last })
+        }
     }
 
     /// Number of bytes in the chunk.
@@ -157,9 +181,21 @@ mod tests {
         assert_eq!(get("bytes=5-6,0-5", 10), Ok(vec![(0, 7)]));
         assert_eq!(get("bytes=0-1,99-", 10), Ok(vec![(0, 2)]));
         for outside in ["bytes=10-", "bytes=-0", "bytes=500-0"] {
-            assert_eq!(get(outside, 10), Err(RangeError::Unsatisfiable), "{outside}");
+            assert_eq!(
+                get(outside, 10),
+                Err(RangeError::Unsatisfiable),
+                "{outside}"
+            );
         }
-        for odd in ["", "bytes", "bytes=", "bytes=a-b", "items=0-1", "bytes=1", "bytes=--1"] {
+        for odd in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=a-b",
+            "items=0-1",
+            "bytes=1",
+            "bytes=--1",
+        ] {
             assert_eq!(get(odd, 10), Err(RangeError::Syntax), "{odd}");
         }
         assert_eq!(get("bytes=0-", 0), Err(RangeError::Unsatisfiable));

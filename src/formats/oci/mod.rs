@@ -1,0 +1,342 @@
+//! OCI and docker manifests (image-spec manifest.md and image-index.md; docker's schema 2): what they name.
+//!
+//! Only reads. Bytes and media type are kept as they came by whoever asked.
+
+use crate::repo::format::{Child, Format, FormatError, Inspected};
+use crate::types::{Digest, MediaType};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A manifest names at most this many digests: one transaction writes a row for each.
+const DIGESTS_MAX: usize = 4000;
+
+/// The format of container images and other OCI artifacts.
+pub struct Oci;
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Body {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    blobs: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: Option<String>,
+    digest: String,
+    size: i64,
+    #[serde(default)]
+    urls: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Image,
+    Index,
+    Other,
+}
+
+impl Format for Oci {
+    fn inspect(
+        &self,
+        bytes: &[u8],
+        declared: Option<&MediaType>,
+    ) -> Result<Inspected, FormatError> {
+        let value: serde_json::Value = serde_json::from_slice(bytes)
+            .map_err(|e| FormatError(format!("it is not JSON: {e}")))?;
+        if !value.is_object() {
+            return Err(FormatError("it is not a JSON object".into()));
+        }
+        let inner = value
+            .get("mediaType")
+            .and_then(|m| m.as_str())
+            .map(str::to_owned);
+        let media_type = media_type(&value, inner.as_deref(), declared)?;
+        let shape = shape(&media_type);
+        let body = match Body::deserialize(value) {
+            Ok(body) => body,
+            // A type of somebody else's may use these names in its own way: keep the bytes, follow nothing.
+            Err(_) if shape == Shape::Other => Body::default(),
+            Err(e) => return Err(FormatError(format!("a field has the wrong form: {e}"))),
+        };
+        check(&body, shape, &media_type)?;
+        let children = children(&body, shape)?;
+        let subject = body
+            .subject
+            .as_ref()
+            .map(|s| digest(&s.digest, "subject"))
+            .transpose()?;
+        let artifact_type = body
+            .artifact_type
+            .clone()
+            .filter(|t| !t.is_empty())
+            .or_else(|| {
+                let config = body.config.as_ref().filter(|_| shape != Shape::Index);
+                config.and_then(|c| c.media_type.clone())
+            });
+        let artifact_type = artifact_type
+            .filter(|t| t.len() <= 255 && !t.contains('\0'))
+            .unwrap_or_default();
+        let annotations = body.annotations.unwrap_or_default().into_iter().collect();
+        Ok(Inspected {
+            media_type,
+            children,
+            subject,
+            artifact_type,
+            annotations,
+        })
+    }
+}
+
+fn shape(media_type: &MediaType) -> Shape {
+    match media_type.as_str() {
+        MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => Shape::Image,
+        MediaType::OCI_INDEX | MediaType::DOCKER_LIST => Shape::Index,
+        _ => Shape::Other,
+    }
+}
+
+/// The type it was pushed with; its own field must agree. Without either, what its fields tell.
+fn media_type(
+    value: &serde_json::Value,
+    inner: Option<&str>,
+    declared: Option<&MediaType>,
+) -> Result<MediaType, FormatError> {
+    let bad = |e: crate::types::MediaTypeError| FormatError(e.to_string());
+    let declared =
+        declared.filter(|d| !matches!(d.as_str(), "application/json" | "application/octet-stream"));
+    let media_type = match (declared, inner) {
+        (Some(declared), Some(inner)) if declared.as_str() != inner => {
+            return Err(FormatError(format!(
+                "it was pushed as {declared}, but its own mediaType is {inner}; they must be the same"
+            )));
+        }
+        (Some(declared), _) => declared.clone(),
+        (None, Some(inner)) => inner.parse().map_err(bad)?,
+        (None, None) if value.get("manifests").is_some() => {
+            MediaType::OCI_INDEX.parse().map_err(bad)?
+        }
+        (None, None) if value.get("config").is_some() => {
+            MediaType::OCI_MANIFEST.parse().map_err(bad)?
+        }
+        (None, None) => {
+            return Err(FormatError(
+                "it has no media type; send it as Content-Type".into(),
+            ));
+        }
+    };
+    let text = media_type.as_str();
+    if text.starts_with("application/vnd.docker.distribution.manifest.v1+") {
+        return Err(FormatError(
+            "docker schema 1 is not taken; push it again with a docker of version 1.10 or later"
+                .into(),
+        ));
+    }
+    if text.starts_with("application/vnd.") && text.ends_with("+json") {
+        Ok(media_type)
+    } else {
+        Err(FormatError(format!(
+            "{text} is not a manifest type; those are application/vnd.*+json"
+        )))
+    }
+}
+
+fn check(body: &Body, shape: Shape, media_type: &MediaType) -> Result<(), FormatError> {
+    if shape == Shape::Other {
+        return Ok(());
+    }
+    if body.schema_version != Some(2) {
+        return Err(FormatError("its schemaVersion is not 2".into()));
+    }
+    // A document that can be read as both kinds means different things to different clients (CVE-2021-41190).
+    let image = body.config.is_some() || body.layers.is_some();
+    if image && body.manifests.is_some() {
+        return Err(FormatError(
+            "it has the fields of an image and of an index; it must be one of them".into(),
+        ));
+    }
+    match shape {
+        Shape::Image if body.config.is_none() => {
+            Err(FormatError(format!("a {media_type} needs a config")))
+        }
+        Shape::Index if body.manifests.is_none() => {
+            Err(FormatError(format!("a {media_type} needs manifests")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
+    let mut found: BTreeMap<Digest, Child> = BTreeMap::new();
+    let lists = [
+        (body.config.as_slice(), "config", false),
+        (body.layers.as_deref().unwrap_or_default(), "layers", false),
+        (body.blobs.as_deref().unwrap_or_default(), "blobs", false),
+        (
+            body.manifests.as_deref().unwrap_or_default(),
+            "manifests",
+            true,
+        ),
+    ];
+    for (list, field, is_manifest) in lists {
+        for descriptor in list {
+            match child(descriptor, field, is_manifest) {
+                Ok(child) => {
+                    found.entry(child.digest).or_insert(child);
+                }
+                Err(_) if shape == Shape::Other => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    if found.len() > DIGESTS_MAX {
+        return Err(FormatError(format!(
+            "it names {} digests; {DIGESTS_MAX} are the most",
+            found.len()
+        )));
+    }
+    Ok(found.into_values().collect())
+}
+
+fn child(descriptor: &Descriptor, field: &str, is_manifest: bool) -> Result<Child, FormatError> {
+    let size = u64::try_from(descriptor.size).map_err(|_| {
+        FormatError(format!(
+            "a size in {field} is negative: {}",
+            descriptor.size
+        ))
+    })?;
+    let media_type = descriptor.media_type.clone().unwrap_or_default();
+    let foreign = media_type.contains(".nondistributable.") || media_type.contains(".foreign.");
+    let optional = foreign || !descriptor.urls.is_empty();
+    Ok(Child {
+        digest: digest(&descriptor.digest, field)?,
+        size,
+        is_manifest,
+        optional,
+        media_type,
+    })
+}
+
+fn digest(text: &str, field: &str) -> Result<Digest, FormatError> {
+    text.parse()
+        .map_err(|e| FormatError(format!("in {field}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Algorithm;
+
+    fn read(body: &str, declared: &str) -> Result<Inspected, FormatError> {
+        Oci.inspect(body.as_bytes(), declared.parse().ok().as_ref())
+    }
+
+    fn descriptor(of: &str, media_type: &str) -> String {
+        let digest = Digest::of(Algorithm::Sha256, of.as_bytes());
+        format!(
+            r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{}}}"#,
+            of.len()
+        )
+    }
+
+    #[test]
+    fn an_image_names_its_config_and_layers_once() {
+        let (config, layer) = (
+            descriptor("c", "application/x.config"),
+            descriptor("l", "application/x.layer"),
+        );
+        let body = format!(
+            r#"{{"schemaVersion":2,"config":{config},"layers":[{layer},{layer}],"subject":{layer},"annotations":{{"a":"b"}}}}"#
+        );
+        let got = read(&body, MediaType::OCI_MANIFEST).expect("valid");
+        assert_eq!(got.children.len(), 2);
+        assert!(got.children.iter().all(|c| !c.is_manifest && !c.optional));
+        assert_eq!(got.subject, Some(Digest::of(Algorithm::Sha256, b"l")));
+        assert_eq!(got.artifact_type, "application/x.config");
+        assert_eq!(got.annotations, [("a".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
+    fn an_index_names_manifests() {
+        let body = format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            descriptor("m", MediaType::OCI_MANIFEST)
+        );
+        let got = read(&body, "").expect("valid");
+        assert_eq!(got.media_type.as_str(), MediaType::OCI_INDEX);
+        assert!(got.children[0].is_manifest);
+        assert_eq!(got.artifact_type, "");
+    }
+
+    #[test]
+    fn foreign_layers_may_be_absent() {
+        let layer = descriptor(
+            "l",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        );
+        let body = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{layer}]}}"#,
+            descriptor("c", "a/b")
+        );
+        let got = read(&body, MediaType::DOCKER_MANIFEST).expect("valid");
+        assert_eq!(got.children.iter().filter(|c| c.optional).count(), 1);
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        let config = descriptor("c", "a/b");
+        let both = format!(r#"{{"schemaVersion":2,"config":{config},"manifests":[]}}"#);
+        for (body, declared, says) in [
+            ("", MediaType::OCI_MANIFEST, "not JSON"),
+            ("[]", MediaType::OCI_MANIFEST, "not a JSON object"),
+            ("{}", "", "no media type"),
+            ("{}", "text/plain", "not a manifest type"),
+            ("{}", MediaType::OCI_MANIFEST, "schemaVersion"),
+            (
+                r#"{"schemaVersion":2}"#,
+                MediaType::OCI_MANIFEST,
+                "needs a config",
+            ),
+            (
+                r#"{"schemaVersion":2,"mediaType":"a/b"}"#,
+                MediaType::OCI_MANIFEST,
+                "must be the same",
+            ),
+            (&both, MediaType::OCI_INDEX, "one of them"),
+            (
+                "{}",
+                "application/vnd.docker.distribution.manifest.v1+prettyjws",
+                "not a manifest type",
+            ),
+            (
+                "{}",
+                "application/vnd.docker.distribution.manifest.v1+json",
+                "schema 1",
+            ),
+        ] {
+            let error = read(body, declared).expect_err(body).0;
+            assert!(error.contains(says), "{body} as {declared}: {error}");
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(read(&deep, MediaType::OCI_MANIFEST).is_err());
+    }
+
+    #[test]
+    fn other_types_are_kept_and_followed_as_far_as_they_can_be() {
+        let body = format!(r#"{{"config":{},"layers":"own"}}"#, descriptor("c", "a/b"));
+        assert!(
+            read(&body, "application/vnd.acme.thing.v1+json")
+                .expect("kept")
+                .children
+                .is_empty()
+        );
+    }
+}

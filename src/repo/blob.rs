@@ -1,0 +1,271 @@
+//! Blobs as a repository shows them: a link lets it, nothing else does.
+
+use super::error::RepoError;
+use super::keys::{self, Class, Name};
+use super::rows;
+use super::{Blob, BlobBody, Inner, Repos};
+use crate::blobs::{BlobError, Place};
+use crate::store::record::Record;
+use crate::store::{Get, Read, Table};
+use crate::types::{Digest, RepoId, RepoName};
+use bytes::Bytes;
+
+/// What is known of a blob in a repository; of small blobs that is everything.
+#[derive(Clone)]
+pub(super) struct Known {
+    generation: u64,
+    size: u64,
+    /// Until this running time (ms) a HEAD needs to renew nothing.
+    rests_until: u64,
+    body: KnownBody,
+}
+
+#[derive(Clone)]
+enum KnownBody {
+    Inline(Bytes),
+    Placed(Place),
+}
+
+impl Known {
+    /// Bytes that a cache entry weighs.
+    pub fn weigh(key: &(RepoName, Digest), known: &Self) -> usize {
+        let body = match &known.body {
+            KnownBody::Inline(bytes) => bytes.len(),
+            KnownBody::Placed(place) => place.0.len(),
+        };
+        key.0.as_str().len() + 65 + body
+    }
+}
+
+impl Repos {
+    /// The blob's length, for HEAD. Renews a lease that is half gone and that nothing else backs, because the client
+    /// will rely on the answer and not upload.
+    pub async fn blob_size(&self, name: &RepoName, digest: &Digest) -> Result<u64, RepoError> {
+        let known = self.known(name, digest).await?;
+        if self.0.store.running_ms() >= known.rests_until {
+            self.renew(name, digest).await?;
+        }
+        Ok(known.size)
+    }
+
+    /// Whether the repository shows the blob; renews its lease as HEAD does.
+    pub async fn has_blob(&self, name: &RepoName, digest: &Digest) -> Result<bool, RepoError> {
+        match self.blob_size(name, digest).await {
+            Ok(_) => Ok(true),
+            Err(RepoError::BlobUnknown(_) | RepoError::NameUnknown(_)) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The blob, opened: from memory if it is small and known, else in one hop.
+    pub async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Blob, RepoError> {
+        let digest = *digest;
+        let generation = self.0.generations.now(name);
+        let key = (name.clone(), digest);
+        if let Some(known) = self
+            .0
+            .small
+            .get(&key)
+            .filter(|k| k.generation == generation)
+            && let KnownBody::Inline(bytes) = known.body
+        {
+            return Ok(Blob {
+                digest,
+                size: known.size,
+                body: BlobBody::Inline(bytes),
+            });
+        }
+        self.hop(move |inner, r| {
+            let known = look_up(inner, r, &key.0, &digest, generation)?;
+            inner.small.insert(key, known.clone());
+            let body = match known.body {
+                KnownBody::Inline(bytes) => BlobBody::Inline(bytes),
+                KnownBody::Placed(place) => {
+                    BlobBody::File(inner.blobs.open_place(&place, known.size)?)
+                }
+            };
+            Ok(Blob {
+                digest,
+                size: known.size,
+                body,
+            })
+        })
+        .await
+    }
+
+    async fn known(&self, name: &RepoName, digest: &Digest) -> Result<Known, RepoError> {
+        let generation = self.0.generations.now(name);
+        let key = (name.clone(), *digest);
+        if let Some(known) = self
+            .0
+            .small
+            .get(&key)
+            .filter(|k| k.generation == generation)
+        {
+            return Ok(known);
+        }
+        self.hop(move |inner, r| {
+            let known = look_up(inner, r, &key.0, &key.1, generation)?;
+            inner.small.insert(key, known.clone());
+            Ok(known)
+        })
+        .await
+    }
+
+    async fn renew(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
+        let lease_ms = self.0.options.lease.as_millis() as u64;
+        let (wanted, digest) = (name.clone(), *digest);
+        let write = self.write("lease.renew", move |tx| {
+            let unknown = || RepoError::BlobUnknown(digest);
+            let (id, _) = rows::find(tx, wanted.as_str())?.ok_or_else(unknown)?;
+            tx.get(Table::Refs, &keys::link(&digest, id))?
+                .ok_or_else(unknown)?;
+            let blob = rows::blob(tx, &digest)?.ok_or_else(unknown)?;
+            Ok(rows::link(tx, id, &digest, blob.size, lease_ms)?)
+        });
+        write.await?;
+        self.0.small.remove(&(name.clone(), digest));
+        Ok(())
+    }
+
+    /// Shows a blob of `from`, which the caller has found readable, in `name` as well; `false` if `from` does not show it.
+    pub async fn mount(
+        &self,
+        name: &RepoName,
+        digest: &Digest,
+        from: &RepoName,
+    ) -> Result<bool, RepoError> {
+        let context = self.context("", "blob.mount");
+        let (wanted, digest, from) = (name.clone(), *digest, from.clone());
+        let write = self.write("blob.mount", move |tx| {
+            let Some((source, _)) = rows::find(tx, from.as_str())? else {
+                return Ok(false);
+            };
+            let linked = tx.get(Table::Refs, &keys::link(&digest, source))?.is_some();
+            let Some(blob) = rows::blob(tx, &digest)?.filter(|_| linked) else {
+                return Ok(false);
+            };
+            let (id, _) = super::manifest::writable_or_new(tx, &wanted, context.at_ms)?;
+            rows::link(tx, id, &digest, blob.size, context.lease_ms)?;
+            Ok(true)
+        });
+        write.await
+    }
+
+    /// Repositories that show the blob, at most `limit`, for a mount that names none.
+    pub async fn holders(&self, digest: &Digest, limit: usize) -> Result<Vec<RepoName>, RepoError> {
+        let digest = *digest;
+        self.hop(move |_, r| {
+            let (mut from, to) = keys::refs(&digest).range();
+            let mut names = Vec::new();
+            // One seek a repository: the link, if there is one, is its first row.
+            while names.len() < limit {
+                let Some((key, _)) = r.scan(Table::Refs, &from, &to, 1)?.pop() else {
+                    break;
+                };
+                let Some((id, class, _)) = keys::ref_head(&key) else {
+                    break;
+                };
+                if class == Class::Link as u8
+                    && let Some(row) = r.get(Table::Repos, &keys::repo(id))?
+                {
+                    let record = super::record::RepoRecord::from_bytes(&row)?;
+                    if let Ok(name) = record.name.parse::<RepoName>()
+                        && !record.deleted
+                    {
+                        names.push(name);
+                    }
+                }
+                from = keys::refs(&digest).u64(id.0 + 1).done();
+            }
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Drops the repository's link to a blob; refused while a manifest at the head needs it.
+    pub async fn delete_blob(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
+        let (wanted, digest) = (name.clone(), *digest);
+        let write = self.write("blob.delete", move |tx| {
+            let (id, _) = rows::find(tx, wanted.as_str())?
+                .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            if tx.get(Table::Refs, &keys::link(&digest, id))?.is_none() {
+                return Err(RepoError::BlobUnknown(digest));
+            }
+            if let Some(parent) = needed_by(tx, id, &digest)? {
+                return Err(RepoError::Refused(format!(
+                    "blob {digest} is part of manifest {parent}; delete that manifest first"
+                )));
+            }
+            let size = rows::blob(tx, &digest)?.map_or(0, |b| b.size);
+            Ok(rows::unlink(tx, id, &digest, size)?)
+        });
+        write.await?;
+        self.forget(name);
+        Ok(())
+    }
+}
+
+/// A manifest at the head that needs the blob.
+fn needed_by(get: &impl Get, id: RepoId, digest: &Digest) -> Result<Option<Digest>, RepoError> {
+    let (mut from, to) = keys::refs_in(digest, id, Class::Manifest).range();
+    loop {
+        let rows = get.scan(Table::Refs, &from, &to, 500)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(None);
+        };
+        from.clone_from(last);
+        from.push(0);
+        for (key, _) in &rows {
+            let Some((parent, added)) =
+                keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest))
+            else {
+                continue;
+            };
+            if rows::live(get, id, &Name::Manifest(&parent))?.is_some_and(|(rev, _)| rev == added) {
+                return Ok(Some(parent));
+            }
+        }
+    }
+}
+
+fn look_up(
+    inner: &Inner,
+    r: &Read<'_>,
+    name: &RepoName,
+    digest: &Digest,
+    generation: u64,
+) -> Result<Known, RepoError> {
+    let (id, _) =
+        rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let unknown = || RepoError::BlobUnknown(*digest);
+    let lease = r
+        .get(Table::Refs, &keys::link(digest, id))?
+        .ok_or_else(unknown)?;
+    let blob = rows::blob(r, digest)?.ok_or_else(unknown)?;
+    let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
+    let backed = !r.scan(Table::Refs, &from, &to, 1)?.is_empty();
+    let half = inner.options.lease.as_millis() as u64 / 2;
+    let rests_until = if backed {
+        u64::MAX
+    } else {
+        rows::number(&lease).saturating_sub(half)
+    };
+    let body = match blob.place {
+        Some(place) => KnownBody::Placed(Place(place)),
+        None => {
+            let bytes = r.get(Table::Bytes, digest.as_key())?;
+            KnownBody::Inline(
+                bytes
+                    .ok_or_else(|| BlobError::Damaged(digest.to_string()))?
+                    .into(),
+            )
+        }
+    };
+    Ok(Known {
+        generation,
+        size: blob.size,
+        rests_until,
+        body,
+    })
+}

@@ -1,0 +1,148 @@
+//! What can go wrong in a repository, said for people; `http` and `cli` map the kinds.
+
+use crate::blobs::{BlobError, BlobErrorKind};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::types::{Digest, RepoName};
+
+/// A refused or failed repository operation. Nothing was changed unless the text says so.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// No repository of this name.
+    #[error("repository {0} does not exist")]
+    NameUnknown(RepoName),
+    /// No such tag or manifest in the repository.
+    #[error("manifest {0} is not known in this repository")]
+    ManifestUnknown(String),
+    /// The repository does not show this blob.
+    #[error("blob {0} is not known in this repository")]
+    BlobUnknown(Digest),
+    /// No such upload.
+    #[error("this upload does not exist: it was finished, cancelled or given up; start a new one")]
+    UploadUnknown,
+    /// A chunk does not follow the bytes that are here.
+    #[error(
+        "the chunk starts at byte {got}, but {want} bytes have arrived; go on from byte {want}"
+    )]
+    OutOfOrder {
+        /// Bytes that have arrived.
+        want: u64,
+        /// Where the chunk says it starts.
+        got: u64,
+    },
+    /// A chunk is not as long as its header says.
+    #[error("the chunk has {got} bytes, but its Content-Range says {want}")]
+    Size {
+        /// Length by the header.
+        want: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// The digest does not fit the bytes or the upload.
+    #[error("{0}")]
+    Digest(String),
+    /// The manifest is not well formed.
+    #[error("the manifest cannot be taken: {0}")]
+    ManifestInvalid(String),
+    /// The repository's policy wants all content first.
+    #[error("the manifest names content that this repository does not have; push that first")]
+    ManifestBlobUnknown(Vec<Digest>),
+    /// Longer than a manifest may be.
+    #[error("the manifest has more than {0} bytes, the most that is taken")]
+    TooLarge(u64),
+    /// A mirror takes no pushes.
+    #[error(
+        "{0} is a mirror: its content comes from another registry and pushes are refused; push to another name"
+    )]
+    ReadOnly(RepoName),
+    /// Not possible in the state things are in.
+    #[error("{0}")]
+    Refused(String),
+    /// Two requests write to one upload.
+    #[error("another request is writing to this upload; wait for it to end")]
+    UploadBusy,
+    /// The client's bytes ended early.
+    #[error("the content was cut short: {0}")]
+    Body(String),
+    /// The content directory failed.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A background task of this process ended early.
+    #[error("an internal task failed: {0}")]
+    Task(String),
+}
+
+/// What sort of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepoErrorKind {
+    /// The repository is not there.
+    NameUnknown,
+    /// The manifest or tag is not there.
+    ManifestUnknown,
+    /// The blob is not there.
+    BlobUnknown,
+    /// The upload is not there.
+    UploadUnknown,
+    /// The chunk is out of order.
+    OutOfOrder,
+    /// Lengths differ.
+    Size,
+    /// Digests differ.
+    Digest,
+    /// The manifest is malformed.
+    ManifestInvalid,
+    /// The manifest's content is missing.
+    ManifestBlobUnknown,
+    /// Too large.
+    TooLarge,
+    /// Refused by state or policy.
+    Refused,
+    /// Wait and try again.
+    Busy,
+    /// The client's body failed.
+    Body,
+    /// No room.
+    NoSpace,
+    /// Stored content is damaged.
+    Damaged,
+    /// Anything of ours.
+    Internal,
+}
+
+impl RepoError {
+    /// The kind.
+    pub fn kind(&self) -> RepoErrorKind {
+        use RepoErrorKind as K;
+        match self {
+            Self::NameUnknown(_) => K::NameUnknown,
+            Self::ManifestUnknown(_) => K::ManifestUnknown,
+            Self::BlobUnknown(_) => K::BlobUnknown,
+            Self::UploadUnknown => K::UploadUnknown,
+            Self::OutOfOrder { .. } => K::OutOfOrder,
+            Self::Size { .. } => K::Size,
+            Self::Digest(_) => K::Digest,
+            Self::ManifestInvalid(_) => K::ManifestInvalid,
+            Self::ManifestBlobUnknown(_) => K::ManifestBlobUnknown,
+            Self::TooLarge(_) => K::TooLarge,
+            Self::ReadOnly(_) | Self::Refused(_) => K::Refused,
+            Self::UploadBusy => K::Busy,
+            Self::Body(_) => K::Body,
+            Self::Task(_) => K::Internal,
+            Self::Blob(e) => match e.kind() {
+                BlobErrorKind::Digest => K::Digest,
+                BlobErrorKind::NoSpace => K::NoSpace,
+                BlobErrorKind::Damaged => K::Damaged,
+                BlobErrorKind::Io => K::Internal,
+            },
+            Self::Store(e) => match e.kind() {
+                StoreErrorKind::Busy => K::Busy,
+                StoreErrorKind::NoSpace => K::NoSpace,
+                StoreErrorKind::Damaged => K::Damaged,
+                StoreErrorKind::Refused => K::Refused,
+                _ => K::Internal,
+            },
+        }
+    }
+}

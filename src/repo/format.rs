@@ -1,0 +1,45 @@
+//! What a format tells the repository about an item's bytes. Declared here, implemented in `formats`.
+
+use crate::types::{Digest, MediaType};
+
+/// Reads one kind of content; knows neither store nor network.
+pub trait Format: Send + Sync {
+    /// What these bytes are and what they name. `declared` is the media type that came with them.
+    fn inspect(&self, bytes: &[u8], declared: Option<&MediaType>)
+    -> Result<Inspected, FormatError>;
+}
+
+/// The bytes are not of the format; the text says why, for the person who pushed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FormatError(pub String);
+
+/// A manifest, as far as the repository needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The media type to serve it with.
+    pub media_type: MediaType,
+    /// What it names, each digest once.
+    pub children: Vec<Child>,
+    /// The manifest that it refers to.
+    pub subject: Option<Digest>,
+    /// What a referrers list shows as its artifact type; empty if it has none.
+    pub artifact_type: String,
+    /// Its annotations.
+    pub annotations: Vec<(String, String)>,
+}
+
+/// One digest that a manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// The digest.
+    pub digest: Digest,
+    /// The length that its descriptor gives.
+    pub size: u64,
+    /// A manifest, not a blob.
+    pub is_manifest: bool,
+    /// May be absent whatever the policy (a layer that must not be distributed).
+    pub optional: bool,
+    /// Its descriptor's media type.
+    pub media_type: String,
+}

@@ -1,0 +1,213 @@
+//! The key shapes of the repository tables (DESIGN.md section 3), on one page.
+
+use crate::store::key::{Key, Parts};
+use crate::types::{Digest, RepoId, RepoName, Rev, UploadId};
+
+/// Class of an item or reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A link: lets the repository show a blob. References only.
+    Link = 0,
+    /// A tag.
+    Tag = 1,
+    /// A manifest; as a reference: a live or past manifest needs the digest.
+    Manifest = 2,
+    /// A manifest names a digest that the repository does not have. References only; keeps and shows nothing.
+    Wanted = 3,
+}
+
+/// What a `due` row asks to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DueKind {
+    /// A link's lease ends: digest, repository id.
+    Lease = 1,
+    /// A digest may have no reference left: digest.
+    Orphan = 2,
+    /// A manifest may have no tag left: repository id, digest.
+    Untagged = 3,
+    /// A closed row leaves the history: repository id, revision.
+    History = 4,
+    /// An upload may have been given up: id.
+    Upload = 5,
+}
+
+/// The name part of an item key: a tag's text, or a manifest's digest.
+pub enum Name<'a> {
+    /// A tag.
+    Tag(&'a str),
+    /// A manifest.
+    Manifest(&'a Digest),
+}
+
+impl Name<'_> {
+    /// The class that the name belongs to.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Tag(_) => Class::Tag,
+            Self::Manifest(_) => Class::Manifest,
+        }
+    }
+
+    fn add(&self, key: Key) -> Key {
+        match self {
+            Self::Tag(tag) => key.text(tag),
+            Self::Manifest(digest) => key.raw(digest.as_key()),
+        }
+    }
+}
+
+/// `names`: name.
+pub fn name(name: &str) -> Vec<u8> {
+    Key::new().text(name).done()
+}
+
+/// `repos`, `usage`: id.
+pub fn repo(id: RepoId) -> Vec<u8> {
+    Key::new().u64(id.0).done()
+}
+
+/// `items`: all rows of a class, live or past.
+pub fn items(id: RepoId, class: Class, past: bool) -> Key {
+    Key::new().u64(id.0).u8(class as u8).u8(u8::from(past))
+}
+
+/// `items`: all rows of one name.
+pub fn item_rows(id: RepoId, name: &Name<'_>, past: bool) -> Key {
+    name.add(items(id, name.class(), past))
+}
+
+/// `items`: one row.
+pub fn item(id: RepoId, name: &Name<'_>, past: bool, added: Rev) -> Vec<u8> {
+    item_rows(id, name, past).not_u64(added.0).done()
+}
+
+/// The tag and added revision of a tag's item key.
+pub fn tag_of_item(key: &[u8]) -> Option<(&str, Rev)> {
+    let mut parts = Parts(key);
+    parts.u64()?;
+    parts.u8()?;
+    parts.u8()?;
+    Some((parts.text()?, Rev(parts.not_u64()?)))
+}
+
+/// The added revision of a manifest's item key.
+pub fn rev_of_manifest(key: &[u8]) -> Option<Rev> {
+    let mut parts = Parts(key);
+    parts.u64()?;
+    parts.u8()?;
+    parts.u8()?;
+    parts.digest()?;
+    Some(Rev(parts.not_u64()?))
+}
+
+/// `changes`: the head row of a revision.
+pub fn change_head(id: RepoId, rev: Rev) -> Vec<u8> {
+    Key::new().u64(id.0).u64(rev.0).u8(0).done()
+}
+
+/// `changes`: one changed name.
+pub fn change(id: RepoId, rev: Rev, name: &Name<'_>) -> Vec<u8> {
+    name.add(Key::new().u64(id.0).u64(rev.0).u8(name.class() as u8))
+        .done()
+}
+
+/// `refs`: all of a digest.
+pub fn refs(digest: &Digest) -> Key {
+    Key::new().raw(digest.as_key())
+}
+
+/// `refs`: all of a digest in one repository and class.
+pub fn refs_in(digest: &Digest, id: RepoId, class: Class) -> Key {
+    refs(digest).u64(id.0).u8(class as u8)
+}
+
+/// `refs`: the link.
+pub fn link(digest: &Digest, id: RepoId) -> Vec<u8> {
+    refs_in(digest, id, Class::Link).done()
+}
+
+/// `refs`: a tag names the digest.
+pub fn tag_ref(digest: &Digest, id: RepoId, tag: &str, added: Rev) -> Vec<u8> {
+    refs_in(digest, id, Class::Tag)
+        .text(tag)
+        .u64(added.0)
+        .done()
+}
+
+/// `refs`: a manifest needs (or wants) the digest.
+pub fn manifest_ref(
+    digest: &Digest,
+    id: RepoId,
+    class: Class,
+    parent: &Digest,
+    added: Rev,
+) -> Vec<u8> {
+    refs_in(digest, id, class)
+        .raw(parent.as_key())
+        .u64(added.0)
+        .done()
+}
+
+/// Repository id and class of a reference's key.
+pub fn ref_head(key: &[u8]) -> Option<(RepoId, u8, &[u8])> {
+    let mut parts = Parts(key);
+    parts.digest()?;
+    let id = RepoId(parts.u64()?);
+    let class = parts.u8()?;
+    Some((id, class, parts.rest()))
+}
+
+/// Parent and added revision of the rest of a manifest reference's key.
+pub fn parent_of(rest: &[u8]) -> Option<(Digest, Rev)> {
+    let mut parts = Parts(rest);
+    Some((parts.digest()?, Rev(parts.u64()?)))
+}
+
+/// Tag and added revision of the rest of a tag reference's key.
+pub fn tag_of_ref(rest: &[u8]) -> Option<(&str, Rev)> {
+    let mut parts = Parts(rest);
+    Some((parts.text()?, Rev(parts.u64()?)))
+}
+
+/// `referrers`: all of a subject, live or past.
+pub fn referrers(id: RepoId, past: bool, subject: &Digest) -> Key {
+    Key::new()
+        .u64(id.0)
+        .u8(u8::from(past))
+        .raw(subject.as_key())
+}
+
+/// `referrers`: one row.
+pub fn referrer(
+    id: RepoId,
+    past: bool,
+    subject: &Digest,
+    artifact_type: &str,
+    digest: &Digest,
+    added: Rev,
+) -> Vec<u8> {
+    referrers(id, past, subject)
+        .text(artifact_type)
+        .raw(digest.as_key())
+        .not_u64(added.0)
+        .done()
+}
+
+/// Artifact type and digest of a referrer row's key.
+pub fn referrer_parts(key: &[u8]) -> Option<(&str, Digest)> {
+    let mut parts = Parts(key);
+    parts.u64()?;
+    parts.u8()?;
+    parts.digest()?;
+    Some((parts.text()?, parts.digest()?))
+}
+
+/// `due`: when (running ms), what to look at.
+pub fn due(at: u64, kind: DueKind, what: &[u8]) -> Vec<u8> {
+    Key::new().u64(at).u8(kind as u8).raw(what).done()
+}
+
+/// `uploads`: id.
+pub fn upload(id: UploadId) -> Vec<u8> {
+    id.0.to_vec()
+}

@@ -1,0 +1,182 @@
+//! The records of repositories, items and what is derived from them; the golden files pin their bytes.
+
+use crate::store::record::{Decode, Encode, Record};
+use crate::types::Digest;
+
+macro_rules! record {
+    ($type:ident, $name:literal, $version:literal) => {
+        impl Record for $type {
+            const NAME: &'static str = $name;
+            const VERSION: u8 = $version;
+        }
+    };
+}
+
+/// A repository.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RepoRecord {
+    /// Its name (kept after deletion, for reports).
+    pub name: String,
+    /// 1 = oci; other formats take further numbers.
+    pub kind: u8,
+    /// 0 = local, 1 = mirror, 2 = cache.
+    pub origin: u8,
+    /// Refuse manifests whose content is missing; `None` follows the configuration.
+    pub strict: Option<bool>,
+    /// The newest revision.
+    pub head: u64,
+    /// The oldest revision that can be read.
+    pub horizon: u64,
+    /// The job that holds the repository for a big change.
+    pub stage: Option<u64>,
+    /// When it was made (wall clock, ms).
+    pub created_ms: u64,
+    /// Its name was dropped.
+    pub deleted: bool,
+}
+record!(RepoRecord, "repo", 1);
+
+/// Where an item came from.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum SourceRecord {
+    /// Pushed by this user; empty for anonymous.
+    Push(String),
+    /// Copied from a registry.
+    Registry {
+        /// Host and port.
+        registry: String,
+        /// Repository there.
+        name: String,
+        /// Digest there, in key form.
+        digest: Vec<u8>,
+    },
+}
+
+/// What a name meant from `added_rev` (in the key) to `removed`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ItemRecord {
+    /// The first revision that does not show it any more; `u64::MAX` while it is live.
+    pub removed: u64,
+    /// Digest of the manifest, in key form.
+    pub target: Vec<u8>,
+    /// Its length.
+    pub size: u64,
+    /// Its media type, as pushed.
+    pub media_type: String,
+    /// Where it came from.
+    pub source: SourceRecord,
+    /// When (wall clock, ms).
+    pub at_ms: u64,
+    /// The format's own: for an OCI manifest the subject's digest in key form, or nothing.
+    pub own: Vec<u8>,
+    /// The artifact type that its referrer row stands under.
+    pub artifact_type: String,
+}
+record!(ItemRecord, "item", 1);
+
+impl ItemRecord {
+    /// The target digest, if the row is whole.
+    pub fn digest(&self) -> Option<Digest> {
+        Digest::from_key(&self.target).ok()
+    }
+}
+
+/// Time, person and reason of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ChangeRecord {
+    /// Wall clock, ms.
+    pub at_ms: u64,
+    /// Who.
+    pub who: String,
+    /// Why: the action's name.
+    pub why: String,
+}
+record!(ChangeRecord, "change", 1);
+
+/// A blob that is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BlobRecord {
+    /// Length in bytes.
+    pub size: u64,
+    /// Wall clock, ms.
+    pub first_seen_ms: u64,
+    /// The content file, or `None` if the bytes lie in the table `bytes`.
+    pub place: Option<String>,
+    /// Found damaged: not served until it is pushed again.
+    pub damaged: bool,
+}
+record!(BlobRecord, "blob", 1);
+
+/// A referrer's descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ReferrerRecord {
+    /// As in [`ItemRecord`].
+    pub removed: u64,
+    /// The referrer's media type.
+    pub media_type: String,
+    /// Its length.
+    pub size: u64,
+    /// Its annotations, unless they are long.
+    pub annotations: Vec<(String, String)>,
+    /// The annotations are long and stand in the manifest only.
+    pub long: bool,
+}
+record!(ReferrerRecord, "referrer", 1);
+
+/// What is needed to take up an upload after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct UploadRecord {
+    /// The repository's id.
+    pub repo: u64,
+    /// The algorithm's code.
+    pub algorithm: u8,
+    /// Bytes that the hash state covers; all of them are on disk.
+    pub offset: u64,
+    /// The hash state.
+    pub hash_state: Vec<u8>,
+    /// The machine's boot that wrote the file.
+    pub boot_id: String,
+    /// Wall clock, ms.
+    pub saved_ms: u64,
+}
+record!(UploadRecord, "upload", 1);
+
+/// What a repository holds at its head.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct UsageRecord {
+    /// Live tags.
+    pub tags: u64,
+    /// Live manifests.
+    pub manifests: u64,
+    /// Bytes of linked blobs and live manifests, each once.
+    pub bytes: u64,
+}
+record!(UsageRecord, "usage", 1);
+
+/// One visible revision, for whoever follows.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FeedRecord {
+    /// The repository's id.
+    pub repo: u64,
+    /// Its name.
+    pub name: String,
+    /// The revision.
+    pub rev: u64,
+    /// Wall clock, ms.
+    pub at_ms: u64,
+    /// Who.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+record!(FeedRecord, "feed", 1);
+
+/// A content file that no row names any more and that is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CondemnedRecord {
+    /// The digest that it held, in key form.
+    pub digest: Vec<u8>,
+    /// Wall clock, ms.
+    pub at_ms: u64,
+}
+record!(CondemnedRecord, "condemned", 1);

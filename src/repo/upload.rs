@@ -1,0 +1,519 @@
+//! Uploads: bytes on their way into a repository, and how they go on after a restart.
+//!
+//! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds of
+//! receiving, and at stop, its bytes are synced and then its row saved. What a row does not cover is hashed from the file
+//! if the machine was not rebooted meanwhile, else cut off.
+
+use super::error::RepoError;
+use super::record::{CondemnedRecord, UploadRecord};
+use super::state::{Slot, Turn, lock};
+use super::{Inner, Repos, keys, manifest, new_upload_id, rows};
+use crate::blobs::{Ingest, Place, Saved, Sealed};
+use crate::store::record::Record;
+use crate::store::{Get, Lane, Store, Table};
+use crate::types::{Algorithm, ContentRange, Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Network frames are gathered to pieces of this size before they are hashed and written.
+const PIECE: usize = 1 << 20;
+/// How often a row is saved while bytes come in.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+impl Repos {
+    /// A new upload. Nothing durable is written before its first byte.
+    pub async fn begin_upload(
+        &self,
+        name: &RepoName,
+        algorithm: Algorithm,
+    ) -> Result<UploadId, RepoError> {
+        self.check_writable(name).await?;
+        let id = new_upload_id()?;
+        self.0.sessions.insert(id, name.clone(), algorithm, None);
+        Ok(id)
+    }
+
+    /// Bytes that have arrived.
+    pub async fn upload_offset(&self, name: &RepoName, id: UploadId) -> Result<u64, RepoError> {
+        self.find_session(name, id).await?;
+        let session = self.0.sessions.get(id).filter(|s| s.name == *name);
+        Ok(session.ok_or(RepoError::UploadUnknown)?.offset)
+    }
+
+    /// Streams a chunk in; answers how many bytes have arrived. `len` is the declared length, if there is one.
+    pub async fn append<S, E>(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+        range: Option<ContentRange>,
+        len: Option<u64>,
+        body: S,
+    ) -> Result<u64, RepoError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        self.find_session(name, id).await?;
+        let mut turn = self.0.sessions.take(id, name)?;
+        self.receive(&mut turn, range, len, body).await?;
+        // A 202 must survive a kill: nothing may stay in this process's memory alone.
+        let slot = Arc::clone(&turn.session.ingest);
+        self.block(move || Ok(lock(&slot).as_mut().map_or(Ok(()), Ingest::spill)?))
+            .await?;
+        Ok(turn.session.offset)
+    }
+
+    /// Takes the last bytes, if any, checks the digest and links the blob: durable when this returns.
+    pub async fn finish_upload<S, E>(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+        range: Option<ContentRange>,
+        len: Option<u64>,
+        body: S,
+        digest: &Digest,
+    ) -> Result<(), RepoError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        self.find_session(name, id).await?;
+        let mut turn = self.0.sessions.take(id, name)?;
+        self.receive(&mut turn, range, len, body).await?;
+        let ingest = lock(&turn.session.ingest).take();
+        let ingest = match ingest {
+            Some(ingest) if ingest.algorithm() != digest.algorithm() && ingest.offset() > 0 => {
+                let wrong = format!(
+                    "the upload was begun for {}, the digest is {digest}; begin it with digest-algorithm={}",
+                    ingest.algorithm().name(),
+                    digest.algorithm().name()
+                );
+                *lock(&turn.session.ingest) = Some(ingest);
+                return Err(RepoError::Digest(wrong));
+            }
+            Some(ingest) if ingest.offset() > 0 => ingest,
+            _ => {
+                let repo = self.ensure_repo(name).await?;
+                self.0.blobs.begin(id, repo, digest.algorithm())
+            }
+        };
+        let done = self.seal(name, ingest, digest).await;
+        let _ = self.drop_row(id).await;
+        turn.end();
+        done
+    }
+
+    /// Gives an upload up; its bytes are freed at once.
+    pub async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
+        self.find_session(name, id).await?;
+        let turn = self.0.sessions.take(id, name)?;
+        self.discard(
+            &turn.session.name,
+            id,
+            turn.session.algorithm,
+            &turn.session.ingest,
+        )
+        .await?;
+        turn.end();
+        Ok(())
+    }
+
+    /// Gives up uploads without a byte for the time that is set; answers how many.
+    pub async fn reap_uploads(&self) -> Result<usize, RepoError> {
+        let idle = self.0.options.upload_idle;
+        let mut reaped = 0;
+        for id in self.0.sessions.idle(idle) {
+            let Some(session) = self.0.sessions.get(id) else {
+                continue;
+            };
+            if let Ok(turn) = self.0.sessions.take(id, &session.name) {
+                self.discard(&session.name, id, session.algorithm, &session.ingest)
+                    .await?;
+                turn.end();
+                reaped += 1;
+            }
+        }
+        let blobs = self.0.blobs.clone();
+        let files = self.block(move || Ok(blobs.uploads()?)).await?;
+        for file in files
+            .into_iter()
+            .filter(|f| f.idle > idle && self.0.sessions.get(f.id).is_none())
+        {
+            let blobs = self.0.blobs.clone();
+            self.block(move || Ok(blobs.discard(file.id, file.repo, file.algorithm)?))
+                .await?;
+            self.drop_row(file.id).await?;
+            reaped += 1;
+        }
+        Ok(reaped)
+    }
+
+    /// Brings an upload of before a restart into memory.
+    async fn find_session(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
+        if self.0.sessions.get(id).is_some() {
+            return Ok(());
+        }
+        let wanted = name.clone();
+        let found = self
+            .hop(move |inner, r| {
+                let (repo, _) = rows::find(r, wanted.as_str())?.ok_or(RepoError::UploadUnknown)?;
+                let row = r.get(Table::Uploads, &keys::upload(id))?;
+                let row = row.map(|row| UploadRecord::from_bytes(&row)).transpose()?;
+                take_up(inner, id, repo, row)
+            })
+            .await?;
+        let (algorithm, ingest) = found.ok_or(RepoError::UploadUnknown)?;
+        self.0
+            .sessions
+            .insert(id, name.clone(), algorithm, Some(ingest));
+        Ok(())
+    }
+
+    /// The repository's id, made if it is not there.
+    pub(super) async fn ensure_repo(&self, name: &RepoName) -> Result<RepoId, RepoError> {
+        let wanted = name.clone();
+        let found = self
+            .hop(move |_, r| Ok(rows::find(r, wanted.as_str())?))
+            .await?;
+        if let Some((id, _)) = found {
+            return Ok(id);
+        }
+        let (wanted, at_ms) = (name.clone(), wall_ms());
+        let write = self.write("repo.create", move |tx| {
+            manifest::writable_or_new(tx, &wanted, at_ms).map(|(id, _)| id)
+        });
+        write.await
+    }
+
+    /// Streams a body into the upload's ingest: one piece is hashed and written while the next is received.
+    async fn receive<S, E>(
+        &self,
+        turn: &mut Turn<'_>,
+        range: Option<ContentRange>,
+        len: Option<u64>,
+        mut body: S,
+    ) -> Result<(), RepoError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let before = turn.session.offset;
+        if let Some(range) = range.filter(|r| r.first != before) {
+            return Err(RepoError::OutOfOrder {
+                want: before,
+                got: range.first,
+            });
+        }
+        if let (Some(range), Some(len)) = (range, len)
+            && range.len() != len
+        {
+            return Err(RepoError::Size {
+                want: range.len(),
+                got: len,
+            });
+        }
+        if let Some(len) = len.or(range.map(|r| r.len())) {
+            self.0.blobs.room_for(len)?;
+        }
+        let mut writer = Writer {
+            repos: self,
+            turn,
+            pending: None,
+            saved: Instant::now(),
+        };
+        let mut piece = BytesMut::new();
+        let mut broken = None;
+        while let Some(frame) = body.next().await {
+            match frame {
+                Ok(frame) if piece.is_empty() && frame.len() >= PIECE => {
+                    writer.write(frame).await?
+                }
+                Ok(frame) => {
+                    piece.extend_from_slice(&frame);
+                    if piece.len() >= PIECE {
+                        writer.write(piece.split().freeze()).await?;
+                    }
+                }
+                Err(e) => {
+                    broken = Some(RepoError::Body(e.to_string()));
+                    break;
+                }
+            }
+        }
+        if !piece.is_empty() {
+            writer.write(piece.freeze()).await?;
+        }
+        writer.flush().await?;
+        if let Some(broken) = broken {
+            return Err(broken);
+        }
+        let got = turn.session.offset - before;
+        match range.filter(|r| r.len() != got) {
+            Some(range) => Err(RepoError::Size {
+                want: range.len(),
+                got,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the digest, makes the bytes durable unless the store has them, and links the blob.
+    pub(super) async fn seal(
+        &self,
+        name: &RepoName,
+        ingest: Ingest,
+        digest: &Digest,
+    ) -> Result<(), RepoError> {
+        let (inner, digest) = (Arc::clone(&self.0), *digest);
+        let verified = self.block(move || Ok(ingest.verify(&digest)?)).await?;
+        let size = verified.size();
+        let known = self
+            .block(move || {
+                inner
+                    .store
+                    .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))
+            })
+            .await?;
+        if known && self.link(name, None, digest, size).await? {
+            // Only now that the commit stands are these bytes spare.
+            return self.block(move || Ok(verified.discard()?)).await;
+        }
+        let sealed = self.block(move || Ok(verified.seal()?)).await?;
+        self.link(name, Some(sealed), digest, size)
+            .await
+            .map(|_| ())
+    }
+
+    /// Links the blob; with `sealed` its row is written, too. `false`: the row was expected and is not there.
+    async fn link(
+        &self,
+        name: &RepoName,
+        sealed: Option<Sealed>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<bool, RepoError> {
+        let context = self.context("", "blob.put");
+        let wanted = name.clone();
+        let write = self.write("blob.put", move |tx| {
+            let (id, _) = match rows::find(tx, wanted.as_str())? {
+                Some(found) => found,
+                None => manifest::writable_or_new(tx, &wanted, context.at_ms)?,
+            };
+            let spare = match &sealed {
+                Some(sealed) => manifest::put_blob(tx, sealed, context.at_ms)?,
+                None if rows::blob(tx, &digest)?.is_none() => return Ok(None),
+                None => None,
+            };
+            rows::link(tx, id, &digest, size, context.lease_ms)?;
+            Ok(Some(spare))
+        });
+        match write.await? {
+            Some(spare) => {
+                self.drop_spare(spare.into_iter().collect()).await;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn discard(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+        algorithm: Algorithm,
+        slot: &Slot,
+    ) -> Result<(), RepoError> {
+        let (inner, wanted, slot) = (Arc::clone(&self.0), name.clone(), Arc::clone(slot));
+        self.block(move || {
+            drop(lock(&slot).take());
+            let found = inner.store.read(|r| rows::find(r, wanted.as_str()))?;
+            found.map_or(Ok(()), |(repo, _)| {
+                Ok(inner.blobs.discard(id, repo, algorithm)?)
+            })
+        })
+        .await?;
+        self.drop_row(id).await
+    }
+
+    pub(super) async fn drop_row(&self, id: UploadId) -> Result<(), RepoError> {
+        let key = keys::upload(id);
+        let wanted = key.clone();
+        if self
+            .hop(move |_, r| Ok(r.get(Table::Uploads, &wanted)?.is_none()))
+            .await?
+        {
+            return Ok(());
+        }
+        let write = self.write("upload.end", move |tx| Ok(tx.delete(Table::Uploads, &key)?));
+        write.await
+    }
+
+    /// Saves what a session in memory has received.
+    pub(super) async fn save_session(&self, id: UploadId) -> Result<(), RepoError> {
+        let Some(session) = self.0.sessions.get(id) else {
+            return Ok(());
+        };
+        let slot = Arc::clone(&session.ingest);
+        let saved = self
+            .block(move || Ok(lock(&slot).as_mut().map(Ingest::checkpoint).transpose()?))
+            .await?;
+        match saved {
+            Some(saved) => self.save(&session.name, id, session.algorithm, saved).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn save(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+        algorithm: Algorithm,
+        saved: Saved,
+    ) -> Result<(), RepoError> {
+        let (wanted, saved_ms) = (name.clone(), wall_ms());
+        let write = self.write("upload.save", move |tx| {
+            let Some((repo, _)) = rows::find(tx, wanted.as_str())? else {
+                return Ok(());
+            };
+            let row = UploadRecord {
+                repo: repo.0,
+                algorithm: algorithm.code(),
+                offset: saved.offset,
+                hash_state: saved.hash_state.clone(),
+                boot_id: saved.boot_id.clone(),
+                saved_ms,
+            };
+            Ok(tx.put(Table::Uploads, &keys::upload(id), &row.to_bytes()?)?)
+        });
+        write.await
+    }
+
+    /// Unlinks what a crash left condemned; part of opening.
+    pub(super) fn finish_removals(&self) -> Result<(), RepoError> {
+        loop {
+            let rows = self
+                .0
+                .store
+                .read(|r| r.scan(Table::Condemned, &[], &[0xff], 500))?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut places = Vec::new();
+            for (key, value) in &rows {
+                CondemnedRecord::from_bytes(value)?;
+                places.push(Place(String::from_utf8_lossy(key).into_owned()));
+            }
+            self.0.blobs.remove(&places)?;
+            self.0
+                .store
+                .write_blocking(Lane::Background, "condemned.end", move |tx| {
+                    rows.iter()
+                        .try_for_each(|(key, _)| tx.delete(Table::Condemned, key))
+                })?;
+        }
+    }
+}
+
+/// Writes pieces behind the receiving: at most one is on its way.
+struct Writer<'a, 'b> {
+    repos: &'a Repos,
+    turn: &'a mut Turn<'b>,
+    pending: Option<tokio::task::JoinHandle<Result<u64, RepoError>>>,
+    saved: Instant,
+}
+
+impl Writer<'_, '_> {
+    async fn write(&mut self, piece: Bytes) -> Result<(), RepoError> {
+        self.flush().await?;
+        if self.turn.session.offset == 0 && lock(&self.turn.session.ingest).is_none() {
+            let session = &self.turn.session;
+            let repo = self.repos.ensure_repo(&session.name).await?;
+            let ingest = self
+                .repos
+                .0
+                .blobs
+                .begin(self.turn.id, repo, session.algorithm);
+            *lock(&session.ingest) = Some(ingest);
+        }
+        if self.saved.elapsed() > SAVE_EVERY {
+            self.saved = Instant::now();
+            self.repos.save_session(self.turn.id).await?;
+        }
+        let slot = Arc::clone(&self.turn.session.ingest);
+        self.pending = Some(tokio::task::spawn_blocking(move || {
+            let mut guard = lock(&slot);
+            let ingest = guard.as_mut().ok_or(RepoError::UploadUnknown)?;
+            ingest.write(&piece)?;
+            Ok(ingest.offset())
+        }));
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), RepoError> {
+        if let Some(pending) = self.pending.take() {
+            self.turn.session.offset = pending
+                .await
+                .map_err(|e| RepoError::Task(e.to_string()))??;
+        }
+        Ok(())
+    }
+}
+
+/// An upload of before the restart: from its row, or from its file alone if it never lived long enough to be saved.
+pub(super) fn take_up(
+    inner: &Inner,
+    id: UploadId,
+    repo: RepoId,
+    row: Option<UploadRecord>,
+) -> Result<Option<(Algorithm, Ingest)>, RepoError> {
+    if let Some(row) = row {
+        let algorithm = Algorithm::from_code(row.algorithm).ok_or(RepoError::UploadUnknown)?;
+        if row.repo != repo.0 {
+            return Ok(None);
+        }
+        let saved = Saved {
+            offset: row.offset,
+            hash_state: row.hash_state,
+            boot_id: row.boot_id,
+        };
+        return Ok(Some((
+            algorithm,
+            inner.blobs.resume(id, repo, algorithm, Some(&saved))?,
+        )));
+    }
+    let files = inner.blobs.uploads()?;
+    let Some(file) = files.into_iter().find(|f| f.id == id && f.repo == repo) else {
+        return Ok(None);
+    };
+    let algorithm = file.algorithm;
+    let saved = inner.written_in_boot.clone().map(|boot_id| Saved {
+        offset: 0,
+        hash_state: Hasher::new(algorithm).save(),
+        boot_id,
+    });
+    Ok(Some((
+        algorithm,
+        inner.blobs.resume(id, repo, algorithm, saved.as_ref())?,
+    )))
+}
+
+/// Notes this machine's boot id in the store; answers the one of the process before, which wrote the upload files.
+pub(super) fn remember_boot(store: &Store) -> Result<Option<String>, RepoError> {
+    const KEY: &[u8] = b"boot_id";
+    let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    let before = store
+        .read(|r| r.get(Table::Meta, KEY))?
+        .and_then(|b| String::from_utf8(b).ok());
+    if before.as_deref() != Some(&now) {
+        let now = now.clone();
+        store.write_blocking(Lane::Request, "boot", move |tx| {
+            tx.put(Table::Meta, KEY, now.as_bytes())
+        })?;
+    }
+    Ok(before.filter(|b| !b.is_empty()))
+}
