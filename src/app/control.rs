@@ -1,1 +1,273 @@
-//! STUB
+//! The local control API: what the command line may ask of a running server, or of the data directory when none runs.
+//!
+//! Owns the types of requests, progress and answers (serde only, one JSON value each) and [`execute`], which does the
+//! work. Knows neither sockets nor terminals: `http::control` serves it, `cli` calls it. Who may call it has been settled
+//! before: whoever can open the socket, or the data directory itself, is the operator.
+
+mod mirror;
+mod work;
+
+use crate::auth::{RoleGrant, UserView};
+use crate::repo::{RepoView, TagChange};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+pub use crate::mirror::{MirrorReport, Progress};
+pub use mirror::MirrorJob;
+pub use work::execute;
+pub(super) use work::{of_store, trust_view};
+
+/// Hears how far slow work is. Called from any thread; must not block.
+pub type News = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// The socket's path below the data directory.
+pub const SOCKET: &str = "run/control.sock";
+
+/// A text that must not reach a log: `Debug` shows none of it. On the socket it travels as a plain string.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Which server is this? Answered by [`Reply::Trust`].
+    Trust,
+    /// Makes an account.
+    UserAdd {
+        /// The account's name.
+        name: String,
+        /// Its password.
+        password: Secret,
+        /// What it may do, from the start.
+        grants: Vec<RoleGrant>,
+    },
+    /// Every account. Answered by [`Reply::Users`].
+    UserList,
+    /// Sets a new password.
+    UserPasswd {
+        /// The account's name.
+        name: String,
+        /// Its new password.
+        password: Secret,
+    },
+    /// Gives an account a role on a prefix, in place of the role that it had on exactly this prefix.
+    UserGrant {
+        /// The account's name.
+        name: String,
+        /// Role and prefix.
+        grant: RoleGrant,
+    },
+    /// Takes away the role on exactly this prefix.
+    UserRevoke {
+        /// The account's name.
+        name: String,
+        /// The prefix; empty is everything.
+        prefix: String,
+    },
+    /// Removes an account.
+    UserRemove {
+        /// The account's name.
+        name: String,
+    },
+    /// One page of the repositories. Answered by [`Reply::Repos`].
+    RepoList {
+        /// Names strictly after this one.
+        after: Option<String>,
+    },
+    /// One repository. Answered by [`Reply::Repo`].
+    RepoShow {
+        /// Its name.
+        name: String,
+    },
+    /// Deletes a repository with all its tags.
+    RepoDelete {
+        /// Its name.
+        name: String,
+    },
+    /// One page of a repository's tags. Answered by [`Reply::Tags`].
+    TagList {
+        /// The repository.
+        repo: String,
+        /// Tags strictly after this one.
+        after: Option<String>,
+    },
+    /// What a tag has meant, newest first. Answered by [`Reply::History`].
+    TagHistory {
+        /// The repository.
+        repo: String,
+        /// The tag.
+        tag: String,
+    },
+    /// Deletes a tag; the manifest stays.
+    TagDelete {
+        /// The repository.
+        repo: String,
+        /// The tag.
+        tag: String,
+    },
+    /// Copies an image from another registry. Answered by [`Reply::Mirrored`], with [`Progress`] on the way.
+    Mirror(Box<MirrorJob>),
+}
+
+impl Request {
+    /// The request's name for the log, for example `user-add`; nothing of its content.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::UserAdd { .. } => "user-add",
+            Self::UserList => "user-list",
+            Self::UserPasswd { .. } => "user-passwd",
+            Self::UserGrant { .. } => "user-grant",
+            Self::UserRevoke { .. } => "user-revoke",
+            Self::UserRemove { .. } => "user-remove",
+            Self::RepoList { .. } => "repo-list",
+            Self::RepoShow { .. } => "repo-show",
+            Self::RepoDelete { .. } => "repo-delete",
+            Self::TagList { .. } => "tag-list",
+            Self::TagHistory { .. } => "tag-history",
+            Self::TagDelete { .. } => "tag-delete",
+            Self::Mirror(_) => "mirror",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "what", content = "value", rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done; there is nothing more to say.
+    Done,
+    /// How clients come to trust this server.
+    Trust(TrustView),
+    /// The accounts, by name.
+    Users(Vec<UserView>),
+    /// One page of repositories, by name.
+    Repos {
+        /// The page.
+        repos: Vec<RepoView>,
+        /// Whether another page follows.
+        more: bool,
+    },
+    /// One repository.
+    Repo(RepoView),
+    /// One page of tags, in order.
+    Tags {
+        /// The page.
+        tags: Vec<String>,
+        /// Whether another page follows.
+        more: bool,
+    },
+    /// A tag's history, newest first.
+    History(Vec<TagChange>),
+    /// The image is there.
+    Mirrored(MirrorReport),
+}
+
+/// Certificate and address of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustView {
+    /// The CA certificate in PEM; none where the certificate is the operator's own.
+    pub ca_pem: Option<String>,
+    /// SHA-256 of the CA certificate, else of the operator's own: `AA:BB:...`.
+    pub fingerprint: String,
+    /// Names and addresses that the certificate holds for.
+    pub names: Vec<String>,
+    /// `HOST:PORT` that clients type.
+    pub host: String,
+    /// All of this, and what to do with it, for people.
+    pub text: String,
+}
+
+/// The kinds of failure that a caller may act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// It was tried and did not work; trying again may help.
+    Failed,
+    /// The request itself is wrong.
+    Usage,
+    /// What it names is not there.
+    NotFound,
+    /// The state of things forbids it: exists already, locked, read-only.
+    State,
+    /// Stored data is damaged.
+    Damaged,
+}
+
+/// A failure, for people and for exit codes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// What kind.
+    pub kind: FaultKind,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl Fault {
+    /// A failure of this kind.
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> FaultKind {
+        self.kind
+    }
+}
+
+/// One line of an answer: news while the work goes on, then exactly one `ok` or `error`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// How far the work is.
+    Progress(Progress),
+    /// Done.
+    Ok(Reply),
+    /// Failed.
+    Error(Fault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Role;
+
+    #[test]
+    fn lines_are_tagged_json() {
+        let ok = serde_json::to_string(&Line::Ok(Reply::Done)).expect("json");
+        assert_eq!(ok, r#"{"ok":{"what":"done"}}"#);
+        let error = Line::Error(Fault::new(FaultKind::NotFound, "no"));
+        let error = serde_json::to_string(&error).expect("json");
+        assert_eq!(error, r#"{"error":{"kind":"not-found","message":"no"}}"#);
+    }
+
+    #[test]
+    fn requests_read_back_and_debug_hides_passwords() {
+        let request = Request::UserAdd {
+            name: "ann".into(),
+            password: Secret("hunter2".into()),
+            grants: vec![RoleGrant {
+                role: Role::Writer,
+                prefix: "team".into(),
+            }],
+        };
+        assert!(!format!("{request:?}").contains("hunter2"));
+        let text = serde_json::to_string(&request).expect("json");
+        let back: Request = serde_json::from_str(&text).expect("same");
+        assert_eq!(back.name(), "user-add");
+        assert!(matches!(back, Request::UserAdd { password, .. } if password.0 == "hunter2"));
+    }
+}

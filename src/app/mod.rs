@@ -1,14 +1,198 @@
-//! Owns the long-lived handles; start and stop order. STUB.
-use crate::{auth::Auth, blobs::Blobs, repo::Repos, store::Store, tls::Tls};
-use std::sync::Arc;
+//! Owns the long-lived handles: opens them in order, reloads what can be reloaded, closes them in order.
+//!
+//! Each module below has its own small options; they are filled from the configuration here ([`options`]) and nowhere
+//! else. Knows no HTTP: listeners are `http`'s, signals are `cli`'s.
+
 pub mod control;
-/// The running server's handles; cheap to clone.
+mod data;
+mod first;
+mod options;
+mod secrets;
+
+use crate::auth::{Auth, AuthError};
+use crate::blobs::{BlobError, BlobErrorKind, Blobs};
+use crate::config::Config;
+use crate::repo::{RepoError, Repos};
+use crate::store::{Store, StoreError};
+use crate::tls::{Tls, TlsError};
+use control::{Fault, FaultKind, TrustView};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use data::{CONFIG, Found, INITIAL_PASSWORD, look};
+pub use first::{FirstPassword, init};
+
+/// The open handles; cheap to clone.
 #[derive(Clone)]
 pub struct App {
+    /// Metadata.
     pub store: Store,
+    /// Contents.
     pub blobs: Blobs,
+    /// Repositories.
     pub repos: Repos,
+    /// Accounts.
     pub auth: Auth,
+    /// Certificates; none without a TLS listener.
     pub tls: Option<Tls>,
-    pub config: Arc<arc_swap::ArcSwap<crate::config::Config>>,
+    /// The configuration in force.
+    pub config: Arc<arc_swap::ArcSwap<Config>>,
+    initial: Arc<first::Initial>,
+}
+
+/// Why the data directory could not be opened or set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A file or directory of `app`'s own.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    File(PathBuf, #[source] std::io::Error),
+    /// There is something in the directory, and it is not Dryport's.
+    #[error(
+        "{dir} is not empty and holds no Dryport data. Choose an empty directory (--data DIR), or empty this one first",
+        dir = .0.display()
+    )]
+    Foreign(PathBuf),
+    /// `init` where data is.
+    #[error("{dir} holds Dryport data already. Start it with: dryport serve --data {dir}", dir = .0.display())]
+    Already(PathBuf),
+    /// A command that needs data where none is.
+    #[error(
+        "there is no Dryport data in {dir}. Name another directory with --data DIR, or make it with: dryport init --data {dir}",
+        dir = .0.display()
+    )]
+    Missing(PathBuf),
+    /// A configuration that this binary cannot serve.
+    #[error("{0}")]
+    Config(String),
+    /// The metadata store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The contents.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The repositories.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The accounts.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The certificates.
+    #[error("certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl AppError {
+    fn file(path: &Path, error: std::io::Error) -> Self {
+        Self::File(path.to_owned(), error)
+    }
+
+    /// What kind of failure this is, in the words of the control API.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Foreign(_) | Self::Already(_) | Self::Missing(_) => FaultKind::State,
+            Self::Config(_) => FaultKind::Usage,
+            Self::Store(error) => control::of_store(error.kind()),
+            Self::Blob(error) if error.kind() == BlobErrorKind::Damaged => FaultKind::Damaged,
+            _ => FaultKind::Failed,
+        }
+    }
+}
+
+impl From<AppError> for Fault {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Auth(error) => error.into(),
+            AppError::Repo(error) => error.into(),
+            error => Self::new(error.kind(), error.to_string()),
+        }
+    }
+}
+
+impl App {
+    /// Opens everything below `config.data`, in this order: lock and metadata, contents, repositories, certificates,
+    /// signing keys, accounts. `holder` names this process to others who find the lock held. Blocks.
+    pub fn open(config: Config, holder: &str) -> Result<Self, AppError> {
+        data::prepare(&config.data)?;
+        let store = Store::open(options::store(&config, holder))?;
+        let opened = Self::open_with(store.clone(), config);
+        if opened.is_err() {
+            store.close();
+        }
+        opened
+    }
+
+    fn open_with(store: Store, config: Config) -> Result<Self, AppError> {
+        let blobs = Blobs::open(options::blobs(&config))?;
+        let repos = Repos::open(store.clone(), blobs.clone(), options::repos(&config))?;
+        let tls = if config.https.is_empty() {
+            None
+        } else {
+            Some(Tls::open(options::tls(&config))?)
+        };
+        let auth = Auth::open(
+            store.clone(),
+            options::auth(&config, secrets::signing_keys(&config.data)?),
+        )?;
+        let initial = Arc::new(first::Initial::load(&config.data));
+        Ok(Self {
+            store,
+            blobs,
+            repos,
+            auth,
+            tls,
+            config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
+            initial,
+        })
+    }
+
+    /// Opens what is there, for a command that finds no server running: refuses a directory without data.
+    pub fn open_existing(config: Config, holder: &str) -> Result<Self, AppError> {
+        match look(&config.data)? {
+            Found::Ours => Self::open(config, holder),
+            Found::Empty => Err(AppError::Missing(config.data)),
+            Found::Foreign => Err(AppError::Foreign(config.data)),
+        }
+    }
+
+    /// Takes over a new configuration and reads certificate and signing keys again. Returns the keys of settings that
+    /// changed but count only after a restart. On an error the old configuration stays. Blocks.
+    pub fn reload(&self, new: Config) -> Result<Vec<&'static str>, AppError> {
+        let old = self.config.load_full();
+        let keys = secrets::signing_keys(&old.data)?;
+        if let Some(tls) = &self.tls
+            && tls.reconfigure(options::tls(&new))?
+        {
+            tracing::info!(fingerprint = tls.fingerprint(), "the certificate changed");
+        }
+        self.auth.reconfigure(options::auth(&new, keys))?;
+        let restart = Config::restart_needed(&old, &new);
+        self.config.store(Arc::new(options::keep_fixed(&old, new)));
+        Ok(restart)
+    }
+
+    /// To be called after a login by password: the file with the first password has then done its work.
+    pub fn after_login(&self, user: &str) {
+        self.initial.used(user);
+    }
+
+    /// Saves open uploads, ends background work, closes the store and gives the lock back. Listeners are closed before.
+    pub async fn close(&self) {
+        self.repos.close().await;
+        let store = self.store.clone();
+        // Waits for the last commit's fsync.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+/// How clients trust the server of this configuration, read from its certificate files; makes them if they are missing.
+/// For use without a running server. Blocks.
+pub fn trust(config: &Config) -> Result<TrustView, AppError> {
+    if look(&config.data)? != Found::Ours {
+        return Err(AppError::Missing(config.data.clone()));
+    }
+    let tls = Tls::open(options::tls(config))?;
+    Ok(control::trust_view(&tls, config))
 }

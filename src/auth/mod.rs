@@ -1,244 +1,178 @@
-//! Accounts: users, roles, tokens, authorize. STUB.
-use crate::store::{Store, StoreError};
-use crate::types::RepoName;
-use std::net::IpAddr;
+//! Accounts: users and their roles, passwords, tokens, and the one decision [`Auth::authorize`].
+//!
+//! Owns argon2 and jsonwebtoken, the table principals, and what is remembered of logins, tokens and accounts. Must not
+//! know HTTP, and must not decide by anything but rows, switches and tokens.
+//!
+//! What is remembered: an account (with its roles) until the next change of any account; a right password for five
+//! minutes, a verified token until it expires. The latter two name the account and its password's generation, which
+//! are compared with the account at every use, and roles are looked up at every use: so a change counts from the
+//! moment it is answered, and argon2 never runs for what was decided already.
+
+mod admin;
+mod authorize;
+mod delay;
+mod error;
+mod login;
+mod password;
+mod scope;
+mod service;
+#[cfg(test)]
+mod tests;
+mod token;
+mod user;
+mod who;
+
+pub use error::{AuthError, AuthErrorKind};
+pub use scope::Scope;
+pub use who::{Action, Grant, Principal, Resource, Role, RoleGrant, UserName, UserView};
+
+use crate::cache::Cache;
+use crate::store::Store;
+use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-/// What is asked for; the same names stand in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    Ping,
-    Token,
-    RepoPull,
-    RepoList,
-    RepoPush,
-    TagWrite,
-    RepoDelete,
-    Catalog,
-    RepoAdmin,
-    UserAdmin,
-    Metrics,
-    Health,
-}
-impl Action {
-    /// e.g. "repo.pull"
-    pub fn name(self) -> &'static str {
-        todo!()
-    }
-}
+/// How long a right password is remembered.
+const DECISION_LIFE: Duration = Duration::from_mins(5);
+/// Memory for each of the three caches.
+const CACHE_BYTES: u64 = 8 << 20;
 
-/// Who asks. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Principal {
-    Anonymous,
-    User(Arc<UserName>),
-    /// who can open the control socket
-    Operator,
-}
-/// User name: 1-64 of [a-z0-9._-], parsed once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UserName(String);
-impl UserName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-impl std::str::FromStr for UserName {
-    type Err = AuthError;
-    fn from_str(_: &str) -> Result<Self, AuthError> {
-        todo!()
-    }
-}
-
-/// What it is asked on.
-#[derive(Debug, Clone, Copy)]
-pub enum Resource<'a> {
-    Server,
-    Repo(&'a RepoName),
-}
-
-/// Roles.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    Reader,
-    Writer,
-    Admin,
-}
-
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum AuthError {
-    #[error("wrong user name or password")]
-    BadCredentials,
-    #[error("too many failed logins; try again in {0} s")]
-    Slowed(u64),
-    #[error("the token is not valid: {0}")]
-    BadToken(&'static str),
-    #[error("{0}")]
-    Name(String),
-    #[error("user {0} exists already")]
-    Exists(String),
-    #[error("there is no user {0}")]
-    Unknown(String),
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthErrorKind {
-    Unauthorized,
-    TooMany,
-    Usage,
-    Exists,
-    NotFound,
-    Refused,
-    Store,
-}
-impl AuthError {
-    pub fn kind(&self) -> AuthErrorKind {
-        todo!()
-    }
-}
-
-/// What the request may do: the user behind it, and for a Bearer token the token's scope on top.
-#[derive(Debug, Clone)]
-pub struct Grant {
-    pub principal: Principal,
-    /// None: not limited by a token
-    pub scope: Option<Arc<Vec<Scope>>>,
-}
-/// One access of docker's token scope grammar: repository:NAME:pull,push,delete or registry:catalog:*
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Scope {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub name: String,
-    pub actions: Vec<String>,
-}
-impl Scope {
-    /// several, separated by spaces; unknown types and bad names are dropped (docker's behaviour)
-    pub fn parse(_text: &str) -> Vec<Scope> {
-        todo!()
-    }
-}
-
+/// What `app` sets.
 #[derive(Debug, Clone)]
 pub struct AuthOptions {
-    /// anonymous may pull
+    /// Everybody may pull and list.
     pub anonymous_pull: bool,
-    /// anonymous may push
+    /// Everybody may push and tag.
     pub anonymous_push: bool,
-    /// PKCS#8 PEM keys: newest first signs, all verify
+    /// P-256 private keys as PKCS#8 PEM: the newest comes first and signs, all verify.
     pub signing_keys: Vec<String>,
-    /// token life in seconds
+    /// A token's life in seconds.
     pub token_seconds: u64,
 }
 
 /// A token service answer.
 #[derive(Debug, Clone)]
 pub struct Issued {
+    /// The bearer token (a JWT).
     pub token: String,
+    /// Its life in seconds.
     pub expires_in: u64,
+    /// When it was issued, ms since 1970 (UTC).
     pub issued_at_ms: u64,
+    /// What was granted of the asked scopes.
     pub granted: Vec<Scope>,
 }
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct UserView {
-    pub name: String,
-    pub grants: Vec<RoleGrant>,
-    pub created_ms: u64,
-}
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct RoleGrant {
-    pub role: Role,
-    /// "" is everything
-    pub prefix: String,
-}
 
-/// The accounts; cheap to clone.
+/// The accounts; cheap to clone. Async methods need a tokio runtime with time enabled.
 #[derive(Clone)]
 pub struct Auth {
-    _i: Arc<Store>,
+    inner: Arc<Inner>,
 }
+
+struct Inner {
+    store: Store,
+    state: ArcSwap<State>,
+    gate: password::Gate,
+    delays: delay::Delays,
+    /// Keys the memory of passwords; random, of this process alone.
+    secret: [u8; 32],
+    /// Counts changes of accounts; what was read under an older count is read again.
+    epoch: AtomicU64,
+    accounts: Cache<UserName, (u64, Option<Arc<user::Account>>)>,
+    decisions: Cache<[u8; 32], login::Decision>,
+    tokens: Cache<[u8; 32], Arc<service::Verified>>,
+}
+
+/// What the options say, ready for use.
+struct State {
+    switches: authorize::Switches,
+    keys: token::Keys,
+    token_seconds: u64,
+}
+
+impl State {
+    fn new(options: &AuthOptions) -> Result<Self, AuthError> {
+        Ok(Self {
+            switches: authorize::Switches {
+                anonymous_pull: options.anonymous_pull,
+                anonymous_push: options.anonymous_push,
+            },
+            keys: token::Keys::new(&options.signing_keys)?,
+            token_seconds: options.token_seconds,
+        })
+    }
+}
+
 impl Auth {
-    pub fn open(_s: Store, _o: AuthOptions) -> Result<Self, AuthError> {
-        todo!()
+    /// Opens the accounts of a store. Reads nothing yet.
+    ///
+    /// # Errors
+    /// `Refused` where no signing key is given or one cannot be used; `Internal` without random numbers.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "options are handed over, as to every module"
+    )]
+    pub fn open(store: Store, options: AuthOptions) -> Result<Self, AuthError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)
+            .map_err(|_| AuthError::Internal("the system gives no random numbers"))?;
+        let inner = Inner {
+            store,
+            state: ArcSwap::from_pointee(State::new(&options)?),
+            gate: password::Gate::new(),
+            delays: delay::Delays::default(),
+            secret,
+            epoch: AtomicU64::new(0),
+            accounts: Cache::new(CACHE_BYTES, None, |name, (_, account)| {
+                let grants = account.as_ref().map_or(0, |a| a.grants.len());
+                name.as_str().len() + 300 + grants * 300
+            }),
+            decisions: Cache::new(CACHE_BYTES, Some(DECISION_LIFE), |_, _| 150),
+            tokens: Cache::new(CACHE_BYTES, None, |_, verified| verified.weight()),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
-    /// Replaces the switches (SIGHUP) and clears decisions.
-    pub fn reconfigure(&self, _o: AuthOptions) -> Result<(), AuthError> {
-        todo!()
+
+    /// Replaces switches, keys and token life (SIGHUP), and forgets every decision. On an error all stays as it was.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "options are handed over, as to every module"
+    )]
+    pub fn reconfigure(&self, options: AuthOptions) -> Result<(), AuthError> {
+        self.inner.state.store(Arc::new(State::new(&options)?));
+        self.forget_accounts();
+        self.inner.decisions.clear();
+        self.inner.tokens.clear();
+        Ok(())
     }
-    /// Password check (argon2 in a semaphore, cached). `from` for login delays. Never tells which half was wrong.
-    pub async fn login(
-        &self,
-        _user: &str,
-        _password: &str,
-        _from: IpAddr,
-    ) -> Result<Grant, AuthError> {
-        todo!()
+
+    fn state(&self) -> Arc<State> {
+        self.inner.state.load_full()
     }
-    /// Bearer token for `service`; cached. A user that was removed is refused at once; rights are looked up at authorize.
-    pub async fn bearer(&self, _token: &str, _service: &str) -> Result<Grant, AuthError> {
-        todo!()
+
+    /// A user's account as it is now: from memory if nothing changed since it was read, else from the store.
+    async fn account(&self, name: &UserName) -> Result<Option<Arc<user::Account>>, AuthError> {
+        // Read before the store is: an account that a change overtakes is kept under a count that is over already.
+        let epoch = self.inner.epoch.load(Ordering::SeqCst);
+        if let Some((read_at, account)) = self.inner.accounts.get(name)
+            && read_at == epoch
+        {
+            return Ok(account);
+        }
+        let wanted = name.clone();
+        let read = self.hop(move |rows| user::load(rows, &wanted)).await?;
+        let account = read.map(Arc::new);
+        self.inner
+            .accounts
+            .insert(name.clone(), (epoch, account.clone()));
+        Ok(account)
     }
-    /// Issues a token: the asked scopes cut down to what the principal may do now (empty allowed).
-    pub async fn issue(
-        &self,
-        _who: &Principal,
-        _service: &str,
-        _scopes: &[Scope],
-    ) -> Result<Issued, AuthError> {
-        todo!()
-    }
-    /// An opaque refresh token for OAuth2 POST with access_type=offline, if supported.
-    pub async fn refresh(&self, _token: &str, _service: &str) -> Result<Principal, AuthError> {
-        todo!()
-    }
-    /// The only yes or no. Cached; no store read when the principal's grants are cached.
-    pub async fn authorize(
-        &self,
-        _g: &Grant,
-        _a: Action,
-        _r: Resource<'_>,
-    ) -> Result<bool, AuthError> {
-        todo!()
-    }
-    /// What the user behind may do, whatever the token's scope says (mount look-up).
-    pub async fn authorize_user(
-        &self,
-        _p: &Principal,
-        _a: Action,
-        _r: Resource<'_>,
-    ) -> Result<bool, AuthError> {
-        todo!()
-    }
-    pub async fn add(
-        &self,
-        _n: &UserName,
-        _password: &str,
-        _grants: Vec<RoleGrant>,
-    ) -> Result<(), AuthError> {
-        todo!()
-    }
-    pub async fn passwd(&self, _n: &UserName, _password: &str) -> Result<(), AuthError> {
-        todo!()
-    }
-    pub async fn grant(&self, _n: &UserName, _g: RoleGrant) -> Result<(), AuthError> {
-        todo!()
-    }
-    pub async fn revoke(&self, _n: &UserName, _prefix: &str) -> Result<(), AuthError> {
-        todo!()
-    }
-    pub async fn remove(&self, _n: &UserName) -> Result<(), AuthError> {
-        todo!()
-    }
-    pub async fn list(&self) -> Result<Vec<UserView>, AuthError> {
-        todo!()
-    }
-    pub async fn is_empty(&self) -> Result<bool, AuthError> {
-        todo!()
+
+    /// Ends the memory of accounts; called after a commit and before it is answered.
+    fn forget_accounts(&self) {
+        self.inner.epoch.fetch_add(1, Ordering::SeqCst);
     }
 }

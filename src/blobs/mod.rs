@@ -1,194 +1,220 @@
-//! Content files: the only code that creates, renames or removes them. STUB.
+//! Content files: the only code that creates, renames or removes them.
+//!
+//! Owns DIR/blobs and DIR/uploads, the order of the system calls that makes bytes durable, and the saved state of
+//! unfinished uploads. Knows nothing of rows: which places are in use, and which uploads go on, the caller says.
+//! Everything blocks: call from `spawn_blocking`.
+
+mod error;
+mod files;
+mod ingest;
+mod place;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+pub use error::{BlobError, BlobErrorKind};
+pub use ingest::{Ingest, Verified};
+pub use place::Place;
 
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use bytes::Bytes;
+use files::Files;
+use place::UploadName;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
-/// Failures.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// Bytes do not have the digest that was promised.
-    #[error("the content is {got}, not {wanted}")]
-    Digest { wanted: Digest, got: Digest },
-    /// Not enough room.
-    #[error("the disk has {free} bytes free above its reserve; {needed} are needed")]
-    NoSpace { needed: u64, free: u64 },
-    /// A place is not there (damage) or has another length.
-    #[error("content file {0} is missing or damaged")]
-    Damaged(String),
-    /// Anything the file system said.
-    #[error("{0}: {1}")]
-    Io(String, #[source] std::io::Error),
-}
-/// kinds
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlobErrorKind {
-    Digest,
-    NoSpace,
-    Damaged,
-    Io,
-}
-impl BlobError {
-    pub fn kind(&self) -> BlobErrorKind {
-        todo!()
-    }
-}
-
+/// Where content lies and how much of it may.
 #[derive(Debug, Clone)]
 pub struct BlobOptions {
-    /// DIR; uses DIR/blobs, DIR/uploads
+    /// DIR; this module uses DIR/blobs and DIR/uploads.
     pub dir: PathBuf,
-    /// bytes kept free
+    /// Bytes of the file system that content never uses.
     pub reserve_bytes: u64,
-    /// content of at most this many bytes is handed back instead of placed
+    /// Content of at most this many bytes is handed back instead of placed.
     pub inline_max: u64,
 }
 
-/// Where a blob's bytes lie, relative to DIR/blobs: `sha256/ab/abcd....<upload id>`; used once and never again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place(pub String);
-
-/// What `Ingest::finish` made durable.
+/// What [`Ingest::finish`] or [`Verified::seal`] made durable.
 #[derive(Debug)]
 pub struct Sealed {
+    /// The digest, as promised and checked.
     pub digest: Digest,
+    /// Length in bytes.
     pub size: u64,
+    /// Where the bytes are.
     pub body: SealedBody,
 }
+
+/// Where sealed bytes are.
 #[derive(Debug)]
 pub enum SealedBody {
-    /// few bytes: the caller puts them in the store's `bytes`
+    /// Few bytes, durable nowhere yet: the caller puts them in the store's `bytes`.
     Inline(Bytes),
-    /// a durable file at this place
+    /// A durable file at this place.
     Placed(Place),
 }
 
 /// What must be kept to take up an upload after a restart: never covers bytes that are not on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
+    /// Bytes from the start that were synced.
     pub offset: u64,
+    /// State of the hash after those bytes.
     pub hash_state: Vec<u8>,
+    /// The boot of the machine under which this was saved.
     pub boot_id: String,
+}
+
+/// An upload file on disk.
+#[derive(Debug, Clone)]
+pub struct UploadFile {
+    /// The session.
+    pub id: UploadId,
+    /// The repository that it was begun for.
+    pub repo: RepoId,
+    /// The algorithm that it is hashed with while it arrives.
+    pub algorithm: Algorithm,
+    /// Bytes in the file.
+    pub len: u64,
+    /// Time since the last write, by the file's own clock; zero if that lies in the future.
+    pub idle: Duration,
+}
+
+/// What content files cost so far; all since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BlobCounters {
+    /// fsync and fdatasync calls, of files and directories.
+    pub fsyncs: u64,
+    /// Microseconds spent in them.
+    pub fsync_micros: u64,
+    /// Bytes taken in.
+    pub bytes_in: u64,
+    /// Blobs made durable, inline ones included.
+    pub blobs_sealed: u64,
 }
 
 /// The directory of contents; cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
-    _inner: Arc<()>,
-}
-impl Blobs {
-    pub fn open(_o: BlobOptions) -> Result<Self, BlobError> {
-        todo!()
-    }
-    /// A new upload: nothing on disk before the first byte. The temp file is uploads/<id>.<repo id>.<algorithm>.
-    pub fn begin(&self, _id: UploadId, _repo: RepoId, _a: Algorithm) -> Ingest {
-        todo!()
-    }
-    /// Takes up an upload from its file: hash state covers `saved.offset`, the tail beyond is hashed from the file (same boot) or cut off (another boot id). No saved row: all of the file is hashed if same... see DESIGN section 4. Err if there is no file and saved.offset > 0.
-    pub fn resume(
-        &self,
-        _id: UploadId,
-        _repo: RepoId,
-        _a: Algorithm,
-        _saved: Option<&Saved>,
-    ) -> Result<Ingest, BlobError> {
-        todo!()
-    }
-    /// Ids (with repo, algorithm, length, age by mtime) of the upload files on disk, for start-up and reaping.
-    pub fn uploads(&self) -> Result<Vec<UploadFile>, BlobError> {
-        todo!()
-    }
-    /// Removes an upload's file (absent is fine).
-    pub fn discard(&self, _id: UploadId, _repo: RepoId, _a: Algorithm) -> Result<(), BlobError> {
-        todo!()
-    }
-    /// Opens a placed blob; checks the length.
-    pub fn open_place(&self, _p: &Place, _size: u64) -> Result<std::fs::File, BlobError> {
-        todo!()
-    }
-    /// Unlinks places and fsyncs their directories (absent is fine).
-    pub fn remove(&self, _p: &[Place]) -> Result<(), BlobError> {
-        todo!()
-    }
-    /// 507 check before bytes arrive.
-    pub fn room_for(&self, _bytes: u64) -> Result<(), BlobError> {
-        todo!()
-    }
-    pub fn counters(&self) -> BlobCounters {
-        todo!()
-    }
-}
-#[derive(Debug, Clone)]
-pub struct UploadFile {
-    pub id: UploadId,
-    pub repo: RepoId,
-    pub algorithm: Algorithm,
-    pub len: u64,
-    pub idle: std::time::Duration,
-}
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BlobCounters {
-    pub fsyncs: u64,
-    pub fsync_micros: u64,
-    pub bytes_in: u64,
-    pub blobs_sealed: u64,
+    files: Arc<Files>,
 }
 
-/// Bytes on their way to become a blob. All methods block: call from spawn_blocking.
-pub struct Ingest {
-    _x: (),
-}
-impl Ingest {
-    pub fn id(&self) -> UploadId {
-        todo!()
+impl Blobs {
+    /// Opens DIR, making what is not there: folders 0700, durable before this returns.
+    pub fn open(options: BlobOptions) -> Result<Self, BlobError> {
+        Ok(Self {
+            files: Arc::new(Files::open(options)?),
+        })
     }
-    pub fn algorithm(&self) -> Algorithm {
-        todo!()
+
+    /// A new upload under an id that was never used: nothing is on disk before the first bytes are many, or saved.
+    pub fn begin(&self, id: UploadId, repo: RepoId, algorithm: Algorithm) -> Ingest {
+        Ingest::begin(
+            Arc::clone(&self.files),
+            UploadName {
+                id,
+                repo,
+                algorithm,
+            },
+        )
     }
-    pub fn offset(&self) -> u64 {
-        todo!()
+
+    /// Takes up an upload from its file. The hash state covers `saved.offset`; what lies beyond was written after it:
+    /// under the same boot of the machine it is hashed from the file and counts, under another one it is cut off
+    /// (design section 4). Without a saved row the same holds from offset 0. Nobody else may hold the same upload.
+    ///
+    /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync.
+    pub fn resume(
+        &self,
+        id: UploadId,
+        repo: RepoId,
+        algorithm: Algorithm,
+        saved: Option<&Saved>,
+    ) -> Result<Ingest, BlobError> {
+        Ingest::resume(
+            Arc::clone(&self.files),
+            UploadName {
+                id,
+                repo,
+                algorithm,
+            },
+            saved,
+        )
     }
-    /// Hashes and appends.
-    pub fn write(&mut self, _b: &[u8]) -> Result<(), BlobError> {
-        todo!()
+
+    /// The upload files on disk, for start-up and reaping; files of other names are left alone.
+    pub fn uploads(&self) -> Result<Vec<UploadFile>, BlobError> {
+        let dir = self.files.uploads_dir();
+        let now = SystemTime::now();
+        let mut found = Vec::new();
+        for entry in dir.read_dir().map_err(BlobError::io("list", &dir))? {
+            let entry = entry.map_err(BlobError::io("list", &dir))?;
+            let Some(name) = entry.file_name().to_str().and_then(UploadName::parse) else {
+                continue;
+            };
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                // Finished or discarded since the folder was read.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(BlobError::io("look at", &entry.path())(e)),
+            };
+            let idle = meta
+                .modified()
+                .ok()
+                .and_then(|t| now.duration_since(t).ok());
+            found.push(UploadFile {
+                id: name.id,
+                repo: name.repo,
+                algorithm: name.algorithm,
+                len: meta.len(),
+                idle: idle.unwrap_or_default(),
+            });
+        }
+        Ok(found)
     }
-    /// Cuts back to `offset` is not offered: a failed chunk leaves what arrived.
-    /// Leaves nothing in memory alone: buffered bytes are written to the file (not synced).
-    pub fn spill(&mut self) -> Result<(), BlobError> {
-        todo!()
+
+    /// Removes an upload's file (absent is fine).
+    pub fn discard(
+        &self,
+        id: UploadId,
+        repo: RepoId,
+        algorithm: Algorithm,
+    ) -> Result<(), BlobError> {
+        self.files.discard(UploadName {
+            id,
+            repo,
+            algorithm,
+        })
     }
-    /// fdatasync, then what to keep.
-    pub fn checkpoint(&mut self) -> Result<Saved, BlobError> {
-        todo!()
+
+    /// Opens a placed blob for reading; `Damaged` if it is not there or not `size` bytes long.
+    pub fn open_place(&self, place: &Place, size: u64) -> Result<File, BlobError> {
+        self.files.open_place(place, size)
     }
-    /// Verify digest -> (inline) or fsync, rename, fsync directory. On a digest mismatch the temp file is removed.
-    /// `known`: the store already has this digest: see `finish_known`.
-    pub fn finish(self, _wanted: &Digest) -> Result<Sealed, BlobError> {
-        todo!()
+
+    /// Removes places and makes that durable (absent is fine). An error means that some may still be there, or come
+    /// back after a power cut: call again.
+    pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {
+        self.files.remove(places)
     }
-    /// Verify the digest only and keep the temp file (its bytes are not needed if the store still has the blob at commit); then either `drop_known` or `seal`.
-    pub fn verify(self, _wanted: &Digest) -> Result<Verified, BlobError> {
-        todo!()
+
+    /// Whether `bytes` more fit above the reserve; `NoSpace` if not. Promises nothing: others write, too, and each
+    /// write looks again.
+    pub fn room_for(&self, bytes: u64) -> Result<(), BlobError> {
+        self.files.room_for(bytes)
     }
-}
-/// Verified bytes, still in the temp file (or in memory if few).
-pub struct Verified {
-    _x: (),
-}
-impl Verified {
-    pub fn digest(&self) -> Digest {
-        todo!()
-    }
-    pub fn size(&self) -> u64 {
-        todo!()
-    }
-    /// Make durable: fsync file, rename, fsync directory; few bytes come back inline.
-    pub fn seal(self) -> Result<Sealed, BlobError> {
-        todo!()
-    }
-    /// The store has the blob already: remove the temp file.
-    pub fn discard(self) -> Result<(), BlobError> {
-        todo!()
+
+    /// The counters as they are now.
+    pub fn counters(&self) -> BlobCounters {
+        let c = &self.files.counts;
+        BlobCounters {
+            fsyncs: c.fsyncs.load(Ordering::Relaxed),
+            fsync_micros: c.fsync_micros.load(Ordering::Relaxed),
+            bytes_in: c.bytes_in.load(Ordering::Relaxed),
+            blobs_sealed: c.blobs_sealed.load(Ordering::Relaxed),
+        }
     }
 }

@@ -1,1 +1,125 @@
-//! STUB
+//! The command line: one file a subcommand; each parses its arguments, has the work done and prints what came of it.
+//!
+//! Does no work of its own on data: that is [`crate::app`]'s, reached through [`session`]. What fails how is decided in
+//! [`exit`].
+
+mod completions;
+mod config;
+mod exit;
+mod init;
+mod mirror;
+mod output;
+mod password;
+mod progress;
+mod repo;
+mod serve;
+mod session;
+mod settings;
+mod tag;
+mod trust;
+mod user;
+mod version;
+
+use clap::{Parser, Subcommand};
+use output::note;
+use std::process::ExitCode;
+
+pub use exit::Exit;
+
+const EXAMPLES: &str = "\
+First steps:
+  dryport serve                                  start; the first start makes what is missing
+  dryport mirror docker://docker.io/library/alpine:3.22
+                                                 bring in an image from another registry
+  dryport trust                                  how docker, podman and others trust this server
+  dryport user add ann --password-stdin --role writer --on team
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused by the state of things, 4 damaged data.
+`dryport COMMAND --help` explains each command.";
+
+/// The registry for places without a network: mirror container images where there is one, serve them where there is none.
+#[derive(Debug, Parser)]
+#[command(name = "dryport", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Init(init::Init),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    #[command(subcommand)]
+    User(user::UserCommand),
+    Trust(trust::Trust),
+    #[command(subcommand)]
+    Repo(repo::RepoCommand),
+    #[command(subcommand)]
+    Tag(tag::TagCommand),
+    Mirror(mirror::Mirror),
+    Completions(completions::Completions),
+    Version(version::Version),
+}
+
+/// Parses the arguments of this process and runs the command. Prints what is to say; the result is the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way, too, with code 0.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(Exit::Usage.code())
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(run(cli.command));
+            // A blocking read of a terminal or a name look-up must not hold up the end.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            done
+        }
+        Err(error) => Err(exit::Failure::failed(format!(
+            "cannot start threads: {error}"
+        ))),
+    };
+    match done {
+        Ok(()) => ExitCode::from(Exit::Done.code()),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                note(&format!("error: {}", failure.message));
+            }
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), exit::Failure> {
+    if !matches!(command, Command::Serve(_)) {
+        // A command that does the work itself tells people what is odd; without a log it still works.
+        let _ = crate::telemetry::init("warn", false);
+    }
+    match command {
+        Command::Serve(serve) => serve.run().await,
+        Command::Init(init) => init.run().await,
+        Command::Config(config) => config.run(),
+        Command::User(user) => user.run().await,
+        Command::Trust(trust) => trust.run().await,
+        Command::Repo(repo) => repo.run().await,
+        Command::Tag(tag) => tag.run().await,
+        Command::Mirror(mirror) => mirror.run().await,
+        Command::Completions(completions) => completions.run(),
+        Command::Version(version) => version.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

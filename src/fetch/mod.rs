@@ -1,1 +1,72 @@
-//! STUB
+//! Outbound HTTP: one client for one registry host, with its challenges, tokens, proxies, redirects, retries and resumed
+//! bodies. The only module that uses reqwest.
+//!
+//! Knows URLs, `Bearer`/`Basic` challenges and byte ranges; must know nothing of manifests, repositories or the store.
+//! Credentials never appear in an error or a log line, nor does the query of a URL (signed links are secrets too).
+
+mod challenge;
+mod client;
+pub mod credentials;
+mod download;
+mod error;
+mod realm;
+mod redirect;
+mod retry;
+mod send;
+mod token;
+pub mod unix;
+mod wire;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use client::{Client, Reply};
+pub use credentials::Credential;
+pub use download::Download;
+pub use error::{FetchError, FetchErrorKind};
+pub use reqwest::header;
+pub use retry::Retry;
+
+use std::time::Duration;
+
+/// How one run talks to one registry.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// Certificates (PEM, one or more) trusted beside the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Take any certificate.
+    pub insecure: bool,
+    /// Talk plain HTTP. Loopback addresses and `localhost` fall back to it unasked, after HTTPS.
+    pub plain_http: bool,
+    /// What to log in with; `None` is anonymous.
+    pub credentials: Option<Credential>,
+    /// Token service hosts (`HOST` or `HOST:PORT`) that may get the credentials beside those of the registry's own domain.
+    pub extra_realm_hosts: Vec<String>,
+    /// The longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// The longest wait without a byte. There is no limit on a whole transfer.
+    pub read_timeout: Duration,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// How often one request is tried, or a broken body taken up again without a byte of progress.
+    pub tries: u32,
+    /// The first wait between two tries; doubles each time.
+    pub backoff: Duration,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            ca_pem: None,
+            insecure: false,
+            plain_http: false,
+            credentials: None,
+            extra_realm_hosts: Vec::new(),
+            connect_timeout: Duration::from_secs(15),
+            read_timeout: Duration::from_mins(1),
+            user_agent: concat!("dryport/", env!("CARGO_PKG_VERSION")).to_owned(),
+            tries: 6,
+            backoff: Duration::from_millis(500),
+        }
+    }
+}

@@ -1,1 +1,194 @@
-//! STUB
+//! HTTP, and axum only here: from a connection to a handler and back.
+//!
+//! Owns routing, the mapping of failures to answers, bodies and ranges, the access log and the accept loop. Must not
+//! know what a manifest means or how anything is stored: handlers are thin layers over `Repos` and `Auth`.
+
+mod access;
+mod auth;
+mod body;
+mod client;
+pub mod control;
+mod error;
+mod health;
+mod metrics;
+mod oci;
+mod progress;
+mod refuse;
+mod request;
+mod route;
+mod serve;
+mod token;
+
+pub use serve::{Listener, bind, serve};
+
+use access::{Counted, Ids, Record, RequestId};
+use auth::{anonymous, authenticate, who};
+use axum::body::Body;
+use axum::extract::{Request, State as Extract};
+use axum::http::header::{CONNECTION, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, Version};
+use client::{Caller, Peer};
+use error::Fail;
+use futures_util::FutureExt as _;
+use metrics::Metrics;
+use request::{Incoming, Query, Req};
+use route::{Class, Route, RouteError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// What all requests share.
+pub struct State {
+    /// The server's handles.
+    pub app: crate::app::App,
+    /// Counters.
+    pub metrics: Metrics,
+    ids: Ids,
+}
+
+impl State {
+    /// A server's state; counters start at zero.
+    pub fn new(app: crate::app::App) -> Arc<Self> {
+        Arc::new(Self {
+            app,
+            metrics: Metrics::default(),
+            ids: Ids::default(),
+        })
+    }
+}
+
+/// The service: one handler that splits paths itself, since repository names have any depth.
+pub fn router(state: Arc<State>) -> axum::Router {
+    axum::Router::new().fallback(entry).with_state(state)
+}
+
+/// Every request goes through here: id, route, caller, credentials, handler, refusal, headers, log.
+async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let config = state.app.config.load_full();
+    let peer = head.extensions.get::<Peer>().copied().unwrap_or(NOBODY);
+    let id = state.ids.next();
+    let route = route::parse(head.uri.path());
+    let caller = Caller::of(peer, &head.headers, &head.uri, &config.trusted_proxies);
+    let mut record = Record {
+        state: Arc::clone(&state),
+        id,
+        start: Instant::now(),
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        class: route.as_ref().map_or(Class::Other, Route::class),
+        action: action(&route, &head.method).name(),
+        who: "-".to_owned(),
+        ip: caller.ip,
+        status: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    let expects = head.headers.contains_key("expect");
+    let version = head.version;
+    let protocol = matches!(&route, Ok(Route::Oci(_)) | Err(_));
+    let mut body = Incoming::new(body, Duration::from_secs(config.progress_seconds.max(1)));
+    let mut req = Req {
+        query: Query::parse(head.uri.query().unwrap_or_default()),
+        state,
+        config,
+        method: head.method,
+        headers: head.headers,
+        version,
+        caller,
+        grant: anonymous(),
+    };
+    let handled = AssertUnwindSafe(handle(&mut req, route, peer, &mut body))
+        .catch_unwind()
+        .await;
+    let result = handled.unwrap_or_else(|panic| Err(panicked(&req, &*panic)));
+    if req.grant.principal != crate::auth::Principal::Anonymous {
+        record.who = who(&req.grant.principal);
+    }
+    record.bytes_in = body.bytes();
+    let mut response = result.unwrap_or_else(|fail| fail.into_response(&id.to_string()));
+    finish(&mut response, id, protocol);
+    if refuse::drain(body, expects).await && version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    record.status = response.status().as_u16();
+    response.map(|body| Counted::wrap(body, record))
+}
+
+/// A peer that no listener vouches for: never loopback.
+const NOBODY: Peer = Peer {
+    addr: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+    tls: false,
+};
+
+fn action(route: &Result<Route, RouteError>, method: &Method) -> crate::auth::Action {
+    match route {
+        Ok(Route::Oci(route)) => oci::action(route, method),
+        Ok(other) => health::action(other),
+        Err(_) => crate::auth::Action::Ping,
+    }
+}
+
+async fn handle(
+    req: &mut Req,
+    route: Result<Route, RouteError>,
+    peer: Peer,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Fail> {
+    if let Ok(route) = &route
+        && health::is_open(route)
+    {
+        return health::answer(req, route, peer).await;
+    }
+    if !matches!(route, Ok(Route::Oci(route::OciRoute::Auth))) {
+        let scope = match &route {
+            Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),
+            _ => String::new(),
+        };
+        let auth = &req.state.app.auth;
+        req.grant = authenticate(auth, &req.headers, &req.caller, &req.config, &scope).await?;
+    }
+    match route.map_err(|error| malformed(error, &req.method))? {
+        Route::Oci(route) => oci::answer(req, route, body).await,
+        other => health::answer(req, &other, peer).await,
+    }
+}
+
+/// A path that names nothing. Who only reads a tag that cannot be is told that it is not there.
+fn malformed(error: RouteError, method: &Method) -> Fail {
+    let reading = matches!(*method, Method::GET | Method::HEAD);
+    let tag = matches!(error, RouteError::Tag(_));
+    let mut fail = Fail::from(error);
+    if reading && tag {
+        fail.status = axum::http::StatusCode::NOT_FOUND;
+        fail.code = "MANIFEST_UNKNOWN";
+    }
+    fail
+}
+
+fn panicked(req: &Req, panic: &(dyn std::any::Any + Send)) -> Fail {
+    req.state.metrics.panics.fetch_add(1, Ordering::Relaxed);
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    Fail::internal(format!("the handler panicked: {text}"))
+}
+
+/// Headers that every answer has.
+fn finish(response: &mut Response<Body>, id: RequestId, protocol: bool) {
+    let headers: &mut HeaderMap = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if protocol {
+        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    }
+}

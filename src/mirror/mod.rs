@@ -1,1 +1,211 @@
-//! STUB
+//! Copies an image with its whole closure from another registry: plan, fetch, verify, commit.
+//!
+//! Owns the registry protocol as a client (`oci`), the names people type (`reference`), what belongs to an image (`plan`)
+//! and the copying (`copy`). Bytes are never converted; nothing is visible before the one commit at the end. It must not
+//! know reqwest, the store or content files: it speaks through `fetch` and `repo`.
+#![allow(
+    clippy::result_large_err,
+    reason = "errors end a run, once; a box would only hide RepoError from those who match on it"
+)]
+
+mod copy;
+mod document;
+mod oci;
+mod plan;
+mod platform;
+mod reference;
+
+pub use reference::Source;
+
+use crate::fetch::{Client, FetchError, FetchOptions};
+use crate::repo::{RepoError, Repos};
+use crate::types::{NameError, RepoName};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What to copy, and how to talk to its registry.
+#[derive(Debug, Clone)]
+pub struct MirrorRequest {
+    /// `docker://HOST/NAME[:TAG|@DIGEST]`.
+    pub source: String,
+    /// The repository to copy into; `None` is `HOST/NAME` (`HOST-PORT/NAME` for a port).
+    pub to: Option<RepoName>,
+    /// `OS/ARCH[/VARIANT]` each; none is all. The index stays as it is, only its other images are absent.
+    pub platforms: Vec<String>,
+    /// Certificates, credentials, time-outs.
+    pub fetch: FetchOptions,
+}
+
+/// What a mirror run did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MirrorReport {
+    /// The repository copied into.
+    pub name: String,
+    /// The tags set.
+    pub tags: Vec<String>,
+    /// The digest of what was asked for.
+    pub digest: String,
+    /// Manifests and indexes in the closure.
+    pub manifests: u64,
+    /// Blobs copied.
+    pub blobs: u64,
+    /// Blobs that were here already, or that the source does not give away.
+    pub blobs_skipped: u64,
+    /// Bytes of the blobs copied, as far as this run fetched them.
+    pub bytes: u64,
+    /// Bytes of the blobs skipped.
+    pub bytes_skipped: u64,
+}
+
+/// How far a run is; drawn by the command.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Progress {
+    /// The closure is known.
+    Resolved {
+        /// The digest of what was asked for.
+        digest: String,
+        /// Manifests in the closure.
+        manifests: u64,
+        /// Distinct blobs in it.
+        blobs: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A blob grows; the last event of each has `done == size`.
+    Blob {
+        /// Its digest.
+        digest: String,
+        /// Its length.
+        size: u64,
+        /// Bytes here.
+        done: u64,
+    },
+    /// A blob is here already, or is one that the source does not give away.
+    Skipped {
+        /// Its digest.
+        digest: String,
+        /// Its length.
+        size: u64,
+    },
+    /// A wait before another try.
+    Retry {
+        /// What went wrong.
+        why: String,
+        /// How long, in milliseconds.
+        wait_ms: u64,
+    },
+    /// All of it is visible.
+    Committed {
+        /// Manifests in the closure.
+        manifests: u64,
+        /// The tags set.
+        tags: Vec<String>,
+    },
+}
+
+/// Why nothing was copied. What had been fetched stays for the next run.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// The source or a platform is not written as it must be.
+    #[error("{0}")]
+    Usage(String),
+    /// The default name is no repository name.
+    #[error("{0}; choose a name with --to NAME")]
+    Name(NameError),
+    /// The other registry does not have it.
+    #[error("{0}")]
+    NotFound(String),
+    /// The other registry sent something that is not what it should be.
+    #[error("{0}; nothing of this image is visible here")]
+    Verify(String),
+    /// Talking to the other registry failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Keeping it here failed.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// Stopped by the user or by the server's end.
+    #[error("stopped; run the command again to go on where it stopped")]
+    Cancelled,
+    /// A task of our own died.
+    #[error("the copying ended unexpectedly: {0}")]
+    Internal(String),
+}
+
+/// Kinds of [`MirrorError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorErrorKind {
+    /// Asked in a way that cannot be done.
+    Usage,
+    /// Not there.
+    NotFound,
+    /// What came is wrong.
+    Verify,
+    /// The other registry cannot be reached, or refuses.
+    Fetch,
+    /// This registry cannot keep it.
+    Repo,
+    /// Stopped.
+    Cancelled,
+    /// A defect.
+    Internal,
+}
+
+impl MirrorError {
+    /// The kind.
+    pub fn kind(&self) -> MirrorErrorKind {
+        match self {
+            Self::Usage(_) | Self::Name(_) => MirrorErrorKind::Usage,
+            Self::NotFound(_) => MirrorErrorKind::NotFound,
+            Self::Verify(_) => MirrorErrorKind::Verify,
+            Self::Fetch(_) => MirrorErrorKind::Fetch,
+            Self::Repo(_) => MirrorErrorKind::Repo,
+            Self::Cancelled => MirrorErrorKind::Cancelled,
+            Self::Internal(_) => MirrorErrorKind::Internal,
+        }
+    }
+}
+
+/// Copies an image and all that belongs to it, then makes it visible in one transaction.
+///
+/// A new target becomes a repository of origin mirror; an existing one gets an ordinary commit. After an error or a
+/// cancellation nothing of the image is visible, and the same request goes on with what has been fetched. To stop it, use
+/// `cancel` and wait: a future that is dropped instead cannot save how far its blobs are.
+pub async fn run(
+    repos: &Repos,
+    request: MirrorRequest,
+    progress: impl Fn(Progress) + Send + Sync + 'static,
+    cancel: CancellationToken,
+) -> Result<MirrorReport, MirrorError> {
+    let source: Source = request.source.parse()?;
+    let wanted = platform::parse_all(&request.platforms)?;
+    let target = match request.to {
+        Some(name) => name,
+        None => source.default_target()?,
+    };
+    let progress: Arc<dyn Fn(Progress) + Send + Sync> = Arc::new(progress);
+    let observer = progress.clone();
+    let client = Client::new(source.api_host(), request.fetch)?.on_retry(move |retry| {
+        observer(Progress::Retry {
+            why: retry.why,
+            wait_ms: retry.wait.as_millis() as u64,
+        });
+    });
+    let registry = oci::Registry::new(client, source);
+    let plan = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(MirrorError::Cancelled),
+        plan = plan::make(&registry, &wanted) => plan?,
+    };
+    progress(Progress::Resolved {
+        digest: plan.root.to_string(),
+        manifests: plan.manifests.len() as u64,
+        blobs: plan.blobs.len() as u64,
+        bytes: plan.blobs.iter().map(|b| b.size).sum(),
+    });
+    copy::run(repos, &registry, &target, plan, &*progress, &cancel).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ impl Repos {
         self.receive(&mut turn, range, len, body).await?;
         // A 202 must survive a kill: nothing may stay in this process's memory alone.
         let slot = Arc::clone(&turn.session.ingest);
-        self.block(move || Ok(lock(&slot).as_mut().map_or(Ok(()), Ingest::spill)?))
+        self.block(move || Ok(lock(&slot).as_mut().map_or(Ok(()), Ingest::flush)?))
             .await?;
         Ok(turn.session.offset)
     }

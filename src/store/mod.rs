@@ -1,315 +1,270 @@
-//! The metadata store: redb, and only here. STUB: signatures fixed, bodies to come.
+//! The metadata store: redb, and only here (DESIGN.md section 3).
+//!
+//! Owns `DIR/meta.redb`, `DIR/lock` and `DIR/reserve`: tables, order-preserving keys, versioned records, one writer
+//! thread that group-commits, the feed, schema upgrades. It knows tables, not what their rows mean, and imports
+//! nothing but `types`. Nobody else sees redb or bincode.
+//!
+//! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
+//! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
+mod error;
+pub mod feed;
+mod file;
+pub mod key;
+mod lanes;
+mod lock;
+mod read;
+pub mod record;
+mod reserve;
+mod stats;
+mod table;
+mod txn;
+mod upgrade;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{StoreError, StoreErrorKind};
+pub use read::{Get, Read, Row};
+pub use stats::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
+pub use table::{KEY_LIMIT, Table};
+pub use txn::{ROW_LIMIT, Txn};
+
+use error::redb as redb_error;
+use lanes::{Lanes, PATIENCE, Pending, Reply};
+use redb::ReadableDatabase as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
+use writer::Shared;
 
-/// Every table. Keys and values are bytes; key shapes are DESIGN.md section 3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Table {
-    Meta,
-    Repos,
-    Names,
-    Items,
-    Changes,
-    Refs,
-    Referrers,
-    Pins,
-    Blobs,
-    Bytes,
-    Due,
-    Condemned,
-    Uploads,
-    Feed,
-    Cursors,
-    Usage,
-    Jobs,
-    Snapshots,
-    Views,
-    Tiers,
-    Principals,
-    Tokens,
-    Audit,
-}
-
-/// Store failures.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// placeholder: helper refines. Needs at least: Busy (lane full, 503), Locked{holder}, TooNew{found,known}, NoSpace, Io, Record, TooLarge, Closed, Unknown (commit outcome unknown)
-    #[error("busy")]
-    Busy,
-}
-/// Kind of failure, for mapping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreErrorKind {
-    Busy,
-    Locked,
-    TooNew,
-    NoSpace,
-    Damaged,
-    Unavailable,
-    Refused,
-}
-impl StoreError {
-    /// kind
-    pub fn kind(&self) -> StoreErrorKind {
-        StoreErrorKind::Busy
-    }
-}
+/// Schema version this binary writes.
+pub const SCHEMA: u32 = 1;
 
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// data directory (DIR/meta.redb, DIR/lock, DIR/reserve live in it)
+    /// Data directory; `meta.redb`, `lock` and `reserve` live in it. Created with mode 0700 if absent.
     pub dir: PathBuf,
-    /// redb cache
+    /// Bytes of redb's page cache.
     pub cache_bytes: u64,
-    /// commits slower than this are logged
+    /// Batches slower than this, running and committing together, are logged.
     pub slow: Duration,
-    /// how the lock names its holder, e.g. "dryport serve"
+    /// How the lock names its holder, for example "dryport serve".
     pub holder: String,
-    /// bytes of the preallocated reserve file
+    /// Bytes of the preallocated reserve file; 0 is none.
     pub reserve_bytes: u64,
 }
 
 /// Which lane a write waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// a client waits
+    /// A client waits.
     Request,
-    /// background work, at most one a batch
+    /// Background work, at most one a batch.
     Background,
 }
 
-/// A row: key and value.
-pub type Row = (Vec<u8>, Vec<u8>);
-
-/// Reading verbs, of a read hop and of a transaction alike.
-pub trait Get {
-    /// value at key
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-    /// rows with from <= key < to, ascending, at most limit
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError>;
-    /// rows with from <= key < to, descending, at most limit
-    fn scan_back(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError>;
-    /// running time in ms (monotonic, saved with commits; never goes back, no clock jump moves it)
-    fn running_ms(&self) -> u64;
-}
-
-/// A read hop.
-pub struct Read<'a> {
-    _x: std::marker::PhantomData<&'a ()>,
-}
-/// A write transaction's overlay.
-pub struct Txn<'a> {
-    _x: std::marker::PhantomData<&'a ()>,
-}
-
-impl Get for Read<'_> {
-    fn get(&self, _: Table, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!()
-    }
-    fn scan(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Row>, StoreError> {
-        todo!()
-    }
-    fn scan_back(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Row>, StoreError> {
-        todo!()
-    }
-    fn running_ms(&self) -> u64 {
-        todo!()
-    }
-}
-impl Get for Txn<'_> {
-    fn get(&self, _: Table, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!()
-    }
-    fn scan(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Row>, StoreError> {
-        todo!()
-    }
-    fn scan_back(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Row>, StoreError> {
-        todo!()
-    }
-    fn running_ms(&self) -> u64 {
-        todo!()
-    }
-}
-impl Txn<'_> {
-    /// sets a row; refuses values over 64 KiB (256 KiB in Bytes) and more than 5000 row changes
-    pub fn put(&mut self, _table: Table, _key: &[u8], _value: &[u8]) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// removes a row (absent is fine)
-    pub fn delete(&mut self, _table: Table, _key: &[u8]) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// appends to the feed; order is commit order
-    pub fn append(&mut self, _value: &[u8]) -> Result<(), StoreError> {
-        todo!()
-    }
-}
-
-/// The store; cheap to clone.
+/// The store; cheap to clone. Dropping the last handle closes it.
 #[derive(Clone)]
 pub struct Store {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// The writer and the lock, until the store is closed.
+    running: Mutex<Option<(JoinHandle<()>, lock::DirLock)>>,
+}
+
+/// A guard whatever happened to earlier holders: what the store keeps under mutexes is valid after each statement.
+fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
     /// Opens or creates; takes the exclusive lock.
-    pub fn open(_options: StoreOptions) -> Result<Self, StoreError> {
-        todo!()
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let opener = upgrade::opener(options.cache_bytes);
+        Self::open_with(options, opener)
     }
-    /// One read hop (blocking; never across an await).
+
+    fn open_with(options: StoreOptions, opener: upgrade::Opener) -> Result<Self, StoreError> {
+        lock::create_dir(&options.dir)?;
+        let lock = lock::DirLock::take(&options.dir, &options.holder)?;
+        let reserve = reserve::Reserve::open(options.dir.join("reserve"), options.reserve_bytes);
+        let db = match upgrade::open(&options.dir, &opener) {
+            Err(e) if e.kind() == StoreErrorKind::NoSpace && reserve.release() => {
+                upgrade::open(&options.dir, &opener)?
+            }
+            other => other?,
+        };
+        let clock = stats::Clock::resume(saved_running_ms(&db)?);
+        let shared = Arc::new(Shared {
+            options,
+            opener,
+            lanes: Lanes::new(),
+            file: file::OpenFile::new(db),
+            stats: stats::Stats::default(),
+            clock,
+            reserve,
+        });
+        shared.measure();
+        let writer = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.write_until_closed())
+            .map_err(|e| error::io("start the writer thread", &e))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                running: Mutex::new(Some((thread, lock))),
+            }),
+        })
+    }
+
+    /// One read hop (blocking; never across an await). It sees every write that was acknowledged before it began.
+    /// A closed store answers [`StoreError::Closed`].
     pub fn read<T, E: From<StoreError>>(
         &self,
-        _f: impl FnOnce(&Read<'_>) -> Result<T, E>,
+        f: impl FnOnce(&Read<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        todo!()
+        let shared = &self.inner.shared;
+        let db = shared.file.get()?;
+        let txn = match db.begin_read() {
+            Ok(txn) => txn,
+            Err(e) => {
+                let error = redb_error("read", e);
+                if error.breaks_file() {
+                    shared.lanes.ask_reopen();
+                }
+                return Err(error.into());
+            }
+        };
+        let read = Read::new(&txn, shared.clock.now_ms());
+        let result = f(&read);
+        if read.is_broken() {
+            shared.lanes.ask_reopen();
+        }
+        result
     }
-    /// One re-runnable closure, group committed, durable when this returns Ok. `name` labels the slow log.
-    pub async fn write<T, E, F>(&self, _lane: Lane, _name: &'static str, _f: F) -> Result<T, E>
+
+    /// One re-runnable closure, group committed, durable when this returns Ok. `name` labels the slow log. `Err` or a
+    /// panic drops the closure's changes and nobody else's; so does an overlooked failure of one of its verbs. A full
+    /// lane is waited for 10 s. A caller that stops waiting for the answer does not stop a queued write.
+    pub async fn write<T, E, F>(&self, lane: Lane, name: &'static str, f: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
-        todo!()
+        let (to, answer) = tokio::sync::oneshot::channel();
+        let lanes = &self.inner.shared.lanes;
+        lanes.place(lane).await?;
+        lanes.push(lane, pending(name, f, Reply::Task(to)))?;
+        answer.await.unwrap_or_else(|_| Err(unanswered().into()))
     }
-    /// The same for callers outside the async runtime.
-    pub fn write_blocking<T, E, F>(&self, _lane: Lane, _name: &'static str, _f: F) -> Result<T, E>
+
+    /// The same for callers outside the async runtime: it blocks its thread.
+    pub fn write_blocking<T, E, F>(&self, lane: Lane, name: &'static str, f: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
-        todo!()
+        let (to, answer) = mpsc::channel();
+        let lanes = &self.inner.shared.lanes;
+        lanes.place_blocking(lane, PATIENCE)?;
+        lanes.push(lane, pending(name, f, Reply::Thread(to)))?;
+        answer.recv().unwrap_or_else(|_| Err(unanswered().into()))
     }
-    /// Running time now.
+
+    /// Running time now, in ms.
     pub fn running_ms(&self) -> u64 {
-        todo!()
+        self.inner.shared.clock.now_ms()
     }
-    /// Stops the writer after what is queued and closes the file; later calls answer Closed. Idempotent.
+
+    /// Stops the writer after what is queued, saves the running time and closes the file; later calls answer
+    /// [`StoreError::Closed`]. Idempotent; returns when everything is done.
     pub fn close(&self) {
-        todo!()
+        self.inner.close();
     }
+
     /// Plain counters for metrics.
     pub fn counters(&self) -> Counters {
-        todo!()
-    }
-}
-/// Plain counters.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counters {
-    pub commits: u64,
-    pub closures: u64,
-    pub failed_commits: u64,
-    pub queued: u64,
-    pub largest_batch: u64,
-    pub commit_micros: u64,
-    pub file_bytes: u64,
-}
-/// Schema version this binary writes.
-pub const SCHEMA: u32 = 1;
-
-/// Order-preserving keys.
-pub mod key {
-    /// Builds a key.
-    #[derive(Debug, Clone, Default)]
-    pub struct Key(Vec<u8>);
-    impl Key {
-        /// empty
-        pub fn new() -> Self {
-            Self::default()
-        }
-        /// big-endian integer
-        pub fn u64(self, _n: u64) -> Self {
-            todo!()
-        }
-        /// complement, so that later sorts first
-        pub fn not_u64(self, _n: u64) -> Self {
-            todo!()
-        }
-        /// one byte
-        pub fn u8(self, _n: u8) -> Self {
-            todo!()
-        }
-        /// raw bytes of self-delimiting length (a digest's key form, an id)
-        pub fn raw(self, _b: &[u8]) -> Self {
-            todo!()
-        }
-        /// text without 0x00, ended by 0x00
-        pub fn text(self, _t: &str) -> Self {
-            todo!()
-        }
-        /// done
-        pub fn done(self) -> Vec<u8> {
-            self.0
-        }
-        /// (from, to) of all keys that start with this one
-        pub fn range(self) -> (Vec<u8>, Vec<u8>) {
-            todo!()
-        }
-    }
-    /// Reads a key piece by piece; None when it is not of that shape.
-    pub struct Parts<'a>(pub &'a [u8]);
-    impl<'a> Parts<'a> {
-        pub fn u64(&mut self) -> Option<u64> {
-            todo!()
-        }
-        pub fn not_u64(&mut self) -> Option<u64> {
-            todo!()
-        }
-        pub fn u8(&mut self) -> Option<u8> {
-            todo!()
-        }
-        pub fn text(&mut self) -> Option<&'a str> {
-            todo!()
-        }
-        pub fn raw(&mut self, _n: usize) -> Option<&'a [u8]> {
-            todo!()
-        }
-        pub fn digest(&mut self) -> Option<crate::types::Digest> {
-            todo!()
-        }
-        pub fn rest(&self) -> &'a [u8] {
-            self.0
+        let shared = &self.inner.shared;
+        Counters {
+            queued: shared.lanes.queued(),
+            reserve_missing: u64::from(!shared.reserve.is_held()),
+            ..shared.stats.snapshot()
         }
     }
 }
 
-/// Versioned records; bincode lives here and only here.
-pub mod record {
-    use super::StoreError;
-    pub use bincode::{Decode, Encode};
-    /// A record: version byte, then bincode (standard configuration), at most 64 KiB.
-    pub trait Record: Encode + Decode<()> + Sized {
-        /// Golden file name: tests/golden/record/NAME.vVERSION.bin
-        const NAME: &'static str;
-        /// Current version.
-        const VERSION: u8;
-        /// Decodes the body of an older version; default: none exists.
-        fn upgrade(_version: u8, _body: &[u8]) -> Option<Result<Self, StoreError>> {
-            None
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dir = &self.inner.shared.options.dir;
+        f.debug_struct("Store")
+            .field("dir", dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.shared.lanes.close();
+        let mut running = lock_of(&self.running);
+        let Some((thread, lock)) = running.take() else {
+            return;
+        };
+        // A closure may hold the last handle; its own thread cannot wait for itself, and goes on to stop.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the store's writer ended by a defect");
         }
-        /// Bytes to store.
-        fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-            todo!()
-        }
-        /// Reads any known version; newer is an error.
-        fn from_bytes(_bytes: &[u8]) -> Result<Self, StoreError> {
-            todo!()
-        }
+        self.shared.file.close();
+        drop(lock);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn pending<T, E, F>(
+    name: &'static str,
+    closure: F,
+    reply: Reply<Result<T, E>>,
+) -> Box<dyn lanes::Job>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+    F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+{
+    Box::new(Pending {
+        name,
+        closure,
+        result: None,
+        panicked: false,
+        reply,
+    })
+}
+
+fn unanswered() -> StoreError {
+    StoreError::Unknown {
+        detail: "the writer ended without an answer".into(),
+        no_space: false,
+    }
+}
+
+fn saved_running_ms(db: &redb::Database) -> Result<u64, StoreError> {
+    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
+    match Read::new(&txn, 0).get(Table::Meta, table::meta::RUNNING)? {
+        Some(bytes) => table::as_u64(&bytes)
+            .ok_or_else(|| StoreError::Damaged("the running time is no number".into())),
+        None => Ok(0),
     }
 }

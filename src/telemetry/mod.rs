@@ -1,1 +1,45 @@
-//! STUB
+//! Logs and metrics. Owns the tracing subscriber and the metrics registry; reads no setting and no other module:
+//! what store, blobs and cache count is handed in by `http` when metrics are read (DESIGN.md section 2).
+
+mod log;
+mod metrics;
+
+pub use log::{init, json_by_default};
+pub use metrics::{CONTENT_TYPE, HistogramSample, Metrics, Sample};
+
+/// Which kind of failure it was; the command line takes its exit code from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TelemetryErrorKind {
+    /// The filter is not understood (exit code 2).
+    Usage,
+    /// Logging was set up before.
+    Internal,
+}
+
+/// Why logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The text of `log.level`.
+    #[error(
+        "log.level \"{filter}\" is not understood ({why}); write error, warn, info, debug or trace, or such as \"info,dryport::http=debug\""
+    )]
+    Filter {
+        /// As given.
+        filter: String,
+        /// What the parser said.
+        why: String,
+    },
+    /// A second call of [`init`].
+    #[error("logging is set up already: {0}")]
+    Twice(String),
+}
+
+impl TelemetryError {
+    /// The kind, for the exit code.
+    pub fn kind(&self) -> TelemetryErrorKind {
+        match self {
+            Self::Filter { .. } => TelemetryErrorKind::Usage,
+            Self::Twice(_) => TelemetryErrorKind::Internal,
+        }
+    }
+}

@@ -1,65 +1,360 @@
-//! Self-signed CA and leaf, reload; rustls, tokio-rustls, rcgen only here. STUB.
-use std::path::PathBuf;
-use std::sync::Arc;
+//! Certificates: the local CA and its leaf, one's own certificate, renewal, reload, the TLS handshake.
+//! Owns DIR/tls and the crates rustls, tokio-rustls and rcgen; speaks no HTTP and knows no configuration.
+
+mod files;
+mod inspect;
+mod issue;
+mod local;
+mod machine;
+mod trust;
+
+use arc_swap::ArcSwap;
+use inspect::Facts;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ProducesTickets, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which kind of failure it was; the command line takes its exit code from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsErrorKind {
+    /// A certificate or key that people gave, or that lies in DIR/tls, cannot be used.
+    Unusable,
+    /// Reading or writing failed.
+    Io,
+    /// A library refused what should always work.
+    Internal,
+}
+
+/// Why there is no certificate. The text says which file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{0}")]
-    Bad(String),
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds what cannot be used; it was left as it is.
+    #[error("{} {why}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// Making a key or certificate failed.
+    #[error("cannot make a key or certificate: {0}")]
+    Make(String),
 }
-#[derive(Debug, Clone)]
+
+impl TlsError {
+    /// The kind, for the exit code.
+    pub fn kind(&self) -> TlsErrorKind {
+        match self {
+            Self::Read { .. } | Self::Write { .. } => TlsErrorKind::Io,
+            Self::Broken { .. } => TlsErrorKind::Unusable,
+            Self::Make(_) => TlsErrorKind::Internal,
+        }
+    }
+}
+
+/// What to serve with.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// DIR/tls: ca.pem ca.key leaf.pem leaf.key
+    /// DIR/tls: ca.pem, ca.key, leaf.pem (leaf, then CA), leaf.key.
     pub dir: PathBuf,
+    /// Names and addresses for the leaf, beside those of the machine.
     pub names: Vec<String>,
-    /// own certificate chain and key
+    /// One's own certificate chain and key, PEM files, in place of the local CA.
     pub own: Option<(PathBuf, PathBuf)>,
-    /// prefer h2, allow it (http/1.1 first), off
+    /// How HTTP/2 is offered.
     pub http2: Http2,
 }
+
+/// How HTTP/2 is offered. The server's order decides: the first of its own protocols that the client offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Http2 {
+    /// h2 before http/1.1.
     Prefer,
+    /// http/1.1 before h2.
     Allow,
+    /// http/1.1 only.
     Off,
 }
-/// Certificates in force; cheap to clone.
+
+impl Http2 {
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let (one, two) = (b"http/1.1".to_vec(), b"h2".to_vec());
+        match self {
+            Self::Prefer => vec![two, one],
+            Self::Allow => vec![one, two],
+            Self::Off => vec![one],
+        }
+    }
+}
+
+/// A connection after its handshake.
+pub type TlsStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+
+/// Certificates in force; cheap to clone. New connections take a renewed certificate, running ones keep theirs.
 #[derive(Clone)]
 pub struct Tls {
-    _i: Arc<()>,
+    inner: Arc<Inner>,
 }
+
+struct Inner {
+    /// Locked while files are read or made, so that two refreshes never write at once.
+    options: Mutex<TlsOptions>,
+    state: ArcSwap<State>,
+    provider: Arc<CryptoProvider>,
+    /// Outlives a change of certificate, so that clients resume their sessions.
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+struct State {
+    acceptor: tokio_rustls::TlsAcceptor,
+    http2: Http2,
+    chain: Vec<CertificateDer<'static>>,
+    ca_pem: Option<String>,
+    fingerprint: String,
+    names: Vec<String>,
+    warnings: Vec<String>,
+}
+
 impl Tls {
-    /// Makes what is missing (CA, leaf), loads, checks.
-    pub fn open(_o: TlsOptions) -> Result<Self, TlsError> {
-        todo!()
+    /// Makes what is missing (CA, leaf), renews what is due, loads and checks. Files that cannot be used are an error and stay.
+    pub fn open(options: TlsOptions) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tickets = aws_lc_rs::Ticketer::new().map_err(|e| TlsError::Make(e.to_string()))?;
+        let state = load(&options, &provider, &tickets)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                options: Mutex::new(options),
+                state: ArcSwap::from_pointee(state),
+                provider,
+                tickets,
+            }),
+        })
     }
-    /// Reads files again or renews if addresses changed or expiry is near; true if the certificate changed.
+
+    /// Reads the files again, renews if names or addresses changed or expiry is near; true if the certificate changed.
+    /// After an error the old certificate stays in force. Blocks on files: call it off the async threads, at SIGHUP and some times a day.
     pub fn refresh(&self) -> Result<bool, TlsError> {
-        todo!()
+        let options = self.options();
+        self.swap(&options)
     }
-    /// CA certificate PEM; None with an own certificate.
+
+    /// As [`Tls::refresh`], with other options from now on; after an error the old ones stay.
+    pub fn reconfigure(&self, new: TlsOptions) -> Result<bool, TlsError> {
+        let mut options = self.options();
+        let changed = self.swap(&new)?;
+        *options = new;
+        Ok(changed)
+    }
+
+    fn options(&self) -> std::sync::MutexGuard<'_, TlsOptions> {
+        let lock = self.inner.options.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swap(&self, options: &TlsOptions) -> Result<bool, TlsError> {
+        let new = load(options, &self.inner.provider, &self.inner.tickets)?;
+        let old = self.inner.state.load();
+        let changed = old.chain != new.chain;
+        if changed || old.http2 != new.http2 || old.warnings != new.warnings {
+            self.inner.state.store(Arc::new(new));
+        }
+        Ok(changed)
+    }
+
+    /// The CA's certificate, PEM; `None` with one's own certificate.
     pub fn ca_pem(&self) -> Option<String> {
-        todo!()
+        self.inner.state.load().ca_pem.clone()
     }
-    /// SHA-256 fingerprint AA:BB:.. of the CA (or of the own leaf).
+
+    /// SHA-256 fingerprint `AA:BB:..` of the CA, or of one's own certificate.
     pub fn fingerprint(&self) -> String {
-        todo!()
+        self.inner.state.load().fingerprint.clone()
     }
-    /// Names in the leaf.
+
+    /// Host names and addresses in the certificate.
     pub fn names(&self) -> Vec<String> {
-        todo!()
+        self.inner.state.load().names.clone()
     }
-    /// TLS handshake; the stream and whether h2 was negotiated.
-    pub async fn accept(&self, _tcp: tokio::net::TcpStream) -> std::io::Result<(TlsStream, bool)> {
-        todo!()
+
+    /// Things to tell people at start and after a refresh, such as a certificate of their own that is about to expire.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.state.load().warnings.clone()
+    }
+
+    /// The CA, its fingerprint and how docker, podman, skopeo, containerd, apt, dnf and the system are told to trust it.
+    /// `host` and `port` are what clients type; an IPv6 address may come with or without brackets.
+    pub fn trust_text(&self, host: &str, port: u16) -> String {
+        let state = self.inner.state.load();
+        match &state.ca_pem {
+            Some(ca) => trust::text(ca, &state.fingerprint, host, port),
+            None => trust::own_text(&state.fingerprint),
+        }
+    }
+
+    /// The TLS handshake; the stream and whether HTTP/2 was negotiated. No time limit of its own: the caller sets one.
+    pub async fn accept(&self, tcp: tokio::net::TcpStream) -> io::Result<(TlsStream, bool)> {
+        let acceptor = self.inner.state.load().acceptor.clone();
+        let stream = acceptor.accept(tcp).await?;
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((stream, h2))
     }
 }
-pub type TlsStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
-/// Must be called first in main.
+
+/// PEM texts and what is known of them before they are checked.
+struct Source {
+    chain_path: PathBuf,
+    key_path: PathBuf,
+    chain: String,
+    key: String,
+    ca: Option<String>,
+    warnings: Vec<String>,
+}
+
+fn source(options: &TlsOptions) -> Result<Source, TlsError> {
+    if let Some((cert, key)) = &options.own {
+        let read = |path: &Path| {
+            files::read(path)?.ok_or_else(|| TlsError::Read {
+                path: path.to_owned(),
+                source: io::ErrorKind::NotFound.into(),
+            })
+        };
+        return Ok(Source {
+            chain: read(cert)?,
+            key: read(key)?,
+            chain_path: cert.clone(),
+            key_path: key.clone(),
+            ca: None,
+            warnings: Vec::new(),
+        });
+    }
+    let made = local::ensure(&options.dir, &options.names)?;
+    Ok(Source {
+        chain: made.chain,
+        key: made.key,
+        chain_path: options.dir.join("leaf.pem"),
+        key_path: options.dir.join("leaf.key"),
+        ca: Some(made.ca),
+        warnings: made.warning.into_iter().collect(),
+    })
+}
+
+fn load(
+    options: &TlsOptions,
+    provider: &Arc<CryptoProvider>,
+    tickets: &Arc<dyn ProducesTickets>,
+) -> Result<State, TlsError> {
+    let source = source(options)?;
+    let path = &source.chain_path;
+    let chain = files::chain(path, &source.chain)?;
+    let key = files::key(&source.key_path, &source.key)?;
+    let certified = CertifiedKey::from_der(chain.clone(), key, provider).map_err(|e| {
+        let why = format!(
+            "and {} do not work together: {e}",
+            source.key_path.display()
+        );
+        files::broken(path, why)
+    })?;
+    let facts = chain.first().and_then(|leaf| Facts::of(leaf));
+    let facts =
+        facts.ok_or_else(|| files::broken(path, "holds a certificate that cannot be read"))?;
+    let mut warnings = source.warnings;
+    if source.ca.is_none() {
+        warnings.extend(doubts(path, &facts));
+    }
+    let shown = match &source.ca {
+        Some(ca) => files::chain(&options.dir.join("ca.pem"), ca)?,
+        None => chain.clone(),
+    };
+    let resolver = Arc::new(SingleCertAndKey::from(certified));
+    Ok(State {
+        acceptor: acceptor(options.http2, resolver, provider, tickets)?,
+        http2: options.http2,
+        fingerprint: shown
+            .first()
+            .map(|der| inspect::fingerprint(der))
+            .unwrap_or_default(),
+        chain,
+        ca_pem: source.ca,
+        names: facts.names,
+        warnings,
+    })
+}
+
+fn acceptor(
+    http2: Http2,
+    resolver: Arc<dyn ResolvesServerCert>,
+    provider: &Arc<CryptoProvider>,
+    tickets: &Arc<dyn ProducesTickets>,
+) -> Result<tokio_rustls::TlsAcceptor, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsError::Make(e.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = http2.protocols();
+    config.ticketer = Arc::clone(tickets);
+    Ok(Arc::new(config).into())
+}
+
+/// What clients may dislike about one's own certificate.
+fn doubts(path: &Path, facts: &Facts) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let file = path.display();
+    match facts.days_left() {
+        ..0 => doubts.push(format!(
+            "the certificate {file} has expired: clients will refuse it; replace it and send SIGHUP"
+        )),
+        days @ 0..30 => doubts.push(format!(
+            "the certificate {file} expires in {days} days; replace it and send SIGHUP"
+        )),
+        _ => {}
+    }
+    if facts.not_before > inspect::now() {
+        doubts.push(format!(
+            "the certificate {file} is not valid yet; check it and this machine's clock"
+        ));
+    }
+    if facts.names.is_empty() {
+        doubts.push(format!(
+            "the certificate {file} has no subject alternative names: most clients will refuse it"
+        ));
+    }
+    doubts
+}
+
+/// Sets the process-wide cryptography. Must be called first in `main`; more calls do nothing.
 pub fn install_provider() {
-    todo!()
+    // An error only says that one is installed, which is what was wanted.
+    let _ = aws_lc_rs::default_provider().install_default();
 }
-/// A new P-256 key in PKCS#8 PEM (for tokens).
+
+/// A new P-256 key in PKCS#8 PEM, for signing tokens.
 pub fn new_es256_key() -> Result<String, TlsError> {
-    todo!()
+    issue::new_key()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Copying an image, as the control API sees it: what to copy, and handing it to [`crate::mirror`].
+
+use super::{Fault, FaultKind, News};
+use crate::app::App;
+use crate::fetch::{Credential, FetchOptions};
+use crate::mirror::{self, MirrorError, MirrorErrorKind, MirrorReport, MirrorRequest};
+use crate::types::RepoName;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// What to copy, and how to reach it. Credentials are the calling user's and serve this one run: they are neither stored
+/// nor logged.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct MirrorJob {
+    /// `docker://HOST/NAME[:TAG|@DIGEST]`.
+    pub source: String,
+    /// Name of the repository here; none: `HOST/NAME`.
+    pub to: Option<String>,
+    /// `OS/ARCHITECTURE[/VARIANT]`; none: all platforms.
+    pub platforms: Vec<String>,
+    /// Plain HTTP is allowed to a host that is not this machine.
+    pub plain_http: bool,
+    /// Certificates (PEM) to trust beside the system's.
+    pub ca_pem: Option<String>,
+    /// The other registry's certificate is not checked.
+    pub insecure: bool,
+    /// Hosts, beside the registry's own domain, that may be given the credentials to issue a token.
+    pub realms: Vec<String>,
+    /// What to log in to the registry with.
+    pub login: Option<Credential>,
+}
+
+pub(super) async fn run(
+    app: &App,
+    job: MirrorJob,
+    news: News,
+    stop: CancellationToken,
+) -> Result<MirrorReport, Fault> {
+    let request = MirrorRequest {
+        to: job.to.as_deref().map(str::parse::<RepoName>).transpose()?,
+        source: job.source,
+        platforms: job.platforms,
+        fetch: FetchOptions {
+            ca_pem: job.ca_pem.map(String::into_bytes),
+            insecure: job.insecure,
+            plain_http: job.plain_http,
+            credentials: job.login,
+            extra_realm_hosts: job.realms,
+            ..FetchOptions::default()
+        },
+    };
+    Ok(mirror::run(&app.repos, request, move |now| news(now), stop).await?)
+}
+
+impl From<MirrorError> for Fault {
+    fn from(error: MirrorError) -> Self {
+        let kind = match error.kind() {
+            MirrorErrorKind::Usage => FaultKind::Usage,
+            MirrorErrorKind::NotFound => FaultKind::NotFound,
+            MirrorErrorKind::Repo => {
+                return match error {
+                    MirrorError::Repo(error) => error.into(),
+                    error => Self::new(FaultKind::Failed, error.to_string()),
+                };
+            }
+            _ => FaultKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

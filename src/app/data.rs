@@ -1,0 +1,143 @@
+//! The data directory as a whole: who may look into it, whether it is Dryport's, and the few small files that `app`
+//! itself keeps there (`dryport.toml`, `initial-password`, `keys/`).
+//!
+//! Contents, database and certificates have their own modules; nothing of theirs is touched here.
+
+use super::AppError;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// The configuration file below the data directory.
+pub const CONFIG: &str = "dryport.toml";
+/// Holds a password that nobody typed, until it was used once.
+pub const INITIAL_PASSWORD: &str = "initial-password";
+/// The database; where it is, the directory is in use.
+const DATABASE: &str = "meta.redb";
+
+/// What a data directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing there, or an empty directory, or nothing in it but a `dryport.toml`.
+    Empty,
+    /// Dryport's data.
+    Ours,
+    /// Something else lives there.
+    Foreign,
+}
+
+/// Looks at `dir` without changing anything.
+pub fn look(dir: &Path) -> Result<Found, AppError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Empty),
+        Err(error) => return Err(AppError::file(dir, error)),
+    };
+    let mut foreign = false;
+    for entry in entries {
+        let name = entry.map_err(|e| AppError::file(dir, e))?.file_name();
+        if name == DATABASE {
+            return Ok(Found::Ours);
+        }
+        // A fresh file system has lost+found; the rest is made before the database, by a first start that was cut short.
+        let expected = [
+            "lost+found",
+            CONFIG,
+            "lock",
+            "reserve",
+            "run",
+            "tls",
+            "keys",
+        ];
+        foreign |= !expected.iter().any(|e| name == *e);
+    }
+    Ok(if foreign {
+        Found::Foreign
+    } else {
+        Found::Empty
+    })
+}
+
+/// Makes `dir` (mode 0700 whatever the umask; parents by the umask) and its folders of our own.
+pub fn prepare(dir: &Path) -> Result<(), AppError> {
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).map_err(|e| AppError::file(parent, e))?;
+    }
+    private_dir(dir)?;
+    private_dir(&dir.join("run"))?;
+    private_dir(&dir.join("keys"))
+}
+
+/// A directory that only its owner may enter.
+fn private_dir(dir: &Path) -> Result<(), AppError> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(AppError::file(dir, error)),
+        made => {
+            let mode = std::fs::metadata(dir)
+                .map_err(|e| AppError::file(dir, e))?
+                .permissions()
+                .mode();
+            // A directory that was there may belong to somebody else (a mounted volume): only then is a wider mode
+            // left as it is, with a word in the log.
+            let set = std::fs::set_permissions(dir, Permissions::from_mode(0o700));
+            match set {
+                Err(error) if made.is_ok() || mode & 0o077 == 0 => Err(AppError::file(dir, error)),
+                Err(error) => {
+                    tracing::warn!(dir = %dir.display(), %error, "others may enter the data directory, and its mode cannot be changed");
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            }
+        }
+    }
+}
+
+/// Writes a small file that only its owner may read: whole or not at all, and durable. An existing one is replaced.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), AppError> {
+    let fail = |e| AppError::file(path, e);
+    let partial = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(fail)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+        .map_err(fail)?;
+    file.write_all(content).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    std::fs::rename(&partial, path).map_err(fail)?;
+    if let Some(dir) = path.parent() {
+        File::open(dir).and_then(|d| d.sync_all()).map_err(fail)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn directories_are_private_and_told_apart() {
+        let top = tempfile::tempdir().expect("temp");
+        let dir = top.path().join("a/b");
+        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        prepare(&dir).expect("made");
+        prepare(&dir).expect("again");
+        assert_eq!((mode(&dir), mode(&dir.join("keys"))), (0o700, 0o700));
+        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        write_private(&dir.join(CONFIG), b"mode = \"mirror\"\n").expect("written");
+        assert_eq!(mode(&dir.join(CONFIG)), 0o600);
+        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        std::fs::write(dir.join("holiday.jpg"), b"x").expect("written");
+        assert_eq!(look(&dir).expect("look"), Found::Foreign);
+        std::fs::write(dir.join(DATABASE), b"x").expect("written");
+        assert_eq!(look(&dir).expect("look"), Found::Ours);
+    }
+}

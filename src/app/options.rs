@@ -1,0 +1,75 @@
+//! From the one configuration to each module's own options.
+
+use crate::auth::AuthOptions;
+use crate::blobs::BlobOptions;
+use crate::config::Config;
+use crate::repo::RepoOptions;
+use crate::store::StoreOptions;
+use crate::tls::{Http2, TlsOptions};
+use std::time::Duration;
+
+/// Content of at most this many bytes lies in the database instead of in a file of its own.
+const INLINE_MAX: u64 = 4096;
+/// Room that the database gives up when the disk is full, so that deletes still work.
+const STORE_RESERVE: u64 = 16 << 20;
+/// Docker's tokens live as long; a change of rights counts within it.
+const TOKEN_SECONDS: u64 = 300;
+
+pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {
+    StoreOptions {
+        dir: config.data.clone(),
+        cache_bytes: config.store_cache_bytes,
+        slow: Duration::from_millis(config.slow_ms),
+        holder: holder.to_owned(),
+        reserve_bytes: STORE_RESERVE,
+    }
+}
+
+pub(super) fn blobs(config: &Config) -> BlobOptions {
+    BlobOptions {
+        dir: config.data.clone(),
+        reserve_bytes: config.reserve_bytes,
+        inline_max: INLINE_MAX,
+    }
+}
+
+pub(super) fn repos(config: &Config) -> RepoOptions {
+    RepoOptions {
+        lease: Duration::from_secs(config.lease_seconds),
+        upload_idle: Duration::from_secs(config.upload_idle_seconds),
+        manifest_max: config.manifest_max,
+        strict: config.strict,
+        cache_bytes: config.cache_bytes,
+        format: &crate::formats::oci::Oci,
+    }
+}
+
+pub(super) fn auth(config: &Config, signing_keys: Vec<String>) -> AuthOptions {
+    AuthOptions {
+        anonymous_pull: config.anonymous_pull,
+        anonymous_push: config.anonymous_push,
+        signing_keys,
+        token_seconds: TOKEN_SECONDS,
+    }
+}
+
+pub(super) fn tls(config: &Config) -> TlsOptions {
+    TlsOptions {
+        dir: config.data.join("tls"),
+        names: config.tls_names.clone(),
+        own: config.tls_cert.clone().zip(config.tls_key.clone()),
+        http2: match config.http2 {
+            crate::config::Http2::Prefer => Http2::Prefer,
+            crate::config::Http2::Allow => Http2::Allow,
+            crate::config::Http2::Off => Http2::Off,
+        },
+    }
+}
+
+/// `new`, with the old values where others look up what is in force: directory and listeners.
+pub(super) fn keep_fixed(old: &Config, mut new: Config) -> Config {
+    new.data.clone_from(&old.data);
+    new.https.clone_from(&old.https);
+    new.http.clone_from(&old.http);
+    new
+}

@@ -1,0 +1,155 @@
+//! Changes of users. Each ends what is remembered of them after the commit and before the answer.
+
+use super::user::{self, Account};
+use super::{Auth, AuthError, RoleGrant, UserName, UserView, password};
+use crate::store::{Lane, StoreError, Txn};
+use crate::types::wall_ms;
+
+impl Auth {
+    /// Adds a user. The password has 1 to 1024 bytes.
+    pub async fn add(
+        &self,
+        name: &UserName,
+        password: &str,
+        grants: Vec<RoleGrant>,
+    ) -> Result<(), AuthError> {
+        let grants = user::grants(grants)?;
+        let account = Account {
+            uid: random()?,
+            created_ms: wall_ms(),
+            password: self.hash(password).await?,
+            password_generation: 1,
+            grants,
+        };
+        self.change("user add", name, move |txn, name| {
+            if user::load(txn, name)?.is_some() {
+                return Err(AuthError::Exists(name.to_string()));
+            }
+            Ok(user::save(txn, name, &account)?)
+        })
+        .await?;
+        tracing::info!(action = "user.admin", account = %name, "user added");
+        Ok(())
+    }
+
+    /// Gives a user another password: decisions and refresh tokens of the old one end.
+    pub async fn passwd(&self, name: &UserName, password: &str) -> Result<(), AuthError> {
+        let hash = self.hash(password).await?;
+        self.change("user passwd", name, move |txn, name| {
+            let mut account = user::load_known(txn, name)?;
+            account.password.clone_from(&hash);
+            account.password_generation += 1;
+            Ok(user::save(txn, name, &account)?)
+        })
+        .await?;
+        tracing::info!(action = "user.admin", account = %name, "password changed");
+        Ok(())
+    }
+
+    /// Gives a user a role on a prefix; another role on the same prefix is replaced.
+    pub async fn grant(&self, name: &UserName, grant: RoleGrant) -> Result<(), AuthError> {
+        let grant = RoleGrant {
+            role: grant.role,
+            prefix: user::prefix(&grant.prefix)?,
+        };
+        let (role, prefix) = (grant.role, grant.prefix.clone());
+        self.change("user grant", name, move |txn, name| {
+            let mut account = user::load_known(txn, name)?;
+            account.grant(grant.clone())?;
+            Ok(user::save(txn, name, &account)?)
+        })
+        .await?;
+        tracing::info!(action = "user.admin", account = %name, role = role.name(), prefix, "role granted");
+        Ok(())
+    }
+
+    /// Takes the role on exactly this prefix away.
+    pub async fn revoke(&self, name: &UserName, prefix: &str) -> Result<(), AuthError> {
+        let bare = user::prefix(prefix)?;
+        self.change("user revoke", name, move |txn, name| {
+            let mut account = user::load_known(txn, name)?;
+            account.revoke(name, &bare)?;
+            Ok(user::save(txn, name, &account)?)
+        })
+        .await?;
+        tracing::info!(action = "user.admin", account = %name, prefix, "role revoked");
+        Ok(())
+    }
+
+    /// Removes a user: its decisions and tokens end at once.
+    pub async fn remove(&self, name: &UserName) -> Result<(), AuthError> {
+        self.change("user remove", name, |txn, name| {
+            user::load_known(txn, name)?;
+            Ok(user::erase(txn, name)?)
+        })
+        .await?;
+        tracing::info!(action = "user.admin", account = %name, "user removed");
+        Ok(())
+    }
+
+    /// Every user, by name.
+    pub async fn list(&self) -> Result<Vec<UserView>, AuthError> {
+        let users = self.hop(|rows| user::all(rows, 0)).await?;
+        let view = |(name, account): (UserName, Account)| UserView {
+            name: name.to_string(),
+            grants: account.grants,
+            created_ms: account.created_ms,
+        };
+        Ok(users.into_iter().map(view).collect())
+    }
+
+    /// Whether there is no user yet.
+    pub async fn is_empty(&self) -> Result<bool, AuthError> {
+        Ok(self.hop(|rows| user::all(rows, 1)).await?.is_empty())
+    }
+
+    async fn hash(&self, password: &str) -> Result<String, AuthError> {
+        password::check(password)?;
+        let turn = self.inner.gate.turn().await?;
+        turn.hash(password.to_owned()).await
+    }
+
+    /// One transaction on a user's row. It runs as a task of its own: a caller that goes away in the middle must not
+    /// leave a committed change that memory does not know of.
+    async fn change<F>(
+        &self,
+        what: &'static str,
+        name: &UserName,
+        mut rows: F,
+    ) -> Result<(), AuthError>
+    where
+        F: FnMut(&mut Txn<'_>, &UserName) -> Result<(), AuthError> + Send + 'static,
+    {
+        let (auth, name) = (self.clone(), name.clone());
+        let task = tokio::spawn(async move {
+            let done = auth
+                .inner
+                .store
+                .write(Lane::Request, what, move |txn| rows(txn, &name))
+                .await;
+            // Also after a failure: the outcome of a failed commit may be unknown.
+            auth.forget_accounts();
+            done
+        });
+        task.await.unwrap_or(Err(AuthError::Internal(
+            "the change of a user was cut short",
+        )))
+    }
+
+    /// One read hop, off the async threads.
+    pub(super) async fn hop<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&crate::store::Read<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let store = self.inner.store.clone();
+        let task = tokio::task::spawn_blocking(move || store.read(read));
+        match task.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(AuthError::Internal("reading an account was cut short")),
+        }
+    }
+}
+
+fn random() -> Result<u64, AuthError> {
+    getrandom::u64().map_err(|_| AuthError::Internal("the system gives no random numbers"))
+}

@@ -1,0 +1,254 @@
+//! Accounts over a real store: what ends when, and what is never told.
+
+use super::token::tests::PEMS;
+use super::*;
+use crate::store::StoreOptions;
+use crate::types::RepoName;
+use std::net::IpAddr;
+use std::time::Instant;
+
+const SERVICE: &str = "registry.test";
+
+struct World {
+    auth: Auth,
+    _dir: tempfile::TempDir,
+}
+
+fn options() -> AuthOptions {
+    AuthOptions {
+        anonymous_pull: true,
+        anonymous_push: false,
+        signing_keys: vec![PEMS[0].to_owned()],
+        token_seconds: 300,
+    }
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(StoreOptions {
+        dir: dir.path().to_owned(),
+        cache_bytes: 8 << 20,
+        slow: Duration::from_secs(10),
+        holder: "auth tests".into(),
+        reserve_bytes: 0,
+    })
+    .expect("store");
+    let auth = Auth::open(store, options()).expect("auth");
+    World { auth, _dir: dir }
+}
+
+fn user(text: &str) -> UserName {
+    text.parse().expect("user name")
+}
+
+fn principal(text: &str) -> Principal {
+    Principal::User(Arc::new(user(text)))
+}
+
+fn repo(text: &str) -> RepoName {
+    text.parse().expect("repository name")
+}
+
+fn here() -> IpAddr {
+    "192.0.2.1".parse().expect("address")
+}
+
+fn role(role: Role, prefix: &str) -> RoleGrant {
+    RoleGrant {
+        role,
+        prefix: prefix.into(),
+    }
+}
+
+async fn may(auth: &Auth, grant: &Grant, action: Action, name: &str) -> bool {
+    let name = repo(name);
+    auth.authorize(grant, action, Resource::Repo(&name))
+        .await
+        .expect("decision")
+}
+
+#[tokio::test]
+async fn a_login_is_checked_once_and_then_remembered() {
+    let World { auth, _dir } = world();
+    assert!(auth.is_empty().await.expect("empty"));
+    let grants = vec![role(Role::Writer, "team/")];
+    auth.add(&user("ann"), "secret", grants).await.expect("add");
+    assert!(!auth.is_empty().await.expect("empty"));
+    let again = auth.add(&user("ann"), "x", vec![]).await;
+    assert_eq!(again.err().map(|e| e.kind()), Some(AuthErrorKind::Exists));
+
+    let grant = auth.login("ann", "secret", here()).await.expect("login");
+    assert!(may(&auth, &grant, Action::RepoPush, "team/app").await);
+    assert!(!may(&auth, &grant, Action::RepoPush, "teammate/app").await);
+    let start = Instant::now();
+    for _ in 0..200 {
+        auth.login("ann", "secret", here()).await.expect("login");
+    }
+    let each = start.elapsed() / 200;
+    assert!(
+        each < Duration::from_millis(5),
+        "argon2 ran again: {each:?}"
+    );
+    for (name, password) in [
+        ("ann", "Secret"),
+        ("bob", "secret"),
+        ("Bad Name", "x"),
+        ("ann", ""),
+    ] {
+        let error = auth.login(name, password, here()).await.err();
+        assert!(
+            matches!(error, Some(AuthError::BadCredentials)),
+            "{name}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn changes_count_from_their_answer_on() {
+    let World { auth, _dir } = world();
+    let ann = user("ann");
+    auth.add(&ann, "one", vec![]).await.expect("add");
+    let grant = auth.login("ann", "one", here()).await.expect("login");
+    assert!(!may(&auth, &grant, Action::RepoPush, "team/app").await);
+    auth.grant(&ann, role(Role::Writer, "team"))
+        .await
+        .expect("grant");
+    assert!(may(&auth, &grant, Action::RepoPush, "team/app").await);
+    let asked = Scope::parse("repository:team/app:pull,push,delete repository:else:push");
+    let issued = auth
+        .issue(&grant.principal, SERVICE, &asked)
+        .await
+        .expect("issue");
+    assert_eq!(
+        issued.granted,
+        Scope::parse("repository:team/app:pull,push,delete")
+    );
+    let bearer = auth.bearer(&issued.token, SERVICE).await.expect("bearer");
+    assert!(may(&auth, &bearer, Action::RepoPush, "team/app").await);
+    assert!(!may(&auth, &bearer, Action::RepoPull, "team/other").await);
+
+    auth.revoke(&ann, "team/").await.expect("revoke");
+    assert!(!may(&auth, &grant, Action::RepoPush, "team/app").await);
+    assert!(!may(&auth, &bearer, Action::RepoPush, "team/app").await);
+    assert!(auth.revoke(&ann, "team").await.is_err());
+
+    auth.passwd(&ann, "two").await.expect("passwd");
+    assert!(auth.login("ann", "one", here()).await.is_err());
+    auth.login("ann", "two", here()).await.expect("login");
+
+    auth.remove(&ann).await.expect("remove");
+    assert!(auth.login("ann", "two", here()).await.is_err());
+    assert!(auth.bearer(&issued.token, SERVICE).await.is_err());
+    assert!(!may(&auth, &grant, Action::RepoPull, "team/app").await);
+    auth.add(&ann, "two", vec![]).await.expect("add");
+    assert!(
+        auth.bearer(&issued.token, SERVICE).await.is_err(),
+        "another ann"
+    );
+    assert_eq!(
+        auth.remove(&user("bob")).await.err().map(|e| e.kind()),
+        Some(AuthErrorKind::NotFound)
+    );
+}
+
+#[tokio::test]
+async fn refresh_tokens_end_with_the_password() {
+    let World { auth, _dir } = world();
+    let ann = user("ann");
+    auth.add(&ann, "one", vec![]).await.expect("add");
+    let token = auth
+        .issue_refresh(&principal("ann"), SERVICE)
+        .await
+        .expect("issue")
+        .expect("token");
+    assert_eq!(
+        auth.refresh(&token, SERVICE).await.expect("refresh"),
+        principal("ann")
+    );
+    assert!(auth.refresh(&token, "other").await.is_err());
+    assert!(auth.bearer(&token, SERVICE).await.is_err());
+    assert!(
+        auth.issue_refresh(&Principal::Anonymous, SERVICE)
+            .await
+            .expect("none")
+            .is_none()
+    );
+    auth.passwd(&ann, "one").await.expect("passwd");
+    assert!(auth.refresh(&token, SERVICE).await.is_err());
+}
+
+#[tokio::test]
+async fn anonymous_follows_the_switches() {
+    let World { auth, _dir } = world();
+    let asked = Scope::parse("repository:a:pull,push registry:catalog:* repository:h:5000/a:pull");
+    let issued = auth
+        .issue(&Principal::Anonymous, SERVICE, &asked)
+        .await
+        .expect("issue");
+    assert_eq!(
+        issued.granted,
+        Scope::parse("repository:a:pull registry:catalog:*")
+    );
+    let bearer = auth.bearer(&issued.token, SERVICE).await.expect("bearer");
+    assert_eq!(bearer.principal, Principal::Anonymous);
+    assert!(may(&auth, &bearer, Action::RepoPull, "a").await);
+    let closed = AuthOptions {
+        anonymous_pull: false,
+        signing_keys: vec![PEMS[1].to_owned(), PEMS[0].to_owned()],
+        ..options()
+    };
+    auth.reconfigure(closed).expect("reconfigure");
+    let bearer = auth
+        .bearer(&issued.token, SERVICE)
+        .await
+        .expect("the old key verifies");
+    assert!(!may(&auth, &bearer, Action::RepoPull, "a").await);
+    assert!(
+        auth.issue(&Principal::Operator, SERVICE, &[])
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn guesses_are_slowed_where_they_come_from() {
+    let World { auth, _dir } = world();
+    auth.add(&user("ann"), "secret", vec![]).await.expect("add");
+    auth.login("ann", "secret", here()).await.expect("login");
+    for account in ["ann", "nobody"] {
+        for _ in 0..5 {
+            let error = auth.login(account, "guess", here()).await.err();
+            assert!(
+                matches!(error, Some(AuthError::BadCredentials)),
+                "{error:?}"
+            );
+        }
+        // The right password, though remembered, must not shine through the delay.
+        let error = auth.login(account, "secret", here()).await.err();
+        assert!(matches!(error, Some(AuthError::Slowed(1))), "{error:?}");
+    }
+    let elsewhere = "192.0.2.2".parse().expect("address");
+    auth.login("ann", "secret", elsewhere)
+        .await
+        .expect("not slowed there");
+}
+
+#[tokio::test]
+async fn users_are_listed_by_name() {
+    let World { auth, _dir } = world();
+    for name in ["b", "a.b", "a"] {
+        auth.add(&user(name), "x", vec![role(Role::Reader, "")])
+            .await
+            .expect("add");
+    }
+    let list = auth.list().await.expect("list");
+    let names: Vec<&str> = list.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(names, ["a", "a.b", "b"]);
+    assert_eq!(list[0].grants, [role(Role::Reader, "")]);
+    assert!(auth.add(&user("c"), "", vec![]).await.is_err());
+    assert!(
+        auth.add(&user("c"), "x", vec![role(Role::Reader, "A B")])
+            .await
+            .is_err()
+    );
+}

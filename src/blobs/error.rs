@@ -1,0 +1,64 @@
+//! What can go wrong with content files.
+
+use crate::types::Digest;
+use std::io;
+use std::path::Path;
+
+/// A failure with content files.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bytes do not have the digest that was promised; they have been removed.
+    #[error("the content is {got}, not {wanted}; send it again")]
+    Digest {
+        /// What was promised.
+        wanted: Digest,
+        /// What the bytes are.
+        got: Digest,
+    },
+    /// Not enough room above the reserve. Sizes in bytes.
+    #[error(
+        "the disk has {free} bytes free above its reserve; {needed} are needed; free some space or lower the reserve"
+    )]
+    NoSpace {
+        /// Bytes that were to be written.
+        needed: u64,
+        /// Bytes that may still be written.
+        free: u64,
+    },
+    /// A content file is not there, is shorter or longer than it must be, or its place is not one that we make.
+    #[error("content file {0} is missing or damaged; push or mirror that content again")]
+    Damaged(String),
+    /// Anything else the file system said: what was tried, and its answer.
+    #[error("{0}: {1}")]
+    Io(String, #[source] io::Error),
+}
+
+/// The kinds of [`BlobError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobErrorKind {
+    /// The sender's bytes are not what it said.
+    Digest,
+    /// The disk is full up to its reserve, or a quota is used up.
+    NoSpace,
+    /// Bytes that must be there are not.
+    Damaged,
+    /// The file system failed.
+    Io,
+}
+
+impl BlobError {
+    /// Which kind of failure this is.
+    pub fn kind(&self) -> BlobErrorKind {
+        match self {
+            Self::Digest { .. } => BlobErrorKind::Digest,
+            Self::NoSpace { .. } => BlobErrorKind::NoSpace,
+            Self::Damaged(_) => BlobErrorKind::Damaged,
+            Self::Io(..) => BlobErrorKind::Io,
+        }
+    }
+
+    /// For `map_err`: the file system's answer to `what` on `path`.
+    pub(super) fn io<E: Into<io::Error>>(what: &str, path: &Path) -> impl FnOnce(E) -> Self {
+        move |e| Self::Io(format!("cannot {what} {}", path.display()), e.into())
+    }
+}

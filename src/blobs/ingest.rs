@@ -1,0 +1,333 @@
+//! Bytes on their way to become a blob.
+
+use super::files::Files;
+use super::place::UploadName;
+use super::{BlobError, Saved, Sealed, SealedBody};
+use crate::types::{Algorithm, Digest, Hasher, UploadId};
+use bytes::Bytes;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes that go to the file in one call, and are read back in one.
+const PIECE: usize = 256 * 1024;
+
+/// Bytes on their way to become a blob. All methods block: call from `spawn_blocking`.
+///
+/// Dropping it keeps the upload as far as it was flushed. After any error but a wrong digest it takes nothing more:
+/// drop it and either [`super::Blobs::resume`] or [`super::Blobs::discard`].
+pub struct Ingest {
+    upload: Upload,
+    hasher: Hasher,
+    /// Whether the file's name is durable in DIR/uploads.
+    named: bool,
+    failed: bool,
+}
+
+/// The bytes: first those in the file, then those still in memory.
+struct Upload {
+    files: Arc<Files>,
+    name: UploadName,
+    file: Option<File>,
+    written: u64,
+    pending: Vec<u8>,
+}
+
+impl Ingest {
+    pub(super) fn begin(files: Arc<Files>, name: UploadName) -> Self {
+        Self {
+            upload: Upload {
+                files,
+                name,
+                file: None,
+                written: 0,
+                pending: Vec::new(),
+            },
+            hasher: Hasher::new(name.algorithm),
+            named: false,
+            failed: false,
+        }
+    }
+
+    pub(super) fn resume(
+        files: Arc<Files>,
+        name: UploadName,
+        saved: Option<&Saved>,
+    ) -> Result<Self, BlobError> {
+        let path = files.upload_path(name);
+        let durable = saved.map_or(0, |s| s.offset);
+        let Some(file) = files.open_upload(name)? else {
+            if durable == 0 {
+                return Ok(Self::begin(files, name));
+            }
+            return Err(BlobError::Damaged(path.display().to_string()));
+        };
+        let len = file
+            .metadata()
+            .map_err(BlobError::io("look at", &path))?
+            .len();
+        if len < durable {
+            return Err(BlobError::Damaged(path.display().to_string()));
+        }
+        let this_boot = files.is_marked(&file) || saved.is_some_and(|s| s.boot_id == files.boot_id);
+        let written = if this_boot { len } else { durable };
+        if written < len {
+            file.set_len(written)
+                .map_err(BlobError::io("cut back", &path))?;
+        }
+        files.mark(&file);
+        let restored = saved.and_then(|s| Hasher::restore(name.algorithm, &s.hash_state));
+        let (hasher, hashed) = match restored {
+            Some(hasher) => (hasher, durable),
+            None => (Hasher::new(name.algorithm), 0),
+        };
+        let mut ingest = Self::begin(files, name);
+        ingest.named = durable > 0;
+        ingest.upload.file = Some(file);
+        ingest.upload.written = written;
+        ingest.hasher = ingest.upload.hash(hasher, hashed)?;
+        Ok(ingest)
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> UploadId {
+        self.upload.name.id
+    }
+
+    /// What the bytes are hashed with while they arrive. Another one is possible at the end, for the price of reading
+    /// them again.
+    pub fn algorithm(&self) -> Algorithm {
+        self.upload.name.algorithm
+    }
+
+    /// Bytes taken in so far.
+    pub fn offset(&self) -> u64 {
+        self.upload.len()
+    }
+
+    /// Hashes and appends. `NoSpace` when the reserve is reached. What failed half way is cut off or kept by
+    /// [`super::Blobs::resume`], which also says from where to go on.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.usable()?;
+        // First the file, so that the hash never knows more than could be kept.
+        let kept = self.upload.append(bytes);
+        self.tried(kept)?;
+        self.hasher.update(bytes);
+        let bytes_in = &self.upload.files.counts.bytes_in;
+        bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Hands all bytes to the kernel, so that they outlive this process (not the machine). To be called before a chunk
+    /// is acknowledged; costs no fsync.
+    pub fn flush(&mut self) -> Result<(), BlobError> {
+        self.usable()?;
+        let flushed = self.upload.spill();
+        self.tried(flushed)
+    }
+
+    /// Makes all bytes so far durable, then says what to keep.
+    pub fn checkpoint(&mut self) -> Result<Saved, BlobError> {
+        self.flush()?;
+        let synced = self.upload.sync(false);
+        self.tried(synced)?;
+        if self.upload.file.is_some() && !self.named {
+            let named = self.upload.files.sync_uploads();
+            self.tried(named)?;
+            self.named = true;
+        }
+        Ok(Saved {
+            offset: self.upload.written,
+            hash_state: self.hasher.save(),
+            boot_id: self.upload.files.boot_id.clone(),
+        })
+    }
+
+    /// [`Ingest::verify`], then [`Verified::seal`].
+    pub fn finish(self, wanted: &Digest) -> Result<Sealed, BlobError> {
+        self.verify(wanted)?.seal()
+    }
+
+    /// Checks the digest and keeps the bytes as they are: if the store turns out to have the blob at commit they are
+    /// not needed ([`Verified::discard`]), else [`Verified::seal`] makes them durable. `wanted` may be of another
+    /// algorithm than the upload was begun with. On `Digest` the upload is gone.
+    pub fn verify(self, wanted: &Digest) -> Result<Verified, BlobError> {
+        self.usable()?;
+        let upload = self.upload;
+        let got = if wanted.algorithm() == upload.name.algorithm {
+            self.hasher.finish()
+        } else {
+            let mut hasher = upload.hash(Hasher::new(wanted.algorithm()), 0)?;
+            hasher.update(&upload.pending);
+            hasher.finish()
+        };
+        if got == *wanted {
+            return Ok(Verified {
+                upload,
+                digest: got,
+            });
+        }
+        // The sender must hear of the digest first; a file that would not go is reaped with the idle ones.
+        let _ = upload.files.discard(upload.name);
+        Err(BlobError::Digest {
+            wanted: *wanted,
+            got,
+        })
+    }
+
+    fn usable(&self) -> Result<(), BlobError> {
+        if self.failed {
+            let name = self.upload.name;
+            let why = io::Error::other(
+                "writing it failed before; ask where it stands and go on from there",
+            );
+            return Err(BlobError::Io(
+                format!("upload {} takes no more bytes", name.id),
+                why,
+            ));
+        }
+        Ok(())
+    }
+
+    fn tried<T>(&mut self, result: Result<T, BlobError>) -> Result<T, BlobError> {
+        self.failed |= result.is_err();
+        result
+    }
+}
+
+impl Upload {
+    fn len(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// Takes in bytes; those that make a large piece, and more than may stay inline, go to the file.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let held = self.pending.len() + bytes.len();
+        if held <= PIECE || (self.file.is_none() && held as u64 <= self.files.options.inline_max) {
+            self.pending.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.spill()?;
+        if bytes.len() >= PIECE {
+            self.put(bytes)
+        } else {
+            self.pending.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    /// Moves the bytes in memory to the file.
+    fn spill(&mut self) -> Result<(), BlobError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        self.put(&pending)?;
+        pending.clear();
+        // Given back only if it is of one piece: an upload holds no more than that.
+        if pending.capacity() <= PIECE {
+            self.pending = pending;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let needed = bytes.len() as u64;
+        self.files.room_for(needed)?;
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.files.create_upload(self.name)?,
+        };
+        let file = self.file.insert(file);
+        if let Err(e) = file.write_all_at(bytes, self.written) {
+            let path = self.files.upload_path(self.name);
+            return Err(self.files.fault("write to", &path, needed, e));
+        }
+        self.written += needed;
+        Ok(())
+    }
+
+    fn sync(&self, all: bool) -> Result<(), BlobError> {
+        match &self.file {
+            Some(file) => self.files.sync_upload(self.name, file, all),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the file's bytes from offset `from` on into `hasher`; not those in memory.
+    fn hash(&self, mut hasher: Hasher, from: u64) -> Result<Hasher, BlobError> {
+        let Some(file) = &self.file else {
+            return Ok(hasher);
+        };
+        let mut buffer = vec![0; PIECE];
+        let mut at = from;
+        while at < self.written {
+            let piece = usize::try_from(self.written - at).map_or(PIECE, |left| left.min(PIECE));
+            let piece = &mut buffer[..piece];
+            file.read_exact_at(piece, at)
+                .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
+            hasher.update(piece);
+            at += piece.len() as u64;
+        }
+        Ok(hasher)
+    }
+
+    /// All bytes, for content that is few.
+    fn read_all(self) -> Result<Bytes, BlobError> {
+        let Some(file) = &self.file else {
+            return Ok(self.pending.into());
+        };
+        let mut all = vec![0; self.written as usize];
+        file.read_exact_at(&mut all, 0)
+            .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
+        all.extend_from_slice(&self.pending);
+        Ok(all.into())
+    }
+}
+
+/// Verified bytes, still in the temporary file (or in memory, if few). Dropping it leaves the file to be reaped.
+pub struct Verified {
+    upload: Upload,
+    digest: Digest,
+}
+
+impl Verified {
+    /// The digest that was checked.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.upload.len()
+    }
+
+    /// Makes the bytes durable: fsync the file, rename it to its place, fsync the folder; few bytes come back inline
+    /// instead, and any file of theirs is gone. After an error the place is garbage that nothing names, or the
+    /// upload's file is left to be discarded.
+    pub fn seal(mut self) -> Result<Sealed, BlobError> {
+        let (digest, size) = (self.digest, self.size());
+        let files = Arc::clone(&self.upload.files);
+        let body = if size <= files.options.inline_max {
+            let (name, on_disk) = (self.upload.name, self.upload.file.is_some());
+            let bytes = self.upload.read_all()?;
+            if on_disk {
+                files.discard(name)?;
+            }
+            SealedBody::Inline(bytes)
+        } else {
+            self.upload.spill()?;
+            self.upload.sync(true)?;
+            SealedBody::Placed(files.place(self.upload.name, &digest)?)
+        };
+        files.counts.blobs_sealed.fetch_add(1, Ordering::Relaxed);
+        Ok(Sealed { digest, size, body })
+    }
+
+    /// The store has the blob already: removes the temporary file.
+    pub fn discard(self) -> Result<(), BlobError> {
+        self.upload.files.discard(self.upload.name)
+    }
+}

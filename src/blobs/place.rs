@@ -1,0 +1,131 @@
+//! The name of a content file below DIR/blobs, and the name of an upload below DIR/uploads.
+
+use super::BlobError;
+use crate::types::{Algorithm, Digest, RepoId, UploadId};
+use std::fmt;
+
+/// Where a blob's bytes lie, relative to DIR/blobs: `sha256/ab/abcd....<upload id>`. A place is used once and never
+/// again, so a reader that knows an old one gets the old bytes or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(pub String);
+
+impl Place {
+    /// The only place that content of `digest` from upload `id` can have.
+    pub(super) fn of(digest: &Digest, id: UploadId) -> Self {
+        let hex = digest.hex();
+        Self(format!(
+            "{}/{}/{hex}.{id}",
+            digest.algorithm().name(),
+            &hex[..2]
+        ))
+    }
+
+    /// The place of a text of exactly the form that this module writes; `Damaged` if it is anything else, so that no
+    /// stored text leads out of DIR/blobs.
+    pub fn parse(text: &str) -> Result<Self, BlobError> {
+        read(text)
+            .map(|_| Self(text.to_owned()))
+            .ok_or_else(|| BlobError::Damaged(text.to_owned()))
+    }
+
+    /// The digest that the name promises.
+    pub(super) fn digest(&self) -> Result<Digest, BlobError> {
+        read(&self.0).ok_or_else(|| BlobError::Damaged(self.0.clone()))
+    }
+}
+
+fn read(text: &str) -> Option<Digest> {
+    let (algorithm, rest) = text.split_once('/')?;
+    let (_, file) = rest.split_once('/')?;
+    let (hex, id) = file.split_once('.')?;
+    let digest: Digest = format!("{algorithm}:{hex}").parse().ok()?;
+    let id: UploadId = id.parse().ok()?;
+    // The one spelling: what parses is what would be written, which covers "..", "//" and a wrong folder.
+    (Place::of(&digest, id).0 == text).then_some(digest)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The file name of an upload: `<32 hex id>.<repo id>.<algorithm>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UploadName {
+    pub id: UploadId,
+    pub repo: RepoId,
+    pub algorithm: Algorithm,
+}
+
+impl UploadName {
+    /// The name of a file that this module made; `None` for a stranger's file.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let name = Self {
+            id: parts.next()?.parse().ok()?,
+            repo: RepoId(parts.next()?.parse().ok()?),
+            algorithm: parts.next()?.parse().ok()?,
+        };
+        (name.to_string() == text).then_some(name)
+    }
+}
+
+impl fmt::Display for UploadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.id, self.repo.0, self.algorithm.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_have_one_spelling() {
+        let id = UploadId([0xab; 16]);
+        for algorithm in Algorithm::ALL {
+            let digest = Digest::of(algorithm, b"x");
+            let place = Place::of(&digest, id);
+            assert_eq!(Place::parse(&place.0).ok(), Some(place.clone()));
+            assert_eq!(place.digest().ok(), Some(digest));
+            let text = place.0;
+            let folder = format!("{}/{}/", algorithm.name(), &digest.hex()[..2]);
+            let file = text.strip_prefix(&folder).expect("its folder");
+            for bad in [
+                String::new(),
+                format!("/{text}"),
+                format!("../{text}"),
+                format!("{}/00/{file}", algorithm.name()),
+                format!("{folder}../{file}"),
+                format!("{folder}/{file}"),
+                text.to_uppercase(),
+                format!("{text}/.."),
+                text.replace('.', ""),
+            ] {
+                assert!(Place::parse(&bad).is_err(), "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn upload_names() {
+        let name = UploadName {
+            id: UploadId([7; 16]),
+            repo: RepoId(42),
+            algorithm: Algorithm::Sha512,
+        };
+        let text = name.to_string();
+        assert_eq!(UploadName::parse(&text), Some(name));
+        for bad in [
+            "",
+            "x",
+            ".1.sha256",
+            &text.replace("42", "+42"),
+            &text.replace("42", "042"),
+            &format!("{text}.x"),
+        ] {
+            assert_eq!(UploadName::parse(bad), None, "{bad}");
+        }
+    }
+}

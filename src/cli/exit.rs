@@ -1,0 +1,132 @@
+//! Exit codes, and the one place that decides which failure gets which.
+
+use crate::app::AppError;
+use crate::app::control::{Fault, FaultKind};
+use crate::config::{ConfigError, ConfigErrorKind};
+use std::fmt;
+
+/// How a command ends. Scripts rely on the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: tried, and it did not work.
+    Failed,
+    /// 2: the command line, a name or the configuration is wrong.
+    Usage,
+    /// 3: the state of things forbids it.
+    State,
+    /// 4: stored data is damaged.
+    Damaged,
+}
+
+impl Exit {
+    /// The number for the shell.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::State => 3,
+            Self::Damaged => 4,
+        }
+    }
+}
+
+impl From<FaultKind> for Exit {
+    fn from(kind: FaultKind) -> Self {
+        match kind {
+            FaultKind::Failed | FaultKind::NotFound => Self::Failed,
+            FaultKind::Usage => Self::Usage,
+            FaultKind::State => Self::State,
+            FaultKind::Damaged => Self::Damaged,
+        }
+    }
+}
+
+impl From<ConfigErrorKind> for Exit {
+    fn from(kind: ConfigErrorKind) -> Self {
+        match kind {
+            ConfigErrorKind::Usage => Self::Usage,
+        }
+    }
+}
+
+/// Why a command ended otherwise than done.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// For people, on stderr; empty if all has been said.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with this code and text.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    /// Wrong use.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// It did not work.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Failed, message.to_string())
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.kind.into(), fault.message)
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(error.kind().into(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn every_kind_has_its_code() {
+        let code = |kind: FaultKind| Failure::from(Fault::new(kind, "x")).exit.code();
+        assert_eq!(code(FaultKind::Failed), 1);
+        assert_eq!(code(FaultKind::NotFound), 1);
+        assert_eq!(code(FaultKind::Usage), 2);
+        assert_eq!(code(FaultKind::State), 3);
+        assert_eq!(code(FaultKind::Damaged), 4);
+        assert_eq!(Exit::Done.code(), 0);
+    }
+
+    #[test]
+    fn a_directory_in_the_way_is_a_refusal() {
+        for error in [
+            AppError::Foreign(PathBuf::from("/x")),
+            AppError::Already(PathBuf::from("/x")),
+            AppError::Missing(PathBuf::from("/x")),
+        ] {
+            assert_eq!(Failure::from(error).exit, Exit::State);
+        }
+        assert_eq!(
+            Failure::from(ConfigError::Together("x".into())).exit,
+            Exit::Usage
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! `dryport mirror`.
+
+use super::exit::Failure;
+use super::output::{self, Format};
+use super::progress;
+use super::session::{Session, unexpected};
+use super::settings::Place;
+use crate::app::control::{MirrorJob, MirrorReport, Reply, Request};
+use crate::fetch::credentials;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+const HELP: &str = "\
+Copies everything that belongs to the image: all platforms, signatures, attached documents. Nothing is
+visible before all of it is here. Run the command again to go on after a break: what is here is not
+fetched twice. The running server does the work; without one this command does it itself.
+
+Credentials are yours: those of `docker login` (or `podman login`) for the other registry. They are used
+for this run only, and neither stored nor logged.
+
+Examples:
+  dryport mirror docker://docker.io/library/alpine:3.22
+  dryport mirror docker://quay.io/team/app:1.0 --to team/app --platform linux/amd64
+  dryport mirror docker://registry.local:5000/app@sha256:... --ca registry-ca.crt";
+
+/// Copy an image with everything that belongs to it from another registry
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Mirror {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// The image: docker://HOST/NAME, with :TAG or @DIGEST
+    #[arg(value_name = "docker://HOST/NAME[:TAG|@DIGEST]")]
+    pub(super) source: String,
+    /// Name of the repository here [default: HOST/NAME, with HOST-PORT for a port]
+    #[arg(long, value_name = "NAME")]
+    pub(super) to: Option<String>,
+    /// Only this platform, for example linux/arm64; may be given several times
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Vec<String>,
+    /// Talk plain HTTP to the other registry (loopback and localhost need no permission)
+    #[arg(long)]
+    pub(super) plain_http: bool,
+    /// Trust this CA certificate (PEM) beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// Do not check the other registry's certificate
+    #[arg(long)]
+    pub(super) insecure: bool,
+    /// Give the credentials to this token service, too, though it is not of the registry's own domain; may be given
+    /// several times
+    #[arg(long, value_name = "HOST")]
+    pub(super) realm: Vec<String>,
+    /// Read credentials from this file of docker's config.json form instead of your own
+    #[arg(long, value_name = "FILE")]
+    pub(super) creds_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) format: Format,
+}
+
+impl Mirror {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.place.load()?.config;
+        let format = self.format;
+        let request = Request::Mirror(Box::new(self.job().await?));
+        let session = Session::open(&config, "mirror").await?;
+        let stop = CancellationToken::new();
+        let interrupt = tokio::spawn(cancel_on_signal(stop.clone()));
+        let shown = Arc::new(progress::Shown::new());
+        let ticker = shown.clone().tick();
+        let hears = shown.clone();
+        let reply = session
+            .ask(request, Arc::new(move |now| hears.hear(&now)), stop)
+            .await;
+        interrupt.abort();
+        ticker.abort();
+        shown.finish();
+        session.close().await;
+        match reply? {
+            Reply::Mirrored(report) if format.json => output::json(&report),
+            Reply::Mirrored(report) => output::print(&summary(&report)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What to do; the files are read, and the credentials looked up, as the user who typed the command.
+    async fn job(self) -> Result<MirrorJob, Failure> {
+        let source: crate::mirror::Source = self
+            .source
+            .parse()
+            .map_err(|e: crate::mirror::MirrorError| Failure::usage(e.to_string()))?;
+        let ca_pem = match &self.ca {
+            None => None,
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
+            ),
+        };
+        let (registry, file) = (source.registry().to_owned(), self.creds_file);
+        // Credential helpers are programs: they may take a while.
+        let login =
+            tokio::task::spawn_blocking(move || credentials::lookup(file.as_deref(), &registry))
+                .await
+                .map_err(Failure::failed)?
+                .map_err(Failure::failed)?;
+        Ok(MirrorJob {
+            source: self.source,
+            to: self.to,
+            platforms: self.platform,
+            plain_http: self.plain_http,
+            ca_pem,
+            insecure: self.insecure,
+            realms: self.realm,
+            login,
+        })
+    }
+}
+
+async fn cancel_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Without a handler the signal ends the process, which the server sees, too.
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stop.cancel();
+}
+
+fn summary(report: &MirrorReport) -> String {
+    let tags = if report.tags.is_empty() {
+        String::new()
+    } else {
+        format!(":{}", report.tags.join(", :"))
+    };
+    format!(
+        "Mirrored {}{tags}\n{}\n{} manifests; {} blobs fetched ({}), {} were here ({})",
+        report.name,
+        report.digest,
+        report.manifests,
+        report.blobs,
+        output::size(report.bytes),
+        report.blobs_skipped,
+        output::size(report.bytes_skipped)
+    )
+}

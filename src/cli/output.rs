@@ -1,0 +1,115 @@
+//! What people and machines read: tables, JSON, notes. Everything printed goes through here.
+
+use super::exit::Failure;
+use clap::Args;
+use serde::Serialize;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+
+/// The switch of every command whose answer a machine may read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct Format {
+    /// Print JSON for machines instead of text for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints text to stdout. A reader that has read enough (`| head`) is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let end: &[u8] = if text.ends_with('\n') || text.is_empty() {
+        b""
+    } else {
+        b"\n"
+    };
+    match out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(end))
+        .and_then(|()| out.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON, indented.
+pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)
+}
+
+/// A word to the person, on stderr.
+pub fn note(text: &str) {
+    // Where stderr is closed nobody listens.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether a person reads stdout.
+pub fn to_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Columns as wide as they need to be, two spaces between; no space at the end of a line.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|r| r.get(column))
+            .map(|c| c.chars().count());
+        cells
+            .chain(head.get(column).map(|h| h.chars().count()))
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = line(&mut head.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `2026-11-21 14:05:00Z` of milliseconds since 1970.
+pub fn time(ms: u64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(
+            || "?".to_owned(),
+            |t| t.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [
+            vec!["a".to_owned(), "1".to_owned()],
+            vec!["longer".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(&["NAME", "N"], &rows),
+            "NAME    N\na       1\nlonger\n"
+        );
+    }
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(time(0), "1970-01-01 00:00:00Z");
+    }
+}

@@ -1,0 +1,199 @@
+//! How far a mirror run is: one bar a blob and one for all on a terminal, else a line every five seconds.
+
+use super::output::{note, size};
+use crate::app::control::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// The state of one run, and how it is drawn.
+pub(super) struct Shown {
+    bars: Option<MultiProgress>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    blobs: u64,
+    bytes: u64,
+    blobs_done: u64,
+    bytes_settled: u64,
+    /// Blobs under way: bytes here, and the bar.
+    open: HashMap<String, (u64, Option<ProgressBar>)>,
+    total: Option<ProgressBar>,
+    said: String,
+}
+
+impl State {
+    fn bytes_done(&self) -> u64 {
+        self.bytes_settled + self.open.values().map(|(done, _)| done).sum::<u64>()
+    }
+
+    fn line(&self) -> String {
+        let (done, all) = (size(self.bytes_done()), size(self.bytes));
+        format!("{}/{} blobs, {done} of {all}", self.blobs_done, self.blobs)
+    }
+
+    fn settle(&mut self, digest: &str, bytes: u64) {
+        if let Some((_, Some(bar))) = self.open.remove(digest) {
+            bar.finish_and_clear();
+        }
+        self.blobs_done += 1;
+        self.bytes_settled += bytes;
+    }
+}
+
+impl Shown {
+    pub(super) fn new() -> Self {
+        Self {
+            bars: std::io::stderr().is_terminal().then(MultiProgress::new),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Where no terminal is, says every five seconds how far it is.
+    pub(super) fn tick(self: Arc<Self>) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            let pause = Duration::from_secs(5);
+            let mut every = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
+            while self.bars.is_none() {
+                every.tick().await;
+                let mut state = self.state();
+                let line = state.line();
+                if state.blobs > 0 && line != state.said {
+                    note(&line);
+                    state.said = line;
+                }
+            }
+        })
+    }
+
+    /// Takes one piece of news.
+    pub(super) fn hear(&self, now: &Progress) {
+        let mut state = self.state();
+        match now {
+            Progress::Resolved {
+                digest,
+                manifests,
+                blobs,
+                bytes,
+            } => {
+                (state.blobs, state.bytes) = (*blobs, *bytes);
+                self.say(&format!(
+                    "{digest}: {manifests} manifests, {blobs} blobs, {}",
+                    size(*bytes)
+                ));
+                state.total = self.bars.as_ref().map(|bars| bars.add(bar(*bytes, "all")));
+            }
+            Progress::Blob { digest, size, done } if done == size => state.settle(digest, *size),
+            Progress::Blob { digest, size, done } => self.grow(&mut state, digest, *size, *done),
+            Progress::Skipped { digest, size } => state.settle(digest, *size),
+            Progress::Retry { why, wait_ms } => {
+                self.say(&format!(
+                    "{why}; trying again in {} s",
+                    wait_ms.div_ceil(1000)
+                ));
+            }
+            Progress::Committed { .. } => {}
+        }
+        if let Some(total) = &state.total {
+            total.set_position(state.bytes_done());
+            total.set_message(format!("{}/{} blobs", state.blobs_done, state.blobs));
+        }
+    }
+
+    fn grow(&self, state: &mut State, digest: &str, size: u64, done: u64) {
+        let bars = self.bars.as_ref();
+        let place = state.open.entry(digest.to_owned()).or_insert_with(|| {
+            let short: String = digest.chars().take(19).collect();
+            (0, bars.map(|bars| bars.insert(0, bar(size, &short))))
+        });
+        place.0 = done;
+        if let Some(bar) = &place.1 {
+            bar.set_position(done);
+        }
+    }
+
+    /// Takes the bars off the screen.
+    pub(super) fn finish(&self) {
+        if let Some(bars) = &self.bars {
+            // A terminal that cannot be cleared keeps its bars: no harm.
+            let _ = bars.clear();
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bars {
+            Some(bars) if bars.println(text).is_ok() => {}
+            _ => note(text),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Only drawn from: a half-counted number is better than none.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bar(size: u64, name: &str) -> ProgressBar {
+    let form = "{prefix:19} {bar:28} {binary_bytes:>11} of {binary_total_bytes:<11} {binary_bytes_per_sec:>13} {msg}";
+    let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(size)
+        .with_style(style)
+        .with_prefix(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_is_there_and_what_comes() {
+        let shown = Shown {
+            bars: None,
+            state: Mutex::default(),
+        };
+        let digest = |n: &str| n.to_owned();
+        shown.hear(&Progress::Resolved {
+            digest: digest("a"),
+            manifests: 1,
+            blobs: 3,
+            bytes: 600,
+        });
+        shown.hear(&Progress::Skipped {
+            digest: digest("b"),
+            size: 100,
+        });
+        shown.hear(&Progress::Blob {
+            digest: digest("c"),
+            size: 200,
+            done: 50,
+        });
+        shown.hear(&Progress::Blob {
+            digest: digest("c"),
+            size: 200,
+            done: 150,
+        });
+        assert_eq!(
+            (shown.state().blobs_done, shown.state().bytes_done()),
+            (1, 250)
+        );
+        shown.hear(&Progress::Blob {
+            digest: digest("c"),
+            size: 200,
+            done: 200,
+        });
+        shown.hear(&Progress::Blob {
+            digest: digest("d"),
+            size: 300,
+            done: 300,
+        });
+        assert_eq!(
+            (shown.state().blobs_done, shown.state().bytes_done()),
+            (3, 600)
+        );
+    }
+}

@@ -1,0 +1,365 @@
+//! `dryport serve`: open, listen, obey signals, close, in this order.
+
+use super::exit::Failure;
+use super::init::{self, ModeFlag};
+use super::settings::Place;
+use super::{output, version};
+use crate::app::{self, App, AppError, FirstPassword, Found};
+use crate::config::{Config, Loaded};
+use crate::http::{self, Listener, control::Control};
+use crate::telemetry;
+use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+const HELP: &str = "\
+Runs in the foreground. SIGTERM or Ctrl-C: running transfers finish (serve.drain), uploads can go on after
+the next start. SIGHUP: certificate and settings are read again.
+
+Examples:
+  dryport serve
+  dryport serve --data /srv/dryport --https [::]:443
+  dryport serve --mode standalone --https 0.0.0.0:8443 --http 127.0.0.1:8080";
+
+/// Start the server; an empty data directory is made ready first
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Serve HTTPS here; may be given several times [default: [::]:8443, which takes IPv4, too]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) https: Vec<SocketAddr>,
+    /// Serve plain HTTP here, too: passwords and content travel readable. Off unless given
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) http: Vec<SocketAddr>,
+    /// Address by which clients reach this server, for links and the token service
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// What the server is for; without this, what DIR/dryport.toml says, else mirror
+    #[arg(long, value_enum)]
+    pub(super) mode: Option<ModeFlag>,
+}
+
+/// How often addresses and the certificate's age are looked at.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
+
+impl Serve {
+    /// The flags as settings.
+    pub(super) fn flags(&self) -> Vec<(String, String)> {
+        let list = |key: &str, all: &[SocketAddr]| -> Vec<(String, String)> {
+            all.iter()
+                .map(|a| (key.to_owned(), a.to_string()))
+                .collect()
+        };
+        let mut flags = list("listen.https", &self.https);
+        flags.extend(list("listen.http", &self.http));
+        flags.extend(self.url.iter().map(|url| ("url".to_owned(), url.clone())));
+        flags.extend(self.mode.map(ModeFlag::flag));
+        flags
+    }
+
+    fn load(&self) -> Result<Loaded, Failure> {
+        self.place.load_with(self.flags())
+    }
+
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.load()?.config;
+        telemetry::init(&config.log_level, telemetry::json_by_default())
+            .map_err(|e| Failure::usage(e.to_string()))?;
+        raise_file_limit();
+        let (app, first) = open(&config).await?;
+        let served = self.serve(&app, first.as_ref()).await;
+        app.close().await;
+        if served.is_ok() {
+            tracing::info!("stopped");
+        }
+        served
+    }
+
+    async fn serve(&self, app: &App, first: Option<&FirstPassword>) -> Result<(), Failure> {
+        let config = app.config.load_full();
+        let mut signals = Signals::new().map_err(Failure::failed)?;
+        let listeners = listen(&config)?;
+        let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
+        let control = Control::bind(&config.data)
+            .map_err(|e| Failure::failed(format!("cannot make the control socket: {e}")))?;
+        let stop = CancellationToken::new();
+        let commands = tokio::spawn(control.serve(app.clone(), stop.clone()));
+        let certificates = tokio::spawn(keep_certificate(app.clone(), stop.clone()));
+        let mut serving = tokio::spawn(http::serve(app.clone(), listeners, stop.clone()));
+        announce(app, &https, &plain, first)?;
+        let ended = self
+            .until_stopped(app, &mut signals, &mut serving, &stop)
+            .await;
+        stop.cancel();
+        // Both end by the token; that they were cut off would matter to nobody now.
+        let _ = tokio::join!(commands, certificates);
+        match ended {
+            // By the second signal.
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(Failure::failed(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Waits for the listeners' end, or for a signal to end them: the first lets transfers finish, the second does not.
+    async fn until_stopped<T>(
+        &self,
+        app: &App,
+        signals: &mut Signals,
+        serving: &mut JoinHandle<T>,
+        stop: &CancellationToken,
+    ) -> Result<T, JoinError> {
+        loop {
+            let heard = tokio::select! {
+                ended = &mut *serving => return ended,
+                heard = signals.any() => heard,
+            };
+            match heard {
+                Heard::Reload => self.reload(app).await,
+                Heard::Stop if stop.is_cancelled() => serving.abort(),
+                Heard::Stop => {
+                    notify(&[NotifyState::Stopping]);
+                    let limit_s = app.config.load().drain_seconds;
+                    tracing::info!(
+                        limit_s,
+                        "stopping: running transfers may finish; a second signal ends them"
+                    );
+                    stop.cancel();
+                }
+            }
+        }
+    }
+
+    /// SIGHUP: settings and certificate again. What is wrong is logged, and all stays as it was.
+    async fn reload(&self, app: &App) {
+        notify(&[NotifyState::Reloading]);
+        let done = match self.load() {
+            Ok(loaded) => {
+                let app = app.clone();
+                let reloaded = tokio::task::spawn_blocking(move || app.reload(loaded.config)).await;
+                reloaded
+                    .map_err(Failure::failed)
+                    .and_then(|r| r.map_err(Failure::from))
+            }
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Ok(restart) if restart.is_empty() => {
+                tracing::info!("settings and certificate read again")
+            }
+            Ok(restart) => tracing::warn!(
+                settings = restart.join(", "),
+                "settings and certificate read again; these settings count only after a restart"
+            ),
+            Err(failure) => {
+                tracing::error!(
+                    error = failure.message,
+                    "reload failed; the old settings stay in force"
+                );
+            }
+        }
+        notify(&[NotifyState::Ready]);
+    }
+}
+
+/// The data directory, made ready if it is empty, and the first administrator's password if one was made now.
+async fn open(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
+    let app = match app::look(&config.data)? {
+        Found::Foreign => return Err(AppError::Foreign(config.data.clone()).into()),
+        Found::Empty => {
+            tracing::info!(dir = %config.data.display(), mode = %config.mode, "the data directory is empty: making it ready");
+            init::create(config.clone(), "dryport serve").await?
+        }
+        Found::Ours => {
+            let config = config.clone();
+            let opened = tokio::task::spawn_blocking(move || App::open(config, "dryport serve"));
+            opened.await.map_err(Failure::failed)??
+        }
+    };
+    match app
+        .first_account("admin", None, output::to_terminal())
+        .await
+    {
+        Ok(first) => Ok((app, first)),
+        Err(error) => {
+            app.close().await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Each open connection and blob takes a file; the soft limit is often 1,024.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+/// Renews the certificate when it gets old or the machine has another address.
+async fn keep_certificate(app: App, stop: CancellationToken) {
+    let Some(tls) = app.tls.clone() else { return };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
+        }
+        let again = tls.clone();
+        match tokio::task::spawn_blocking(move || again.refresh()).await {
+            Ok(Ok(true)) => tracing::info!(
+                names = tls.names().join(", "),
+                "the certificate was renewed"
+            ),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the certificate cannot be renewed; the old one stays in force")
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The sockets of the configuration, bound.
+fn listen(config: &Config) -> Result<Vec<Listener>, Failure> {
+    let all = config
+        .https
+        .iter()
+        .map(|a| (a, true))
+        .chain(config.http.iter().map(|a| (a, false)));
+    let bind = |(addr, tls): (&SocketAddr, bool)| match http::bind(*addr) {
+        Ok(tcp) => Ok(Listener { tcp, tls }),
+        Err(error) => Err(Failure::failed(format!(
+            "cannot listen on {addr}: {error}. Choose another address with {} ADDR:PORT",
+            if tls { "--https" } else { "--http" }
+        ))),
+    };
+    all.map(bind).collect()
+}
+
+/// Where the listeners of one kind really are: port 0 has become a number.
+fn bound(listeners: &[Listener], tls: bool) -> Vec<SocketAddr> {
+    let of_kind = listeners.iter().filter(|l| l.tls == tls);
+    of_kind.filter_map(|l| l.tcp.local_addr().ok()).collect()
+}
+
+/// Ready: to the log, to systemd, and in a friendly way to a person at a terminal.
+fn announce(
+    app: &App,
+    https: &[SocketAddr],
+    plain: &[SocketAddr],
+    first: Option<&FirstPassword>,
+) -> Result<(), Failure> {
+    let config = app.config.load();
+    let list = |all: &[SocketAddr]| {
+        all.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let url = address(&config, https, plain);
+    tracing::info!(
+        version = version::VERSION,
+        mode = %config.mode,
+        https = list(https),
+        http = list(plain),
+        data = %config.data.display(),
+        %url,
+        "ready"
+    );
+    for warning in app.tls.iter().flat_map(crate::tls::Tls::warnings) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(FirstPassword::File(path)) = first {
+        tracing::warn!(user = "admin", file = %path.display(), "the first administrator's password is in this file until the first login");
+    }
+    notify(&[NotifyState::Ready]);
+    if output::to_terminal() {
+        output::print(&first_steps(&config, &url, first))?;
+    }
+    Ok(())
+}
+
+/// Where clients on this machine find the server.
+fn address(config: &Config, https: &[SocketAddr], plain: &[SocketAddr]) -> String {
+    if let Some(url) = &config.url {
+        return url.clone();
+    }
+    let (scheme, all) = if https.is_empty() {
+        ("http", plain)
+    } else {
+        ("https", https)
+    };
+    let Some(first) = all.first() else {
+        return format!("{scheme}://localhost");
+    };
+    if first.ip().is_unspecified() || first.ip().is_loopback() {
+        format!("{scheme}://localhost:{}", first.port())
+    } else {
+        format!("{scheme}://{first}")
+    }
+}
+
+fn first_steps(config: &Config, url: &str, first: Option<&FirstPassword>) -> String {
+    let host = url.split_once("://").map_or(url, |(_, host)| host);
+    let data = config.data.display();
+    let login = first
+        .map(|f| format!("\n{}\n", init::told("admin", f)))
+        .unwrap_or_default();
+    format!(
+        "\nDryport serves {url} (data in {data}).\n{login}
+In another terminal:
+  dryport trust --data {data}
+      how docker, podman and others come to trust this server
+  dryport mirror --data {data} docker://docker.io/library/alpine:3.22
+      bring in an image; then: docker pull {host}/docker.io/library/alpine:3.22
+Stop with Ctrl-C.\n"
+    )
+}
+
+/// Tells systemd, if it started us.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// What the outside tells a running server.
+struct Signals {
+    hup: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hup: signal(SignalKind::hangup())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn any(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.hup.recv() => Heard::Reload,
+            _ = self.term.recv() => Heard::Stop,
+            _ = self.int.recv() => Heard::Stop,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Reload,
+    Stop,
+}

@@ -1,0 +1,134 @@
+//! Where a command's work is done: by the running server over its control socket, or, where none runs, by this process
+//! with the data directory locked.
+
+use super::exit::{Exit, Failure};
+use crate::app::App;
+use crate::app::control::{self, Fault, FaultKind, Line, News, Reply, Request};
+use crate::config::Config;
+use crate::fetch::unix::{Connection, UnixError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a server that starts or stops (lock held, no socket) is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Somebody who can answer requests.
+pub enum Session {
+    /// The server behind this socket.
+    Remote(PathBuf),
+    /// This process.
+    Local(Box<App>),
+}
+
+impl Session {
+    /// The running server of this data directory, else the directory itself, opened and locked for `command`.
+    pub async fn open(config: &Config, command: &str) -> Result<Self, Failure> {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(remote) = Self::running(config).await? {
+                return Ok(remote);
+            }
+            let (config, holder) = (config.clone(), format!("dryport {command}"));
+            let opened =
+                tokio::task::spawn_blocking(move || App::open_existing(config, &holder)).await;
+            match opened.map_err(Failure::failed)? {
+                Ok(app) => return Ok(Self::Local(Box::new(app))),
+                Err(error) if is_locked(&error) => {
+                    if tokio::time::Instant::now() >= patience {
+                        return Err(locked(&error));
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The running server, if there is one.
+    pub async fn running(config: &Config) -> Result<Option<Self>, Failure> {
+        let socket = config.data.join(control::SOCKET);
+        match Connection::open(&socket).await {
+            Ok(_) => Ok(Some(Self::Remote(socket))),
+            Err(UnixError::Absent(_)) => Ok(None),
+            Err(error) => Err(Failure::failed(error)),
+        }
+    }
+
+    /// Has one thing done; `news` hears how far it is.
+    pub async fn ask(
+        &self,
+        request: Request,
+        news: News,
+        stop: CancellationToken,
+    ) -> Result<Reply, Failure> {
+        match self {
+            Self::Local(app) => Ok(control::execute(app, request, news, stop).await?),
+            Self::Remote(socket) => {
+                tokio::select! {
+                    reply = remote(socket.clone(), request, news) => reply,
+                    // The connection closes with the future; the server sees that and stops.
+                    () = stop.cancelled() => Err(Fault::new(FaultKind::Failed, "stopped").into()),
+                }
+            }
+        }
+    }
+
+    /// The same for what is quick.
+    pub async fn quick(&self, request: Request) -> Result<Reply, Failure> {
+        self.ask(request, Arc::new(|_| {}), CancellationToken::new())
+            .await
+    }
+
+    /// Gives the lock back, if it is ours.
+    pub async fn close(self) {
+        if let Self::Local(app) = self {
+            app.close().await;
+        }
+    }
+}
+
+fn is_locked(error: &crate::app::AppError) -> bool {
+    use crate::store::StoreErrorKind;
+    matches!(error, crate::app::AppError::Store(store) if store.kind() == StoreErrorKind::Locked)
+}
+
+/// The text names the holder, who does not answer.
+fn locked(error: &crate::app::AppError) -> Failure {
+    Failure::new(
+        Exit::State,
+        format!(
+            "{error}. It does not answer on its control socket: wait until it has ended, or stop it"
+        ),
+    )
+}
+
+async fn remote(socket: PathBuf, request: Request, news: News) -> Result<Reply, Failure> {
+    let json = serde_json::to_vec(&request).map_err(Failure::failed)?;
+    let connection = Connection::open(&socket).await.map_err(Failure::failed)?;
+    let mut lines = connection
+        .post("/control", json)
+        .await
+        .map_err(Failure::failed)?;
+    while let Some(line) = lines.next().await.map_err(Failure::failed)? {
+        let line: Line = serde_json::from_slice(&line).map_err(|e| {
+            Failure::failed(format!("the running server answers in a way that this command does not know ({e}). Restart the server with this version"))
+        })?;
+        match line {
+            Line::Progress(now) => news(now),
+            Line::Ok(reply) => return Ok(reply),
+            Line::Error(fault) => return Err(fault.into()),
+        }
+    }
+    Err(Failure::failed(
+        "the running server ended without an answer; its log says why",
+    ))
+}
+
+/// The answer was of another kind than what was asked for: server and command are of different versions.
+pub fn unexpected() -> Failure {
+    Failure::failed(
+        "the running server gave an answer to another question; restart it with this version",
+    )
+}

@@ -1,0 +1,45 @@
+//! The options that name the data directory and the configuration file, and loading with them.
+
+use super::exit::Failure;
+use crate::config::{LoadOptions, Loaded, load};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where the data and the settings are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Place {
+    /// Directory with all data [default: $DRYPORT_DATA, else the configuration's, else /var/lib/dryport for root and
+    /// ~/.local/share/dryport for others]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Configuration file [default: dryport.toml in the data directory, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The configuration; warnings go to stderr.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        self.load_with(Vec::new())
+    }
+
+    /// The configuration with (key, value) pairs of further flags on top.
+    pub fn load_with(&self, flags: Vec<(String, String)>) -> Result<Loaded, Failure> {
+        let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((
+                key.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
+        };
+        let loaded = load(LoadOptions {
+            config_file: self.config.clone(),
+            data: self.data.clone(),
+            flags,
+            env: std::env::vars_os().filter_map(text).collect(),
+        })?;
+        for warning in &loaded.warnings {
+            super::note(&format!("warning: {warning}"));
+        }
+        Ok(loaded)
+    }
+}

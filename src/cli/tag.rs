@@ -1,0 +1,157 @@
+//! `dryport tag`.
+
+use super::exit::Failure;
+use super::output::{self, Format};
+use super::session::{Session, unexpected};
+use super::settings::Place;
+use crate::app::control::{Reply, Request};
+use crate::repo::TagChange;
+use clap::{Args, Subcommand};
+
+/// List tags, show what a tag has meant, or delete one
+#[derive(Debug, Subcommand)]
+pub(super) enum TagCommand {
+    /// List the tags of a repository
+    List(List),
+    /// Show what a tag has meant and who moved it, newest first
+    History(One),
+    /// Delete a tag; the image stays reachable by its digest
+    Delete(Delete),
+}
+
+/// Arguments of `tag list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    place: Place,
+    /// The repository, for example team/app
+    repo: String,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Arguments of `tag history`.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    #[command(flatten)]
+    place: Place,
+    /// Repository and tag
+    #[arg(value_name = "REPO:TAG")]
+    image: Image,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Arguments of `tag delete`.
+#[derive(Debug, Args)]
+pub(super) struct Delete {
+    #[command(flatten)]
+    place: Place,
+    /// Repository and tag
+    #[arg(value_name = "REPO:TAG")]
+    image: Image,
+}
+
+/// `REPO:TAG`; both are checked by whoever does the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) repo: String,
+    pub(super) tag: String,
+}
+
+impl std::str::FromStr for Image {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.rsplit_once(':') {
+            Some((repo, tag)) if !repo.is_empty() && !tag.is_empty() && !tag.contains('/') => {
+                Ok(Self {
+                    repo: repo.to_owned(),
+                    tag: tag.to_owned(),
+                })
+            }
+            _ => Err("write repository and tag as REPO:TAG, for example team/app:1.0".to_owned()),
+        }
+    }
+}
+
+impl TagCommand {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let place = match &self {
+            Self::List(List { place, .. })
+            | Self::History(One { place, .. })
+            | Self::Delete(Delete { place, .. }) => place,
+        };
+        let session = Session::open(&place.load()?.config, "tag").await?;
+        let done = self.with(&session).await;
+        session.close().await;
+        done
+    }
+
+    async fn with(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List(List { repo, format, .. }) => list(session, repo, format).await,
+            Self::History(One { image, format, .. }) => {
+                let Image { repo, tag } = image;
+                let Reply::History(changes) =
+                    session.quick(Request::TagHistory { repo, tag }).await?
+                else {
+                    return Err(unexpected());
+                };
+                if format.json {
+                    output::json(&changes)
+                } else {
+                    output::print(&lines(&changes))
+                }
+            }
+            Self::Delete(Delete { image, .. }) => {
+                let Image { repo, tag } = image;
+                let text = format!("Deleted {repo}:{tag}");
+                session.quick(Request::TagDelete { repo, tag }).await?;
+                output::print(&text)
+            }
+        }
+    }
+}
+
+/// Text is printed page by page, so that a million tags need no memory; JSON is one array.
+async fn list(session: &Session, repo: String, format: Format) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let request = Request::TagList {
+            repo: repo.clone(),
+            after: after.clone(),
+        };
+        let Reply::Tags { tags, more } = session.quick(request).await? else {
+            return Err(unexpected());
+        };
+        after = tags.last().cloned();
+        if format.json {
+            all.extend(tags);
+        } else if !tags.is_empty() {
+            output::print(&tags.join("\n"))?;
+        }
+        if after.is_none() || !more {
+            return if format.json {
+                output::json(&all)
+            } else {
+                Ok(())
+            };
+        }
+    }
+}
+
+fn lines(changes: &[TagChange]) -> String {
+    let row = |c: &TagChange| {
+        vec![
+            c.rev.0.to_string(),
+            output::time(c.at_ms),
+            c.who.clone(),
+            c.digest
+                .map_or_else(|| "(removed)".to_owned(), |d| d.to_string()),
+        ]
+    };
+    let rows: Vec<_> = changes.iter().map(row).collect();
+    output::table(&["REV", "TIME", "WHO", "DIGEST"], &rows)
+}

@@ -1,0 +1,47 @@
+//! `dryport trust`.
+
+use super::exit::{Exit, Failure};
+use super::output::{self, Format};
+use super::session::{Session, unexpected};
+use super::settings::Place;
+use crate::app::control::{Reply, Request};
+use clap::Args;
+
+/// Print the server's CA certificate and how clients come to trust it
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dryport trust --pem > dryport-ca.crt")]
+pub(super) struct Trust {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Print the CA certificate alone
+    #[arg(long, conflicts_with = "json")]
+    pub(super) pem: bool,
+    #[command(flatten)]
+    pub(super) format: Format,
+}
+
+impl Trust {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.place.load()?.config;
+        let view = match Session::running(&config).await? {
+            Some(server) => match server.quick(Request::Trust).await? {
+                Reply::Trust(view) => view,
+                _ => return Err(unexpected()),
+            },
+            None => tokio::task::spawn_blocking(move || crate::app::trust(&config))
+                .await
+                .map_err(Failure::failed)??,
+        };
+        if self.format.json {
+            return output::json(&view);
+        }
+        match &view.ca_pem {
+            _ if !self.pem => output::print(&view.text),
+            Some(pem) => output::print(pem),
+            None => Err(Failure::new(
+                Exit::State,
+                "this server uses your own certificate (tls.cert); the CA to trust is the one that signed it",
+            )),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The one table of settings: name, kind, default, preset, meaning. Reading, printing and the generated file all follow it.
+
+use super::value::Kind;
+
+/// One setting.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    /// Dotted name.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Default, in the form of the environment (lists with commas); empty = not set or no members.
+    pub(super) default: &'static str,
+    /// What standalone mode presets instead.
+    pub(super) standalone: Option<&'static str>,
+    /// Name of its own command line flag, without dashes.
+    pub(super) flag: Option<&'static str>,
+    /// One to three lines for people.
+    pub(super) doc: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        standalone: None,
+        flag: None,
+        doc,
+    }
+}
+
+const fn flagged(key: Key, flag: &'static str) -> Key {
+    Key {
+        flag: Some(flag),
+        ..key
+    }
+}
+
+/// Every setting, in the order of the generated file: top-level keys first, then one block a section.
+pub(super) const KEYS: &[Key] = &[
+    flagged(
+        key(
+            "mode",
+            Kind::Choice(&["mirror", "standalone", "full"]),
+            "mirror",
+            "Presets for the other settings.\nmirror: anybody may pull, accounts may push. standalone: accounts for everything.",
+        ),
+        "mode",
+    ),
+    flagged(
+        key(
+            "data",
+            Kind::Path,
+            "",
+            "Folder that holds everything. Not set: /var/lib/dryport as root, else $XDG_DATA_HOME/dryport.",
+        ),
+        "data",
+    ),
+    flagged(
+        key(
+            "url",
+            Kind::Url,
+            "",
+            "Address by which clients reach this server, for links and the token service.\nNot set: the scheme of the listener and the host that the client asked for.",
+        ),
+        "url",
+    ),
+    key(
+        "trusted_proxies",
+        Kind::Networks,
+        "",
+        "Proxies in front of this server whose Forwarded and X-Forwarded-* headers count. Others are ignored.",
+    ),
+    flagged(
+        key(
+            "listen.https",
+            Kind::Listeners,
+            "[::]:8443",
+            "Where to serve HTTPS. [::] takes IPv4 too. An empty list turns it off.",
+        ),
+        "https",
+    ),
+    flagged(
+        key(
+            "listen.http",
+            Kind::Listeners,
+            "",
+            "Where to serve plain HTTP. Passwords travel readable: only behind a proxy on the same machine.",
+        ),
+        "http",
+    ),
+    Key {
+        standalone: Some("false"),
+        ..key(
+            "access.anonymous_pull",
+            Kind::Switch,
+            "true",
+            "May people without an account pull?",
+        )
+    },
+    key(
+        "access.anonymous_push",
+        Kind::Switch,
+        "false",
+        "May people without an account push?",
+    ),
+    key(
+        "tls.names",
+        Kind::Names,
+        "",
+        "Further host names or addresses for the certificate; those of this machine are always in it.",
+    ),
+    key(
+        "tls.cert",
+        Kind::Path,
+        "",
+        "Your own certificate chain (PEM) in place of the one that Dryport makes; needs tls.key.",
+    ),
+    key(
+        "tls.key",
+        Kind::Path,
+        "",
+        "The private key (PEM) of tls.cert.",
+    ),
+    key(
+        "tls.http2",
+        Kind::Choice(&["allow", "prefer", "off"]),
+        "allow",
+        "HTTP/2: allow (clients that offer both get HTTP/1.1, which moves large layers faster), prefer, or off.",
+    ),
+    key(
+        "blobs.lease",
+        Kind::Duration,
+        "24h",
+        "How long an uploaded blob is kept that no manifest names yet.",
+    ),
+    key(
+        "blobs.reserve",
+        Kind::Size,
+        "1GiB",
+        "Free disk space that uploads leave alone; an upload that would need it is refused with 507.",
+    ),
+    key(
+        "uploads.idle",
+        Kind::Duration,
+        "24h",
+        "An upload that gets no bytes for this long is dropped.",
+    ),
+    key(
+        "cache.memory",
+        Kind::Size,
+        "256MiB",
+        "Memory for manifests, small blobs and look-ups.",
+    ),
+    key(
+        "store.cache",
+        Kind::Size,
+        "64MiB",
+        "Memory for the metadata store.",
+    ),
+    key(
+        "policy.strict",
+        Kind::Switch,
+        "false",
+        "Refuse a manifest whose layers or images are missing here? Not set: sparse indexes and images are accepted.",
+    ),
+    key(
+        "metrics.open",
+        Kind::Switch,
+        "false",
+        "May everybody read /metrics? Else only admins and this machine.",
+    ),
+    key(
+        "log.level",
+        Kind::Filter,
+        "info",
+        "error, warn, info, debug or trace; a module may have its own: \"info,dryport::http=debug\".",
+    ),
+    key(
+        "log.slow",
+        Kind::Duration,
+        "1s",
+        "Log operations that take longer than this; 0s logs none.",
+    ),
+    key(
+        "serve.drain",
+        Kind::Duration,
+        "30s",
+        "How long running transfers may go on after the server was told to stop.",
+    ),
+    key(
+        "serve.progress",
+        Kind::Duration,
+        "60s",
+        "A connection that moves no byte for this long is closed. There is no limit for a whole transfer.",
+    ),
+    key(
+        "limits.manifest",
+        Kind::Size,
+        "4MiB",
+        "The largest manifest accepted; larger ones are refused with 413.",
+    ),
+];
+
+/// The key of this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// `; did you mean x?` with the nearest of some words, or nothing where none is near.
+pub(super) fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known
+        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((score, name)) if score > 0.7 => format!("; did you mean `{name}`?"),
+        _ => String::new(),
+    }
+}
+
+/// The hint for an unknown key. The last part of the name alone counts too, so that a key in the wrong section is found.
+pub(super) fn hint_key(word: &str) -> String {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let moved = KEYS.iter().find(|key| last(key.name) == last(word));
+    let whole = hint(word, KEYS.iter().map(|key| key.name));
+    match moved {
+        Some(key) if strsim::jaro_winkler(word, key.name) < 0.85 => {
+            format!("; did you mean `{}`?", key.name)
+        }
+        _ => whole,
+    }
+}

@@ -1,0 +1,372 @@
+//! Lays defaults, mode presets, file, environment and flags over one another and notes which won. Checks the result as a whole.
+
+use super::keys::{self, KEYS, Key};
+use super::value::{Value, listener};
+use super::{Config, ConfigError, Http2, Mode, file};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What the layers are made from. The caller reads arguments and environment, so that tests need neither.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// `--config FILE`: must exist. Else `DRYPORT_CONFIG`, else DIR/dryport.toml if it is there.
+    pub config_file: Option<PathBuf>,
+    /// `--data DIR`.
+    pub data: Option<PathBuf>,
+    /// (key, value) of other flags, such as `("listen.https", "[::]:443")`; a list key given twice adds up.
+    pub flags: Vec<(String, String)>,
+    /// The whole environment; only `DRYPORT_*`, HOME and `XDG_DATA_HOME` are looked at.
+    pub env: Vec<(String, String)>,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// Preset by the mode.
+    Mode(Mode),
+    /// The configuration file.
+    File(PathBuf),
+    /// This environment variable.
+    Environment(String),
+    /// This flag, without dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Mode(mode) => write!(f, "mode {mode}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// A value in force with its origin.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+pub(super) type Entries = BTreeMap<&'static str, Entry>;
+
+/// A configuration that was read and checked.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Dotted key -> where its value came from; every key is there.
+    pub origins: BTreeMap<&'static str, Origin>,
+    /// Things to tell people that are no errors, such as unknown `DRYPORT_` variables.
+    pub warnings: Vec<String>,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    pub(super) entries: Entries,
+}
+
+/// Reads all layers (flags win over environment, file, mode, default), checks them and keeps the origins.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "called once with options made for it"
+)]
+pub fn load(options: LoadOptions) -> Result<Loaded, ConfigError> {
+    let mut warnings = Vec::new();
+    let environment = environment(&options.env, &mut warnings)?;
+    let flags = flags(&options)?;
+    let (from_file, file) = file_layer(&options, &environment)?;
+
+    let mut upper = Entries::new();
+    for layer in [from_file, environment, flags] {
+        upper.extend(layer);
+    }
+    let mode = upper
+        .get("mode")
+        .map_or(Ok(Mode::Mirror), |e| mode_of(&e.value))?;
+    let mut entries = lower(mode)?;
+    entries.extend(upper);
+    if let Some(data) = entries.get_mut("data")
+        && data.value == Value::Text(String::new())
+    {
+        data.value = Value::Text(default_data(&options.env)?);
+        data.origin = Origin::Default;
+    }
+    let config = build(&entries, mode)?;
+    let origins = entries
+        .iter()
+        .map(|(key, e)| (*key, e.origin.clone()))
+        .collect();
+    Ok(Loaded {
+        config,
+        origins,
+        warnings,
+        file,
+        entries,
+    })
+}
+
+fn at(place: impl fmt::Display) -> impl FnOnce(String) -> ConfigError {
+    let place = place.to_string();
+    move |problem| ConfigError::Value { place, problem }
+}
+
+fn mode_of(value: &Value) -> Result<Mode, ConfigError> {
+    match value {
+        Value::Text(word) if word == "standalone" => Ok(Mode::Standalone),
+        Value::Text(word) if word == "full" => Err(ConfigError::Full),
+        _ => Ok(Mode::Mirror),
+    }
+}
+
+/// Defaults and what the mode presets.
+fn lower(mode: Mode) -> Result<Entries, ConfigError> {
+    let mut entries = Entries::new();
+    for key in KEYS {
+        let (text, origin) = match key.standalone {
+            Some(preset) if mode == Mode::Standalone => (preset, Origin::Mode(mode)),
+            _ => (key.default, Origin::Default),
+        };
+        let value = key.kind.parse(text).map_err(at(&origin))?;
+        entries.insert(key.name, Entry { value, origin });
+    }
+    Ok(entries)
+}
+
+fn variable<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    env.iter()
+        .find(|(n, value)| n == name && !value.is_empty())
+        .map(|(_, value)| value.as_str())
+}
+
+fn environment(
+    env: &[(String, String)],
+    warnings: &mut Vec<String>,
+) -> Result<Entries, ConfigError> {
+    let mut entries = Entries::new();
+    for (variable, text) in env {
+        let Some(name) = variable.strip_prefix("DRYPORT_") else {
+            continue;
+        };
+        let (name, long) = match name {
+            "CONFIG" => continue,
+            "LOG" => ("log.level".to_owned(), false),
+            _ => (name.to_ascii_lowercase().replace("__", "."), true),
+        };
+        let Some(key) = keys::find(&name) else {
+            let hint = keys::hint(&name, KEYS.iter().map(|key| key.name));
+            warnings.push(format!(
+                "environment variable {variable} names no setting and is ignored{hint}"
+            ));
+            continue;
+        };
+        // `X= dryport serve` is the usual way to say that X is not set; an empty list is a value.
+        if text.is_empty() && !key.kind.is_list() {
+            continue;
+        }
+        let origin = Origin::Environment(variable.clone());
+        let value = key.kind.parse(text).map_err(at(&origin))?;
+        // DRYPORT_LOG is the short form: the full name wins, in whatever order they come.
+        if long || !entries.contains_key(key.name) {
+            entries.insert(key.name, Entry { value, origin });
+        }
+    }
+    Ok(entries)
+}
+
+fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
+    let mut entries = Entries::new();
+    for (name, text) in &options.flags {
+        let flag = |key: &Key| {
+            key.flag
+                .map_or_else(|| format!("set {name}"), str::to_owned)
+        };
+        let Some(key) = keys::find(name) else {
+            let hint = keys::hint_key(name);
+            return Err(at(format!("flag --set {name}"))(format!(
+                "there is no such setting{hint}"
+            )));
+        };
+        let origin = Origin::Flag(flag(key));
+        let value = key.kind.parse(text).map_err(at(&origin))?;
+        let earlier = entries.remove(key.name).map(|entry: Entry| entry.value);
+        let value = match (earlier, value) {
+            (Some(Value::List(mut all)), Value::List(more)) => {
+                all.extend(more);
+                Value::List(all)
+            }
+            (_, value) => value,
+        };
+        entries.insert(key.name, Entry { value, origin });
+    }
+    if let Some(data) = &options.data {
+        let value = Value::Text(data.to_string_lossy().into_owned());
+        let origin = Origin::Flag("data".to_owned());
+        entries.insert("data", Entry { value, origin });
+    }
+    Ok(entries)
+}
+
+/// The values of the file, and its path if there is one.
+fn file_layer(
+    options: &LoadOptions,
+    env: &Entries,
+) -> Result<(Entries, Option<PathBuf>), ConfigError> {
+    let named = options
+        .config_file
+        .clone()
+        .or_else(|| variable(&options.env, "DRYPORT_CONFIG").map(PathBuf::from));
+    let must_exist = named.is_some();
+    let path = match named {
+        Some(path) => path,
+        None => data_before_file(options, env)?.join("dryport.toml"),
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+            return Ok((Entries::new(), None));
+        }
+        Err(source) => return Err(ConfigError::Read { path, source }),
+    };
+    let mut entries = Entries::new();
+    for found in file::read(&text).map_err(at(path.display()))? {
+        let value = beside(&path, found.key, found.value);
+        let origin = Origin::File(path.clone());
+        entries.insert(found.key.name, Entry { value, origin });
+    }
+    Ok((entries, Some(path)))
+}
+
+/// The data directory as far as it is known before a file is read.
+fn data_before_file(options: &LoadOptions, env: &Entries) -> Result<PathBuf, ConfigError> {
+    let flag = options.flags.iter().rev().find(|(key, _)| key == "data");
+    let flag = flag.map(|(_, value)| PathBuf::from(value));
+    if let Some(data) = options.data.clone().or(flag) {
+        return Ok(data);
+    }
+    match env.get("data").map(|entry| &entry.value) {
+        Some(Value::Text(data)) if !data.is_empty() => Ok(PathBuf::from(data)),
+        _ => default_data(&options.env).map(PathBuf::from),
+    }
+}
+
+/// Paths in a file count from the file's folder, wherever the server was started.
+fn beside(file: &Path, key: &Key, value: Value) -> Value {
+    match (value, file.parent()) {
+        (Value::Text(path), Some(folder))
+            if key.kind == super::value::Kind::Path && !path.is_empty() =>
+        {
+            Value::Text(folder.join(path).to_string_lossy().into_owned())
+        }
+        (value, _) => value,
+    }
+}
+
+fn default_data(env: &[(String, String)]) -> Result<String, ConfigError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/dryport".to_owned());
+    }
+    let absolute = |name: &str| variable(env, name).filter(|path| path.starts_with('/'));
+    if let Some(base) = absolute("XDG_DATA_HOME") {
+        return Ok(format!("{base}/dryport"));
+    }
+    match absolute("HOME") {
+        Some(home) => Ok(format!("{home}/.local/share/dryport")),
+        None => Err(ConfigError::Together(
+            "no data directory: neither --data nor DRYPORT_DATA is given, and HOME is not set; give --data DIR".to_owned(),
+        )),
+    }
+}
+
+/// Typed look-ups in the finished entries; every key is there, so that fallbacks are never seen.
+struct Reader<'a>(&'a Entries);
+
+impl Reader<'_> {
+    fn text(&self, key: &str) -> String {
+        match self.0.get(key).map(|e| &e.value) {
+            Some(Value::Text(text)) => text.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn set_text(&self, key: &str) -> Option<String> {
+        Some(self.text(key)).filter(|text| !text.is_empty())
+    }
+
+    fn on(&self, key: &str) -> bool {
+        matches!(self.0.get(key).map(|e| &e.value), Some(Value::Switch(true)))
+    }
+
+    fn number(&self, key: &str) -> u64 {
+        match self.0.get(key).map(|e| &e.value) {
+            Some(Value::Number(n)) => *n,
+            _ => 0,
+        }
+    }
+
+    /// Whole seconds; a shorter span that is not zero counts as one.
+    fn seconds(&self, key: &str) -> u64 {
+        self.number(key).div_ceil(1000)
+    }
+
+    fn list<T>(
+        &self,
+        key: &str,
+        each: fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let Some(Entry {
+            value: Value::List(items),
+            origin,
+        }) = self.0.get(key)
+        else {
+            return Ok(Vec::new());
+        };
+        let items: Result<Vec<T>, String> = items.iter().map(|item| each(item)).collect();
+        items.map_err(at(origin))
+    }
+}
+
+fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError> {
+    let read = Reader(entries);
+    let http2 = match read.text("tls.http2").as_str() {
+        "prefer" => Http2::Prefer,
+        "off" => Http2::Off,
+        _ => Http2::Allow,
+    };
+    let config = Config {
+        data: PathBuf::from(read.text("data")),
+        mode,
+        https: read.list("listen.https", listener)?,
+        http: read.list("listen.http", listener)?,
+        url: read.set_text("url"),
+        trusted_proxies: read.list("trusted_proxies", str::parse)?,
+        anonymous_pull: read.on("access.anonymous_pull"),
+        anonymous_push: read.on("access.anonymous_push"),
+        tls_names: read.list("tls.names", |name| Ok(name.to_owned()))?,
+        tls_cert: read.set_text("tls.cert").map(PathBuf::from),
+        tls_key: read.set_text("tls.key").map(PathBuf::from),
+        http2,
+        lease_seconds: read.seconds("blobs.lease"),
+        upload_idle_seconds: read.seconds("uploads.idle"),
+        reserve_bytes: read.number("blobs.reserve"),
+        cache_bytes: read.number("cache.memory"),
+        store_cache_bytes: read.number("store.cache"),
+        strict: read.on("policy.strict"),
+        metrics_open: read.on("metrics.open"),
+        log_level: read.text("log.level"),
+        slow_ms: read.number("log.slow"),
+        drain_seconds: read.seconds("serve.drain"),
+        progress_seconds: read.seconds("serve.progress"),
+        manifest_max: read.number("limits.manifest"),
+    };
+    super::check::check(&config).map_err(ConfigError::Together)?;
+    Ok(config)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

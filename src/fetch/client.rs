@@ -1,0 +1,279 @@
+//! One registry host: which scheme it speaks, and requests to it with log-in, redirects and retries.
+
+use super::error::FetchError;
+use super::realm::{host_port, same_origin};
+use super::retry::{Backoff, Retry};
+use super::token::{Tokens, who};
+use super::wire::{Wire, shown};
+use super::{FetchOptions, challenge};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, Url};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+type Observer = Arc<dyn Fn(Retry) + Send + Sync>;
+
+/// A client for one host; cheap to clone. Connects at the first request.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) options: FetchOptions,
+    pub(super) tokens: Tokens,
+    pub(super) host: String,
+    pub(super) wire: Wire,
+    pub(super) root: OnceCell<Url>,
+    observer: Option<Observer>,
+}
+
+/// A small answer, read to its end. Its status may be anything that does not pass by itself.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The whole body (empty after HEAD).
+    pub body: Bytes,
+    /// Where it came from, after redirects; to resolve links against.
+    pub url: Url,
+}
+
+impl Reply {
+    /// The answer if its status is a success, else the error that says so.
+    pub fn check(self) -> Result<Self, FetchError> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        Err(FetchError::Status {
+            url: shown(&self.url),
+            status: self.status,
+            detail: self.detail(),
+        })
+    }
+
+    /// `: text` of the body's first error (distribution-spec, "Error codes"), or nothing.
+    pub(super) fn detail(&self) -> String {
+        let error = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
+        let error = error.as_ref().and_then(|v| v.pointer("/errors/0"));
+        let part = |name: &str| {
+            error
+                .and_then(|e| e.get(name))
+                .and_then(|v| v.as_str())
+                .unwrap_or_default()
+        };
+        let text = format!("{} {}", part("code"), part("message"));
+        let text: String = text
+            .trim()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(200)
+            .collect();
+        if text.is_empty() {
+            text
+        } else {
+            format!(": {text}")
+        }
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// One request: what is asked, and what must stay with its own host.
+#[derive(Debug, Clone)]
+pub(super) struct Asking {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub authorization: Option<HeaderValue>,
+    /// A form to POST; such a request follows no redirect.
+    pub form: Option<String>,
+}
+
+impl Asking {
+    pub(super) fn get(url: Url) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            authorization: None,
+            form: None,
+        }
+    }
+}
+
+impl Client {
+    /// A client for `host` (`HOST` or `HOST:PORT`, IPv6 in brackets).
+    pub fn new(host: &str, options: FetchOptions) -> Result<Self, FetchError> {
+        let bad =
+            || FetchError::Options(format!("\"{host}\" is no host name with an optional port"));
+        let url: Url = format!("https://{host}/").parse().map_err(|_| bad())?;
+        if url.path() != "/"
+            || url.query().is_some()
+            || !url.username().is_empty()
+            || url.host_str().is_none()
+        {
+            return Err(bad());
+        }
+        let wire = Wire::new(&options)?;
+        let inner = Inner {
+            options,
+            tokens: Tokens::default(),
+            host: host.to_owned(),
+            wire,
+            root: OnceCell::new(),
+            observer: None,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Tells `observer` of every wait before another try. Call it before the client is cloned or used.
+    #[must_use]
+    pub fn on_retry(mut self, observer: impl Fn(Retry) + Send + Sync + 'static) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.observer = Some(Arc::new(observer));
+        }
+        self
+    }
+
+    /// GETs `target` (a path with its query, or a whole URL) into memory, at most `limit` bytes. `scope` is what to log
+    /// in for, such as `repository:NAME:pull`.
+    pub async fn get(
+        &self,
+        target: &str,
+        accept: &str,
+        scope: &str,
+        limit: u64,
+    ) -> Result<Reply, FetchError> {
+        self.small(Method::GET, target, accept, scope, limit).await
+    }
+
+    /// HEADs `target`.
+    pub async fn head(&self, target: &str, accept: &str, scope: &str) -> Result<Reply, FetchError> {
+        self.small(Method::HEAD, target, accept, scope, 0).await
+    }
+
+    async fn small(
+        &self,
+        method: Method,
+        target: &str,
+        accept: &str,
+        scope: &str,
+        limit: u64,
+    ) -> Result<Reply, FetchError> {
+        let mut asking = self.asking(target).await?;
+        asking.method = method;
+        let accept = HeaderValue::from_str(accept)
+            .map_err(|_| FetchError::Options(format!("\"{accept}\" is no Accept header")))?;
+        asking.headers.insert(ACCEPT, accept);
+        let mut backoff = self.inner.backoff();
+        loop {
+            let response = self.authorized(asking.clone(), scope).await?;
+            match self.inner.read(response, limit).await {
+                Err(FetchError::Body { url, why }) => {
+                    let error = FetchError::Body { url, why };
+                    self.inner.pause(&mut backoff, error, None).await?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) async fn asking(&self, target: &str) -> Result<Asking, FetchError> {
+        let base = self.inner.base().await?;
+        let url = base.join(target);
+        let url =
+            url.map_err(|e| FetchError::Options(format!("\"{target}\" is no address: {e}")))?;
+        Ok(Asking::get(url))
+    }
+
+    /// Sends with the token of `scope`, logging in when asked to. Nothing of ours goes to another origin.
+    pub(super) async fn authorized(
+        &self,
+        mut asking: Asking,
+        scope: &str,
+    ) -> Result<Response, FetchError> {
+        let base = self.inner.base().await?;
+        let ours = same_origin(base, &asking.url);
+        let mut logins = 0;
+        loop {
+            asking.authorization = if ours {
+                self.inner.tokens.get(scope)
+            } else {
+                None
+            };
+            let response = self.inner.send(&asking).await?;
+            if response.status() != 401 || !ours || !same_origin(base, response.url()) {
+                return Ok(response);
+            }
+            let list: Vec<_> = response
+                .headers()
+                .get_all(WWW_AUTHENTICATE)
+                .iter()
+                .cloned()
+                .collect();
+            let list: Vec<_> = list
+                .iter()
+                .filter_map(|v| v.to_str().ok())
+                .flat_map(challenge::parse)
+                .collect();
+            let had = asking.authorization.take();
+            // A kept token may have been withdrawn: one fresh one is asked for before giving up.
+            if logins == 2 || (logins == 1 && had.is_some()) {
+                let reply = self.inner.read(response, 64 * 1024).await?;
+                return Err(FetchError::Unauthorized {
+                    host: host_port(base),
+                    who: who(&self.inner.options),
+                    why: format!("401{}", reply.detail()),
+                });
+            }
+            if let Some(had) = &had {
+                self.inner.tokens.drop_if(scope, had);
+            }
+            drop(response);
+            // Another request may have logged in while this one was under way.
+            if self.inner.tokens.get(scope).is_none() {
+                self.inner.log_in(base, &list, scope).await?;
+                logins += 1;
+            } else {
+                logins = logins.max(1);
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.options.backoff, self.options.tries)
+    }
+
+    /// Waits before another try, or gives up with `error`.
+    pub(super) async fn pause(
+        &self,
+        backoff: &mut Backoff,
+        error: FetchError,
+        asked: Option<Duration>,
+    ) -> Result<(), FetchError> {
+        let Some(wait) = backoff.next(asked) else {
+            return Err(error);
+        };
+        tracing::debug!(why = %error, ?wait, "asking again");
+        if let Some(observer) = &self.observer {
+            observer(Retry {
+                why: error.to_string(),
+                wait,
+            });
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}

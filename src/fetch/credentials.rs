@@ -1,0 +1,301 @@
+//! What the calling user logs in with: docker's `config.json` and its like, and the credential helpers they name.
+//!
+//! Read by the command, as the user who typed it; handed on for one run, never stored and never printed.
+
+use super::error::FetchError;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What to log in with. Its `Debug` shows no secret; it is serialised only to pass it to the server over the control
+/// socket.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credential {
+    /// A user and a password (or access token in its place).
+    Basic {
+        /// User name.
+        user: String,
+        /// Password.
+        password: String,
+    },
+    /// A refresh token for the registry's token service.
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { .. } => f.write_str("Credential::Basic(hidden)"),
+            Self::IdentityToken(_) => f.write_str("Credential::IdentityToken(hidden)"),
+        }
+    }
+}
+
+/// The name by which docker files Docker Hub's credentials.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct File {
+    auths: HashMap<String, Entry>,
+    creds_store: String,
+    cred_helpers: HashMap<String, String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: String,
+    username: String,
+    password: String,
+    identitytoken: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HelperAnswer {
+    username: String,
+    secret: String,
+}
+
+/// The credential for `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one. Blocks: helpers are programs.
+///
+/// `config` names the file; without it the first of `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json` (or
+/// `~/.docker/config.json`) and `$XDG_RUNTIME_DIR/containers/auth.json` that knows the registry decides.
+pub fn lookup(config: Option<&Path>, registry: &str) -> Result<Option<Credential>, FetchError> {
+    let files = config.map_or_else(default_files, |path| vec![path.to_owned()]);
+    for path in files {
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && config.is_none() => continue,
+            Err(e) => {
+                return Err(FetchError::Credentials(format!(
+                    "{} cannot be read: {e}",
+                    path.display()
+                )));
+            }
+        };
+        if let Some(found) = in_file(&path, &text, registry)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn default_files() -> Vec<PathBuf> {
+    let var = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    let docker = var("DOCKER_CONFIG").or_else(|| var("HOME").map(|home| home.join(".docker")));
+    [
+        var("REGISTRY_AUTH_FILE"),
+        docker.map(|dir| dir.join("config.json")),
+        var("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn in_file(path: &Path, text: &[u8], registry: &str) -> Result<Option<Credential>, FetchError> {
+    // The parser's own message could quote the secret beside the fault: only the place is told.
+    let file: File = serde_json::from_slice(text).map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        FetchError::Credentials(format!(
+            "{} is not valid JSON (line {line}, column {column})",
+            path.display()
+        ))
+    })?;
+    let registry = normal(registry);
+    let named = file
+        .cred_helpers
+        .iter()
+        .find(|(key, _)| normal(key) == registry)
+        .map(|(_, name)| name.as_str());
+    let helper = named.or_else(|| Some(file.creds_store.as_str()).filter(|name| !name.is_empty()));
+    if let Some(helper) = helper
+        && let Some(found) = ask_helper(helper, &registry)?
+    {
+        return Ok(Some(found));
+    }
+    match file.auths.iter().find(|(key, _)| normal(key) == registry) {
+        Some((_, entry)) => entry.credential(path, &registry),
+        None => Ok(None),
+    }
+}
+
+/// `https://HOST/v1/`, `HOST/v2` and `HOST` are one; all names of Docker Hub are `docker.io`.
+fn normal(key: &str) -> String {
+    let key = key.trim().to_ascii_lowercase();
+    let key = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+        .unwrap_or(&key);
+    let key = key.trim_end_matches('/');
+    let key = key
+        .strip_suffix("/v1")
+        .or_else(|| key.strip_suffix("/v2"))
+        .unwrap_or(key);
+    match key {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+impl Entry {
+    fn credential(&self, path: &Path, registry: &str) -> Result<Option<Credential>, FetchError> {
+        if !self.identitytoken.is_empty() {
+            return Ok(Some(Credential::IdentityToken(self.identitytoken.clone())));
+        }
+        let bad = || {
+            let text = format!(
+                "{}: the auth entry of {registry} is not base64 of USER:PASSWORD",
+                path.display()
+            );
+            FetchError::Credentials(text)
+        };
+        if self.auth.is_empty() {
+            let user = self.username.clone();
+            let password = self.password.clone();
+            return Ok((!user.is_empty()).then_some(Credential::Basic { user, password }));
+        }
+        let text = BASE64_STANDARD
+            .decode(self.auth.trim())
+            .map_err(|_| bad())?;
+        let text = String::from_utf8(text).map_err(|_| bad())?;
+        let (user, password) = text.split_once(':').ok_or_else(bad)?;
+        let password = password.trim_end_matches('\0').to_owned();
+        Ok(Some(Credential::Basic {
+            user: user.to_owned(),
+            password,
+        }))
+    }
+}
+
+fn ask_helper(name: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
+    let program = format!("docker-credential-{name}");
+    let fail =
+        |why: String| FetchError::Credentials(format!("the credential helper {program} {why}"));
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    {
+        return Err(fail("has a name that is no program's".to_owned()));
+    }
+    let server = if registry == "docker.io" {
+        HUB_KEY
+    } else {
+        registry
+    };
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| fail(format!("cannot be run: {e}")))?;
+    if let Some(mut input) = child.stdin.take() {
+        // A helper that does not read answers all the same, or fails below.
+        let _ = input.write_all(server.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .map_err(|e| fail(format!("cannot be run: {e}")))?;
+    if !output.status.success() {
+        let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+        let said = String::from_utf8_lossy(&said)
+            .trim()
+            .chars()
+            .take(200)
+            .collect::<String>();
+        if said.contains("credentials not found") {
+            return Ok(None);
+        }
+        return Err(fail(format!("failed: {said}")));
+    }
+    let answer: HelperAnswer = serde_json::from_slice(&output.stdout)
+        .map_err(|_| fail("gave no JSON of Username and Secret".to_owned()))?;
+    Ok(match answer.username.as_str() {
+        "<token>" => Some(Credential::IdentityToken(answer.secret)),
+        "" => None,
+        user => Some(Credential::Basic {
+            user: user.to_owned(),
+            password: answer.secret,
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(text: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
+        in_file(Path::new("config.json"), text.as_bytes(), registry)
+    }
+
+    fn basic(user: &str, password: &str) -> Credential {
+        Credential::Basic {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        }
+    }
+
+    #[test]
+    fn entries() {
+        let text = r#"{"auths": {
+            "https://index.docker.io/v1/": {"auth": "aHViOnNlY3JldA=="},
+            "r.example:5000": {"auth": "dTpwOmM="},
+            "https://t.example/v2/": {"auth": "", "identitytoken": "idtok"},
+            "p.example": {"username": "x", "password": "y"},
+            "empty.example": {}, "bad.example": {"auth": "***"}}}"#;
+        assert_eq!(
+            find(text, "docker.io").expect("ok"),
+            Some(basic("hub", "secret"))
+        );
+        assert_eq!(
+            find(text, "r.example:5000").expect("ok"),
+            Some(basic("u", "p:c"))
+        );
+        assert_eq!(find(text, "r.example").expect("ok"), None);
+        assert_eq!(
+            find(text, "t.example").expect("ok"),
+            Some(Credential::IdentityToken("idtok".to_owned()))
+        );
+        assert_eq!(find(text, "p.example").expect("ok"), Some(basic("x", "y")));
+        assert_eq!(find(text, "empty.example").expect("ok"), None);
+        assert!(find(text, "bad.example").is_err());
+        assert!(find("{", "a").is_err());
+        assert_eq!(find("{}", "a").expect("ok"), None);
+    }
+
+    #[test]
+    fn helpers() {
+        assert!(find(r#"{"credHelpers": {"a.example": "../evil"}}"#, "a.example").is_err());
+        let missing = find(r#"{"credsStore": "no-such-helper-here"}"#, "a.example");
+        assert!(
+            missing
+                .expect_err("cannot run")
+                .to_string()
+                .contains("docker-credential-no-such-helper-here")
+        );
+    }
+
+    #[test]
+    fn secrets_stay_hidden() {
+        let shown = format!(
+            "{:?}",
+            (
+                basic("user", "hunter2"),
+                Credential::IdentityToken("hunter2".to_owned())
+            )
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,136 @@
+//! What can go wrong when asking another server.
+
+/// A failure; the text says what happened, what it means and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The options cannot be used (bad certificate file, bad host name).
+    #[error("{0}")]
+    Options(String),
+    /// No connection, or it broke before an answer.
+    #[error("{url} cannot be reached: {why}")]
+    Connect {
+        /// URL without its query.
+        url: String,
+        /// The chain of causes.
+        why: String,
+    },
+    /// The server's certificate is not trusted.
+    #[error(
+        "the certificate of {host} is not trusted: {why}. Give its CA with --ca FILE, or take any certificate with --insecure"
+    )]
+    Certificate {
+        /// Host and port.
+        host: String,
+        /// What the check said.
+        why: String,
+    },
+    /// The server refused the credentials, or wants some.
+    #[error(
+        "{host} refuses {who}: {why}. Log in with `docker login {host}`, or check that this user may read it"
+    )]
+    Unauthorized {
+        /// Host and port.
+        host: String,
+        /// `an anonymous request` or `these credentials`.
+        who: &'static str,
+        /// What the server said.
+        why: String,
+    },
+    /// The token service is at a host that may not get the credentials.
+    #[error(
+        "{registry} sends its users to log in at {realm}, another domain. If you trust it with these credentials, add --realm {realm}"
+    )]
+    RealmHost {
+        /// The registry's host.
+        registry: String,
+        /// The token service's host.
+        realm: String,
+    },
+    /// The token service's address is unusable.
+    #[error("{registry} names a token service that is not used: {why}")]
+    Realm {
+        /// The registry's host.
+        registry: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A redirect that is not followed.
+    #[error("{url} redirects to a place that is not followed: {why}")]
+    Redirect {
+        /// URL without its query.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// An answer that is neither success nor something the caller expects.
+    #[error("{url} answered {status}{detail}")]
+    Status {
+        /// URL without its query.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// `: text` of the answer's first error, or nothing.
+        detail: String,
+    },
+    /// The server asks to wait longer than a command may.
+    #[error(
+        "{url} asks to come back in {seconds} s; run the command again then, it goes on where it stopped"
+    )]
+    Wait {
+        /// URL without its query.
+        url: String,
+        /// Seconds.
+        seconds: u64,
+    },
+    /// A body longer than it may be.
+    #[error("{url} sent more than the {limit} bytes expected")]
+    TooLarge {
+        /// URL without its query.
+        url: String,
+        /// Bytes.
+        limit: u64,
+    },
+    /// A body that makes no sense, or that broke too often.
+    #[error("{url}: {why}")]
+    Body {
+        /// URL without its query.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The credentials file or helper cannot be used.
+    #[error("{0}")]
+    Credentials(String),
+}
+
+/// Kinds of [`FetchError`], for exit codes and decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchErrorKind {
+    /// What was asked for cannot be done as asked.
+    Usage,
+    /// The other side cannot be reached now.
+    Unreachable,
+    /// It refuses.
+    Refused,
+    /// It answered something unusable.
+    Upstream,
+}
+
+impl FetchError {
+    /// The kind.
+    pub fn kind(&self) -> FetchErrorKind {
+        match self {
+            Self::Options(_) | Self::Credentials(_) => FetchErrorKind::Usage,
+            Self::Connect { .. } | Self::Certificate { .. } | Self::Wait { .. } => {
+                FetchErrorKind::Unreachable
+            }
+            Self::Unauthorized { .. }
+            | Self::RealmHost { .. }
+            | Self::Realm { .. }
+            | Self::Redirect { .. } => FetchErrorKind::Refused,
+            Self::Status { .. } | Self::TooLarge { .. } | Self::Body { .. } => {
+                FetchErrorKind::Upstream
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Redirects, followed by hand: at most five, never from HTTPS to HTTP, never inward, nothing of ours to another host.
+
+use super::error::FetchError;
+use super::realm::is_inward;
+use super::wire::shown;
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{StatusCode, Url};
+
+/// More in a row than this are a loop.
+pub(super) const MOST: usize = 5;
+
+/// Whether the status asks to go elsewhere for a GET or HEAD.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Where to go next, if it may be gone to.
+pub(super) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
+    let refuse = |why: String| FetchError::Redirect {
+        url: shown(from),
+        why,
+    };
+    let location = headers
+        .get(LOCATION)
+        .and_then(|v| v.to_str().ok())
+        .ok_or_else(|| refuse("it names no address".to_owned()))?;
+    let mut to = from
+        .join(location)
+        .map_err(|e| refuse(format!("its address is malformed ({e})")))?;
+    if !matches!(to.scheme(), "http" | "https") || to.host_str().is_none() {
+        return Err(refuse(format!("{}: is no web address", to.scheme())));
+    }
+    if from.scheme() == "https" && to.scheme() == "http" {
+        return Err(refuse(format!("{} is plain HTTP", shown(&to))));
+    }
+    if is_inward(&to) && !is_inward(from) {
+        return Err(refuse(format!(
+            "{} is an address of this machine",
+            shown(&to)
+        )));
+    }
+    // A user name in a Location would become an Authorization header.
+    if !to.username().is_empty() || to.password().is_some() {
+        let cleared = to.set_username("").and_then(|()| to.set_password(None));
+        cleared.map_err(|()| refuse("its address holds a password".to_owned()))?;
+    }
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(from: &str, location: &str) -> Result<String, FetchError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location.parse().expect("value"));
+        next(&from.parse().expect("url"), &headers).map(|u| u.to_string())
+    }
+
+    #[test]
+    fn where_redirects_may_lead() {
+        assert_eq!(
+            to("https://a.example/x", "/y?z=1").expect("ok"),
+            "https://a.example/y?z=1"
+        );
+        assert_eq!(
+            to("https://a.example/x", "https://cdn.net/y").expect("ok"),
+            "https://cdn.net/y"
+        );
+        assert_eq!(
+            to("https://a.example/x", "https://u:p@cdn.net/y").expect("ok"),
+            "https://cdn.net/y"
+        );
+        assert_eq!(
+            to("http://a.example/x", "https://a.example/x").expect("ok"),
+            "https://a.example/x"
+        );
+        assert!(to("http://127.0.0.1:1/x", "http://localhost:2/y").is_ok());
+        for bad in [
+            "http://a.example/x",
+            "ftp://a.example/",
+            "https://127.0.0.1/",
+            "https://[fe80::1]/",
+            "file:///x",
+        ] {
+            assert!(to("https://a.example/x", bad).is_err(), "{bad}");
+        }
+    }
+}

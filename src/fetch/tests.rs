@@ -1,0 +1,292 @@
+//! The client against a small server on loopback that answers by hand-written bytes.
+
+use super::*;
+use crate::fetch::error::FetchErrorKind;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
+
+/// Serves one request a connection; `answer` gets the number of the request and its head.
+pub(crate) async fn serve(
+    answer: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static,
+) -> (String, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let host = listener.local_addr().expect("address").to_string();
+    let seen = Seen::default();
+    let log = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => break,
+                }
+                // The first byte of a TLS greeting.
+                if head == [0x16] {
+                    break;
+                }
+            }
+            if head == [0x16] || head.is_empty() {
+                continue;
+            }
+            let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            let number = {
+                let mut log = log.lock().expect("lock");
+                log.push(head.clone());
+                log.len() - 1
+            };
+            let _ = stream.write_all(&answer(number, &head)).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (host, seen)
+}
+
+pub(crate) fn reply(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    )
+    .into_bytes()
+}
+
+pub(crate) fn options() -> FetchOptions {
+    FetchOptions {
+        plain_http: true,
+        backoff: Duration::from_millis(5),
+        ..FetchOptions::default()
+    }
+}
+
+fn with_password() -> FetchOptions {
+    let credential = Credential::Basic {
+        user: "user".to_owned(),
+        password: "secret".to_owned(),
+    };
+    FetchOptions {
+        credentials: Some(credential),
+        ..options()
+    }
+}
+
+async fn all(download: &mut Download) -> Result<String, FetchError> {
+    let mut body = Vec::new();
+    while let Some(piece) = download.chunk().await? {
+        body.extend_from_slice(&piece);
+    }
+    Ok(String::from_utf8(body).expect("text"))
+}
+
+#[tokio::test]
+async fn waits_as_asked_and_tries_again() {
+    let (host, seen) = serve(|n, _| match n {
+        0 => reply("429 Too Many", "retry-after: 1\r\n", ""),
+        1 => reply("503 Busy", "", ""),
+        _ => reply("200 OK", "", "done"),
+    })
+    .await;
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let log = waits.clone();
+    let client = Client::new(&host, options()).expect("client");
+    let client = client.on_retry(move |retry| log.lock().expect("lock").push(retry));
+    let answer = client.get("/x", "*/*", "s", 100).await.expect("answer");
+    assert_eq!(&answer.body[..], b"done");
+    assert_eq!(seen.lock().expect("lock").len(), 3);
+    let waits = waits.lock().expect("lock");
+    assert_eq!(waits[0].wait, Duration::from_secs(1));
+    assert!(waits[0].why.contains("429"), "{}", waits[0].why);
+}
+
+#[tokio::test]
+async fn does_not_wait_for_ever() {
+    let (host, seen) = serve(|_, _| reply("500 Broken", "", "")).await;
+    let client = Client::new(
+        &host,
+        FetchOptions {
+            tries: 3,
+            ..options()
+        },
+    )
+    .expect("client");
+    let error = client
+        .get("/x?secret=1", "*/*", "s", 100)
+        .await
+        .expect_err("fails");
+    assert!(
+        error.to_string().contains("500") && !error.to_string().contains("secret"),
+        "{error}"
+    );
+    assert_eq!(seen.lock().expect("lock").len(), 3);
+    let (host, _) = serve(|_, _| reply("429 Too Many", "retry-after: 86400\r\n", "")).await;
+    let client = Client::new(&host, options()).expect("client");
+    let error = client.get("/x", "*/*", "s", 100).await.expect_err("fails");
+    assert_eq!(error.kind(), FetchErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn goes_on_where_a_body_broke() {
+    let (host, seen) = serve(|n, head| match n {
+        0 => b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123".to_vec(),
+        1 => {
+            assert!(head.contains("range: bytes=4-"), "{head}");
+            b"HTTP/1.1 206 Partial\r\ncontent-range: bytes 4-9/10\r\ncontent-length: 6\r\n\r\n45"
+                .to_vec()
+        }
+        // This one does not know ranges: what is there already must be passed over.
+        _ => reply("200 OK", "", "0123456789"),
+    })
+    .await;
+    let client = Client::new(&host, options()).expect("client");
+    let mut download = client.download("/b", "s", 0, 10).await.expect("begins");
+    assert_eq!(all(&mut download).await.expect("body"), "0123456789");
+    assert_eq!(download.offset(), 10);
+    assert_eq!(seen.lock().expect("lock").len(), 3);
+    let mut rest = client.download("/b", "s", 7, 10).await.expect("begins");
+    assert_eq!(all(&mut rest).await.expect("body"), "789");
+}
+
+#[tokio::test]
+async fn a_body_has_its_length() {
+    let (host, _) = serve(|_, _| reply("200 OK", "", "0123456789")).await;
+    let client = Client::new(
+        &host,
+        FetchOptions {
+            tries: 2,
+            ..options()
+        },
+    )
+    .expect("client");
+    let mut long = client.download("/b", "s", 0, 9).await.expect("begins");
+    assert!(matches!(
+        all(&mut long).await,
+        Err(FetchError::TooLarge { .. })
+    ));
+    let mut short = client.download("/b", "s", 0, 11).await.expect("begins");
+    assert!(matches!(
+        all(&mut short).await,
+        Err(FetchError::Body { .. })
+    ));
+    let mut nothing = client.download("/b", "s", 0, 0).await.expect("begins");
+    assert_eq!(all(&mut nothing).await.expect("body"), "");
+}
+
+#[tokio::test]
+async fn a_redirect_carries_no_authorization() {
+    let (cdn, at_cdn) = serve(|_, _| reply("200 OK", "", "blob")).await;
+    let (host, at_host) = serve(move |_, head| {
+        if head.contains("authorization: basic dxnlcjpzzwnyzxq=") {
+            reply(
+                "307 Elsewhere",
+                &format!("location: http://{cdn}/signed?key=1\r\n"),
+                "",
+            )
+        } else {
+            reply("401 Who", "www-authenticate: Basic realm=\"x\"\r\n", "")
+        }
+    })
+    .await;
+    let client = Client::new(&host, with_password()).expect("client");
+    let mut download = client.download("/b", "s", 0, 4).await.expect("begins");
+    assert_eq!(all(&mut download).await.expect("body"), "blob");
+    assert_eq!(at_host.lock().expect("lock").len(), 2);
+    let at_cdn = at_cdn.lock().expect("lock");
+    assert_eq!(at_cdn.len(), 1);
+    assert!(!at_cdn[0].contains("authorization"), "{}", at_cdn[0]);
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_and_renewed_when_refused() {
+    let (host, seen) = serve(|n, head| {
+        let host = head
+            .lines()
+            .find_map(|l| l.strip_prefix("host: "))
+            .unwrap_or_default();
+        let challenge =
+            format!("www-authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
+        if head.starts_with("get /token?") {
+            assert!(
+                head.contains("service=s&scope=repository%3aa%3apull&account=user"),
+                "{head}"
+            );
+            assert!(head.contains("authorization: basic"), "{head}");
+            reply(
+                "200 OK",
+                "",
+                &format!("{{\"token\":\"t{n}\",\"expires_in\":300}}"),
+            )
+        } else if n != 4 && head.contains("authorization: bearer t") {
+            reply("200 OK", "", "fine")
+        } else {
+            reply("401 Who", &challenge, "")
+        }
+    })
+    .await;
+    let client = Client::new(&host, with_password()).expect("client");
+    for _ in 0..3 {
+        client
+            .get("/x", "*/*", "repository:a:pull", 100)
+            .await
+            .expect("answer")
+            .check()
+            .expect("fine");
+    }
+    // 401, token, 200; 200; 401 (withdrawn), token, 200.
+    assert_eq!(seen.lock().expect("lock").len(), 7);
+}
+
+#[tokio::test]
+async fn refusals_end_the_run() {
+    let (host, seen) =
+        serve(|_, _| reply("401 Who", "www-authenticate: Basic realm=\"x\"\r\n", "")).await;
+    let client = Client::new(&host, with_password()).expect("client");
+    let error = client
+        .get("/x", "*/*", "s", 100)
+        .await
+        .expect_err("refused");
+    assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
+    assert_eq!(seen.lock().expect("lock").len(), 2);
+    let (host, _) = serve(|_, _| {
+        reply(
+            "401 Who",
+            "www-authenticate: Bearer realm=\"https://evil.example/t\",service=\"s\"\r\n",
+            "",
+        )
+    })
+    .await;
+    let client = Client::new(&host, with_password()).expect("client");
+    let error = client
+        .get("/x", "*/*", "s", 100)
+        .await
+        .expect_err("refused");
+    assert!(
+        error.to_string().contains("--realm evil.example"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn this_machine_may_speak_plain_http() {
+    let (host, seen) = serve(|_, _| reply("200 OK", "", "x")).await;
+    let client = Client::new(
+        &host,
+        FetchOptions {
+            plain_http: false,
+            ..options()
+        },
+    )
+    .expect("client");
+    assert_eq!(
+        client
+            .head("/v2/", "*/*", "s")
+            .await
+            .expect("answer")
+            .status,
+        200
+    );
+    let seen = seen.lock().expect("lock");
+    assert!(seen.iter().all(|head| head.contains("/v2/")) && !seen.is_empty());
+}

@@ -1,0 +1,229 @@
+//! From the `Authorization` header to a grant, and from a missing right to the answer that a client can act on.
+//!
+//! Decides nothing itself: every yes or no comes from `Auth::authorize`. Wrong credentials are 401 everywhere and never
+//! fall back to anonymous.
+
+use super::client::{Caller, host_part};
+use super::error::Fail;
+use super::request::Req;
+use crate::auth::{Action, Auth, AuthErrorKind, Grant, Principal, Resource};
+use crate::config::Config;
+use crate::types::RepoName;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+
+/// The grant of a request without credentials.
+pub fn anonymous() -> Grant {
+    Grant {
+        principal: Principal::Anonymous,
+        scope: None,
+    }
+}
+
+/// The name of a principal in the log and in an item's source; empty for anonymous.
+pub fn who(principal: &Principal) -> String {
+    match principal {
+        Principal::Anonymous => String::new(),
+        Principal::User(name) => name.as_str().to_owned(),
+        Principal::Operator => "operator".to_owned(),
+    }
+}
+
+/// User name and password of a Basic header value.
+pub fn basic(value: &str) -> Option<(String, String)> {
+    let (scheme, text) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text.trim())
+        .ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+/// The grant of the credentials shown, anonymous if there are none. `scope`: what the challenge of a refusal asks for.
+pub async fn authenticate(
+    auth: &Auth,
+    headers: &HeaderMap,
+    caller: &Caller,
+    config: &Config,
+    scope: &str,
+) -> Result<Grant, Fail> {
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        return Ok(anonymous());
+    };
+    let value = value.to_str().unwrap_or_default();
+    let (result, error) = if let Some((user, password)) = basic(value) {
+        (auth.login(&user, &password, caller.ip).await, None)
+    } else if let Some(token) = bearer(value) {
+        (
+            auth.bearer(token, service(config, caller)).await,
+            Some("invalid_token"),
+        )
+    } else {
+        let fail = Fail::new(
+            StatusCode::UNAUTHORIZED,
+            "UNAUTHORIZED",
+            "the Authorization header is neither Basic nor Bearer",
+        );
+        return Err(fail.with(WWW_AUTHENTICATE, challenge(config, caller, scope, None)));
+    };
+    result.map_err(|e| {
+        let unauthorized = e.kind() == AuthErrorKind::Unauthorized;
+        let fail = Fail::from(e);
+        if unauthorized {
+            fail.with(WWW_AUTHENTICATE, challenge(config, caller, scope, error))
+        } else {
+            fail
+        }
+    })
+}
+
+/// The name of this token service: the host part of `url`, else of what the client called.
+pub fn service<'a>(config: &'a Config, caller: &'a Caller) -> &'a str {
+    let url = config
+        .url
+        .as_deref()
+        .and_then(|u| u.split_once("://"))
+        .map(|(_, rest)| rest);
+    match url
+        .and_then(|rest| rest.split('/').next())
+        .filter(|host| !host.is_empty())
+    {
+        Some(host) => host_part(host),
+        None => caller.service(),
+    }
+}
+
+/// A Bearer challenge: where a token is to be had, for what.
+pub fn challenge(config: &Config, caller: &Caller, scope: &str, error: Option<&str>) -> String {
+    let base = match config.url.as_deref() {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("{}://{}", caller.scheme, caller.host),
+    };
+    let mut text = format!(
+        "Bearer realm=\"{base}/v2/auth\",service=\"{}\"",
+        service(config, caller)
+    );
+    for (key, value) in [("scope", scope), ("error", error.unwrap_or_default())] {
+        if !value.is_empty() {
+            text.push_str(&format!(",{key}=\"{value}\""));
+        }
+    }
+    text
+}
+
+/// The scope a client needs for an action on a repository. Writers get what reading needs along with it, as clients
+/// read back what they push.
+pub fn scope(action: Action, name: &RepoName) -> String {
+    let actions = match action {
+        Action::RepoPush | Action::TagWrite => "pull,push",
+        Action::RepoDelete => "pull,push,delete",
+        _ => "pull",
+    };
+    format!("repository:{name}:{actions}")
+}
+
+impl Req {
+    /// 401 with a challenge for `scope`.
+    pub fn unauthorized(&self, scope: &str, error: Option<&str>) -> Fail {
+        let text = match error {
+            Some(_) => "the token does not cover this; ask the token service for a wider one",
+            None => "authentication is required",
+        };
+        Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text).with(
+            WWW_AUTHENTICATE,
+            challenge(&self.config, &self.caller, scope, error),
+        )
+    }
+
+    /// Whether the request may do `action` on `name`.
+    pub async fn may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
+        Ok(self
+            .state
+            .app
+            .auth
+            .authorize(&self.grant, action, Resource::Repo(name))
+            .await?)
+    }
+
+    /// Whether the user behind the request may, whatever the token's scope says.
+    pub async fn user_may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
+        Ok(self
+            .state
+            .app
+            .auth
+            .authorize_user(&self.grant.principal, action, Resource::Repo(name))
+            .await?)
+    }
+
+    /// Fails unless the request may do `action` on `name`: 401 where other credentials or a wider token would help, 404
+    /// where the caller must not learn whether the repository exists, 403 where the caller may read it anyway.
+    pub async fn require(&self, action: Action, name: &RepoName) -> Result<(), Fail> {
+        if self.may(action, name).await? {
+            return Ok(());
+        }
+        let scope = scope(action, name);
+        if self.grant.scope.is_some() && self.user_may(action, name).await? {
+            return Err(self.unauthorized(&scope, Some("insufficient_scope")));
+        }
+        if self.grant.principal == Principal::Anonymous {
+            return Err(self.unauthorized(&scope, None));
+        }
+        if action == Action::RepoPull || !self.user_may(Action::RepoPull, name).await? {
+            return Err(Fail::name_unknown(name));
+        }
+        let text = format!(
+            "you may read {name} but not change it; ask an administrator for the role writer"
+        );
+        Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text))
+    }
+
+    /// Fails unless the request may do `action` on the server; `scope` is what the challenge asks for.
+    pub async fn require_server(&self, action: Action, scope: &str) -> Result<(), Fail> {
+        let auth = &self.state.app.auth;
+        if auth
+            .authorize(&self.grant, action, Resource::Server)
+            .await?
+        {
+            return Ok(());
+        }
+        let wider = self.grant.scope.is_some()
+            && auth
+                .authorize_user(&self.grant.principal, action, Resource::Server)
+                .await?;
+        if wider || self.grant.principal == Principal::Anonymous {
+            return Err(self.unauthorized(scope, wider.then_some("insufficient_scope")));
+        }
+        Err(Fail::new(
+            StatusCode::FORBIDDEN,
+            "DENIED",
+            "this needs the role admin",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_values() {
+        assert_eq!(basic("Basic dTpwOnE="), Some(("u".into(), "p:q".into())));
+        assert_eq!(basic("basic dTpw"), Some(("u".into(), "p".into())));
+        assert_eq!(basic("Basic !!"), None);
+        assert_eq!(basic("Bearer dTpw"), None);
+        assert_eq!(bearer("bearer  x"), Some("x"));
+        assert_eq!(bearer("Basic x"), None);
+    }
+}

@@ -1,0 +1,371 @@
+//! Counters of this server and their Prometheus text; the plain counters of the modules below are added when the text
+//! is asked for. Labels have few values, whatever clients do: no repository, no user.
+
+use super::route::Class;
+use crate::app::App;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+const CLASSES: usize = Class::ALL.len();
+/// Upper ends of the latency buckets in microseconds; the last bucket has none.
+const BUCKETS: [u64; 11] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000, 60_000_000,
+];
+
+#[derive(Default)]
+struct PerClass {
+    status: [AtomicU64; 6],
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+/// What this server has done since it started.
+#[derive(Default)]
+pub struct Metrics {
+    classes: [PerClass; CLASSES],
+    /// Connections open now.
+    pub connections: AtomicU64,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: AtomicU64,
+    /// Handlers that panicked.
+    pub panics: AtomicU64,
+}
+
+/// One finished request.
+#[derive(Debug, Clone, Copy)]
+pub struct Done {
+    /// Kind of route.
+    pub class: Class,
+    /// HTTP status; 0 if the client went before there was one.
+    pub status: u16,
+    /// Bytes of the request body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// From the head of the request to the end of the answer.
+    pub time: Duration,
+}
+
+impl Metrics {
+    /// Counts a finished request.
+    pub fn record(&self, done: Done) {
+        let Some(class) = self.classes.get(done.class as usize) else {
+            return;
+        };
+        let add = |counter: Option<&AtomicU64>, n| {
+            if let Some(counter) = counter {
+                counter.fetch_add(n, Relaxed);
+            }
+        };
+        let micros = done.time.as_micros() as u64;
+        add(class.status.get(usize::from(done.status / 100)), 1);
+        add(
+            class
+                .buckets
+                .get(BUCKETS.partition_point(|end| *end < micros)),
+            1,
+        );
+        class.micros.fetch_add(micros, Relaxed);
+        class.bytes_in.fetch_add(done.bytes_in, Relaxed);
+        class.bytes_out.fetch_add(done.bytes_out, Relaxed);
+    }
+
+    /// The Prometheus text, with the counters of `app`.
+    pub fn render(&self, app: &App) -> String {
+        let mut out = String::with_capacity(8 * 1024);
+        self.requests(&mut out);
+        self.latency(&mut out);
+        single(
+            &mut out,
+            "dryport_http_connections",
+            "gauge",
+            "Open connections.",
+            self.connections.load(Relaxed),
+        );
+        let failed = self.handshakes_failed.load(Relaxed);
+        single(
+            &mut out,
+            "dryport_tls_handshakes_failed_total",
+            "counter",
+            "TLS handshakes that failed.",
+            failed,
+        );
+        let panics = self.panics.load(Relaxed);
+        single(
+            &mut out,
+            "dryport_http_panics_total",
+            "counter",
+            "Requests that ended in a panic.",
+            panics,
+        );
+        store(&mut out, app);
+        content(&mut out, app);
+        out
+    }
+
+    fn requests(&self, out: &mut String) {
+        head(
+            out,
+            "dryport_http_requests_total",
+            "counter",
+            "Requests by kind of route and class of status.",
+        );
+        for (class, counts) in Class::ALL.iter().zip(&self.classes) {
+            for (status, count) in counts.status.iter().enumerate() {
+                let n = count.load(Relaxed);
+                if n > 0 {
+                    let code = if status == 0 {
+                        "gone".to_owned()
+                    } else {
+                        format!("{status}xx")
+                    };
+                    line(
+                        out,
+                        "dryport_http_requests_total",
+                        &format!("route=\"{}\",status=\"{code}\"", class.name()),
+                        n,
+                    );
+                }
+            }
+        }
+        for (name, help, pick) in [
+            (
+                "dryport_http_received_bytes_total",
+                "Bytes of request bodies.",
+                bytes_in as fn(&PerClass) -> u64,
+            ),
+            (
+                "dryport_http_sent_bytes_total",
+                "Bytes of answer bodies.",
+                bytes_out,
+            ),
+        ] {
+            head(out, name, "counter", help);
+            for (class, counts) in Class::ALL.iter().zip(&self.classes) {
+                line(
+                    out,
+                    name,
+                    &format!("route=\"{}\"", class.name()),
+                    pick(counts),
+                );
+            }
+        }
+    }
+
+    fn latency(&self, out: &mut String) {
+        let name = "dryport_http_request_seconds";
+        head(
+            out,
+            name,
+            "histogram",
+            "Time from the head of a request to the end of its answer.",
+        );
+        for (class, counts) in Class::ALL.iter().zip(&self.classes) {
+            let mut sum = 0;
+            for (i, bucket) in counts.buckets.iter().enumerate() {
+                sum += bucket.load(Relaxed);
+                let end = BUCKETS.get(i).map_or("+Inf".to_owned(), |us| seconds(*us));
+                line(
+                    out,
+                    &format!("{name}_bucket"),
+                    &format!("route=\"{}\",le=\"{end}\"", class.name()),
+                    sum,
+                );
+            }
+            let label = format!("route=\"{}\"", class.name());
+            let _ = writeln!(
+                out,
+                "{name}_sum{{{label}}} {}",
+                seconds(counts.micros.load(Relaxed))
+            );
+            line(out, &format!("{name}_count"), &label, sum);
+        }
+    }
+}
+
+fn bytes_in(class: &PerClass) -> u64 {
+    class.bytes_in.load(Relaxed)
+}
+
+fn bytes_out(class: &PerClass) -> u64 {
+    class.bytes_out.load(Relaxed)
+}
+
+/// Microseconds as decimal seconds.
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(out: &mut String, name: &str, labels: &str, value: u64) {
+    let _ = writeln!(out, "{name}{{{labels}}} {value}");
+}
+
+fn single(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    head(out, name, kind, help);
+    let _ = writeln!(out, "{name} {value}");
+}
+
+fn decimal(out: &mut String, name: &str, help: &str, micros: u64) {
+    head(out, name, "counter", help);
+    let _ = writeln!(out, "{name} {}", seconds(micros));
+}
+
+fn store(out: &mut String, app: &App) {
+    let c = app.store.counters();
+    single(
+        out,
+        "dryport_store_commits_total",
+        "counter",
+        "Durable commits.",
+        c.commits,
+    );
+    single(
+        out,
+        "dryport_store_closures_total",
+        "counter",
+        "Transactions grouped into commits.",
+        c.closures,
+    );
+    single(
+        out,
+        "dryport_store_failed_commits_total",
+        "counter",
+        "Commits whose outcome is unknown.",
+        c.failed_commits,
+    );
+    single(
+        out,
+        "dryport_store_queue",
+        "gauge",
+        "Transactions that wait for the writer.",
+        c.queued,
+    );
+    single(
+        out,
+        "dryport_store_largest_batch",
+        "gauge",
+        "Most transactions in one commit.",
+        c.largest_batch,
+    );
+    decimal(
+        out,
+        "dryport_store_commit_seconds_total",
+        "Time spent in commits.",
+        c.commit_micros,
+    );
+    single(
+        out,
+        "dryport_store_file_bytes",
+        "gauge",
+        "Size of the metadata file.",
+        c.file_bytes,
+    );
+}
+
+fn content(out: &mut String, app: &App) {
+    let b = app.blobs.counters();
+    single(
+        out,
+        "dryport_blobs_fsyncs_total",
+        "counter",
+        "Flushes of content files and folders.",
+        b.fsyncs,
+    );
+    decimal(
+        out,
+        "dryport_blobs_fsync_seconds_total",
+        "Time spent in them.",
+        b.fsync_micros,
+    );
+    single(
+        out,
+        "dryport_blobs_received_bytes_total",
+        "counter",
+        "Bytes written to content files.",
+        b.bytes_in,
+    );
+    single(
+        out,
+        "dryport_blobs_sealed_total",
+        "counter",
+        "Contents made durable.",
+        b.blobs_sealed,
+    );
+    let r = app.repos.counters();
+    single(
+        out,
+        "dryport_uploads_open",
+        "gauge",
+        "Upload sessions that are open.",
+        r.open_uploads,
+    );
+    single(
+        out,
+        "dryport_cache_entries",
+        "gauge",
+        "Entries in the cache of small bodies.",
+        r.cache.entries,
+    );
+    single(
+        out,
+        "dryport_cache_bytes",
+        "gauge",
+        "Bytes in it.",
+        r.cache.bytes,
+    );
+    single(
+        out,
+        "dryport_cache_hits_total",
+        "counter",
+        "Look-ups that it answered.",
+        r.cache.hits,
+    );
+    single(
+        out,
+        "dryport_cache_misses_total",
+        "counter",
+        "Look-ups that it did not answer.",
+        r.cache.misses,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_class_and_bucket() {
+        let metrics = Metrics::default();
+        let time = Duration::from_micros(700);
+        metrics.record(Done {
+            class: Class::Blob,
+            status: 206,
+            bytes_in: 1,
+            bytes_out: 2,
+            time,
+        });
+        let mut out = String::new();
+        metrics.requests(&mut out);
+        metrics.latency(&mut out);
+        assert!(
+            out.contains("requests_total{route=\"blob\",status=\"2xx\"} 1"),
+            "{out}"
+        );
+        assert!(
+            out.contains("bucket{route=\"blob\",le=\"0.000500\"} 0"),
+            "{out}"
+        );
+        assert!(
+            out.contains("bucket{route=\"blob\",le=\"0.001000\"} 1"),
+            "{out}"
+        );
+        assert!(out.contains("sum{route=\"blob\"} 0.000700"), "{out}");
+    }
+}

@@ -1,0 +1,64 @@
+//! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs").
+
+use super::{CONTENT_DIGEST, empty};
+use crate::auth::Action;
+use crate::http::body::{self, Content, put};
+use crate::http::error::Fail;
+use crate::http::request::Req;
+use crate::repo::{BlobBody, RepoError};
+use crate::types::{Digest, RepoName};
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+
+const KIND: &str = "application/octet-stream";
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// GET and HEAD, with ranges and 304.
+pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
+    let repos = &req.state.app.repos;
+    let mut response = if req.method == Method::HEAD {
+        let size = repos.blob_size(name, digest).await?;
+        let mut response = empty(StatusCode::OK);
+        body::describe(&mut response, digest, KIND, size);
+        response
+    } else if req.headers.contains_key(IF_NONE_MATCH) && body::not_modified(&req.headers, digest) {
+        // The tag matches by the URL alone; whether the repository shows the blob must still be asked.
+        repos.blob_size(name, digest).await?;
+        let mut response = empty(StatusCode::NOT_MODIFIED);
+        put(&mut response, ETAG, &body::etag(digest));
+        response
+    } else {
+        let blob = repos.blob(name, digest).await?;
+        let content = match blob.body {
+            BlobBody::Inline(bytes) => Content::Bytes(bytes),
+            BlobBody::File(file) => Content::File(file, blob.size),
+        };
+        body::respond(&req.headers, digest, KIND, content)?
+    };
+    put(&mut response, CONTENT_DIGEST, &digest.to_string());
+    response.headers_mut().insert(CACHE_CONTROL, IMMUTABLE);
+    Ok(response)
+}
+
+/// DELETE: the repository no longer shows the blob.
+pub async fn delete(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
+    req.require(Action::RepoDelete, name).await?;
+    req.state
+        .app
+        .repos
+        .delete_blob(name, digest)
+        .await
+        .map_err(refused_delete)?;
+    Ok(empty(StatusCode::ACCEPTED))
+}
+
+/// A delete that the repository's state forbids is 405, which is how the spec lets a registry say no.
+pub fn refused_delete(error: RepoError) -> Fail {
+    let refused = matches!(error, RepoError::Refused(_));
+    let mut fail = Fail::from(error);
+    if refused {
+        fail.status = StatusCode::METHOD_NOT_ALLOWED;
+    }
+    fail
+}

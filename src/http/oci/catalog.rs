@@ -1,0 +1,50 @@
+//! `/v2/_catalog`: the repositories that the caller may list, a page at a time.
+
+use super::{CATALOG_SCOPE, json, next_link, only_get, tags::page};
+use crate::auth::Action;
+use crate::http::body::put;
+use crate::http::error::Fail;
+use crate::http::request::Req;
+use axum::body::Body;
+use axum::http::Response;
+use axum::http::header::LINK;
+
+/// Names read at once while a page is being filled.
+const BATCH: usize = 1000;
+
+/// One page of names, in byte order. What a token's scope says about single repositories does not matter here: the
+/// list shows what the user behind it may list.
+pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
+    only_get(req)?;
+    req.require_server(Action::Catalog, CATALOG_SCOPE).await?;
+    let page = page(req)?;
+    let limit = page.limit();
+    let mut names: Vec<String> = Vec::new();
+    let mut last = page.last;
+    let mut more = false;
+    'full: while limit > 0 {
+        let batch = req.state.app.repos.names(last.as_deref(), BATCH).await?;
+        let ended = batch.len() < BATCH;
+        last = batch.last().map(ToString::to_string);
+        for name in batch {
+            if !req.user_may(Action::RepoList, &name).await? {
+                continue;
+            }
+            if names.len() == limit {
+                more = true;
+                break 'full;
+            }
+            names.push(name.to_string());
+        }
+        if ended {
+            break;
+        }
+    }
+    let text = serde_json::json!({ "repositories": names });
+    let mut response = json("application/json", text.to_string());
+    if let (true, Some(last)) = (more, names.last()) {
+        let next = [("n", limit.to_string()), ("last", last.clone())];
+        put(&mut response, LINK, &next_link("/v2/_catalog", &next));
+    }
+    Ok(response)
+}

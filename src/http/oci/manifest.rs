@@ -1,0 +1,159 @@
+//! `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing manifests", "Content Management").
+
+use super::{CONTENT_DIGEST, empty};
+use crate::auth::Action;
+use crate::http::auth::who;
+use crate::http::body::{self, Content, put as set};
+use crate::http::error::Fail;
+use crate::http::request::{Incoming, Req};
+use crate::repo::{PutManifest, RepoError, Source};
+use crate::types::{MediaType, Reference, RepoName, Tag};
+use axum::body::{Body, Bytes};
+use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+
+/// More `?tag=` in one request are refused (the spec asks for ten).
+const MAX_TAGS: usize = 100;
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// How long caches may keep an answer: for ever by digest, never unasked by tag.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// GET and HEAD: the bytes and the media type exactly as they were pushed.
+pub async fn get(
+    req: &Req,
+    name: &RepoName,
+    reference: &Reference,
+) -> Result<Response<Body>, Fail> {
+    let manifest = req.state.app.repos.manifest(name, reference).await?;
+    let kind = manifest.media_type.as_str();
+    let mut response = if body::not_modified(&req.headers, &manifest.digest) {
+        let mut response = empty(StatusCode::NOT_MODIFIED);
+        set(
+            &mut response,
+            axum::http::header::ETAG,
+            &body::etag(&manifest.digest),
+        );
+        response
+    } else if req.method == Method::HEAD {
+        let mut response = empty(StatusCode::OK);
+        body::describe(
+            &mut response,
+            &manifest.digest,
+            kind,
+            manifest.bytes.len() as u64,
+        );
+        response
+    } else {
+        body::respond(
+            &req.headers,
+            &manifest.digest,
+            kind,
+            Content::Bytes(manifest.bytes.clone()),
+        )?
+    };
+    set(&mut response, CONTENT_DIGEST, &manifest.digest.to_string());
+    let cache = if matches!(reference, Reference::Digest(_)) {
+        IMMUTABLE
+    } else {
+        NO_CACHE
+    };
+    response.headers_mut().insert(CACHE_CONTROL, cache);
+    Ok(response)
+}
+
+/// PUT by tag or digest, with many `?tag=`: one transaction.
+pub async fn put(
+    req: &Req,
+    name: &RepoName,
+    reference: Reference,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Fail> {
+    let tags = tags(req)?;
+    req.require(Action::RepoPush, name).await?;
+    if !tags.is_empty() || matches!(reference, Reference::Tag(_)) {
+        req.require(Action::TagWrite, name).await?;
+    }
+    let media_type = match req.header("content-type") {
+        None | Some("") => None,
+        Some(text) => Some(
+            text.parse::<MediaType>()
+                .map_err(|e| Fail::bad("MANIFEST_INVALID", e.to_string()))?,
+        ),
+    };
+    let repos = &req.state.app.repos;
+    repos.check_writable(name).await?;
+    let bytes = collect(req, body).await?;
+    let source = Source::Push {
+        by: who(&req.grant.principal),
+    };
+    let put = PutManifest {
+        bytes,
+        media_type,
+        reference,
+        tags: tags.clone(),
+        source,
+    };
+    let done = repos.put_manifest(name, put).await?;
+    let mut response = empty(StatusCode::CREATED);
+    set(
+        &mut response,
+        LOCATION,
+        &format!("/v2/{name}/manifests/{}", done.digest),
+    );
+    set(&mut response, CONTENT_DIGEST, &done.digest.to_string());
+    if let Some(subject) = done.subject {
+        set(&mut response, SUBJECT, &subject.to_string());
+    }
+    for tag in tags {
+        if let Ok(value) = HeaderValue::from_str(tag.as_str()) {
+            response.headers_mut().append(TAG, value);
+        }
+    }
+    Ok(response)
+}
+
+fn tags(req: &Req) -> Result<Vec<Tag>, Fail> {
+    let mut tags = Vec::new();
+    for text in req.query.all("tag") {
+        if tags.len() == MAX_TAGS {
+            let text = format!("at most {MAX_TAGS} tags in one request");
+            return Err(Fail::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", text));
+        }
+        let tag: Tag = text
+            .parse()
+            .map_err(|e: crate::types::NameError| Fail::bad("MANIFEST_INVALID", e.to_string()))?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(tags)
+}
+
+async fn collect(req: &Req, body: &mut Incoming) -> Result<Bytes, Fail> {
+    let max = req.config.manifest_max;
+    if req.length().is_some_and(|len| len > max) {
+        return Err(RepoError::TooLarge(max).into());
+    }
+    let bytes = body.collect(max).await?;
+    bytes.ok_or_else(|| RepoError::TooLarge(max).into())
+}
+
+/// DELETE: a tag alone, or a manifest with every tag that points to it.
+pub async fn delete(
+    req: &Req,
+    name: &RepoName,
+    reference: &Reference,
+) -> Result<Response<Body>, Fail> {
+    req.require(Action::RepoDelete, name).await?;
+    let repos = &req.state.app.repos;
+    let who = who(&req.grant.principal);
+    let done = match reference {
+        Reference::Tag(tag) => repos.delete_tag(name, tag, &who).await,
+        Reference::Digest(digest) => repos.delete_manifest(name, digest, &who).await,
+    };
+    done.map_err(super::blob::refused_delete)?;
+    Ok(empty(StatusCode::ACCEPTED))
+}

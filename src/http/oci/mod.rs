@@ -1,0 +1,251 @@
+//! The end points of the distribution spec, one file a resource; each handler is a thin layer over `Repos`.
+//!
+//! Owns headers and status codes of the protocol. Must not decide what a repository holds or who may do what.
+
+mod blob;
+mod catalog;
+mod manifest;
+mod referrers;
+mod tags;
+mod upload;
+
+use super::auth::scope;
+use super::body::put;
+use super::error::Fail;
+use super::request::{Incoming, Req};
+use super::route::OciRoute;
+use super::token;
+use crate::auth::{Action, Principal};
+use crate::types::RepoName;
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use axum::http::{Method, Response, StatusCode};
+
+/// The digest of what was served or stored.
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+
+/// The right that a request needs, also its name in the log.
+pub fn action(route: &OciRoute, method: &Method) -> Action {
+    match route {
+        OciRoute::Base | OciRoute::ExtDiscover => Action::Ping,
+        OciRoute::Auth => Action::Token,
+        OciRoute::Catalog => Action::Catalog,
+        OciRoute::Uploads { .. } | OciRoute::Upload { .. } => Action::RepoPush,
+        _ if *method == Method::DELETE => Action::RepoDelete,
+        _ if *method == Method::PUT => Action::RepoPush,
+        _ => Action::RepoPull,
+    }
+}
+
+/// The scope that a challenge for this request names; empty where none belongs.
+pub fn challenge_scope(route: &OciRoute, method: &Method) -> String {
+    match (route, route.name()) {
+        (OciRoute::Catalog, _) => CATALOG_SCOPE.to_owned(),
+        (_, Some(name)) => scope(action(route, method), name),
+        _ => String::new(),
+    }
+}
+
+const CATALOG_SCOPE: &str = "registry:catalog:*";
+
+/// Answers a request of the protocol.
+pub async fn answer(
+    req: &mut Req,
+    route: OciRoute,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Fail> {
+    if route == OciRoute::Auth {
+        return token::answer(req, body).await;
+    }
+    let req = &*req;
+    match route {
+        OciRoute::Base => base(req),
+        OciRoute::Auth => Err(Fail::internal("the token service was passed by")),
+        OciRoute::ExtDiscover => discover(req).await,
+        OciRoute::Catalog => catalog::list(req).await,
+        OciRoute::Tags { name } => {
+            reading(req, name, async |name| tags::list(req, name).await).await
+        }
+        OciRoute::Referrers { name, digest } => {
+            reading(req, name, async |name| {
+                referrers::list(req, name, &digest).await
+            })
+            .await
+        }
+        OciRoute::Manifest { name, reference } => match req.method {
+            Method::GET | Method::HEAD => {
+                reading(req, name, async |name| {
+                    manifest::get(req, name, &reference).await
+                })
+                .await
+            }
+            Method::PUT => manifest::put(req, &name, reference, body).await,
+            Method::DELETE => manifest::delete(req, &name, &reference).await,
+            _ => Err(Fail::method("GET, HEAD, PUT, DELETE")),
+        },
+        OciRoute::Blob { name, digest } => match req.method {
+            Method::GET | Method::HEAD => {
+                reading(req, name, async |name| blob::get(req, name, &digest).await).await
+            }
+            Method::DELETE => blob::delete(req, &name, &digest).await,
+            _ => Err(Fail::method("GET, HEAD, DELETE")),
+        },
+        OciRoute::Uploads { name } => match req.method {
+            Method::POST => upload::begin(req, &name, body).await,
+            _ => Err(Fail::method("POST")),
+        },
+        OciRoute::Upload { name, id } => upload::session(req, &name, id, body).await,
+    }
+}
+
+fn only_get(req: &Req) -> Result<(), Fail> {
+    if matches!(req.method, Method::GET | Method::HEAD) {
+        Ok(())
+    } else {
+        Err(Fail::method("GET, HEAD"))
+    }
+}
+
+/// `GET /v2/`: 401 with a Bearer challenge to whoever shows nothing, in every mode, because clients choose their scheme
+/// from it.
+fn base(req: &Req) -> Result<Response<Body>, Fail> {
+    only_get(req)?;
+    if req.grant.principal == Principal::Anonymous && req.grant.scope.is_none() {
+        return Err(req.unauthorized("", None));
+    }
+    Ok(json("application/json", "{}".to_owned()))
+}
+
+/// The extensions on offer (distribution-spec, extensions): none yet.
+async fn discover(req: &Req) -> Result<Response<Body>, Fail> {
+    only_get(req)?;
+    req.require_server(Action::Ping, "").await?;
+    Ok(json("application/json", r#"{"extensions":[]}"#.to_owned()))
+}
+
+/// Runs a reading handler on the repository that is meant: `?ns=HOST` (distribution-spec, "Registry Proxying") means
+/// `HOST/NAME` if that exists and may be read, else `NAME`.
+async fn reading(
+    req: &Req,
+    name: RepoName,
+    handler: impl AsyncFnOnce(&RepoName) -> Result<Response<Body>, Fail>,
+) -> Result<Response<Body>, Fail> {
+    only_get(req)?;
+    let Some(ns) = req.query.get("ns").filter(|ns| !ns.is_empty()) else {
+        req.require(Action::RepoPull, &name).await?;
+        return handler(&name).await;
+    };
+    if let Some(there) = namespaced(ns, &name)
+        && req.state.app.repos.exists(&there).await?
+        && req.user_may(Action::RepoPull, &there).await?
+    {
+        if !req.may(Action::RepoPull, &there).await? {
+            return Err(with_scopes(req, &there, &name));
+        }
+        let mut response = handler(&there).await?;
+        put(&mut response, NAMESPACE, ns);
+        return Ok(response);
+    }
+    match req.require(Action::RepoPull, &name).await {
+        Err(fail) if fail.status == StatusCode::UNAUTHORIZED => match namespaced(ns, &name) {
+            Some(there) => Err(with_scopes(req, &there, &name)),
+            None => Err(fail),
+        },
+        Err(fail) => Err(fail),
+        Ok(()) => handler(&name).await,
+    }
+}
+
+/// A challenge for both readings of a name, as the client cannot know which of them holds.
+fn with_scopes(req: &Req, there: &RepoName, name: &RepoName) -> Fail {
+    let both = format!(
+        "{} {}",
+        scope(Action::RepoPull, there),
+        scope(Action::RepoPull, name)
+    );
+    let error = req.grant.scope.is_some().then_some("insufficient_scope");
+    let mut fail = req.unauthorized(&both, error);
+    fail.headers
+        .retain(|(header, _)| *header == WWW_AUTHENTICATE);
+    fail
+}
+
+/// `HOST/NAME`, as the mirror names repositories: `docker.io` has its one-component names under `library/`, and the
+/// colon of a port is a dash.
+fn namespaced(ns: &str, name: &RepoName) -> Option<RepoName> {
+    let host = ns.to_ascii_lowercase().replace(':', "-");
+    let library = if host == "docker.io" && !name.as_str().contains('/') {
+        "library/"
+    } else {
+        ""
+    };
+    format!("{host}/{library}{name}").parse().ok()
+}
+
+/// An answer without a body.
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// 200 with JSON.
+fn json(kind: &str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    put(&mut response, CONTENT_TYPE, kind);
+    response
+}
+
+/// A `Link` to the next page; the parameters must be encoded already.
+fn next_link(path: &str, parameters: &[(&str, String)]) -> String {
+    let encode = |v: &str| {
+        percent_encoding::utf8_percent_encode(v, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let query: Vec<String> = parameters
+        .iter()
+        .map(|(k, v)| format!("{k}={}", encode(v)))
+        .collect();
+    format!("<{path}?{}>; rel=\"next\"", query.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces() {
+        let name = |text: &str| text.parse::<RepoName>().expect("valid");
+        let of = |ns, n: &str| namespaced(ns, &name(n)).map(|r| r.to_string());
+        assert_eq!(
+            of("docker.io", "alpine").as_deref(),
+            Some("docker.io/library/alpine")
+        );
+        assert_eq!(of("docker.io", "a/b").as_deref(), Some("docker.io/a/b"));
+        assert_eq!(of("quay.io", "x").as_deref(), Some("quay.io/x"));
+        assert_eq!(
+            of("localhost:5000", "x").as_deref(),
+            Some("localhost-5000/x")
+        );
+        assert_eq!(of("../..", "x"), None);
+    }
+
+    #[test]
+    fn links() {
+        let link = next_link(
+            "/v2/a/tags/list",
+            &[("n", "2".into()), ("last", "a+b".into())],
+        );
+        assert_eq!(link, "</v2/a/tags/list?n=2&last=a%2Bb>; rel=\"next\"");
+    }
+
+    #[test]
+    fn actions() {
+        let tags = OciRoute::Tags {
+            name: "a".parse().expect("valid"),
+        };
+        assert_eq!(action(&tags, &Method::GET), Action::RepoPull);
+        assert_eq!(action(&OciRoute::Base, &Method::GET), Action::Ping);
+        assert_eq!(challenge_scope(&tags, &Method::GET), "repository:a:pull");
+    }
+}

@@ -1,0 +1,237 @@
+//! What every handler gets: the parsed request head, who asks, and apart from it the body as a stream.
+//!
+//! The body is a separate value because it may be moved along while the head is shared.
+
+use super::State;
+use super::client::Caller;
+use super::error::Fail;
+use crate::auth::Grant;
+use crate::config::Config;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Version};
+use futures_util::Stream;
+use http_body::Body as _;
+use percent_encoding::percent_decode_str;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// The head of a request, its caller and what the caller showed.
+pub struct Req {
+    /// The server.
+    pub state: Arc<State>,
+    /// The configuration in force when the request came.
+    pub config: Arc<Config>,
+    /// Method.
+    pub method: Method,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// HTTP version.
+    pub version: Version,
+    /// Query parameters.
+    pub query: Query,
+    /// Who called, by which name.
+    pub caller: Caller,
+    /// Who asks, with the limits of the token if there is one.
+    pub grant: Grant,
+}
+
+impl Req {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// The declared length of the body.
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length").and_then(|v| v.parse().ok())
+    }
+}
+
+/// Decoded query parameters, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Parses `a=b&c=d`; also the body of a form. What is not UTF-8 is read with replacement characters, which no
+    /// name or digest accepts.
+    pub fn parse(text: &str) -> Self {
+        let decode = |s: &str| {
+            percent_decode_str(&s.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let pairs = text.split('&').filter(|p| !p.is_empty());
+        Self(
+            pairs
+                .map(|p| p.split_once('=').unwrap_or((p, "")))
+                .map(|(k, v)| (decode(k), decode(v)))
+                .collect(),
+        )
+    }
+
+    /// The first value of `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// Every value of `key`.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
+    }
+}
+
+/// The body of a request as a stream of its data, with a progress timeout and a count of its bytes.
+pub struct Incoming {
+    body: Body,
+    progress: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    bytes: u64,
+    touched: bool,
+    ended: bool,
+}
+
+/// Why a body stopped before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum IncomingError {
+    /// Nothing came for the progress time.
+    #[error("no data came for {0} s")]
+    Stalled(u64),
+    /// The connection broke or the framing is wrong.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+impl Incoming {
+    /// Wraps a body; `progress` is the longest pause between two pieces.
+    pub fn new(body: Body, progress: Duration) -> Self {
+        let ended = body.is_end_stream();
+        Self {
+            body,
+            progress,
+            timer: None,
+            waiting: false,
+            bytes: 0,
+            touched: false,
+            ended,
+        }
+    }
+
+    /// Bytes that have come so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether anybody has asked for data (which sends a pending `100 Continue`).
+    pub fn touched(&self) -> bool {
+        self.touched
+    }
+
+    /// Whether nothing is left to read.
+    pub fn ended(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    /// All of it, if it is at most `max` bytes; `None` if it is longer.
+    pub async fn collect(&mut self, max: u64) -> Result<Option<Bytes>, Fail> {
+        use futures_util::StreamExt as _;
+        let mut all = Vec::new();
+        while let Some(piece) = self.next().await {
+            let piece = piece.map_err(|e| Fail::bad("SIZE_INVALID", e.to_string()))?;
+            if (all.len() + piece.len()) as u64 > max {
+                return Ok(None);
+            }
+            if all.is_empty() && self.ended() {
+                return Ok(Some(piece));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(Some(all.into()))
+    }
+
+    /// Nothing came: starts the clock at the first empty-handed poll and fails once it has run out.
+    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, IncomingError>>> {
+        let deadline = Instant::now() + self.progress;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep(self.progress)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(deadline);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            self.ended = true;
+            return Poll::Ready(Some(Err(IncomingError::Stalled(self.progress.as_secs()))));
+        }
+        Poll::Pending
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, IncomingError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        this.touched = true;
+        loop {
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Pending => return this.stalled(cx),
+                Poll::Ready(None) => this.ended = true,
+                Poll::Ready(Some(Err(error))) => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(IncomingError::Broken(error.to_string()))));
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    this.waiting = false;
+                    // Trailers carry nothing that is used here.
+                    if let Ok(data) = frame.into_data() {
+                        this.bytes += data.len() as u64;
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        let q = Query::parse("tag=a&tag=b%2Bc&x&scope=repository%3Aa%3Apull+registry");
+        assert_eq!(q.all("tag").collect::<Vec<_>>(), ["a", "b+c"]);
+        assert_eq!(q.get("x"), Some(""));
+        assert_eq!(q.get("scope"), Some("repository:a:pull registry"));
+        assert_eq!(q.get("none"), None);
+    }
+
+    #[tokio::test]
+    async fn collects_up_to_a_limit() {
+        let incoming = |text: &'static str| Incoming::new(Body::from(text), Duration::from_secs(1));
+        assert_eq!(
+            incoming("abc").collect(3).await.expect("whole").as_deref(),
+            Some(&b"abc"[..])
+        );
+        assert!(
+            incoming("abcd")
+                .collect(3)
+                .await
+                .expect("too long")
+                .is_none()
+        );
+    }
+}

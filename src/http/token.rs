@@ -1,0 +1,145 @@
+//! The token service `/v2/auth`: docker's GET form and the OAuth2 POST form (distribution, "Token Authentication").
+//!
+//! Anonymous clients get a token too, with whatever anonymous may do, since `GET /v2/` sends every client here.
+
+use super::auth::{anonymous, basic, service};
+use super::error::Fail;
+use super::request::{Incoming, Query, Req};
+use crate::auth::{AuthErrorKind, Issued, Principal, Scope};
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+use serde_json::json;
+
+/// A form is a few short fields.
+const FORM_MAX: u64 = 64 * 1024;
+
+/// GET and POST of `/v2/auth`. Sets the principal of `req`, for the log.
+pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>, Fail> {
+    match req.method {
+        Method::GET | Method::HEAD => {
+            // Credentials are read here alone: a bearer token is none for the token service.
+            req.grant.principal = from_header(req).await?;
+            let query = req.query.clone();
+            issue(req, &query).await
+        }
+        Method::POST => {
+            let form = body.collect(FORM_MAX).await?;
+            let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
+            let form = Query::parse(&String::from_utf8_lossy(&form));
+            req.grant.principal = from_form(req, &form).await?;
+            issue(req, &form).await
+        }
+        _ => Err(Fail::method("GET, POST")),
+    }
+}
+
+async fn from_header(req: &Req) -> Result<Principal, Fail> {
+    let Some(value) = req.headers.get(AUTHORIZATION) else {
+        return Ok(anonymous().principal);
+    };
+    match value.to_str().ok().and_then(basic) {
+        Some((user, password)) => login(req, &user, &password).await,
+        None => Err(refused(
+            "the token service takes a Basic Authorization header or none",
+        )),
+    }
+}
+
+async fn from_form(req: &Req, form: &Query) -> Result<Principal, Fail> {
+    match form.get("grant_type") {
+        Some("password") => match (form.get("username"), form.get("password")) {
+            (Some(user), Some(password)) => login(req, user, password).await,
+            _ => Err(Fail::bad(
+                "UNAUTHORIZED",
+                "grant_type=password needs username and password",
+            )),
+        },
+        Some("refresh_token") => {
+            let token = form.get("refresh_token").unwrap_or_default();
+            let name = form
+                .get("service")
+                .unwrap_or_else(|| service(&req.config, &req.caller));
+            Ok(req.state.app.auth.refresh(token, name).await?)
+        }
+        _ => Err(Fail::bad(
+            "UNAUTHORIZED",
+            "grant_type must be password or refresh_token",
+        )),
+    }
+}
+
+async fn login(req: &Req, user: &str, password: &str) -> Result<Principal, Fail> {
+    match req
+        .state
+        .app
+        .auth
+        .login(user, password, req.caller.ip)
+        .await
+    {
+        Ok(grant) => Ok(grant.principal),
+        Err(error) if error.kind() == AuthErrorKind::Unauthorized => {
+            Err(refused(&error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refused(text: &str) -> Fail {
+    Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text)
+        .with(WWW_AUTHENTICATE, "Basic realm=\"Dryport\"")
+}
+
+async fn issue(req: &Req, fields: &Query) -> Result<Response<Body>, Fail> {
+    let scopes: Vec<Scope> = fields.all("scope").flat_map(Scope::parse).collect();
+    let name = fields.get("service").filter(|s| !s.is_empty());
+    let name = name.unwrap_or_else(|| service(&req.config, &req.caller));
+    let issued = req
+        .state
+        .app
+        .auth
+        .issue(&req.grant.principal, name, &scopes)
+        .await?;
+    let mut response = Response::new(Body::from(json(&issued)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn json(issued: &Issued) -> String {
+    let at = i64::try_from(issued.issued_at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let scope: Vec<String> = issued
+        .granted
+        .iter()
+        .map(|s| format!("{}:{}:{}", s.kind, s.name, s.actions.join(",")))
+        .collect();
+    json!({
+        "token": issued.token,
+        "access_token": issued.token,
+        "expires_in": issued.expires_in,
+        "issued_at": at.unwrap_or_default().to_string(),
+        "scope": scope.join(" "),
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_has_both_names_and_a_utc_time() {
+        let issued = Issued {
+            token: "t".into(),
+            expires_in: 300,
+            issued_at_ms: 1_700_000_000_000,
+            granted: Vec::new(),
+        };
+        let value: serde_json::Value = serde_json::from_str(&json(&issued)).expect("json");
+        assert_eq!(value["token"], value["access_token"]);
+        assert_eq!(value["issued_at"], "2023-11-14T22:13:20Z");
+    }
+}

@@ -1,0 +1,338 @@
+//! Copies a plan: the blobs, four at once, then one commit.
+
+use super::oci::Registry;
+use super::plan::{Plan, PlannedBlob};
+use super::{MirrorError, MirrorReport, Progress};
+use crate::blobs::{BlobError, Ingest};
+use crate::fetch::{Download, FetchError};
+use crate::repo::{Origin, PutManifest, RepoError, Repos, Source as Provenance};
+use crate::types::{Algorithm, Digest, Reference, RepoName, UploadId};
+use bytes::BytesMut;
+use futures_util::stream::{self, StreamExt as _};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Blobs under way at once.
+const AT_ONCE: usize = 4;
+/// Bytes gathered before each write: few hops to the blocking threads.
+const PIECE: usize = 1024 * 1024;
+/// How the history names a mirror run.
+const WHO: &str = "dryport mirror";
+
+struct Copy<'a> {
+    repos: &'a Repos,
+    registry: &'a Registry,
+    target: &'a RepoName,
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    /// Ends the siblings too when one blob fails.
+    stop: CancellationToken,
+}
+
+enum Outcome {
+    Copied { fetched: u64 },
+    Skipped,
+}
+
+/// Copies the blobs of `plan` that are not here, then commits it whole.
+pub(super) async fn run(
+    repos: &Repos,
+    registry: &Registry,
+    target: &RepoName,
+    plan: Plan,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+    cancel: &CancellationToken,
+) -> Result<MirrorReport, MirrorError> {
+    if !repos.exists(target).await? {
+        match repos.create(target, Origin::Mirror).await {
+            Ok(()) => {}
+            // Another run may have been first.
+            Err(error) => {
+                if !repos.exists(target).await? {
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+    let copy = Copy {
+        repos,
+        registry,
+        target,
+        progress,
+        stop: cancel.child_token(),
+    };
+    let mut report = MirrorReport {
+        name: target.to_string(),
+        tags: plan.tags.iter().map(|(tag, _)| tag.to_string()).collect(),
+        digest: plan.root.to_string(),
+        manifests: plan.manifests.len() as u64,
+        blobs: 0,
+        blobs_skipped: 0,
+        bytes: 0,
+        bytes_skipped: 0,
+    };
+    copy.blobs(&plan.blobs, &mut report).await?;
+    if cancel.is_cancelled() {
+        return Err(MirrorError::Cancelled);
+    }
+    repos
+        .commit_closure(target, puts(registry, plan), WHO)
+        .await?;
+    progress(Progress::Committed {
+        manifests: report.manifests,
+        tags: report.tags.clone(),
+    });
+    Ok(report)
+}
+
+fn puts(registry: &Registry, plan: Plan) -> Vec<PutManifest> {
+    let source = registry.source();
+    let put = |fetched: super::oci::Fetched| PutManifest {
+        reference: Reference::Digest(fetched.digest),
+        tags: plan
+            .tags
+            .iter()
+            .filter(|(_, d)| *d == fetched.digest)
+            .map(|(tag, _)| tag.clone())
+            .collect(),
+        source: Provenance::Registry {
+            registry: source.registry().to_owned(),
+            name: source.name().to_string(),
+            digest: fetched.digest,
+        },
+        media_type: Some(fetched.media_type),
+        bytes: fetched.bytes,
+    };
+    plan.manifests.into_iter().map(put).collect()
+}
+
+impl Copy<'_> {
+    /// All blobs, or the first error, after every other transfer has been put aside in good order.
+    async fn blobs(
+        &self,
+        blobs: &[PlannedBlob],
+        report: &mut MirrorReport,
+    ) -> Result<(), MirrorError> {
+        let mut running =
+            stream::iter(blobs.iter().map(|blob| self.blob(blob)).collect::<Vec<_>>())
+                .buffer_unordered(AT_ONCE);
+        let mut first: Option<MirrorError> = None;
+        while let Some(result) = running.next().await {
+            match result {
+                Ok((_, Outcome::Copied { fetched })) => {
+                    report.blobs += 1;
+                    report.bytes += fetched;
+                }
+                Ok((size, Outcome::Skipped)) => {
+                    report.blobs_skipped += 1;
+                    report.bytes_skipped += size;
+                }
+                Err(error) => {
+                    self.stop.cancel();
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    async fn blob(&self, blob: &PlannedBlob) -> Result<(u64, Outcome), MirrorError> {
+        if self.stop.is_cancelled() {
+            return Err(MirrorError::Cancelled);
+        }
+        let here = self.repos.has_blob(self.target, &blob.digest).await?;
+        if here || (blob.optional && !self.registry.has_blob(&blob.digest).await?) {
+            return Ok((blob.size, self.skipped(blob)));
+        }
+        let Some(ingest) = self.ingest(blob).await? else {
+            return Ok((blob.size, self.skipped(blob)));
+        };
+        let resumed = ingest.offset();
+        match self.fill(blob, ingest).await {
+            // What lay here from an earlier run was wrong; it has been dropped, so once more from the start.
+            Err(error) if resumed > 0 && is_mismatch(&error) => {
+                let Some(ingest) = self.ingest(blob).await? else {
+                    return Ok((blob.size, self.skipped(blob)));
+                };
+                self.fill(blob, ingest)
+                    .await
+                    .map(|outcome| (blob.size, outcome))
+            }
+            result => result.map(|outcome| (blob.size, outcome)),
+        }
+    }
+
+    fn skipped(&self, blob: &PlannedBlob) -> Outcome {
+        (self.progress)(Progress::Skipped {
+            digest: blob.digest.to_string(),
+            size: blob.size,
+        });
+        Outcome::Skipped
+    }
+
+    fn grown(&self, blob: &PlannedBlob, done: u64) {
+        (self.progress)(Progress::Blob {
+            digest: blob.digest.to_string(),
+            size: blob.size,
+            done,
+        });
+    }
+
+    /// The place to write to. While another run fills the same blob this one waits; `None` if that one finished it.
+    async fn ingest(&self, blob: &PlannedBlob) -> Result<Option<Ingest>, MirrorError> {
+        let id = upload_id(self.target, &blob.digest);
+        loop {
+            match self
+                .repos
+                .fill(self.target, id, blob.digest.algorithm())
+                .await
+            {
+                Ok(ingest) => return Ok(Some(ingest)),
+                Err(RepoError::UploadBusy) => {}
+                Err(error) => return Err(error.into()),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(MirrorError::Cancelled),
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            }
+            if self.repos.has_blob(self.target, &blob.digest).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Downloads into `ingest` and seals it; whatever goes wrong on the way, what arrived is kept for the next run.
+    async fn fill(&self, blob: &PlannedBlob, ingest: Ingest) -> Result<Outcome, MirrorError> {
+        let from = ingest.offset();
+        if from < blob.size {
+            self.grown(blob, from);
+        }
+        let (ingest, result) = if from < blob.size {
+            self.transfer(blob, ingest).await?
+        } else {
+            (ingest, Ok(()))
+        };
+        if let Err(error) = result {
+            // The transfer's own error says more than a failure to keep its bytes.
+            if let Err(pause) = self.repos.pause_fill(self.target, ingest).await {
+                tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
+            }
+            return Err(error);
+        }
+        self.repos
+            .finish_fill(self.target, ingest, &blob.digest)
+            .await?;
+        self.grown(blob, blob.size);
+        Ok(Outcome::Copied {
+            fetched: blob.size.saturating_sub(from),
+        })
+    }
+
+    async fn transfer(
+        &self,
+        blob: &PlannedBlob,
+        ingest: Ingest,
+    ) -> Result<(Ingest, Result<(), MirrorError>), MirrorError> {
+        let begun = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(MirrorError::Cancelled),
+            begun = self.registry.blob(&blob.digest, ingest.offset(), blob.size) => begun.map_err(|e| self.absent(blob, e)),
+        };
+        let mut download = match begun {
+            Ok(download) => download,
+            Err(error) => return Ok((ingest, Err(error))),
+        };
+        let mut ingest = ingest;
+        loop {
+            let (piece, ended) = self.gather(&mut download).await;
+            if !piece.is_empty() {
+                let (back, wrote) = write(ingest, piece).await?;
+                ingest = back;
+                if let Err(error) = wrote {
+                    return Ok((ingest, Err(RepoError::from(error).into())));
+                }
+                // The end is told after sealing.
+                self.grown(blob, ingest.offset().min(blob.size.saturating_sub(1)));
+            }
+            if let Some(result) = ended {
+                return Ok((ingest, result));
+            }
+        }
+    }
+
+    /// About a [`PIECE`] of bytes, and how the transfer ended if it did; bytes that came before an error count.
+    async fn gather(&self, download: &mut Download) -> (BytesMut, Option<Result<(), MirrorError>>) {
+        let mut piece = BytesMut::with_capacity(PIECE + PIECE / 8);
+        while piece.len() < PIECE {
+            let next = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return (piece, Some(Err(MirrorError::Cancelled))),
+                next = download.chunk() => next,
+            };
+            match next {
+                Ok(Some(bytes)) => piece.extend_from_slice(&bytes),
+                Ok(None) => return (piece, Some(Ok(()))),
+                Err(error) => return (piece, Some(Err(error.into()))),
+            }
+        }
+        (piece, None)
+    }
+
+    fn absent(&self, blob: &PlannedBlob, error: FetchError) -> MirrorError {
+        match error {
+            FetchError::Status { status: 404, .. } => MirrorError::NotFound(format!(
+                "{} does not have blob {}, which belongs to this image",
+                self.registry.source().registry(),
+                blob.digest
+            )),
+            error => error.into(),
+        }
+    }
+}
+
+async fn write(
+    mut ingest: Ingest,
+    piece: BytesMut,
+) -> Result<(Ingest, Result<(), BlobError>), MirrorError> {
+    tokio::task::spawn_blocking(move || {
+        let result = ingest.write(&piece);
+        (ingest, result)
+    })
+    .await
+    .map_err(|e| MirrorError::Internal(e.to_string()))
+}
+
+fn is_mismatch(error: &MirrorError) -> bool {
+    matches!(
+        error,
+        MirrorError::Repo(RepoError::Blob(BlobError::Digest { .. }) | RepoError::Digest(_))
+    )
+}
+
+/// The same for the same blob in the same repository, so that the same command finds its half-fetched bytes.
+fn upload_id(target: &RepoName, digest: &Digest) -> UploadId {
+    let hash = Digest::of(
+        Algorithm::Sha256,
+        format!("mirror {target} {digest}").as_bytes(),
+    );
+    let mut id = [0; 16];
+    // A key is one byte of algorithm, then the hash.
+    id.copy_from_slice(&hash.as_key()[1..17]);
+    UploadId(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upload_ids_are_stable_and_apart() {
+        let (a, b): (RepoName, RepoName) = ("a".parse().expect("name"), "b".parse().expect("name"));
+        let (x, y) = (
+            Digest::of(Algorithm::Sha256, b"x"),
+            Digest::of(Algorithm::Sha256, b"y"),
+        );
+        assert_eq!(upload_id(&a, &x), upload_id(&a, &x));
+        assert_ne!(upload_id(&a, &x), upload_id(&b, &x));
+        assert_ne!(upload_id(&a, &x), upload_id(&a, &y));
+    }
+}

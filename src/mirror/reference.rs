@@ -1,0 +1,241 @@
+//! The sources that people type: `docker://HOST/NAME[:TAG][@DIGEST]`, with docker's own abbreviations.
+
+use super::MirrorError;
+use crate::types::{Digest, Reference, RepoName, Tag};
+use std::str::FromStr;
+
+/// One image at one registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    registry: String,
+    name: RepoName,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+}
+
+/// How Docker Hub is called by people, and where its API is.
+const HUB: &str = "docker.io";
+const HUB_API: &str = "registry-1.docker.io";
+
+impl Source {
+    /// The registry as people call it: `docker.io`, `HOST` or `HOST:PORT`.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// Where its API is.
+    pub fn api_host(&self) -> &str {
+        if self.registry == HUB {
+            HUB_API
+        } else {
+            &self.registry
+        }
+    }
+
+    /// The repository's name over there.
+    pub fn name(&self) -> &RepoName {
+        &self.name
+    }
+
+    /// The tag to set here: the one given, or `latest` where neither tag nor digest was.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
+    /// What to ask the registry for: the digest if one was given, else the tag.
+    pub fn reference(&self) -> Result<Reference, MirrorError> {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => Ok(Reference::Digest(*digest)),
+            (None, Some(tag)) => Ok(Reference::Tag(tag.clone())),
+            (None, None) => Err(MirrorError::Usage(
+                "the source names neither a tag nor a digest".to_owned(),
+            )),
+        }
+    }
+
+    /// The repository's name here unless another is asked for: `HOST/NAME`, `HOST-PORT/NAME` for a port.
+    pub fn default_target(&self) -> Result<RepoName, MirrorError> {
+        let host = self.registry.replace(['[', ']'], "").replace(':', "-");
+        format!("{host}/{}", self.name)
+            .parse()
+            .map_err(MirrorError::Name)
+    }
+}
+
+impl FromStr for Source {
+    type Err = MirrorError;
+
+    fn from_str(text: &str) -> Result<Self, MirrorError> {
+        let usage = |why: String| {
+            MirrorError::Usage(format!(
+                "\"{text}\" names no image: {why}; write docker://HOST/NAME[:TAG] or ...@DIGEST"
+            ))
+        };
+        let rest = text
+            .strip_prefix("docker://")
+            .ok_or_else(|| usage("it does not start with docker://".to_owned()))?;
+        let (rest, digest) = match rest.split_once('@') {
+            None => (rest, None),
+            Some((rest, digest)) => (
+                rest,
+                Some(digest.parse::<Digest>().map_err(|e| usage(e.to_string()))?),
+            ),
+        };
+        let (host, path) = match rest.split_once('/') {
+            Some((host, path)) if is_host(host) => (host.to_ascii_lowercase(), path),
+            _ => (HUB.to_owned(), rest),
+        };
+        let host = match host.as_str() {
+            "index.docker.io" | HUB_API => HUB.to_owned(),
+            _ => host,
+        };
+        let (path, tag) = match path.split_once(':') {
+            None => (path, None),
+            Some((path, tag)) => (
+                path,
+                Some(tag.parse::<Tag>().map_err(|e| usage(e.to_string()))?),
+            ),
+        };
+        let name = if host == HUB && !path.contains('/') {
+            format!("library/{path}")
+        } else {
+            path.to_owned()
+        };
+        let name = name.parse::<RepoName>().map_err(|e| usage(e.to_string()))?;
+        let tag = match (tag, digest) {
+            (None, None) => Some("latest".parse::<Tag>().map_err(|e| usage(e.to_string()))?),
+            (tag, _) => tag,
+        };
+        Ok(Self {
+            registry: host,
+            name,
+            tag,
+            digest,
+        })
+    }
+}
+
+/// Docker's rule: the first component is a host if it has a dot or a port, or is `localhost`.
+fn is_host(text: &str) -> bool {
+    text == "localhost" || text.contains(['.', ':']) || text.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources() {
+        let hex = "a".repeat(64);
+        let by_digest = format!("docker://quay.io/a/b@sha256:{hex}");
+        let both = format!("docker://quay.io/a/b:v1@sha256:{hex}");
+        let digest = format!("sha256:{hex}");
+        let cases = [
+            (
+                "docker://alpine",
+                "registry-1.docker.io",
+                "docker.io/library/alpine",
+                Some("latest"),
+                "latest",
+            ),
+            (
+                "docker://a/b:1",
+                "registry-1.docker.io",
+                "docker.io/a/b",
+                Some("1"),
+                "1",
+            ),
+            (
+                "docker://docker.io/alpine:3",
+                "registry-1.docker.io",
+                "docker.io/library/alpine",
+                Some("3"),
+                "3",
+            ),
+            (
+                "docker://index.docker.io/x/y",
+                "registry-1.docker.io",
+                "docker.io/x/y",
+                Some("latest"),
+                "latest",
+            ),
+            (
+                "docker://localhost/x",
+                "localhost",
+                "localhost/x",
+                Some("latest"),
+                "latest",
+            ),
+            (
+                "docker://localhost:5000/x/y:z",
+                "localhost:5000",
+                "localhost-5000/x/y",
+                Some("z"),
+                "z",
+            ),
+            (
+                "docker://Quay.IO/a/b",
+                "quay.io",
+                "quay.io/a/b",
+                Some("latest"),
+                "latest",
+            ),
+            (
+                by_digest.as_str(),
+                "quay.io",
+                "quay.io/a/b",
+                None,
+                digest.as_str(),
+            ),
+            (
+                both.as_str(),
+                "quay.io",
+                "quay.io/a/b",
+                Some("v1"),
+                digest.as_str(),
+            ),
+        ];
+        for (text, api, target, tag, reference) in cases {
+            let source: Source = text.parse().expect(text);
+            assert_eq!(source.api_host(), api, "{text}");
+            assert_eq!(
+                source.default_target().expect(text).as_str(),
+                target,
+                "{text}"
+            );
+            assert_eq!(source.tag().map(Tag::as_str), tag, "{text}");
+            assert_eq!(
+                source.reference().expect(text).to_string(),
+                reference,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn not_sources() {
+        for bad in [
+            "",
+            "alpine",
+            "oci://x/y",
+            "docker://",
+            "docker://quay.io/",
+            "docker://quay.io/A",
+            "docker://a/b:",
+            "docker://a/b@sha256:1",
+            "docker://a/b:x:y",
+            "docker://quay.io/../x",
+            "docker://u@quay.io/x",
+        ] {
+            assert!(bad.parse::<Source>().is_err(), "{bad}");
+        }
+        let v6: Source = "docker://[::1]:5000/x".parse().expect("valid");
+        assert_eq!(v6.api_host(), "[::1]:5000");
+        assert!(
+            v6.default_target()
+                .expect_err("no name")
+                .to_string()
+                .contains("--to")
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! What can go wrong in the store, and how callers sort it.
+//!
+//! Owns the error type and the translation from redb's errors; nothing else may look at a redb error.
+
+use std::io::ErrorKind;
+
+/// Store failures. Cloneable: one failed commit answers everybody who waited for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The lane stayed full for the whole waiting time (HTTP: 503 with Retry-After).
+    #[error("the metadata store has more changes waiting than it can take: try again in a moment")]
+    Busy,
+    /// Another process, or another part of this one, has the data directory open.
+    #[error(
+        "the data directory {dir} is in use by {holder}: stop that process, or let it do the work"
+    )]
+    Locked {
+        /// The data directory.
+        dir: String,
+        /// What the lock file says: "pid NNN, HOLDER".
+        holder: String,
+    },
+    /// The data directory was written by a newer program.
+    #[error(
+        "the data directory has schema {found}, this program knows {known} at most: use the newer program, or restore a copy from before the upgrade"
+    )]
+    TooNew {
+        /// Schema of the directory.
+        found: u32,
+        /// Newest schema of this program.
+        known: u32,
+    },
+    /// A record was written by a newer program.
+    #[error(
+        "a stored {record} has version {found}, this program knows {known} at most: use the newer program"
+    )]
+    RecordTooNew {
+        /// Name of the record.
+        record: &'static str,
+        /// Version byte found.
+        found: u8,
+        /// Newest version of this program.
+        known: u8,
+    },
+    /// The disk, or the quota, is full. Nothing was written.
+    #[error("no space is left for the metadata store ({0}): free some, or delete content")]
+    NoSpace(String),
+    /// The system refused a file operation.
+    #[error("the metadata store cannot {what}: {detail}")]
+    Io {
+        /// The attempt, for example "open /srv/dryport/meta.redb".
+        what: String,
+        /// The system's words.
+        detail: String,
+    },
+    /// The file holds what this program never wrote.
+    #[error("the metadata store is damaged ({0}): restore a copy, or run \"dryport check\"")]
+    Damaged(String),
+    /// A stored record does not decode, or a new one does not encode.
+    #[error("a {record} record is not readable: {detail}")]
+    Record {
+        /// Name of the record.
+        record: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A key, value or record over its limit; the change was refused.
+    #[error("{what} of {len} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// The key, value or record.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// One closure changes too many rows; the change was refused.
+    #[error("one change touches more than {0} rows: split it")]
+    TooMany(usize),
+    /// A row that only the store itself may write.
+    #[error("{0} may be written by the store alone")]
+    Reserved(&'static str),
+    /// The store was closed.
+    #[error("the metadata store is closed: the server is stopping")]
+    Closed,
+    /// The file failed and is being opened again; the change was not made.
+    #[error("the metadata store is being reopened after a failure: try again in a moment")]
+    Reopening,
+    /// The commit failed: the change was made wholly or not at all, and nobody knows which.
+    #[error(
+        "the change may or may not have been stored ({detail}): look, then repeat it if needed"
+    )]
+    Unknown {
+        /// The cause.
+        detail: String,
+        /// The disk was full.
+        no_space: bool,
+    },
+    /// The closure of this name panicked; its change was dropped.
+    #[error(
+        "an internal defect stopped the change \"{0}\"; nothing of it was stored: please report it with the log"
+    )]
+    Panicked(&'static str),
+}
+
+/// Kind of failure, for mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Too much waits; try again soon.
+    Busy,
+    /// Somebody else has the directory.
+    Locked,
+    /// Written by a newer program.
+    TooNew,
+    /// Disk or quota full.
+    NoSpace,
+    /// Data, or this program, is defective; a person must look.
+    Damaged,
+    /// Not now: closed, reopening, or the system refused.
+    Unavailable,
+    /// The caller asked for something over a limit.
+    Refused,
+}
+
+impl StoreError {
+    /// The kind, by which callers choose their answer.
+    pub fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Busy => StoreErrorKind::Busy,
+            Self::Locked { .. } => StoreErrorKind::Locked,
+            Self::TooNew { .. } | Self::RecordTooNew { .. } => StoreErrorKind::TooNew,
+            Self::NoSpace(_) | Self::Unknown { no_space: true, .. } => StoreErrorKind::NoSpace,
+            Self::Damaged(_) | Self::Record { .. } | Self::Panicked(_) => StoreErrorKind::Damaged,
+            Self::Io { .. } | Self::Closed | Self::Reopening | Self::Unknown { .. } => {
+                StoreErrorKind::Unavailable
+            }
+            Self::TooLarge { .. } | Self::TooMany(_) | Self::Reserved(_) => StoreErrorKind::Refused,
+        }
+    }
+
+    /// The same failure when it struck a merge or commit: nobody knows what reached the disk.
+    pub(super) fn into_unknown(self) -> Self {
+        let no_space = self.kind() == StoreErrorKind::NoSpace;
+        match self {
+            Self::Unknown { .. } => self,
+            other => Self::Unknown {
+                detail: other.to_string(),
+                no_space,
+            },
+        }
+    }
+
+    /// Whether the open file is of no further use.
+    pub(super) fn breaks_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. } | Self::NoSpace(_) | Self::Unknown { .. }
+        )
+    }
+}
+
+/// Names the attempt in an I/O error.
+pub(super) fn io(what: impl Into<String>, error: &std::io::Error) -> StoreError {
+    let full = matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    );
+    if full {
+        return StoreError::NoSpace(error.to_string());
+    }
+    StoreError::Io {
+        what: what.into(),
+        detail: error.to_string(),
+    }
+}
+
+/// Translates any error of redb; `what` is the attempt.
+pub(super) fn redb(what: &str, error: impl Into<redb::Error>) -> StoreError {
+    use redb::Error;
+    match error.into() {
+        Error::Io(e) => io(what, &e),
+        Error::Corrupted(detail) => StoreError::Damaged(detail),
+        Error::UpgradeRequired(version) => StoreError::Damaged(format!(
+            "file format {version} of a much older program, which this one cannot convert"
+        )),
+        Error::DatabaseClosed => StoreError::Closed,
+        other => StoreError::Io {
+            what: what.into(),
+            detail: other.to_string(),
+        },
+    }
+}

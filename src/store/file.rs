@@ -1,0 +1,81 @@
+//! The open redb file: shared by readers and the writer, replaced in place after a failure.
+
+use super::{StoreError, lock_of};
+use redb::Database;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a reader waits for a file that is being opened again.
+const READER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a closing store waits for readers that are still at work.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+enum State {
+    Open(Arc<Database>),
+    Reopening,
+    Closed,
+}
+
+pub(super) struct OpenFile {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl OpenFile {
+    pub fn new(db: Database) -> Self {
+        Self {
+            state: Mutex::new(State::Open(Arc::new(db))),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The open file; waits a little while it is being reopened.
+    pub fn get(&self) -> Result<Arc<Database>, StoreError> {
+        let end = Instant::now() + READER_PATIENCE;
+        let mut state = lock_of(&self.state);
+        loop {
+            match &*state {
+                State::Open(db) => return Ok(Arc::clone(db)),
+                State::Closed => return Err(StoreError::Closed),
+                State::Reopening => {}
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(StoreError::Reopening);
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Takes the broken file away and closes it once its last reader is done. Readers that come meanwhile wait.
+    pub fn take_for_reopen(&self) {
+        let old = std::mem::replace(&mut *lock_of(&self.state), State::Reopening);
+        if let State::Open(db) = old {
+            while Arc::strong_count(&db) > 1 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Puts the reopened file in place.
+    pub fn put(&self, db: Database) {
+        *lock_of(&self.state) = State::Open(Arc::new(db));
+        self.changed.notify_all();
+    }
+
+    /// Closes the file: new readers are refused, those at work may finish.
+    pub fn close(&self) {
+        let old = std::mem::replace(&mut *lock_of(&self.state), State::Closed);
+        self.changed.notify_all();
+        let end = Instant::now() + CLOSE_PATIENCE;
+        if let State::Open(db) = old {
+            while Arc::strong_count(&db) > 1 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Every table of the store on one page, with the shape of its keys.
+//!
+//! Notation: integers are big-endian (`u64` unless said otherwise), `!n` is the complement (later sorts first),
+//! texts end with 0x00, digests are the algorithm byte and the raw hash. Values are records (`record.rs`) unless
+//! said otherwise. What a row means belongs to the module that writes it.
+
+use redb::TableDefinition;
+
+/// Every table. Keys and values are bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// name -> raw bytes; names that begin with `store.` are the store's own.
+    Meta,
+    /// repo id -> kind, origin, policy, head, horizon, stage. An id is never used twice.
+    Repos,
+    /// name -> repo id.
+    Names,
+    /// repo id, class, past, name or digest, !added rev -> removed rev, target, size, media type, the format's record.
+    Items,
+    /// repo id, rev, class, name -> nothing; the first row of a rev has the time, who and why.
+    Changes,
+    /// digest, repo id, class, name, added rev -> nothing; of class link: the lease's end.
+    Refs,
+    /// repo id, past, subject, artifact type, digest, !added rev -> removed rev, descriptor without long annotations.
+    Referrers,
+    /// repo id, rev, owner -> nothing.
+    Pins,
+    /// digest -> size, first seen, place, damaged.
+    Blobs,
+    /// digest -> the bytes themselves, if few.
+    Bytes,
+    /// running time, kind, what -> nothing: a hint; the truth is checked again.
+    Due,
+    /// digest -> when it was condemned.
+    Condemned,
+    /// upload id -> the upload.
+    Uploads,
+    /// sequence -> what became visible; written by `Txn::append` alone, order is commit order.
+    Feed,
+    /// consumer name -> sequence of the last row it is done with.
+    Cursors,
+    /// repo or principal -> what it holds.
+    Usage,
+    /// job id -> the job.
+    Jobs,
+    /// snapshot name -> the snapshot.
+    Snapshots,
+    /// view name -> the view.
+    Views,
+    /// tier name -> the tier.
+    Tiers,
+    /// principal name -> the principal.
+    Principals,
+    /// token id -> the token.
+    Tokens,
+    /// time, sequence -> what was done by whom.
+    Audit,
+}
+
+impl Table {
+    /// Every table, in declaration order.
+    pub const ALL: [Self; 23] = [
+        Self::Meta,
+        Self::Repos,
+        Self::Names,
+        Self::Items,
+        Self::Changes,
+        Self::Refs,
+        Self::Referrers,
+        Self::Pins,
+        Self::Blobs,
+        Self::Bytes,
+        Self::Due,
+        Self::Condemned,
+        Self::Uploads,
+        Self::Feed,
+        Self::Cursors,
+        Self::Usage,
+        Self::Jobs,
+        Self::Snapshots,
+        Self::Views,
+        Self::Tiers,
+        Self::Principals,
+        Self::Tokens,
+        Self::Audit,
+    ];
+
+    /// The name in the file; never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Repos => "repos",
+            Self::Names => "names",
+            Self::Items => "items",
+            Self::Changes => "changes",
+            Self::Refs => "refs",
+            Self::Referrers => "referrers",
+            Self::Pins => "pins",
+            Self::Blobs => "blobs",
+            Self::Bytes => "bytes",
+            Self::Due => "due",
+            Self::Condemned => "condemned",
+            Self::Uploads => "uploads",
+            Self::Feed => "feed",
+            Self::Cursors => "cursors",
+            Self::Usage => "usage",
+            Self::Jobs => "jobs",
+            Self::Snapshots => "snapshots",
+            Self::Views => "views",
+            Self::Tiers => "tiers",
+            Self::Principals => "principals",
+            Self::Tokens => "tokens",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// The longest value in bytes: 64 KiB, in `Bytes` 256 KiB.
+    pub const fn value_limit(self) -> usize {
+        match self {
+            Self::Bytes => 256 << 10,
+            _ => 64 << 10,
+        }
+    }
+
+    /// redb's handle.
+    pub(super) const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+}
+
+/// The longest key in bytes: a page of keys must stay small, and the longest of ours is a name and a digest.
+pub const KEY_LIMIT: usize = 8 << 10;
+
+/// The store's own rows in `Meta`.
+pub(super) mod meta {
+    /// Names that begin so belong to the store.
+    pub const PREFIX: &[u8] = b"store.";
+    /// Schema version: 4 bytes, big-endian.
+    pub const SCHEMA: &[u8] = b"store.schema";
+    /// Running time in ms: 8 bytes, big-endian.
+    pub const RUNNING: &[u8] = b"store.running_ms";
+    /// Next sequence of the feed: 8 bytes, big-endian. It outlives the rows, so no number is used twice.
+    pub const FEED_NEXT: &[u8] = b"store.feed_next";
+}
+
+/// A stored 8-byte integer; `None` if it has another length.
+pub(super) fn as_u64(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}

@@ -1,0 +1,486 @@
+//! The store as its callers see it: batches, overlays, failures, reopening.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use std::ops::Bound;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Barrier, mpsc};
+use std::thread;
+
+type Done<T> = Result<T, StoreError>;
+
+fn options(dir: &Path) -> StoreOptions {
+    StoreOptions {
+        dir: dir.to_path_buf(),
+        cache_bytes: 8 << 20,
+        slow: Duration::from_secs(5),
+        holder: "dryport test".into(),
+        reserve_bytes: 1 << 20,
+    }
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    (dir, store)
+}
+
+fn put(store: &Store, key: &'static str, value: &'static str) -> Done<()> {
+    store.write_blocking(Lane::Request, "put", move |txn| {
+        txn.put(Table::Names, key.as_bytes(), value.as_bytes())
+    })
+}
+
+fn get(store: &Store, key: &str) -> Option<String> {
+    let value = store.read(|r| r.get(Table::Names, key.as_bytes()));
+    value.unwrap().map(|v| String::from_utf8(v).unwrap())
+}
+
+/// Holds the writer inside a closure until the returned sender is dropped, so that what follows forms one batch.
+fn stop_writer(store: &Store) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
+    let (go, wait) = mpsc::channel::<()>();
+    let (inside, started) = mpsc::channel();
+    let store = store.clone();
+    let held = thread::spawn(move || {
+        let done: Done<()> = store.write_blocking(Lane::Request, "hold", move |txn| {
+            inside.send(()).unwrap();
+            let _ = wait.recv();
+            txn.put(Table::Names, b"held", b"1")
+        });
+        done.unwrap();
+    });
+    started.recv().unwrap();
+    (go, held)
+}
+
+fn until(mut done: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("waited in vain");
+}
+
+#[test]
+fn sixty_four_writers_share_commits_and_see_their_writes() {
+    let (_dir, store) = store();
+    let barrier = Arc::new(Barrier::new(64));
+    let writers: Vec<_> = (0..64_u64)
+        .map(|id| {
+            let (store, barrier) = (store.clone(), Arc::clone(&barrier));
+            thread::spawn(move || {
+                barrier.wait();
+                for n in 0..20_u64 {
+                    let done: Done<u64> =
+                        store.write_blocking(Lane::Request, "count", move |txn| {
+                            let key = key::Key::new().u64(id).u64(n).done();
+                            txn.put(Table::Items, &key, b"x")?;
+                            txn.append(&key)?;
+                            let total = txn.get(Table::Names, b"total")?;
+                            let total = total.and_then(|v| table::as_u64(&v)).unwrap_or(0) + 1;
+                            txn.put(Table::Names, b"total", &total.to_be_bytes())?;
+                            Ok(total)
+                        });
+                    assert!(done.unwrap() > n);
+                    let key = key::Key::new().u64(id).u64(n).done();
+                    let seen: Done<_> = store.read(|r| r.get(Table::Items, &key));
+                    assert_eq!(seen.unwrap().as_deref(), Some(&b"x"[..]));
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|w| w.join().unwrap());
+    let total: Done<_> = store.read(|r| {
+        let feed = feed::read(r, 0, 5_000)?;
+        let numbers: Vec<u64> = feed.rows.iter().map(|(n, _)| *n).collect();
+        assert_eq!(numbers, (1..=1280).collect::<Vec<_>>());
+        assert_eq!(feed::last(r)?, 1280);
+        r.get(Table::Names, b"total")
+    });
+    assert_eq!(table::as_u64(&total.unwrap().unwrap()), Some(1280));
+    let counters = store.counters();
+    assert_eq!((counters.closures, counters.queued), (1280, 0));
+    assert!(
+        counters.commits < 1280 && counters.largest_batch > 1,
+        "{counters:?}"
+    );
+    assert!(counters.file_bytes > 0 && counters.commit_micros > 0);
+    assert_eq!(counters.batch_buckets.iter().sum::<u64>(), counters.commits);
+}
+
+#[test]
+fn a_failed_or_panicking_closure_takes_only_its_own_changes_along() {
+    let (_dir, store) = store();
+    let (go, held) = stop_writer(&store);
+    let ok = {
+        let store = store.clone();
+        thread::spawn(move || put(&store, "kept", "1"))
+    };
+    until(|| store.counters().queued == 1);
+    let spawn = |name: &'static str, f: fn(&mut Txn<'_>) -> Done<()>| {
+        let writer = store.clone();
+        let waiting = store.counters().queued;
+        let thread = thread::spawn(move || writer.write_blocking(Lane::Request, name, f));
+        until(|| store.counters().queued > waiting);
+        thread
+    };
+    let refused = spawn("refused", |txn| {
+        assert_eq!(txn.get(Table::Names, b"kept")?.as_deref(), Some(&b"1"[..]));
+        txn.put(Table::Names, b"kept", b"2")?;
+        txn.delete(Table::Names, b"held")?;
+        Err(StoreError::Busy)
+    });
+    let panicked = spawn("panics", |txn| {
+        txn.put(Table::Names, b"kept", b"3")?;
+        panic!("a defect")
+    });
+    let overlooked = spawn("overlooks", |txn| {
+        let _ = txn.put(Table::Names, b"kept", &vec![0; (64 << 10) + 1]);
+        txn.put(Table::Names, b"kept", b"4")
+    });
+    let after = spawn("after", |txn| {
+        assert_eq!(txn.get(Table::Names, b"kept")?.as_deref(), Some(&b"1"[..]));
+        txn.put(Table::Names, b"after", b"1")
+    });
+    drop(go);
+    held.join().unwrap();
+    ok.join().unwrap().unwrap();
+    after.join().unwrap().unwrap();
+    assert_eq!(refused.join().unwrap(), Err(StoreError::Busy));
+    assert_eq!(
+        panicked.join().unwrap(),
+        Err(StoreError::Panicked("panics"))
+    );
+    let overlooked = overlooked.join().unwrap().unwrap_err();
+    assert_eq!(overlooked.kind(), StoreErrorKind::Refused);
+    assert_eq!(get(&store, "kept").as_deref(), Some("1"));
+    assert_eq!(get(&store, "held").as_deref(), Some("1"));
+    let counters = store.counters();
+    assert_eq!(
+        (counters.commits, counters.largest_batch, counters.panics),
+        (1, 6, 1)
+    );
+}
+
+#[test]
+fn scans_merge_overlay_and_rows_both_ways() {
+    let (_dir, store) = store();
+    let rows = |page: Vec<Row>| -> String {
+        let one = |(k, v): Row| String::from_utf8([k, v].concat()).unwrap();
+        page.into_iter().map(one).collect::<Vec<_>>().join(" ")
+    };
+    for key in ["b", "d", "f", "h"] {
+        put(&store, key, "0").unwrap();
+    }
+    let done: Done<()> = store.write_blocking(Lane::Request, "scan", move |txn| {
+        for key in ["a", "d", "i"] {
+            txn.put(Table::Names, key.as_bytes(), b"1")?;
+        }
+        for key in ["b", "f", "x"] {
+            txn.delete(Table::Names, key.as_bytes())?;
+        }
+        let up = |from: &[u8], to: &[u8], limit| txn.scan(Table::Names, from, to, limit);
+        assert_eq!(rows(up(b"", b"", 100)?), "a1 d1 h0 i1");
+        assert_eq!(rows(up(b"", b"", 2)?), "a1 d1");
+        assert_eq!(rows(up(b"b", b"i", 2)?), "d1 h0");
+        assert_eq!(rows(up(b"b", b"d", 2)?), "");
+        assert_eq!(rows(up(b"d", b"d", 2)?), "");
+        assert_eq!(rows(up(b"z", b"a", 2)?), "");
+        assert_eq!(rows(up(b"", b"", 0)?), "");
+        let down = |from: &[u8], to: &[u8], limit| txn.scan_back(Table::Names, from, to, limit);
+        assert_eq!(rows(down(b"", b"", 100)?), "i1 h0 d1 a1");
+        assert_eq!(rows(down(b"", b"h", 1)?), "d1");
+        assert_eq!(rows(down(b"a", b"i", 2)?), "h0 d1");
+        Ok(())
+    });
+    done.unwrap();
+    let seen: Done<_> = store.read(|r| {
+        let up = r.scan(Table::Names, b"d", b"", 2)?;
+        Ok((rows(up), rows(r.scan_back(Table::Names, b"", b"i", 2)?)))
+    });
+    assert_eq!(seen.unwrap(), ("d1 h0".into(), "h0 d1".into()));
+}
+
+#[test]
+fn limits_and_reserved_rows_are_refused() {
+    let (_dir, store) = store();
+    let refused = |f: fn(&mut Txn<'_>) -> Done<()>| {
+        let done = store.write_blocking(Lane::Background, "limits", f);
+        assert_eq!(done.unwrap_err().kind(), StoreErrorKind::Refused);
+    };
+    refused(|txn| txn.put(Table::Names, b"k", &vec![0; (64 << 10) + 1]));
+    refused(|txn| txn.put(Table::Bytes, b"k", &vec![0; (256 << 10) + 1]));
+    refused(|txn| txn.put(Table::Names, &vec![0; KEY_LIMIT + 1], b""));
+    refused(|txn| txn.append(&vec![0; (64 << 10) + 1]));
+    refused(|txn| txn.put(Table::Feed, &[0; 8], b""));
+    refused(|txn| txn.put(Table::Meta, b"store.schema", &[0; 4]));
+    refused(|txn| (0..=5_000_u32).try_for_each(|n| txn.put(Table::Due, &n.to_be_bytes(), b"")));
+    let fits: Done<()> = store.write_blocking(Lane::Request, "fits", |txn| {
+        (0..4_999_u32).try_for_each(|n| txn.put(Table::Due, &n.to_be_bytes(), b""))?;
+        txn.put(Table::Due, &0_u32.to_be_bytes(), b"again")?;
+        txn.put(Table::Bytes, b"k", &vec![0; 256 << 10])
+    });
+    fits.unwrap();
+}
+
+#[test]
+fn a_closed_store_refuses_and_a_reopened_one_remembers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    put(&store, "a", "1").unwrap();
+    for file in ["meta.redb", "lock", "reserve"] {
+        let about = dir.path().join(file).metadata().unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    thread::sleep(Duration::from_millis(30));
+    let before = store.running_ms();
+    assert!(before >= 30);
+    store.close();
+    store.close();
+    assert_eq!(put(&store, "b", "1"), Err(StoreError::Closed));
+    let read: Done<()> = store.read(|_| Ok(()));
+    assert_eq!(read.unwrap_err().kind(), StoreErrorKind::Unavailable);
+
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(get(&store, "a").as_deref(), Some("1"));
+    let after = store.running_ms();
+    assert!(
+        after >= before && after < before + 10_000,
+        "{before} {after}"
+    );
+    let inside: Done<u64> = store.write_blocking(Lane::Request, "time", |t| Ok(t.running_ms()));
+    assert!(inside.unwrap() >= after);
+    drop(store);
+    let again = Store::open(options(dir.path())).unwrap();
+    assert!(again.running_ms() >= after);
+}
+
+#[test]
+fn a_second_opener_learns_who_has_it() {
+    let (dir, store) = store();
+    let error = Store::open(options(dir.path())).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Locked);
+    let holder = format!("pid {}, dryport test", std::process::id());
+    assert!(error.to_string().contains(&holder), "{error}");
+    drop(store);
+    Store::open(options(dir.path())).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
+    let dir = tempfile::tempdir().unwrap();
+    let opener = upgrade::opener(1 << 20);
+    let step: upgrade::Step = |txn| {
+        let mut table = txn.open_table(Table::Names.definition()).unwrap();
+        table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
+        Ok(())
+    };
+    let path = dir.path();
+    let store = Store::open(options(path)).unwrap();
+    put(&store, "a", "1").unwrap();
+    store.close();
+    drop(upgrade::open_as(path, &opener, &[step]).unwrap());
+    let copy = path.join("meta.redb.schema-1.bak");
+    assert!(copy.exists());
+    let error = Store::open(options(path)).unwrap_err();
+    assert_eq!(error, StoreError::TooNew { found: 2, known: 1 });
+    assert_eq!(error.kind(), StoreErrorKind::TooNew);
+    drop(upgrade::open_as(path, &opener, &[step]).unwrap());
+    std::fs::rename(copy, path.join("meta.redb")).unwrap();
+    let store = Store::open(options(path)).unwrap();
+    assert_eq!(get(&store, "a").as_deref(), Some("1"));
+    assert_eq!(get(&store, "upgraded"), None);
+}
+
+#[test]
+fn the_feed_is_read_from_a_cursor_and_trimmed() {
+    let (_dir, store) = store();
+    let done: Done<()> = store.write_blocking(Lane::Request, "feed", |txn| {
+        for row in [b"a", b"b", b"c"] {
+            txn.append(row)?;
+        }
+        assert_eq!(feed::read(txn, 1, 1)?.rows, [(2, b"b".to_vec())]);
+        feed::set_cursor(txn, "search", 2)
+    });
+    done.unwrap();
+    let page: Done<_> = store.read(|r| feed::read(r, feed::cursor(r, "search")?, 10));
+    let page = page.unwrap();
+    assert_eq!((page.rows, page.behind), (vec![(3, b"c".to_vec())], false));
+    let trimmed: Done<usize> =
+        store.write_blocking(Lane::Background, "trim", |txn| feed::trim(txn, 3, 10));
+    assert_eq!(trimmed.unwrap(), 3);
+    let seen: Done<_> = store.read(|r| {
+        let behind = feed::read(r, 2, 10)?.behind;
+        Ok((
+            behind,
+            feed::read(r, 3, 10)?.behind,
+            feed::last(r)?,
+            feed::cursor(r, "new")?,
+        ))
+    });
+    assert_eq!(seen.unwrap(), (true, false, 3, 0));
+    let next: Done<()> = store.write_blocking(Lane::Request, "feed", |txn| txn.append(b"d"));
+    next.unwrap();
+    let last: Done<u64> = store.read(|r| feed::last(r));
+    assert_eq!(last.unwrap(), 4);
+}
+
+#[test]
+fn requests_go_first_and_background_one_at_a_time() {
+    let (_dir, store) = store();
+    let (go, held) = stop_writer(&store);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut threads = Vec::new();
+    for (i, lane) in [Lane::Background, Lane::Background, Lane::Request]
+        .into_iter()
+        .enumerate()
+    {
+        let (store, order) = (store.clone(), Arc::clone(&order));
+        let before = i as u64;
+        let waiting = store.clone();
+        threads.push(thread::spawn(move || {
+            let done: Done<()> = store.write_blocking(lane, "order", move |txn| {
+                lock_of(&order).push(i);
+                txn.put(Table::Names, &[i as u8], b"")
+            });
+            done.unwrap();
+        }));
+        until(|| waiting.counters().queued > before);
+    }
+    drop(go);
+    held.join().unwrap();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!(*lock_of(&order), [2, 0, 1]);
+    assert_eq!(store.counters().commits, 2);
+}
+
+#[tokio::test]
+async fn tasks_write_and_a_closing_store_answers_what_waits() {
+    let (_dir, store) = store();
+    let done: Done<u8> = store
+        .write(Lane::Request, "task", |txn| {
+            txn.put(Table::Names, b"a", b"1")?;
+            Ok(7)
+        })
+        .await;
+    assert_eq!(done, Ok(7));
+    let (go, held) = stop_writer(&store);
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store
+                .write(Lane::Background, "last", |txn| {
+                    txn.put(Table::Names, b"b", b"1")
+                })
+                .await as Done<()>
+        })
+    };
+    while store.counters().queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    let closer = store.clone();
+    let closing = thread::spawn(move || closer.close());
+    drop(go);
+    closing.join().unwrap();
+    held.join().unwrap();
+    assert_eq!(waiting.await.unwrap(), Ok(()));
+    let late: Done<()> = store.write(Lane::Request, "late", |_| Ok(())).await;
+    assert_eq!(late, Err(StoreError::Closed));
+}
+
+#[test]
+fn a_full_lane_refuses_after_its_patience() {
+    let lanes = Lanes::new();
+    for _ in 0..64 {
+        lanes
+            .place_blocking(Lane::Background, Duration::ZERO)
+            .unwrap();
+    }
+    let busy = lanes.place_blocking(Lane::Background, Duration::from_millis(20));
+    assert_eq!(busy, Err(StoreError::Busy));
+    assert_eq!(StoreError::Busy.kind(), StoreErrorKind::Busy);
+    lanes.place_blocking(Lane::Request, Duration::ZERO).unwrap();
+}
+
+/// A disk that fails to sync, or is full, on demand.
+#[derive(Debug)]
+struct BadDisk {
+    file: FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+type Locked = Result<bool, redb::BackendError>;
+
+impl StorageBackend for BadDisk {
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        if self.full.load(SeqCst) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.file.write(offset, data)
+    }
+    fn close(&self) -> std::io::Result<()> {
+        self.file.close()
+    }
+    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Locked {
+        self.file.try_lock_range(from, to)
+    }
+    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.file.unlock_range(from, to)
+    }
+}
+
+#[test]
+fn a_failed_commit_is_unknown_and_the_store_reopens_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Arc::clone(&full);
+    let opener: upgrade::Opener = Arc::new(move |path| {
+        let file =
+            FileBackend::new(lock::open_private(path)?).map_err(|e| redb_error("lock", e))?;
+        let full = Arc::clone(&disk);
+        upgrade::builder(1 << 20)
+            .create_with_backend(BadDisk { file, full })
+            .map_err(|e| redb_error("open", e))
+    });
+    let store = Store::open_with(options(dir.path()), opener).unwrap();
+    put(&store, "before", "1").unwrap();
+    full.store(true, SeqCst);
+    let error = put(&store, "during", "1").unwrap_err();
+    assert!(
+        matches!(error, StoreError::Unknown { no_space: true, .. }),
+        "{error}"
+    );
+    assert_eq!(error.kind(), StoreErrorKind::NoSpace);
+    until(|| store.counters().reserve_missing == 1);
+    assert_eq!(dir.path().join("reserve").metadata().unwrap().len(), 0);
+    full.store(false, SeqCst);
+    until(|| put(&store, "after", "1").is_ok());
+    assert_eq!(get(&store, "before").as_deref(), Some("1"));
+    let counters = store.counters();
+    assert!(
+        counters.failed_commits >= 1 && counters.reopened >= 1,
+        "{counters:?}"
+    );
+    store.close();
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(get(&store, "after").as_deref(), Some("1"));
+}

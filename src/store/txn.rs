@@ -1,0 +1,301 @@
+//! Writing: one closure's overlay, and the batch that overlays are merged into.
+//!
+//! A closure reads its own changes over those of the closures before it in the batch, over the last commit. Its
+//! changes wait in the overlay until it has returned Ok; then they are merged into the batch's redb transaction.
+
+use super::error::redb as redb_error;
+use super::read::{Way, bounds, merge, page, value};
+use super::table::{KEY_LIMIT, meta};
+use super::{Get, Row, StoreError, Table, feed};
+use redb::WriteTransaction;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// Most row changes of one closure.
+pub const ROW_LIMIT: usize = 5_000;
+
+type Bytes = &'static [u8];
+type OpenTable<'t> = redb::Table<'t, Bytes, Bytes>;
+
+/// Changes by table and key; `None` is a deleted row.
+pub(super) type Overlay = BTreeMap<Table, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
+
+/// What a closure sees below its own changes: the batch so far. (A trait, for redb's tables tie `Batch` to one
+/// lifetime that closures must not know.)
+trait Base {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    fn page(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        way: Way,
+    ) -> Result<Vec<Row>, StoreError>;
+    fn running_ms(&self) -> u64;
+}
+
+/// A write transaction's overlay.
+pub struct Txn<'a> {
+    base: &'a (dyn Base + 'a),
+    overlay: Overlay,
+    changes: usize,
+    failed: RefCell<Option<StoreError>>,
+}
+
+impl<'a> Txn<'a> {
+    pub(super) fn new(base: &'a Batch<'_>) -> Self {
+        Self {
+            base,
+            overlay: Overlay::new(),
+            changes: 0,
+            failed: RefCell::new(None),
+        }
+    }
+
+    /// The changes, or the first failure of a verb: a closure that overlooks one must not half succeed.
+    pub(super) fn finish(self) -> Result<Overlay, StoreError> {
+        match self.failed.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(self.overlay),
+        }
+    }
+
+    /// Sets a row. Refuses values over 64 KiB (256 KiB in `Bytes`), keys over 8 KiB, more than 5,000 row changes in
+    /// one closure, rows of the feed (see [`Txn::append`]) and the store's own rows in `Meta`.
+    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let put = check_put(table, key, value);
+        self.noted(put)?;
+        self.change(table, key, Some(value.to_vec()))
+    }
+
+    /// Removes a row (absent is fine).
+    pub fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        let free = not_reserved(table, key);
+        self.noted(free)?;
+        self.change(table, key, None)
+    }
+
+    /// Appends to the feed; order is commit order.
+    pub fn append(&mut self, value: &[u8]) -> Result<(), StoreError> {
+        let fits = check_len("a feed row", value.len(), Table::Feed.value_limit());
+        self.noted(fits)?;
+        let sequence = feed::next(self)?;
+        self.change(Table::Feed, &sequence.to_be_bytes(), Some(value.to_vec()))?;
+        let next = sequence.saturating_add(1).to_be_bytes().to_vec();
+        self.overlay
+            .entry(Table::Meta)
+            .or_default()
+            .insert(meta::FEED_NEXT.to_vec(), Some(next));
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let full = self.changes >= ROW_LIMIT;
+        match self.overlay.entry(table).or_default().entry(key.to_vec()) {
+            Entry::Occupied(mut old) => {
+                old.insert(value);
+            }
+            Entry::Vacant(_) if full => return self.noted(Err(StoreError::TooMany(ROW_LIMIT))),
+            Entry::Vacant(slot) => {
+                slot.insert(value);
+                self.changes += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.failed
+                .borrow_mut()
+                .get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+
+    fn merged(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        way: Way,
+    ) -> Result<Vec<Row>, StoreError> {
+        let Some(span) = bounds(from, to) else {
+            return Ok(Vec::new());
+        };
+        let Some(changes) = self.overlay.get(&table) else {
+            return self.noted(self.base.page(table, from, to, limit, way));
+        };
+        // At most so many rows of the base vanish from the page.
+        let gone = changes
+            .range::<[u8], _>(span)
+            .filter(|(_, change)| change.is_none())
+            .count();
+        let rows = self.noted(
+            self.base
+                .page(table, from, to, limit.saturating_add(gone), way),
+        )?;
+        let changes = changes.range::<[u8], _>(span);
+        Ok(match way {
+            Way::Up => merge(rows, changes, limit, way),
+            Way::Down => merge(rows, changes.rev(), limit, way),
+        })
+    }
+}
+
+impl Get for Txn<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.overlay.get(&table).and_then(|t| t.get(key)) {
+            Some(change) => Ok(change.clone()),
+            None => self.noted(self.base.get(table, key)),
+        }
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.merged(table, from, to, limit, Way::Up)
+    }
+
+    fn scan_back(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.merged(table, from, to, limit, Way::Down)
+    }
+
+    fn running_ms(&self) -> u64 {
+        self.base.running_ms()
+    }
+}
+
+fn not_reserved(table: Table, key: &[u8]) -> Result<(), StoreError> {
+    if table == Table::Meta && key.starts_with(meta::PREFIX) {
+        return Err(StoreError::Reserved("this row of the meta table"));
+    }
+    Ok(())
+}
+
+fn check_put(table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    if table == Table::Feed {
+        return Err(StoreError::Reserved("the feed"));
+    }
+    not_reserved(table, key)?;
+    check_len("a key", key.len(), KEY_LIMIT)?;
+    check_len("a value", value.len(), table.value_limit())
+}
+
+fn check_len(what: &'static str, len: usize, limit: usize) -> Result<(), StoreError> {
+    if len > limit {
+        return Err(StoreError::TooLarge { what, len, limit });
+    }
+    Ok(())
+}
+
+/// One redb transaction that the overlays of a batch are merged into. Its tables stay open until it is dropped,
+/// which must happen before the commit.
+pub(super) struct Batch<'t> {
+    txn: &'t WriteTransaction,
+    tables: RefCell<BTreeMap<Table, OpenTable<'t>>>,
+    running_ms: u64,
+    rows: Cell<usize>,
+}
+
+impl<'t> Batch<'t> {
+    pub fn new(txn: &'t WriteTransaction, running_ms: u64) -> Self {
+        Self {
+            txn,
+            tables: RefCell::default(),
+            running_ms,
+            rows: Cell::new(0),
+        }
+    }
+
+    /// Rows merged so far.
+    pub fn rows(&self) -> usize {
+        self.rows.get()
+    }
+
+    /// Takes one closure's changes over. An error spoils the whole batch.
+    pub fn merge(&self, overlay: &Overlay) -> Result<(), StoreError> {
+        for (table, changes) in overlay {
+            self.with(*table, |open| {
+                for (key, change) in changes {
+                    match change {
+                        Some(value) => open.insert(key.as_slice(), value.as_slice()),
+                        None => open.remove(key.as_slice()),
+                    }
+                    .map(drop)
+                    .map_err(|e| redb_error("write", e))?;
+                }
+                Ok(())
+            })?;
+            self.rows.set(self.rows.get() + changes.len());
+        }
+        Ok(())
+    }
+
+    /// Writes the running time, the last row of every batch.
+    pub fn save_running(&self) -> Result<(), StoreError> {
+        let now = self.running_ms.to_be_bytes();
+        self.with(Table::Meta, |open| {
+            open.insert(meta::RUNNING, now.as_slice())
+                .map(drop)
+                .map_err(|e| redb_error("write", e))
+        })
+    }
+
+    fn with<T>(
+        &self,
+        table: Table,
+        f: impl FnOnce(&mut OpenTable<'t>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tables = self.tables.borrow_mut();
+        match tables.entry(table) {
+            Entry::Occupied(mut open) => f(open.get_mut()),
+            Entry::Vacant(slot) => {
+                let open = self
+                    .txn
+                    .open_table(table.definition())
+                    .map_err(|e| redb_error("write", e))?;
+                f(slot.insert(open))
+            }
+        }
+    }
+}
+
+impl Base for Batch<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(table, |open| value(open, key))
+    }
+
+    fn page(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        way: Way,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.with(table, |open| page(open, from, to, limit, way))
+    }
+
+    fn running_ms(&self) -> u64 {
+        self.running_ms
+    }
+}

@@ -1,0 +1,231 @@
+//! The one writer thread: takes closures from the lanes, merges them, commits once, answers everybody.
+//!
+//! No timer: a batch is what queued up while the last one was being made durable. Nobody is answered before the
+//! commit, not even a closure that was refused: it may have been refused because of an earlier one in its batch.
+
+use super::error::redb as redb_error;
+use super::file::OpenFile;
+use super::lanes::{Job, Lanes, Wake};
+use super::reserve::Reserve;
+use super::stats::{Clock, Stats};
+use super::txn::Batch;
+use super::{Lane, StoreError, StoreErrorKind, StoreOptions, upgrade};
+use redb::Database;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Most closures, and about most rows, of one batch: they bound the memory and the wait of the first in line.
+const BATCH_CLOSURES: usize = 1024;
+const BATCH_ROWS: usize = 20_000;
+/// An idle store saves its running time this often, so that a crash forgets no more.
+const IDLE: Duration = Duration::from_mins(10);
+/// First and longest pause between attempts to open the file again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// What the writer shares with the handles.
+pub(super) struct Shared {
+    pub options: StoreOptions,
+    pub opener: upgrade::Opener,
+    pub lanes: Lanes,
+    pub file: OpenFile,
+    pub stats: Stats,
+    pub clock: Clock,
+    pub reserve: Reserve,
+}
+
+/// What a batch came to.
+struct Outcome {
+    rows: usize,
+    ran: Duration,
+    committed: Duration,
+}
+
+impl Shared {
+    /// The life of the writer thread.
+    pub fn write_until_closed(&self) {
+        loop {
+            match self.lanes.wait(IDLE) {
+                Wake::Work => self.batch(),
+                Wake::Reopen => self.reopen(),
+                Wake::Idle => {
+                    self.save_running_time();
+                    self.reserve.restore();
+                }
+                Wake::Stop => break,
+            }
+        }
+        self.save_running_time();
+        self.file.close();
+    }
+
+    fn batch(&self) {
+        let mut jobs = Vec::new();
+        let done = match self.file.get() {
+            Ok(db) => {
+                // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
+                catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs))).unwrap_or_else(|_| {
+                    Err(StoreError::Damaged(
+                        "a defect while merging; see the log".into(),
+                    ))
+                })
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(outcome) => {
+                self.note(&outcome, &jobs);
+                for job in jobs {
+                    job.answer(Ok(()));
+                }
+                self.reserve.restore();
+            }
+            Err(error) => self.fail(error, jobs),
+        }
+    }
+
+    /// Runs what waits and commits it. Jobs that were taken from the lanes are in `jobs` whatever happens.
+    fn run(&self, db: &Database, jobs: &mut Vec<Box<dyn Job>>) -> Result<Outcome, StoreError> {
+        let start = Instant::now();
+        let txn = upgrade::begin_write(db)?;
+        let batch = Batch::new(&txn, self.clock.now_ms());
+        while jobs.len() < BATCH_CLOSURES && batch.rows() < BATCH_ROWS {
+            let Some(job) = self.lanes.pop(Lane::Request) else {
+                break;
+            };
+            self.step(&batch, jobs, job)?;
+        }
+        if let Some(job) = self.lanes.pop(Lane::Background) {
+            self.step(&batch, jobs, job)?;
+        }
+        let rows = batch.rows();
+        if rows > 0 {
+            batch.save_running()?;
+        }
+        drop(batch);
+        let ran = start.elapsed();
+        let start = Instant::now();
+        if rows > 0 {
+            txn.commit().map_err(|e| redb_error("commit", e))?;
+        } else {
+            txn.abort().map_err(|e| redb_error("end a change", e))?;
+        }
+        Ok(Outcome {
+            rows,
+            ran,
+            committed: start.elapsed(),
+        })
+    }
+
+    fn step(
+        &self,
+        batch: &Batch<'_>,
+        jobs: &mut Vec<Box<dyn Job>>,
+        mut job: Box<dyn Job>,
+    ) -> Result<(), StoreError> {
+        let overlay = job.run(batch);
+        self.stats.closures.fetch_add(1, Relaxed);
+        self.stats
+            .panics
+            .fetch_add(u64::from(job.panicked()), Relaxed);
+        jobs.push(job);
+        overlay.map_or(Ok(()), |overlay| batch.merge(&overlay))
+    }
+
+    fn note(&self, outcome: &Outcome, jobs: &[Box<dyn Job>]) {
+        if outcome.rows == 0 {
+            return;
+        }
+        self.stats.committed(outcome.committed, jobs.len() as u64);
+        self.measure();
+        if outcome.ran + outcome.committed > self.options.slow {
+            let mut names: Vec<_> = jobs.iter().map(|job| job.name()).collect();
+            names.sort_unstable();
+            names.dedup();
+            tracing::warn!(
+                changes = names.join(", "),
+                closures = jobs.len(),
+                rows = outcome.rows,
+                run_ms = outcome.ran.as_millis(),
+                commit_ms = outcome.committed.as_millis(),
+                "slow commit"
+            );
+        }
+    }
+
+    /// A failed merge or commit: its batch learns that the outcome is unknown, and the file is opened again.
+    fn fail(&self, error: StoreError, jobs: Vec<Box<dyn Job>>) {
+        tracing::error!(%error, closures = jobs.len(), "the metadata store could not commit");
+        self.stats.failed_commits.fetch_add(1, Relaxed);
+        if error.kind() == StoreErrorKind::NoSpace {
+            self.reserve.release();
+        }
+        let unknown = error.into_unknown();
+        for job in jobs {
+            job.answer(Err(unknown.clone()));
+        }
+        self.reopen();
+    }
+
+    /// Opens the file again, however long that takes. After the first failure nobody may queue up.
+    fn reopen(&self) {
+        self.file.take_for_reopen();
+        let (mut pause, longest) = BACKOFF;
+        loop {
+            let opened = catch_unwind(AssertUnwindSafe(|| {
+                upgrade::open(&self.options.dir, &self.opener)
+            }))
+            .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
+            match opened {
+                Ok(db) => {
+                    self.file.put(db);
+                    self.lanes.set_down(false);
+                    self.stats.reopened.fetch_add(1, Relaxed);
+                    tracing::warn!(
+                        "the metadata store is open again; nothing acknowledged was lost"
+                    );
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, retry_ms = pause.as_millis(), "the metadata store cannot be reopened");
+                    if error.kind() == StoreErrorKind::NoSpace {
+                        self.reserve.release();
+                    }
+                }
+            }
+            self.lanes.set_down(true);
+            if self.lanes.sleep_unless_closed(pause) {
+                return;
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// A commit of nothing but the running time.
+    fn save_running_time(&self) {
+        let saved = self.file.get().and_then(|db| {
+            let txn = upgrade::begin_write(&db)?;
+            let batch = Batch::new(&txn, self.clock.now_ms());
+            batch.save_running()?;
+            drop(batch);
+            let start = Instant::now();
+            txn.commit().map_err(|e| redb_error("commit", e))?;
+            self.stats.committed(start.elapsed(), 0);
+            Ok(())
+        });
+        match saved {
+            Ok(()) => self.measure(),
+            Err(error) => {
+                tracing::error!(%error, "the running time could not be saved");
+                self.lanes.ask_reopen();
+            }
+        }
+    }
+
+    /// Notes the file's length.
+    pub fn measure(&self) {
+        if let Ok(about) = std::fs::metadata(self.options.dir.join(upgrade::FILE)) {
+            self.stats.file_bytes.store(about.len(), Relaxed);
+        }
+    }
+}

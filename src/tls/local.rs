@@ -1,0 +1,176 @@
+//! The local CA and its leaf in DIR/tls: made when missing, the leaf renewed when due; broken files are named, never replaced.
+
+use super::TlsError;
+use super::files::{self, PUBLIC, SECRET, broken};
+use super::inspect::Facts;
+use super::{issue, machine};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A leaf with fewer days left is renewed.
+const RENEW_DAYS: i64 = 30;
+
+/// PEM texts in force.
+pub(super) struct Local {
+    pub(super) ca: String,
+    /// The leaf and then the CA.
+    pub(super) chain: String,
+    pub(super) key: String,
+    /// Something to tell people.
+    pub(super) warning: Option<String>,
+}
+
+struct Ca {
+    pem: String,
+    facts: Facts,
+    key_path: PathBuf,
+    key: Option<String>,
+}
+
+/// Makes what is missing, renews what is due and returns what is in force.
+pub(super) fn ensure(dir: &Path, more: &[String]) -> Result<Local, TlsError> {
+    files::make_dir(dir)?;
+    let host = machine::host_name();
+    let mut names = machine::names();
+    names.extend(more.iter().map(|name| canonical(name)));
+    let ca = open_ca(dir, &host)?;
+
+    let (leaf_path, key_path) = (dir.join("leaf.pem"), dir.join("leaf.key"));
+    let key = if let Some(key) = files::read(&key_path)? {
+        key
+    } else {
+        // Refused before a key is written that nothing could sign.
+        signer(&ca)?;
+        let key = issue::new_key()?;
+        files::write(&key_path, &key, SECRET)?;
+        key
+    };
+    let old = files::read(&leaf_path)?;
+    let due = match &old {
+        None => Some(Due::Now),
+        Some(pem) => due(&leaf_path, pem, (&key_path, &key), &ca, &names)?,
+    };
+    let mut warning = None;
+    let chain = match (due, old) {
+        (None, Some(pem)) => pem,
+        (Some(Due::Soon(why)), Some(pem)) if ca.key.is_none() => {
+            // Some keep the CA's key off the machine: a leaf that still serves is no reason to stop.
+            warning = Some(format!(
+                "the certificate should be renewed ({why}), but {} is not there; put it back, or use your own certificate (tls.cert, tls.key)",
+                ca.key_path.display()
+            ));
+            pem
+        }
+        _ => {
+            let names: Vec<String> = names.into_iter().collect();
+            let leaf = issue::leaf((&ca.pem, signer(&ca)?, &ca.facts), &key, &names, &host)?;
+            let chain = format!("{}\n{}", leaf.trim_end(), ca.pem);
+            files::write(&leaf_path, &chain, PUBLIC)?;
+            chain
+        }
+    };
+    Ok(Local {
+        ca: ca.pem,
+        chain,
+        key,
+        warning,
+    })
+}
+
+/// Why a leaf is replaced.
+enum Due {
+    /// It cannot serve.
+    Now,
+    /// It can still serve.
+    Soon(&'static str),
+}
+
+fn signer(ca: &Ca) -> Result<&str, TlsError> {
+    ca.key.as_deref().ok_or_else(|| {
+        broken(&ca.key_path, "is not there, and a new server certificate must be signed with it; put it back, or use your own certificate (tls.cert, tls.key)")
+    })
+}
+
+fn open_ca(dir: &Path, host: &str) -> Result<Ca, TlsError> {
+    let (path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
+    let mut key = files::read(&key_path)?;
+    let pem = if let Some(pem) = files::read(&path)? {
+        pem
+    } else {
+        // The key comes first: a stop between the two files leaves a key that the next start uses.
+        let new = if let Some(key) = key.take() {
+            key
+        } else {
+            let new = issue::new_key()?;
+            files::write(&key_path, &new, SECRET)?;
+            new
+        };
+        let pem =
+            issue::ca(&new, host).map_err(|e| broken(&key_path, format!("gives no CA: {e}")))?;
+        files::write(&path, &pem, PUBLIC)?;
+        key = Some(new);
+        pem
+    };
+    let facts = facts(&path, &pem)?;
+    if !facts.is_ca {
+        return Err(broken(&path, "is not the certificate of a CA"));
+    }
+    if facts.days_left() < 0 {
+        return Err(broken(
+            &path,
+            "has expired; move ca.pem and ca.key away and start again to make a new CA, which every client must then trust",
+        ));
+    }
+    if key.as_ref().is_some_and(|key| !issue::belongs(key, &facts)) {
+        return Err(broken(
+            &key_path,
+            "is not the key of ca.pem beside it; put back the pair that belongs together",
+        ));
+    }
+    Ok(Ca {
+        pem,
+        facts,
+        key_path,
+        key,
+    })
+}
+
+fn facts(path: &Path, pem: &str) -> Result<Facts, TlsError> {
+    let chain = files::chain(path, pem)?;
+    let first = chain.first().and_then(|der| Facts::of(der));
+    first.ok_or_else(|| broken(path, "holds a certificate that cannot be read"))
+}
+
+fn due(
+    path: &Path,
+    pem: &str,
+    key: (&Path, &str),
+    ca: &Ca,
+    names: &BTreeSet<String>,
+) -> Result<Option<Due>, TlsError> {
+    let leaf = facts(path, pem)?;
+    if !issue::belongs(key.1, &leaf) {
+        return Err(broken(
+            key.0,
+            "is not the key of leaf.pem beside it; move both away and start again to make new ones",
+        ));
+    }
+    let signed_by = files::chain(path, pem)?.into_iter().nth(1);
+    let now_ca = files::chain(path, &ca.pem)?.into_iter().next();
+    if leaf.days_left() < 0 || signed_by != now_ca {
+        return Ok(Some(Due::Now));
+    }
+    // A leaf that ends with its CA cannot be made longer.
+    if leaf.days_left() < RENEW_DAYS && leaf.not_after < ca.facts.not_after {
+        return Ok(Some(Due::Soon("it expires soon")));
+    }
+    let there: BTreeSet<String> = leaf.names.into_iter().collect();
+    let missing = !names.is_subset(&there);
+    Ok(missing.then_some(Due::Soon("a name or address of this machine is not in it")))
+}
+
+/// Addresses in their shortest form and names in small letters, to compare with a certificate.
+fn canonical(name: &str) -> String {
+    name.parse::<std::net::IpAddr>()
+        .map_or_else(|_| name.to_ascii_lowercase(), |a| a.to_string())
+}

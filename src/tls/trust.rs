@@ -1,0 +1,91 @@
+//! The text of `dryport trust`: the CA and how each client is told of it.
+
+/// The text for a CA and the address under which clients reach this server.
+pub(super) fn text(ca_pem: &str, fingerprint: &str, host: &str, port: u16) -> String {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    let bracketed = if plain.contains(':') {
+        format!("[{plain}]")
+    } else {
+        plain.to_owned()
+    };
+    // Clients look under the name that people type, which has no port where it is 443.
+    let address = if port == 443 {
+        bracketed.clone()
+    } else {
+        format!("{bracketed}:{port}")
+    };
+    TEMPLATE
+        .replace("{ca}", ca_pem.trim_end())
+        .replace("{fingerprint}", fingerprint)
+        .replace("{address}", &address)
+        .replace("{host}", &bracketed)
+}
+
+/// What to say where the certificate is not Dryport's own.
+pub(super) fn own_text(fingerprint: &str) -> String {
+    format!(
+        "This server uses a certificate of your own (tls.cert), so there is no Dryport CA to trust.\n\
+         Clients must trust whoever issued it.\n\nSHA-256 fingerprint of the certificate:\n  {fingerprint}\n"
+    )
+}
+
+const TEMPLATE: &str = r#"{ca}
+
+SHA-256 fingerprint of this CA:
+  {fingerprint}
+
+Save the certificate above as dryport-ca.crt on each client (or on the server:
+`dryport trust --pem > dryport-ca.crt`, then copy it). Compare the fingerprint on the client:
+  openssl x509 -in dryport-ca.crt -noout -fingerprint -sha256
+
+Then tell each program that it may trust it:
+
+docker (no restart)
+  sudo install -D -m 644 dryport-ca.crt /etc/docker/certs.d/{address}/ca.crt
+
+podman, buildah, skopeo, CRI-O (no restart)
+  sudo install -D -m 644 dryport-ca.crt /etc/containers/certs.d/{address}/ca.crt
+
+containerd (no restart; its config.toml must set config_path = "/etc/containerd/certs.d"
+for the registry of the CRI plugin; ctr needs --hosts-dir /etc/containerd/certs.d)
+  sudo install -D -m 644 dryport-ca.crt /etc/containerd/certs.d/dryport-ca.crt
+  write to /etc/containerd/certs.d/{address}/hosts.toml:
+    server = "https://{address}"
+    [host."https://{address}"]
+      capabilities = ["pull", "resolve", "push"]
+      ca = "/etc/containerd/certs.d/dryport-ca.crt"
+
+apt
+  sudo install -D -m 644 dryport-ca.crt /etc/apt/dryport-ca.crt
+  write to /etc/apt/apt.conf.d/50dryport:
+    Acquire::https::{host}::CAInfo "/etc/apt/dryport-ca.crt";
+
+dnf, yum
+  sudo install -D -m 644 dryport-ca.crt /etc/pki/dryport-ca.crt
+  add to the repository's section in /etc/yum.repos.d/:
+    sslcacert=/etc/pki/dryport-ca.crt
+
+The whole system (crane, oras, helm, curl and most others follow it; restart docker and containerd after it)
+  Debian, Ubuntu, Alpine:
+    sudo install -m 644 dryport-ca.crt /usr/local/share/ca-certificates/dryport.crt && sudo update-ca-certificates
+  RHEL, Fedora, Rocky, Alma:
+    sudo install -m 644 dryport-ca.crt /etc/pki/ca-trust/source/anchors/dryport.crt && sudo update-ca-trust
+  SUSE:
+    sudo install -m 644 dryport-ca.crt /etc/pki/trust/anchors/dryport.crt && sudo update-ca-certificates
+
+One command only: most programs take SSL_CERT_FILE=dryport-ca.crt from the environment; curl takes --cacert.
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_is_filled() {
+        let out = text("PEM\n", "AA:BB", "reg.example", 8443);
+        assert!(out.contains("/etc/docker/certs.d/reg.example:8443/ca.crt"));
+        assert!(out.contains("Acquire::https::reg.example::CAInfo"));
+        assert!(!out.contains('{'));
+        assert!(text("", "", "::1", 443).contains("server = \"https://[::1]\""));
+    }
+}

@@ -1,0 +1,357 @@
+//! The command line: fixed forms, exit codes, configuration, trust.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::content::push_image;
+use crate::harness::{
+    ADMIN, Server, dryport, free_port, init, run, run_ok, run_with_input, text_of,
+};
+
+fn mode(path: &std::path::Path) -> u32 {
+    std::fs::metadata(path)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .permissions()
+        .mode()
+        & 0o777
+}
+
+#[test]
+fn version_says_what_a_machine_wants() {
+    let version: Value = serde_json::from_str(&run_ok(&["version", "--json"])).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(version["commit"].is_string(), "{version}");
+    assert!(version["schema"].is_number(), "{version}");
+}
+
+#[test]
+fn help_and_usage() {
+    assert!(run_ok(&["--help"]).contains("mirror"));
+    for command in [
+        "serve", "init", "user", "trust", "mirror", "repo", "tag", "config",
+    ] {
+        assert!(run_ok(&[command, "--help"]).contains("Usage"), "{command}");
+    }
+    for wrong in [
+        &["no-such-command"][..],
+        &["serve", "--no-such-flag"],
+        &["serve", "--https", "not-an-address"],
+    ] {
+        let output = run(wrong);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{wrong:?}: {}",
+            text_of(&output)
+        );
+    }
+    assert!(run_ok(&["completions", "bash"]).contains("dryport"));
+}
+
+#[test]
+fn init_makes_a_closed_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    init(&data, &["--mode", "standalone"]);
+    assert_eq!(mode(&data), 0o700);
+    assert!(
+        std::fs::read_to_string(data.join("dryport.toml"))
+            .unwrap()
+            .contains("standalone")
+    );
+    let mut keys = 0;
+    let mut folders = vec![data.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "key") {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 0 || !data.join("tls").exists());
+    // A second init changes nothing and says so.
+    let args = [
+        "init",
+        "--data",
+        data.to_str().unwrap(),
+        "--admin",
+        ADMIN.0,
+        "--password-stdin",
+    ];
+    let output = run_with_input(dryport(&args), "other\n");
+    assert_eq!(output.status.code(), Some(3), "{}", text_of(&output));
+}
+
+#[tokio::test]
+async fn serve_initialises_an_empty_directory_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("data")).unwrap();
+    let server = Server::serve(home, &[], &[]).await;
+    let file = server.data().join("initial-password");
+    assert_eq!(mode(&file), 0o600);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let password = text.split_whitespace().last().unwrap().to_string();
+    assert!(
+        !server.log().contains(&password),
+        "the log holds the password"
+    );
+    assert!(
+        server.log().contains("initial-password"),
+        "{}",
+        server.log()
+    );
+    server
+        .client(Some(("admin", &password)))
+        .get("/v2/")
+        .await
+        .expect(200);
+    assert!(!file.exists(), "the first login removes the file");
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
+    let server = Server::start().await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let output = run(&["serve", "--data", &server.dir(), "--https", &address]);
+    assert_eq!(output.status.code(), Some(3), "{}", text_of(&output));
+    assert!(
+        text_of(&output).contains(&server.pid().to_string()),
+        "{}",
+        text_of(&output)
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("dryport.toml");
+    std::fs::write(&file, "modde = \"mirror\"\n").unwrap();
+    let output = run(&["config", "validate", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
+    let text = text_of(&output).replace("modde", "");
+    assert!(text.contains("mode"), "{text}");
+    std::fs::write(&file, "mode = \"mirror\"\n[tls]\nnmes = [\"a\"]\n").unwrap();
+    let output = run(&["config", "validate", "--config", file.to_str().unwrap()]);
+    assert!(
+        !output.status.success() && text_of(&output).contains("tls.names"),
+        "{}",
+        text_of(&output)
+    );
+    std::fs::write(
+        &file,
+        "mode = \"standalone\"\n[tls]\nnames = [\"registry.test\"]\n",
+    )
+    .unwrap();
+    run_ok(&["config", "validate", "--config", file.to_str().unwrap()]);
+    for wrong in [
+        "mode = 7\n",
+        "mode = \"both\"\n",
+        "not toml",
+        "url = \"ftp://x\"\n",
+    ] {
+        std::fs::write(&file, wrong).unwrap();
+        let output = run(&["config", "validate", "--config", file.to_str().unwrap()]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{wrong}: {}",
+            text_of(&output)
+        );
+    }
+}
+
+#[test]
+fn config_print_names_the_origin_of_each_value() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("dryport.toml");
+    std::fs::write(&file, "url = \"https://registry.test\"\n").unwrap();
+    let mut command = dryport(&["config", "print", "--config", file.to_str().unwrap()]);
+    command.env("DRYPORT_MODE", "standalone");
+    let output = run_with_input(command, "");
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    let line = |key: &str| {
+        text.lines()
+            .find(|l| l.trim_start().starts_with(key))
+            .unwrap_or_default()
+            .to_string()
+    };
+    assert!(line("url").contains("dryport.toml"), "{text}");
+    assert!(line("mode").contains("DRYPORT_MODE"), "{text}");
+    assert!(text.contains("default"), "{text}");
+    // What `generate` writes can be read again.
+    std::fs::write(&file, run_ok(&["config", "generate"])).unwrap();
+    run_ok(&["config", "validate", "--config", file.to_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn an_unknown_variable_only_warns() {
+    let home = tempfile::tempdir().unwrap();
+    init(&home.path().join("data"), &[]);
+    let server = Server::serve(home, &[], &[("DRYPORT_PORT", "tcp://10.0.0.1:8443")]).await;
+    assert!(server.log().contains("DRYPORT_PORT"), "{}", server.log());
+    // Nor does mode full start: it says what it will need.
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let output = run(&["serve", "--data", data.to_str().unwrap(), "--mode", "full"]);
+    assert!(!output.status.success());
+    assert!(
+        text_of(&output).contains("PostgreSQL"),
+        "{}",
+        text_of(&output)
+    );
+}
+
+#[tokio::test]
+async fn trust_gives_the_certificate_that_verifies_the_server() {
+    let server = Server::start().await;
+    let pem = run_ok(&["trust", "--data", &server.dir(), "--pem"]);
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+    assert_eq!(pem.matches("BEGIN").count(), 1);
+    let file = server.home().join("ca.pem");
+    std::fs::write(&file, &pem).unwrap();
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("https://{host}:{}/healthz", server.https);
+        let output = curl(&["--cacert", file.to_str().unwrap(), &url]);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "200",
+            "{host}: {}",
+            text_of(&output)
+        );
+    }
+    let output = curl(&[&format!("https://localhost:{}/healthz", server.https)]);
+    assert!(
+        !output.status.success(),
+        "a stranger trusts the server: {}",
+        text_of(&output)
+    );
+    let text = run_ok(&["trust", "--data", &server.dir()]);
+    for word in ["docker", "podman", "containerd", "apt", "dnf", "SHA-256"] {
+        assert!(
+            text.to_lowercase().contains(&word.to_lowercase()),
+            "{word} is not in: {text}"
+        );
+    }
+    // Without the server, the command reads the directory itself.
+    let mut server = server;
+    server.signal("TERM");
+    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(run_ok(&["trust", "--data", &server.dir(), "--pem"]), pem);
+}
+
+fn curl(args: &[&str]) -> std::process::Output {
+    let mut command = Command::new("curl");
+    command.args([
+        "--silent",
+        "--show-error",
+        "--noproxy",
+        "*",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+    ]);
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE"] {
+        command.env_remove(name);
+    }
+    command.args(args).output().unwrap()
+}
+
+#[tokio::test]
+async fn repositories_and_tags_with_and_without_a_server() {
+    let mut server = Server::start().await;
+    let admin = server.admin();
+    push_image(&admin, "team/app", "v1", 1).await;
+    push_image(&admin, "team/app", "v1", 2).await;
+    push_image(&admin, "team/other", "v1", 3).await;
+    let dir = server.dir();
+    let ask = |args: &[&str]| -> Value {
+        let mut all = args.to_vec();
+        all.extend_from_slice(&["--data", &dir, "--json"]);
+        serde_json::from_str(&run_ok(&all)).unwrap()
+    };
+    let text = ask(&["repo", "list"]).to_string();
+    assert!(
+        text.contains("team/app") && text.contains("team/other"),
+        "{text}"
+    );
+    assert_eq!(ask(&["repo", "show", "team/app"])["name"], "team/app");
+    assert!(ask(&["tag", "list", "team/app"]).to_string().contains("v1"));
+    let history = ask(&["tag", "history", "team/app:v1"]).to_string();
+    assert_eq!(history.matches("sha256:").count(), 2, "{history}");
+    run_ok(&["tag", "delete", "--data", &dir, "team/app:v1"]);
+    admin.get("/v2/team/app/manifests/v1").await.expect(404);
+    server.signal("TERM");
+    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    run_ok(&["repo", "delete", "--data", &dir, "team/other"]);
+    let text = ask(&["repo", "list"]).to_string();
+    assert!(
+        text.contains("team/app") && !text.contains("team/other"),
+        "{text}"
+    );
+    let output = run(&["repo", "show", "--data", &dir, "no/such"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
+    server.restart().await;
+    server
+        .admin()
+        .get("/v2/team/other/manifests/v1")
+        .await
+        .expect(404);
+}
+
+#[tokio::test]
+async fn users_without_a_server() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    init(&data, &[]);
+    let dir = data.to_str().unwrap();
+    let add = [
+        "user",
+        "add",
+        "--data",
+        dir,
+        "will",
+        "--password-stdin",
+        "--role",
+        "writer",
+        "--on",
+        "team",
+    ];
+    let output = run_with_input(dryport(&add), "pw-of-will-1\n");
+    assert!(output.status.success(), "{}", text_of(&output));
+    let again = run_with_input(dryport(&add), "pw-of-will-1\n");
+    assert!(!again.status.success(), "{}", text_of(&again));
+    let server = Server::serve(home, &[], &[]).await;
+    server
+        .client(Some(("will", "pw-of-will-1")))
+        .post("/v2/team/x/blobs/uploads/")
+        .await
+        .expect(202);
+    assert_eq!(mode(&server.data().join("run/control.sock")), 0o600);
+}
+
+#[tokio::test]
+async fn hangup_reloads_and_the_server_stays() {
+    let mut server = Server::start().await;
+    push_image(&server.admin(), "a", "v1", 1).await;
+    server.signal("HUP");
+    assert_eq!(
+        server.exit_code(Duration::from_millis(800)).await,
+        None,
+        "{}",
+        server.log()
+    );
+    server
+        .anonymous()
+        .get("/v2/a/manifests/v1")
+        .await
+        .expect(200);
+}

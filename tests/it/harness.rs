@@ -1,0 +1,480 @@
+//! Starts the server on free ports in a directory of its own, and speaks HTTP to it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const ADMIN: (&str, &str) = ("ci", "s3cret-of-ci");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_dryport");
+
+/// A command of the binary with nothing of the caller's settings in it.
+pub fn dryport(args: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy().to_ascii_lowercase();
+        if text.starts_with("dryport_") || text.starts_with("ssl_cert") || text.ends_with("_proxy")
+        {
+            command.env_remove(&name);
+        }
+    }
+    command.args(args);
+    command
+}
+
+/// Runs a command to its end with `input` on its standard input.
+pub fn run_with_input(mut command: Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that refuses early may close its input first; that is its right.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+pub fn run(args: &[&str]) -> Output {
+    run_with_input(dryport(args), "")
+}
+
+/// Runs and demands exit code 0; gives standard output.
+pub fn run_ok(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(
+        output.status.success(),
+        "dryport {args:?}: {}",
+        text_of(&output)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Both streams of a finished command, for messages and for looking into.
+pub fn text_of(output: &Output) -> String {
+    format!(
+        "exit {:?}\n{}{}",
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+pub fn init(dir: &Path, more: &[&str]) {
+    let mut args = vec![
+        "init",
+        "--data",
+        dir.to_str().unwrap(),
+        "--admin",
+        ADMIN.0,
+        "--password-stdin",
+    ];
+    args.extend_from_slice(more);
+    let output = run_with_input(dryport(&args), &format!("{}\n", ADMIN.1));
+    assert!(output.status.success(), "init: {}", text_of(&output));
+}
+
+/// A running server; ends with kill -9 when dropped, so that each test is a crash test too.
+pub struct Server {
+    child: Child,
+    home: TempDir,
+    pub http: u16,
+    pub https: u16,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Server {
+    /// In mirror mode, with the admin account.
+    pub async fn start() -> Self {
+        Self::start_with(&[], &[]).await
+    }
+
+    /// `init` and `serve` with more arguments each.
+    pub async fn start_with(init_args: &[&str], serve_args: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        init(&home.path().join("data"), init_args);
+        Self::serve(home, serve_args, &[]).await
+    }
+
+    pub async fn serve(home: TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        let env = env
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect::<Vec<_>>();
+        let (http, https) = (free_port(), free_port());
+        let child = spawn(home.path(), http, https, &args, &env);
+        let mut server = Self {
+            child,
+            home,
+            http,
+            https,
+            args,
+            env,
+        };
+        server.wait_ready().await;
+        server
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// The data directory as an argument.
+    pub fn dir(&self) -> String {
+        self.data().to_str().unwrap().to_string()
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
+    }
+
+    async fn wait_ready(&mut self) {
+        let client = self.anonymous();
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(reply) = client.try_send("GET", "/readyz", &[], Vec::new()).await
+                && reply.status == 200
+            {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            assert!(
+                Instant::now() < end,
+                "the server is not ready:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// kill -9, as a power button would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name and gives the exit status.
+    pub fn signal(&mut self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// The exit code, if the server ends within the time.
+    pub async fn exit_code(&mut self, within: Duration) -> Option<i32> {
+        let end = Instant::now() + within;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        None
+    }
+
+    /// Starts again on the same directory and the same ports.
+    pub async fn restart(&mut self) {
+        self.child = spawn(
+            self.home.path(),
+            self.http,
+            self.https,
+            &self.args,
+            &self.env,
+        );
+        self.wait_ready().await;
+    }
+
+    /// A client with the admin's name and password.
+    pub fn admin(&self) -> Client {
+        self.client(Some(ADMIN))
+    }
+
+    pub fn anonymous(&self) -> Client {
+        self.client(None)
+    }
+
+    pub fn client(&self, user: Option<(&str, &str)>) -> Client {
+        let auth = user.map(|(name, password)| {
+            let pair =
+                base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+            format!("Basic {pair}")
+        });
+        Client::new(format!("http://127.0.0.1:{}", self.http), auth)
+    }
+
+    pub fn bearer(&self, token: &str) -> Client {
+        Client::new(
+            format!("http://127.0.0.1:{}", self.http),
+            Some(format!("Bearer {token}")),
+        )
+    }
+
+    /// `dryport user add` with one role, through the running server.
+    pub fn add_user(&self, name: &str, password: &str, role: &[&str]) {
+        let dir = self.dir();
+        let mut args = vec!["user", "add", "--data", &dir, name, "--password-stdin"];
+        args.extend_from_slice(role);
+        let output = run_with_input(dryport(&args), &format!("{password}\n"));
+        assert!(output.status.success(), "user add: {}", text_of(&output));
+    }
+
+    /// Sends bytes as they are and reads until the server closes or is silent; for what a proper client cannot say.
+    pub fn raw(&self, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(3)))
+            .unwrap();
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let mut buffer = [0_u8; 8192];
+        while let Ok(n) = stream.read(&mut buffer) {
+            if n == 0 {
+                break;
+            }
+            answer.extend_from_slice(&buffer[..n]);
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.len().saturating_sub(4000);
+            eprintln!(
+                "--- log of the server ---\n{}",
+                log.get(from..).unwrap_or(&log)
+            );
+        }
+    }
+}
+
+fn spawn(home: &Path, http: u16, https: u16, args: &[String], env: &[(String, String)]) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(home.join("log"))
+        .unwrap();
+    let data = home.join("data");
+    let mut command = dryport(&["serve", "--data", data.to_str().unwrap()]);
+    command
+        .args([
+            "--https",
+            &format!("127.0.0.1:{https}"),
+            "--http",
+            &format!("127.0.0.1:{http}"),
+        ])
+        .args(args)
+        .envs(env.iter().map(|(k, v)| (k, v)))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// One answer, read to its end.
+pub struct Reply {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A header's text; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    /// The first error code of the spec's error body.
+    pub fn code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["errors"][0]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_string()
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{:?}\n{}", self.headers, self.text());
+        self
+    }
+
+    /// Demands a status and a code of the spec.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Self {
+        let reply = self.expect(status);
+        assert_eq!(reply.code(), code, "{}", reply.text());
+        reply
+    }
+
+    /// The path and query of Location.
+    #[track_caller]
+    pub fn location(&self) -> String {
+        let location = self.header("location");
+        assert!(!location.is_empty(), "no Location: {:?}", self.headers);
+        match location.split_once("://") {
+            Some((_, rest)) => rest[rest.find('/').unwrap()..].to_string(),
+            None => location.to_string(),
+        }
+    }
+
+    /// The path and query of `Link: <...>; rel="next"`.
+    pub fn next(&self) -> Option<String> {
+        let link = self.header("link");
+        let (target, rel) = link.strip_prefix('<')?.split_once('>')?;
+        assert!(
+            rel.contains("rel=\"next\"") || rel.contains("rel=next"),
+            "{link}"
+        );
+        Some(match target.split_once("://") {
+            Some((_, rest)) => rest[rest.find('/').unwrap()..].to_string(),
+            None => target.to_string(),
+        })
+    }
+}
+
+/// An HTTP client of one account; follows no redirect and knows no proxy.
+#[derive(Clone)]
+pub struct Client {
+    base: String,
+    auth: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Client {
+    fn new(base: String, auth: Option<String>) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(60))
+            .build()
+            .unwrap();
+        Self { base, auth, http }
+    }
+
+    async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Option<Reply> {
+        let method = method.parse().unwrap();
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(auth) = &self.auth {
+            request = request.header("authorization", auth);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let answer = request.send().await.ok()?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Some(Reply {
+            status,
+            headers,
+            body: answer.bytes().await.ok()?.to_vec(),
+        })
+    }
+
+    pub async fn maybe(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Reply> {
+        self.try_send(method, path, headers, body.to_vec()).await
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        self.try_send(method, path, headers, body.to_vec())
+            .await
+            .unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], b"").await
+    }
+
+    pub async fn head(&self, path: &str) -> Reply {
+        self.send("HEAD", path, &[], b"").await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send("DELETE", path, &[], b"").await
+    }
+
+    pub async fn post(&self, path: &str) -> Reply {
+        self.send("POST", path, &[("content-length", "0")], b"")
+            .await
+    }
+}
+
+/// A path with one more query parameter.
+pub fn with_query(path: &str, query: &str) -> String {
+    format!(
+        "{path}{}{query}",
+        if path.contains('?') { '&' } else { '?' }
+    )
+}

@@ -1,0 +1,15 @@
+//! Black-box tests: the real binary, its real ports, its real data directory; no function of the crate is called.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines)] // a test fails by panicking
+#![allow(missing_docs)]
+
+mod access;
+mod bad_input;
+mod cli;
+mod content;
+mod harness;
+mod mirror;
+mod protocol;
+mod protocol_lists;
+mod protocol_manifests;
+mod restart;

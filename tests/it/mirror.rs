@@ -1,0 +1,325 @@
+//! `dryport mirror`, from a second Dryport as the upstream.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::content::{
+    OCI_INDEX, OCI_MANIFEST, artifact, bytes_of, descriptor, image, noise, push_blob, push_image,
+    put_manifest, sha256,
+};
+use crate::harness::{Client, Server, dryport, run, text_of};
+
+/// An index of two platforms with a referrer on each level and a cosign tag; gives its bytes and all manifests.
+async fn push_family(client: &Client, repo: &str, layer_bytes: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+    push_blob(client, repo, b"{}").await;
+    let (mut children, mut all) = (Vec::new(), Vec::new());
+    for (n, arch) in ["amd64", "arm64"].iter().enumerate() {
+        let config = format!("{{\"architecture\":\"{arch}\",\"os\":\"linux\"}}").into_bytes();
+        let layers = [noise(50, 5000), noise(51 + n as u64, layer_bytes)];
+        for bytes in layers.iter().chain([&config]) {
+            push_blob(client, repo, bytes).await;
+        }
+        let manifest = bytes_of(&image(&config, &[&layers[0], &layers[1]]));
+        put_manifest(client, repo, &sha256(&manifest), OCI_MANIFEST, &manifest).await;
+        let mut child = descriptor(OCI_MANIFEST, &manifest);
+        child["platform"] = json!({"os": "linux", "architecture": arch});
+        children.push(child);
+        all.push(manifest);
+    }
+    let index =
+        bytes_of(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}));
+    put_manifest(client, repo, "v1", OCI_INDEX, &index).await;
+    for (subject, kind) in [(&index, OCI_INDEX), (&all[0].clone(), OCI_MANIFEST)] {
+        let bytes = bytes_of(&artifact(
+            &descriptor(kind, subject),
+            "application/vnd.example.sbom",
+            "of it",
+        ));
+        put_manifest(client, repo, &sha256(&bytes), OCI_MANIFEST, &bytes).await;
+        all.push(bytes);
+    }
+    let tag = format!("{}.sig", sha256(&index).replace(':', "-"));
+    let signature = bytes_of(&image(b"{}", &[]));
+    put_manifest(client, repo, &tag, OCI_MANIFEST, &signature).await;
+    all.push(signature);
+    all.push(index.clone());
+    (index, all)
+}
+
+fn mirror(target: &Server, source: &str, more: &[&str]) -> std::process::Output {
+    let dir = target.dir();
+    let mut args = vec!["mirror", "--data", &dir, source];
+    args.extend_from_slice(more);
+    run(&args)
+}
+
+#[tokio::test]
+async fn an_image_comes_with_its_whole_closure() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    let (index, all) = push_family(&upstream.admin(), "team/app", 200_000).await;
+    let source = format!("docker://{}/team/app:v1", upstream.host());
+    let output = mirror(&target, &source, &["--to", "copies/app"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    let anyone = target.anonymous();
+    assert_eq!(
+        anyone
+            .get("/v2/copies/app/manifests/v1")
+            .await
+            .expect(200)
+            .body,
+        index
+    );
+    for manifest in &all {
+        let path = format!("/v2/copies/app/manifests/{}", sha256(manifest));
+        assert_eq!(anyone.get(&path).await.expect(200).body, *manifest);
+        let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap();
+        for layer in manifest["layers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .chain(manifest.get("config"))
+        {
+            let digest = layer["digest"].as_str().unwrap();
+            let got = anyone
+                .get(&format!("/v2/copies/app/blobs/{digest}"))
+                .await
+                .expect(200);
+            assert_eq!(sha256(&got.body), digest);
+        }
+    }
+    let referrers = anyone
+        .get(&format!("/v2/copies/app/referrers/{}", sha256(&index)))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(referrers["manifests"].as_array().unwrap().len(), 1);
+    let tag = format!("{}.sig", sha256(&index).replace(':', "-"));
+    anyone
+        .get(&format!("/v2/copies/app/manifests/{tag}"))
+        .await
+        .expect(200);
+
+    // Again: all is there, nothing is fetched twice.
+    let before = fetched(&upstream);
+    let output = mirror(&target, &source, &["--to", "copies/app"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert_eq!(
+        fetched(&upstream),
+        before,
+        "blobs were fetched again:\n{}",
+        text_of(&output)
+    );
+
+    // What a mirror repository holds comes from its upstream alone.
+    let reply = target.admin().post("/v2/copies/app/blobs/uploads/").await;
+    assert!(
+        matches!(reply.status, 403 | 405),
+        "{}: {}",
+        reply.status,
+        reply.text()
+    );
+    assert!(reply.text().contains("mirror"), "{}", reply.text());
+}
+
+/// How many blobs the server has handed out, by its access lines.
+fn fetched(server: &Server) -> usize {
+    server
+        .log()
+        .lines()
+        .filter(|l| l.contains("/blobs/sha256") && l.contains("GET"))
+        .count()
+}
+
+#[tokio::test]
+async fn the_default_name_says_where_it_is_from() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    let bytes = push_image(&upstream.admin(), "team/app", "v1", 1).await;
+    let source = format!("docker://{}/team/app@{}", upstream.host(), sha256(&bytes));
+    let output = mirror(&target, &source, &[]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    let name = format!("127.0.0.1-{}/team/app", upstream.http);
+    let path = format!("/v2/{name}/manifests/{}", sha256(&bytes));
+    assert_eq!(target.anonymous().get(&path).await.expect(200).body, bytes);
+}
+
+#[tokio::test]
+async fn one_platform_leaves_the_index_as_it_is() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    let (index, all) = push_family(&upstream.admin(), "team/app", 50_000).await;
+    let source = format!("docker://{}/team/app:v1", upstream.host());
+    let output = mirror(
+        &target,
+        &source,
+        &["--to", "one", "--platform", "linux/arm64"],
+    );
+    assert!(output.status.success(), "{}", text_of(&output));
+    let anyone = target.anonymous();
+    assert_eq!(
+        anyone.get("/v2/one/manifests/v1").await.expect(200).body,
+        index
+    );
+    anyone
+        .get(&format!("/v2/one/manifests/{}", sha256(&all[0])))
+        .await
+        .expect(404);
+    anyone
+        .get(&format!("/v2/one/manifests/{}", sha256(&all[1])))
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn into_a_local_repository_it_is_an_ordinary_commit() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    let bytes = push_image(&upstream.admin(), "team/app", "v2", 1).await;
+    push_image(&target.admin(), "mine", "v1", 2).await;
+    let source = format!("docker://{}/team/app:v2", upstream.host());
+    let output = mirror(&target, &source, &["--to", "mine"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert_eq!(
+        target
+            .anonymous()
+            .get("/v2/mine/manifests/v2")
+            .await
+            .expect(200)
+            .body,
+        bytes
+    );
+    push_image(&target.admin(), "mine", "v3", 3).await;
+}
+
+#[tokio::test]
+async fn credentials_come_from_the_callers_docker_configuration() {
+    let upstream = Server::start_with(&["--mode", "standalone"], &[]).await;
+    let target = Server::start().await;
+    push_image(&upstream.admin(), "team/app", "v1", 1).await;
+    let source = format!("docker://{}/team/app:v1", upstream.host());
+    let output = mirror(&target, &source, &["--to", "copy"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
+    target
+        .anonymous()
+        .get("/v2/copy/manifests/v1")
+        .await
+        .expect(404);
+    let config = target.home().join("docker");
+    std::fs::create_dir(&config).unwrap();
+    let auth = "Y2k6czNjcmV0LW9mLWNp"; // the admin's name and password
+    let text = json!({"auths": {upstream.host(): {"auth": auth}}}).to_string();
+    std::fs::write(config.join("config.json"), text).unwrap();
+    let mut command = dryport(&["mirror", "--data", &target.dir(), &source, "--to", "copy"]);
+    let output = command.env("DOCKER_CONFIG", &config).output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    target
+        .anonymous()
+        .get("/v2/copy/manifests/v1")
+        .await
+        .expect(200);
+    assert!(
+        !target.log().contains(auth) && !target.log().contains("s3cret"),
+        "the log holds credentials"
+    );
+}
+
+#[tokio::test]
+async fn over_tls_with_the_upstreams_ca() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    push_image(&upstream.admin(), "team/app", "v1", 1).await;
+    let ca = target.home().join("upstream.pem");
+    std::fs::write(
+        &ca,
+        crate::harness::run_ok(&["trust", "--data", &upstream.dir(), "--pem"]),
+    )
+    .unwrap();
+    let source = format!("docker://localhost:{}/team/app:v1", upstream.https);
+    let refused = mirror(&target, &source, &["--to", "copy"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text_of(&refused));
+    let output = mirror(
+        &target,
+        &source,
+        &["--to", "copy", "--ca", ca.to_str().unwrap()],
+    );
+    assert!(output.status.success(), "{}", text_of(&output));
+    let output = mirror(&target, &source, &["--to", "other", "--insecure"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_leaves_nothing() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    push_image(&upstream.admin(), "team/app", "v1", 1).await;
+    for source in [
+        format!("docker://{}/team/app:none", upstream.host()),
+        format!("docker://{}/none/none:v1", upstream.host()),
+        format!("docker://127.0.0.1:{}/a:b", crate::harness::free_port()),
+    ] {
+        let output = mirror(&target, &source, &["--to", "copy"]);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{source}: {}",
+            text_of(&output)
+        );
+    }
+    for source in [
+        "team/app",
+        "docker://",
+        "docker://host/UPPER:v1",
+        "http://host/a",
+    ] {
+        let output = mirror(&target, source, &["--to", "copy"]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{source}: {}",
+            text_of(&output)
+        );
+    }
+    assert_eq!(
+        target.admin().get("/v2/_catalog").await.expect(200).json()["repositories"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn kill_9_during_a_mirror_then_again() {
+    let (upstream, mut target) = (Server::start().await, Server::start().await);
+    let (index, all) = push_family(&upstream.admin(), "team/app", 40 * 1024 * 1024).await;
+    let source = format!("docker://{}/team/app:v1", upstream.host());
+    let dir = target.dir();
+    for delay in [150, 400] {
+        let mut command = dryport(&["mirror", "--data", &dir, &source, "--to", "copy"]);
+        let mut child = command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        target.kill();
+        let _ = child.wait().unwrap();
+        target.restart().await;
+        // All or nothing: the tag is there only with all that it names.
+        let anyone = target.anonymous();
+        if anyone.get("/v2/copy/manifests/v1").await.status == 200 {
+            for manifest in &all {
+                anyone
+                    .get(&format!("/v2/copy/manifests/{}", sha256(manifest)))
+                    .await
+                    .expect(200);
+            }
+        }
+    }
+    let output = mirror(&target, &source, &["--to", "copy"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    let anyone = target.anonymous();
+    assert_eq!(
+        anyone.get("/v2/copy/manifests/v1").await.expect(200).body,
+        index
+    );
+    let layer = noise(52, 40 * 1024 * 1024);
+    let got = anyone
+        .get(&format!("/v2/copy/blobs/{}", sha256(&layer)))
+        .await
+        .expect(200);
+    assert_eq!(got.body, layer);
+}
