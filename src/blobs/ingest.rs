@@ -79,7 +79,7 @@ impl Ingest {
         }
         files.mark(&file);
         let restored = saved.and_then(|s| Hasher::restore(name.algorithm, &s.hash_state));
-        let (hasher, hashed) = match restored {
+        let (hasher, from) = match restored {
             Some(hasher) => (hasher, durable),
             None => (Hasher::new(name.algorithm), 0),
         };
@@ -87,7 +87,7 @@ impl Ingest {
         ingest.named = durable > 0;
         ingest.upload.file = Some(file);
         ingest.upload.written = written;
-        ingest.hasher = ingest.upload.hash(hasher, hashed)?;
+        ingest.hasher = ingest.upload.hash(hasher, from)?;
         Ok(ingest)
     }
 

@@ -84,15 +84,6 @@ impl Repos {
         self.receive(&mut turn, range, len, body).await?;
         let ingest = lock(&turn.session.ingest).take();
         let ingest = match ingest {
-            Some(ingest) if ingest.algorithm() != digest.algorithm() && ingest.offset() > 0 => {
-                let wrong = format!(
-                    "the upload was begun for {}, the digest is {digest}; begin it with digest-algorithm={}",
-                    ingest.algorithm().name(),
-                    digest.algorithm().name()
-                );
-                *lock(&turn.session.ingest) = Some(ingest);
-                return Err(RepoError::Digest(wrong));
-            }
             Some(ingest) if ingest.offset() > 0 => ingest,
             _ => {
                 let repo = self.ensure_repo(name).await?;
