@@ -147,7 +147,12 @@ impl http_body::Body for Counted {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // An exact 0 would become `Content-Length: 0`, which on a 304 speaks of the content that it leaves out.
+        if self.record.status == 304 {
+            SizeHint::default()
+        } else {
+            self.body.size_hint()
+        }
     }
 }
 

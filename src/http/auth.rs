@@ -12,6 +12,7 @@ use crate::types::RepoName;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
+use std::fmt::Write as _;
 
 /// The grant of a request without credentials.
 pub fn anonymous() -> Grant {
@@ -117,7 +118,7 @@ pub fn challenge(config: &Config, caller: &Caller, scope: &str, error: Option<&s
     );
     for (key, value) in [("scope", scope), ("error", error.unwrap_or_default())] {
         if !value.is_empty() {
-            text.push_str(&format!(",{key}=\"{value}\""));
+            let _ = write!(text, ",{key}=\"{value}\"");
         }
     }
     text

@@ -23,7 +23,7 @@ pub struct Fail {
     /// What happened, for people.
     pub message: String,
     /// More, for programs; the request id is added to it.
-    pub detail: Option<Value>,
+    pub detail: Option<Box<Value>>,
     /// Headers beside the body (challenge, Retry-After, Range).
     pub headers: Vec<(HeaderName, String)>,
     /// What really happened, for the log only.
@@ -53,7 +53,7 @@ impl Fail {
     /// Adds detail for programs.
     #[must_use]
     pub fn detail(mut self, detail: Value) -> Self {
-        self.detail = Some(detail);
+        self.detail = Some(Box::new(detail));
         self
     }
 
@@ -104,7 +104,7 @@ impl Fail {
                 "request failed"
             );
         }
-        let mut detail = match self.detail {
+        let mut detail = match self.detail.map(|boxed| *boxed) {
             Some(Value::Object(map)) => map,
             Some(other) => [("info".to_owned(), other)].into_iter().collect(),
             None => serde_json::Map::new(),

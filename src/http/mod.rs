@@ -98,7 +98,6 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         config,
         method: head.method,
         headers: head.headers,
-        version,
         caller,
         grant: anonymous(),
     };

@@ -8,7 +8,7 @@ use super::error::Fail;
 use crate::auth::Grant;
 use crate::config::Config;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Version};
+use axum::http::{HeaderMap, Method};
 use futures_util::Stream;
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
@@ -28,8 +28,6 @@ pub struct Req {
     pub method: Method,
     /// Headers.
     pub headers: HeaderMap,
-    /// HTTP version.
-    pub version: Version,
     /// Query parameters.
     pub query: Query,
     /// Who called, by which name.

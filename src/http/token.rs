@@ -1,4 +1,4 @@
-//! The token service `/v2/auth`: docker's GET form and the OAuth2 POST form (distribution, "Token Authentication").
+//! The token service `/v2/auth`: docker's GET form and the `OAuth2` POST form (distribution, "Token Authentication").
 //!
 //! Anonymous clients get a token too, with whatever anonymous may do, since `GET /v2/` sends every client here.
 

@@ -124,91 +124,30 @@ fn is_host(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Source; API host; default target; tag (`-`: none); what is asked for. `DIGEST` stands for one.
+    const SOURCES: &str = "
+        docker://alpine registry-1.docker.io docker.io/library/alpine latest latest
+        docker://a/b:1 registry-1.docker.io docker.io/a/b 1 1
+        docker://docker.io/alpine:3 registry-1.docker.io docker.io/library/alpine 3 3
+        docker://index.docker.io/x/y registry-1.docker.io docker.io/x/y latest latest
+        docker://localhost/x localhost localhost/x latest latest
+        docker://localhost:5000/x/y:z localhost:5000 localhost-5000/x/y z z
+        docker://Quay.IO/a/b quay.io quay.io/a/b latest latest
+        docker://quay.io/a/b@DIGEST quay.io quay.io/a/b - DIGEST
+        docker://quay.io/a/b:v1@DIGEST quay.io quay.io/a/b v1 DIGEST";
+
     #[test]
     fn sources() {
-        let hex = "a".repeat(64);
-        let by_digest = format!("docker://quay.io/a/b@sha256:{hex}");
-        let both = format!("docker://quay.io/a/b:v1@sha256:{hex}");
-        let digest = format!("sha256:{hex}");
-        let cases = [
-            (
-                "docker://alpine",
-                "registry-1.docker.io",
-                "docker.io/library/alpine",
-                Some("latest"),
-                "latest",
-            ),
-            (
-                "docker://a/b:1",
-                "registry-1.docker.io",
-                "docker.io/a/b",
-                Some("1"),
-                "1",
-            ),
-            (
-                "docker://docker.io/alpine:3",
-                "registry-1.docker.io",
-                "docker.io/library/alpine",
-                Some("3"),
-                "3",
-            ),
-            (
-                "docker://index.docker.io/x/y",
-                "registry-1.docker.io",
-                "docker.io/x/y",
-                Some("latest"),
-                "latest",
-            ),
-            (
-                "docker://localhost/x",
-                "localhost",
-                "localhost/x",
-                Some("latest"),
-                "latest",
-            ),
-            (
-                "docker://localhost:5000/x/y:z",
-                "localhost:5000",
-                "localhost-5000/x/y",
-                Some("z"),
-                "z",
-            ),
-            (
-                "docker://Quay.IO/a/b",
-                "quay.io",
-                "quay.io/a/b",
-                Some("latest"),
-                "latest",
-            ),
-            (
-                by_digest.as_str(),
-                "quay.io",
-                "quay.io/a/b",
-                None,
-                digest.as_str(),
-            ),
-            (
-                both.as_str(),
-                "quay.io",
-                "quay.io/a/b",
-                Some("v1"),
-                digest.as_str(),
-            ),
-        ];
-        for (text, api, target, tag, reference) in cases {
-            let source: Source = text.parse().expect(text);
-            assert_eq!(source.api_host(), api, "{text}");
-            assert_eq!(
-                source.default_target().expect(text).as_str(),
-                target,
-                "{text}"
-            );
-            assert_eq!(source.tag().map(Tag::as_str), tag, "{text}");
-            assert_eq!(
-                source.reference().expect(text).to_string(),
-                reference,
-                "{text}"
-            );
+        let table = SOURCES.replace("DIGEST", &format!("sha256:{}", "a".repeat(64)));
+        let rows = table.lines().filter(|line| !line.trim().is_empty());
+        for row in rows {
+            let cells: Vec<&str> = row.split_whitespace().collect();
+            let source: Source = cells[0].parse().expect(row);
+            let target = source.default_target().expect(row);
+            let reference = source.reference().expect(row).to_string();
+            let tag = source.tag().map_or("-", Tag::as_str);
+            let got = [source.api_host(), target.as_str(), tag, &reference];
+            assert_eq!(got, cells[1..], "{row}");
         }
     }
 

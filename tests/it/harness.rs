@@ -113,7 +113,7 @@ impl Server {
     }
 
     pub async fn serve(home: TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let args = args.iter().map(ToString::to_string).collect();
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let env = env
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))

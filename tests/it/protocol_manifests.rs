@@ -134,7 +134,7 @@ async fn bytes_are_served_as_pushed() {
             .get(&format!("/v2/a/manifests/{tag}"))
             .await
             .expect(200);
-        assert_eq!((got.header("content-type"), got.body), (kind, bytes));
+        assert_eq!((got.header("content-type"), &got.body), (kind, &bytes));
     }
 }
 

@@ -22,9 +22,11 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     let mut names: Vec<String> = Vec::new();
     let mut last = page.last;
     let mut more = false;
-    'full: while limit > 0 {
+    // With n=0 nothing is looked for.
+    let mut looking = limit > 0;
+    'full: while looking {
         let batch = req.state.app.repos.names(last.as_deref(), BATCH).await?;
-        let ended = batch.len() < BATCH;
+        looking = batch.len() == BATCH;
         last = batch.last().map(ToString::to_string);
         for name in batch {
             if !req.user_may(Action::RepoList, &name).await? {
@@ -35,9 +37,6 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
                 break 'full;
             }
             names.push(name.to_string());
-        }
-        if ended {
-            break;
         }
     }
     let text = serde_json::json!({ "repositories": names });
