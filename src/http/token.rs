@@ -100,14 +100,22 @@ async fn issue(req: &Req, fields: &Query) -> Result<Response<Body>, Fail> {
         .auth
         .issue(&req.grant.principal, name, &scopes)
         .await?;
-    let mut response = Response::new(Body::from(json(&issued)));
+    let offline = fields.get("offline_token") == Some("true")
+        || fields.get("access_type") == Some("offline");
+    let refresh = if offline {
+        let principal = &req.grant.principal;
+        req.state.app.auth.issue_refresh(principal, name).await?
+    } else {
+        None
+    };
+    let mut response = Response::new(Body::from(json(&issued, refresh)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn json(issued: &Issued) -> String {
+fn json(issued: &Issued, refresh: Option<String>) -> String {
     let at = i64::try_from(issued.issued_at_ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
@@ -116,14 +124,17 @@ fn json(issued: &Issued) -> String {
         .iter()
         .map(|s| format!("{}:{}:{}", s.kind, s.name, s.actions.join(",")))
         .collect();
-    json!({
+    let mut answer = json!({
         "token": issued.token,
         "access_token": issued.token,
         "expires_in": issued.expires_in,
         "issued_at": at.unwrap_or_default().to_string(),
         "scope": scope.join(" "),
-    })
-    .to_string()
+    });
+    if let Some(refresh) = refresh {
+        answer["refresh_token"] = refresh.into();
+    }
+    answer.to_string()
 }
 
 #[cfg(test)]
@@ -138,7 +149,7 @@ mod tests {
             issued_at_ms: 1_700_000_000_000,
             granted: Vec::new(),
         };
-        let value: serde_json::Value = serde_json::from_str(&json(&issued)).expect("json");
+        let value: serde_json::Value = serde_json::from_str(&json(&issued, None)).expect("json");
         assert_eq!(value["token"], value["access_token"]);
         assert_eq!(value["issued_at"], "2023-11-14T22:13:20Z");
     }
