@@ -144,7 +144,7 @@ fn skip(bytes: &[u8], at: usize) -> Option<usize> {
         return Some(block_comment_end(bytes, at));
     }
     let word_before = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
-    if rest[0] == b'r' && !word_before || rest.starts_with(b"br") && !word_before {
+    if !word_before && (rest[0] == b'r' || rest.starts_with(b"br")) {
         let start = if rest[0] == b'b' { 2 } else { 1 };
         let hashes = rest[start..].iter().take_while(|b| **b == b'#').count();
         if rest.get(start + hashes) == Some(&b'"') {

@@ -71,29 +71,27 @@ pub fn prepare(dir: &Path) -> Result<(), AppError> {
 
 /// A directory that only its owner may enter.
 fn private_dir(dir: &Path) -> Result<(), AppError> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(AppError::file(dir, error)),
-        made => {
-            let mode = std::fs::metadata(dir)
-                .map_err(|e| AppError::file(dir, e))?
-                .permissions()
-                .mode();
-            // A directory that was there may belong to somebody else (a mounted volume): only then is a wider mode
-            // left as it is, with a word in the log.
-            let set = std::fs::set_permissions(dir, Permissions::from_mode(0o700));
-            match set {
-                Err(error) if made.is_ok() || mode & 0o077 == 0 => Err(AppError::file(dir, error)),
-                Err(error) => {
-                    tracing::warn!(dir = %dir.display(), %error, "others may enter the data directory, and its mode cannot be changed");
-                    Ok(())
-                }
-                Ok(()) => Ok(()),
-            }
+    let fail = |e| AppError::file(dir, e);
+    let new = match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(fail(error)),
+    };
+    match std::fs::set_permissions(dir, Permissions::from_mode(0o700)) {
+        // A directory that was there may belong to somebody else, such as a mounted volume: it keeps its mode.
+        Err(error) if !new => {
+            tracing::warn!(dir = %dir.display(), %error, "the data directory's mode cannot be set to 0700: others may be able to enter it");
+            Ok(())
         }
+        set => set.map_err(fail),
     }
 }
 
 /// Writes a small file that only its owner may read: whole or not at all, and durable. An existing one is replaced.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file of settings or secrets, not of content"
+)]
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), AppError> {
     let fail = |e| AppError::file(path, e);
     let partial = path.with_extension("new");
@@ -116,6 +114,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), AppError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests {
     use super::*;
 

@@ -50,17 +50,16 @@ impl App {
             return Ok(None);
         }
         let user: UserName = name.parse()?;
-        let (password, place) = match password {
-            Some(typed) => (typed, FirstPassword::Typed),
-            None => {
-                let made = secrets::new_password()?;
-                let place = if terminal {
-                    FirstPassword::Show(made.clone())
-                } else {
-                    FirstPassword::File(self.initial.write(name, &made)?)
-                };
-                (made, place)
-            }
+        let (password, place) = if let Some(typed) = password {
+            (typed, FirstPassword::Typed)
+        } else {
+            let made = secrets::new_password()?;
+            let place = if terminal {
+                FirstPassword::Show(made.clone())
+            } else {
+                FirstPassword::File(self.initial.write(name, &made)?)
+            };
+            (made, place)
         };
         let everything = RoleGrant {
             role: Role::Admin,
@@ -106,6 +105,10 @@ impl Initial {
     }
 
     /// Removes the file if it is this user's.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file of `app`'s own, not of content"
+    )]
     pub(super) fn used(&self, user: &str) {
         let mut waiting = self.lock();
         if waiting.as_deref() != Some(user) {

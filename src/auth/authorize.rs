@@ -70,6 +70,8 @@ pub(super) fn anybody_may(switches: Switches, action: Action, resource: Resource
         Action::RepoPush | Action::TagWrite => {
             switches.anonymous_push && matches!(resource, Resource::Repo(_))
         }
+        // Its list is cut to what may be seen, but a closed box does not answer strangers at all.
+        Action::Catalog => switches.anonymous_pull,
         other => open_to_all(other),
     }
 }

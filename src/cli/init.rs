@@ -34,7 +34,7 @@ pub(super) enum ModeFlag {
     Mirror,
     /// Accounts for everything
     Standalone,
-    /// Several servers over PostgreSQL and S3 (not in this version)
+    /// Several servers with a shared database (not in this version)
     Full,
 }
 

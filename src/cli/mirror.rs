@@ -31,7 +31,7 @@ Examples:
 pub(super) struct Mirror {
     #[command(flatten)]
     pub(super) place: Place,
-    /// The image: docker://HOST/NAME, with :TAG or @DIGEST
+    /// The image, by tag or digest
     #[arg(value_name = "docker://HOST/NAME[:TAG|@DIGEST]")]
     pub(super) source: String,
     /// Name of the repository here [default: HOST/NAME, with HOST-PORT for a port]

@@ -156,6 +156,10 @@ mod tests {
             bars: None,
             state: Mutex::default(),
         };
+        let counted = || {
+            let state = shown.state();
+            (state.blobs_done, state.bytes_done())
+        };
         let digest = |n: &str| n.to_owned();
         shown.hear(&Progress::Resolved {
             digest: digest("a"),
@@ -177,10 +181,7 @@ mod tests {
             size: 200,
             done: 150,
         });
-        assert_eq!(
-            (shown.state().blobs_done, shown.state().bytes_done()),
-            (1, 250)
-        );
+        assert_eq!(counted(), (1, 250));
         shown.hear(&Progress::Blob {
             digest: digest("c"),
             size: 200,
@@ -191,9 +192,6 @@ mod tests {
             size: 300,
             done: 300,
         });
-        assert_eq!(
-            (shown.state().blobs_done, shown.state().bytes_done()),
-            (3, 600)
-        );
+        assert_eq!(counted(), (3, 600));
     }
 }

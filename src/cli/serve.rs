@@ -46,8 +46,10 @@ pub(super) struct Serve {
     pub(super) mode: Option<ModeFlag>,
 }
 
+/// How often idle uploads are looked for.
+const UPLOAD_CHECK: Duration = Duration::from_mins(1);
 /// How often addresses and the certificate's age are looked at.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
+const CERTIFICATE_CHECK: Duration = Duration::from_mins(1);
 
 impl Serve {
     /// The flags as settings.
@@ -92,14 +94,15 @@ impl Serve {
         let stop = CancellationToken::new();
         let commands = tokio::spawn(control.serve(app.clone(), stop.clone()));
         let certificates = tokio::spawn(keep_certificate(app.clone(), stop.clone()));
+        let uploads = tokio::spawn(give_up_uploads(app.clone(), stop.clone()));
         let mut serving = tokio::spawn(http::serve(app.clone(), listeners, stop.clone()));
         announce(app, &https, &plain, first)?;
         let ended = self
             .until_stopped(app, &mut signals, &mut serving, &stop)
             .await;
         stop.cancel();
-        // Both end by the token; that they were cut off would matter to nobody now.
-        let _ = tokio::join!(commands, certificates);
+        // All end by the token; that they were cut off would matter to nobody now.
+        let _ = tokio::join!(commands, certificates, uploads);
         match ended {
             // By the second signal.
             Err(error) if error.is_cancelled() => Ok(()),
@@ -152,7 +155,7 @@ impl Serve {
         };
         match done {
             Ok(restart) if restart.is_empty() => {
-                tracing::info!("settings and certificate read again")
+                tracing::info!("settings and certificate read again");
             }
             Ok(restart) => tracing::warn!(
                 settings = restart.join(", "),
@@ -222,9 +225,24 @@ async fn keep_certificate(app: App, stop: CancellationToken) {
                 "the certificate was renewed"
             ),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the certificate cannot be renewed; the old one stays in force")
+                tracing::warn!(%error, "the certificate cannot be renewed; the old one stays in force");
             }
             _ => {}
+        }
+    }
+}
+
+/// Gives up uploads that nobody goes on with.
+async fn give_up_uploads(app: App, stop: CancellationToken) {
+    loop {
+        match app.repos.reap_uploads().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "uploads without progress were given up"),
+            Err(error) => tracing::warn!(%error, "idle uploads cannot be given up now"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPLOAD_CHECK) => {}
         }
     }
 }

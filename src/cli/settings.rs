@@ -5,12 +5,14 @@ use crate::config::{LoadOptions, Loaded, load};
 use clap::Args;
 use std::path::PathBuf;
 
+const DATA_HELP: &str = "Directory with all data [default: $DRYPORT_DATA, else the configuration's, else \
+    /var/lib/dryport for root and ~/.local/share/dryport for others]";
+
 /// Where the data and the settings are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Place {
-    /// Directory with all data [default: $DRYPORT_DATA, else the configuration's, else /var/lib/dryport for root and
-    /// ~/.local/share/dryport for others]
-    #[arg(long, value_name = "DIR")]
+    /// `--data`.
+    #[arg(long, value_name = "DIR", help = DATA_HELP)]
     pub data: Option<PathBuf>,
     /// Configuration file [default: dryport.toml in the data directory, if it is there]
     #[arg(long, value_name = "FILE")]

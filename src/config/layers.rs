@@ -369,4 +369,5 @@ fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError> {
 
 #[cfg(test)]
 #[path = "tests.rs"]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;

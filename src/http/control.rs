@@ -39,6 +39,7 @@ pub struct Control {
 impl Control {
     /// Makes the socket below the data directory, in place of one that an earlier server left: the caller holds the
     /// directory's lock, so nobody can be serving that one.
+    #[expect(clippy::disallowed_methods, reason = "a socket, not content")]
     pub fn bind(data: &Path) -> std::io::Result<Self> {
         let path = data.join(control::SOCKET);
         match std::fs::remove_file(&path) {
@@ -53,6 +54,7 @@ impl Control {
     }
 
     /// Serves until `stop`; then running work is stopped and given a moment to answer.
+    #[expect(clippy::disallowed_methods, reason = "a socket, not content")]
     pub async fn serve(self, app: App, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         loop {

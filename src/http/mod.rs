@@ -21,6 +21,7 @@ mod token;
 
 pub use serve::{Listener, bind, serve};
 
+use crate::auth::Principal;
 use access::{Counted, Ids, Record, RequestId};
 use auth::{anonymous, authenticate, who};
 use axum::body::Body;
@@ -152,6 +153,10 @@ async fn handle(
         };
         let auth = &req.state.app.auth;
         req.grant = authenticate(auth, &req.headers, &req.caller, &req.config, &scope).await?;
+        // No scope: it was a password.
+        if let (Principal::User(user), None) = (&req.grant.principal, &req.grant.scope) {
+            req.state.app.after_login(user.as_str());
+        }
     }
     match route.map_err(|error| malformed(error, &req.method))? {
         Route::Oci(route) => oci::answer(req, route, body).await,

@@ -77,7 +77,12 @@ async fn login(req: &Req, user: &str, password: &str) -> Result<Principal, Fail>
         .login(user, password, req.caller.ip)
         .await
     {
-        Ok(grant) => Ok(grant.principal),
+        Ok(grant) => {
+            if let Principal::User(user) = &grant.principal {
+                req.state.app.after_login(user.as_str());
+            }
+            Ok(grant.principal)
+        }
         Err(error) if error.kind() == AuthErrorKind::Unauthorized => {
             Err(refused(&error.to_string()))
         }
@@ -100,8 +105,8 @@ async fn issue(req: &Req, fields: &Query) -> Result<Response<Body>, Fail> {
         .auth
         .issue(&req.grant.principal, name, &scopes)
         .await?;
-    let offline = fields.get("offline_token") == Some("true")
-        || fields.get("access_type") == Some("offline");
+    let offline =
+        fields.get("offline_token") == Some("true") || fields.get("access_type") == Some("offline");
     let refresh = if offline {
         let principal = &req.grant.principal;
         req.state.app.auth.issue_refresh(principal, name).await?

@@ -251,16 +251,12 @@ fn look_up(
     } else {
         rows::number(&lease).saturating_sub(half)
     };
-    let body = match blob.place {
-        Some(place) => KnownBody::Placed(Place(place)),
-        None => {
-            let bytes = r.get(Table::Bytes, digest.as_key())?;
-            KnownBody::Inline(
-                bytes
-                    .ok_or_else(|| BlobError::Damaged(digest.to_string()))?
-                    .into(),
-            )
-        }
+    let body = if let Some(place) = blob.place {
+        KnownBody::Placed(Place(place))
+    } else {
+        let bytes = r.get(Table::Bytes, digest.as_key())?;
+        let damaged = || BlobError::Damaged(digest.to_string());
+        KnownBody::Inline(bytes.ok_or_else(damaged)?.into())
     };
     Ok(Known {
         generation,

@@ -1,7 +1,7 @@
 //! The key shapes of the repository tables (DESIGN.md section 3), on one page.
 
 use crate::store::key::{Key, Parts};
-use crate::types::{Digest, RepoId, RepoName, Rev, UploadId};
+use crate::types::{Digest, RepoId, Rev, UploadId};
 
 /// Class of an item or reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +25,6 @@ pub enum DueKind {
     Orphan = 2,
     /// A manifest may have no tag left: repository id, digest.
     Untagged = 3,
-    /// A closed row leaves the history: repository id, revision.
-    History = 4,
-    /// An upload may have been given up: id.
-    Upload = 5,
 }
 
 /// The name part of an item key: a tag's text, or a manifest's digest.

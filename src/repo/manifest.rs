@@ -160,7 +160,7 @@ impl Repos {
                 tags.insert(0, tag);
             }
             let size = put.bytes.len() as u64;
-            let body = place(&inner, &digest, put.bytes)?;
+            let body = place(&inner, &digest, &put.bytes)?;
             let new = NewManifest {
                 digest,
                 size,
@@ -267,11 +267,11 @@ pub(super) fn writable_or_new(
 }
 
 /// Few bytes stay with the commit; many become a durable file first.
-fn place(inner: &Inner, digest: &Digest, bytes: Bytes) -> Result<Body, RepoError> {
+fn place(inner: &Inner, digest: &Digest, bytes: &Bytes) -> Result<Body, RepoError> {
     let mut ingest = inner
         .blobs
         .begin(super::new_upload_id()?, RepoId(0), digest.algorithm());
-    ingest.write(&bytes)?;
+    ingest.write(bytes)?;
     match ingest.finish(digest)?.body {
         SealedBody::Inline(bytes) => Ok(Body::Inline(bytes)),
         SealedBody::Placed(place) => Ok(Body::Placed(place)),

@@ -219,7 +219,7 @@ impl Repos {
         while let Some(frame) = body.next().await {
             match frame {
                 Ok(frame) if piece.is_empty() && frame.len() >= PIECE => {
-                    writer.write(frame).await?
+                    writer.write(frame).await?;
                 }
                 Ok(frame) => {
                     piece.extend_from_slice(&frame);

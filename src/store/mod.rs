@@ -23,6 +23,7 @@ mod upgrade;
 mod writer;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;
 
 pub use error::{StoreError, StoreErrorKind};

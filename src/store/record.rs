@@ -89,7 +89,11 @@ fn unreadable(record: &'static str, detail: &dyn std::fmt::Display) -> StoreErro
 
 /// Golden files, for the unit tests of every module that has records: see `tests/golden/record/README.md`.
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::missing_panics_doc)] // Test code, although not itself a test.
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::disallowed_methods
+)] // Test code, although not itself a test.
 pub mod golden {
     use super::Record;
     use std::path::PathBuf;

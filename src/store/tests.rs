@@ -96,7 +96,9 @@ fn sixty_four_writers_share_commits_and_see_their_writes() {
             })
         })
         .collect();
-    writers.into_iter().for_each(|w| w.join().unwrap());
+    for writer in writers {
+        writer.join().unwrap();
+    }
     let total: Done<_> = store.read(|r| {
         let feed = feed::read(r, 0, 5_000)?;
         let numbers: Vec<u64> = feed.rows.iter().map(|(n, _)| *n).collect();
@@ -356,7 +358,9 @@ fn requests_go_first_and_background_one_at_a_time() {
     }
     drop(go);
     held.join().unwrap();
-    threads.into_iter().for_each(|t| t.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(*lock_of(&order), [2, 0, 1]);
     assert_eq!(store.counters().commits, 2);
 }

@@ -357,4 +357,5 @@ pub fn new_es256_key() -> Result<String, TlsError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;

@@ -29,7 +29,7 @@ impl Algorithm {
     }
 
     /// Length of the raw hash in bytes.
-    pub const fn len(self) -> usize {
+    pub const fn bytes(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
@@ -95,7 +95,7 @@ pub struct Digest {
 impl Digest {
     /// The digest made of an algorithm and raw hash bytes of exactly its length.
     pub fn from_raw(algorithm: Algorithm, raw: &[u8]) -> Result<Self, DigestError> {
-        if raw.len() != algorithm.len() {
+        if raw.len() != algorithm.bytes() {
             return Err(DigestError::Key);
         }
         let mut key = [0; 65];
@@ -118,7 +118,7 @@ impl Digest {
 
     /// The key form: algorithm byte, then the raw hash (33 or 65 bytes).
     pub fn as_key(&self) -> &[u8] {
-        &self.key[..=self.algorithm().len()]
+        &self.key[..=self.algorithm().bytes()]
     }
 
     /// The digest whose key form stands at the start of `key`, and what follows it.
@@ -127,10 +127,10 @@ impl Digest {
             .first()
             .and_then(|c| Algorithm::from_code(*c))
             .ok_or(DigestError::Key)?;
-        if key.len() <= algorithm.len() {
+        if key.len() <= algorithm.bytes() {
             return Err(DigestError::Key);
         }
-        let (raw, rest) = key[1..].split_at(algorithm.len());
+        let (raw, rest) = key[1..].split_at(algorithm.bytes());
         Ok((Self::from_raw(algorithm, raw)?, rest))
     }
 
@@ -183,8 +183,8 @@ impl FromStr for Digest {
             .split_once(':')
             .ok_or_else(|| DigestError::Shape(clip(text)))?;
         let algorithm: Algorithm = algorithm.parse()?;
-        let bad = DigestError::Hex(algorithm.name(), algorithm.len() * 2);
-        if hash.len() != algorithm.len() * 2 {
+        let bad = DigestError::Hex(algorithm.name(), algorithm.bytes() * 2);
+        if hash.len() != algorithm.bytes() * 2 {
             return Err(bad);
         }
         Self::from_raw(algorithm, &unhex(hash).ok_or(bad)?)

@@ -15,6 +15,8 @@ PIDS=() FAILED=0
 mkdir -p "$WORK"; cd "$WORK" || exit 1
 export HOME="$WORK/home" DOCKER_CONFIG="$WORK/docker" XDG_RUNTIME_DIR="$WORK/run" XDG_DATA_HOME="$WORK/share"
 mkdir -p "$HOME" "$DOCKER_CONFIG" "$XDG_RUNTIME_DIR" "$XDG_DATA_HOME"
+# podman and buildah want the file where DOCKER_CONFIG names its folder.
+[ -e "$DOCKER_CONFIG/config.json" ] || echo '{}' >"$DOCKER_CONFIG/config.json"
 
 skip() { echo "SKIP $NAME: $*"; finish; }
 fail() { echo "FAIL $NAME: $*"; FAILED=1; finish; }

@@ -7,6 +7,7 @@ own_namespace
 mount -t tmpfs tmpfs /run 2>/dev/null || skip "this machine forbids mounts"
 serve main
 seed single docker.io/library/thing:3
+seed single library/thing:3 # docker sends no ns to its mirror
 mkdir -p ctrd "/etc/docker/certs.d" 2>/dev/null
 # The daemon looks for a CA in /etc/docker/certs.d/HOST:PORT: a folder of our own is mounted there.
 mkdir -p certs.d/"$TLS"; cp "$CA" certs.d/"$TLS"/ca.crt

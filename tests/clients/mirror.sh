@@ -61,7 +61,7 @@ for peer in "docker-registry $(command -v docker-registry)" "distribution-v3 $CA
   refused "$1 with accounts: without its CA" M "docker://$UP/team/app:multi" --to "$1/closed"
   check "$1 with accounts: mirror" M --ca up-ca.pem "docker://$UP/team/app:multi" --to "$1/closed"
   check "$1 with accounts: the digest is the same" same "$(digest_of "$1/closed" multi)" "$(layout_digest multi)"
-  rm "$DOCKER_CONFIG/config.json"
+  echo '{}' >"$DOCKER_CONFIG/config.json"
 done
 refused "credentials in the data directory or the log" grep -rqsF -e secret-of-up -e "$(printf up:secret-of-up | base64)" "$WORK/main" "$WORK/main.log"
 refused "a push into a mirror repository" seed single docker-registry/app:v9

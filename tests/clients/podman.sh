@@ -17,8 +17,8 @@ check "push in docker's format" $P push -q --format v2s2 --cert-dir "$CERTS" --a
 $P rmi -af >/dev/null 2>&1
 check "pull what was pushed" $P pull -q --cert-dir "$CERTS" "$TLS/team/copy:v1"
 check "pull over plain HTTP" $P pull -q --tls-verify=false "$HTTP/team/copy:v2s2"
-check "search" bash -c "$P search --cert-dir $CERTS $TLS/team | grep -q team/copy"
-check "search --list-tags" bash -c "$P search --list-tags --cert-dir $CERTS $TLS/team/copy | grep -q v2s2"
+check "search" bash -c "$P search --tls-verify=false $HTTP/team | grep -q team/copy"
+check "search --list-tags" bash -c "$P search --list-tags --tls-verify=false $HTTP/team/copy | grep -q v2s2"
 serve closed standalone
 refused "standalone refuses an anonymous pull" $P pull -q --cert-dir "$CERTS" --authfile "$WORK/none.json" "$TLS/team/app:v1"
 refused "standalone: login with a wrong password" login "$TLS" wrong

@@ -1,5 +1,7 @@
 //! Content that tests push: blobs, manifests, indexes, artifacts.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -12,7 +14,10 @@ pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const SCHEMA2: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, b| {
+        let _ = write!(text, "{b:02x}");
+        text
+    })
 }
 
 pub fn sha256(bytes: &[u8]) -> String {

@@ -159,7 +159,7 @@ impl Server {
 
     async fn wait_ready(&mut self) {
         let client = self.anonymous();
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         loop {
             if let Some(reply) = client.try_send("GET", "/readyz", &[], Vec::new()).await
                 && reply.status == 200
@@ -243,6 +243,17 @@ impl Server {
             format!("http://127.0.0.1:{}", self.http),
             Some(format!("Bearer {token}")),
         )
+    }
+
+    /// The name of the token service, from the challenge.
+    pub async fn service(&self) -> String {
+        let reply = self.anonymous().get("/v2/").await;
+        let challenge = reply.header("www-authenticate").to_string();
+        let from = challenge
+            .find("service=\"")
+            .expect("a service in the challenge")
+            + "service=\"".len();
+        challenge[from..].split('"').next().unwrap().to_string()
     }
 
     /// `dryport user add` with one role, through the running server.
@@ -398,7 +409,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()
             .unwrap();
         Self { base, auth, http }

@@ -52,7 +52,8 @@ async fn tokens_by_get_and_by_post() {
     let server = Server::start().await;
     let admin = server.admin();
     push_blob(&admin, "team/app", b"hello").await;
-    let query = "/v2/auth?service=dryport&scope=repository:team/app:pull,push";
+    let service = server.service().await;
+    let query = &format!("/v2/auth?service={service}&scope=repository:team/app:pull,push");
     let reply = admin.get(query).await.expect(200).json();
     let token = reply["token"].as_str().unwrap().to_string();
     assert_eq!(reply["access_token"], reply["token"]);
@@ -68,7 +69,7 @@ async fn tokens_by_get_and_by_post() {
     assert!(matches!(other.status, 401 | 403), "{}", other.status);
 
     let form = format!(
-        "grant_type=password&service=dryport&client_id=test&username={}&password={}&scope=repository:team/app:pull",
+        "grant_type=password&service={service}&client_id=test&username={}&password={}&scope=repository:team/app:pull",
         ADMIN.0, ADMIN.1
     );
     let kind = [("content-type", "application/x-www-form-urlencoded")];
@@ -89,7 +90,7 @@ async fn tokens_by_get_and_by_post() {
 
     // Without a scope it proves who asks, which is what login does.
     let reply = admin
-        .get("/v2/auth?service=dryport")
+        .get(&format!("/v2/auth?service={service}"))
         .await
         .expect(200)
         .json();

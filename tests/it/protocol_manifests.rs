@@ -306,7 +306,6 @@ async fn the_namespace_of_a_mirror_request() {
     for (path, wanted) in [
         ("library/alpine/manifests/3?ns=docker.io", &alpine),
         ("alpine/manifests/3?ns=docker.io", &alpine),
-        ("docker.io/alpine/manifests/3", &alpine),
         ("team/app/manifests/v1?ns=quay.example", &app),
         ("team/app/manifests/v1?ns=other.example", &plain),
         ("team/app/manifests/v1", &plain),

@@ -71,11 +71,7 @@ pub(in crate::app) fn trust_view(
 /// Host and port of an `https` or `http` URL.
 fn host_of(url: &str) -> Option<(String, u16)> {
     let url: http::Uri = url.parse().ok()?;
-    let implied = if url.scheme_str() == Some("http") {
-        80
-    } else {
-        443
-    };
+    let implied = if url.scheme_str()? == "http" { 80 } else { 443 };
     Some((url.host()?.to_owned(), url.port_u16().unwrap_or(implied)))
 }
 
@@ -97,10 +93,10 @@ async fn accounts(app: &App, request: Request) -> Result<Reply, Fault> {
             app.password_changed(&name);
         }
         Request::UserGrant { name, grant } => {
-            app.auth.grant(&user(&name)?, checked(grant)?).await?
+            app.auth.grant(&user(&name)?, checked(grant)?).await?;
         }
         Request::UserRevoke { name, prefix } => {
-            app.auth.revoke(&user(&name)?, &clean(&prefix)?).await?
+            app.auth.revoke(&user(&name)?, &clean(&prefix)?).await?;
         }
         Request::UserRemove { name } => {
             app.auth.remove(&user(&name)?).await?;
@@ -186,11 +182,9 @@ fn tag(text: &str) -> Result<Tag, Fault> {
     Ok(text.parse::<Tag>()?)
 }
 
-fn checked(grant: RoleGrant) -> Result<RoleGrant, Fault> {
-    Ok(RoleGrant {
-        role: grant.role,
-        prefix: clean(&grant.prefix)?,
-    })
+fn checked(mut grant: RoleGrant) -> Result<RoleGrant, Fault> {
+    grant.prefix = clean(&grant.prefix)?;
+    Ok(grant)
 }
 
 /// A prefix without a slash at its end; `*` and nothing mean everything.

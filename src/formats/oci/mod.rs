@@ -314,7 +314,7 @@ mod tests {
             (
                 "{}",
                 "application/vnd.docker.distribution.manifest.v1+prettyjws",
-                "not a manifest type",
+                "schema 1",
             ),
             (
                 "{}",
