@@ -47,7 +47,7 @@ impl Auth {
             // A removed user keeps nothing but what needs no account at all.
             Principal::User(name) => Ok(match self.account(name).await? {
                 Some(account) => user_may(&account.grants, switches, action, resource),
-                None => open_to_all(action),
+                None => anybody_may(switches, action, resource) && open_to_all(action),
             }),
         }
     }
@@ -84,6 +84,7 @@ pub(super) fn user_may(
     resource: Resource<'_>,
 ) -> bool {
     anybody_may(switches, action, resource)
+        || open_to_all(action)
         || grants.iter().any(|grant| role_may(grant, action, resource))
 }
 
@@ -205,6 +206,12 @@ mod tests {
                 "{grants:?} {switches:?} {resource:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_closed_box_shows_strangers_no_catalog() {
+        let may = |switches| anybody_may(switches, Action::Catalog, Resource::Server);
+        assert!(may(OPEN_PULL) && !may(CLOSED));
     }
 
     #[test]
