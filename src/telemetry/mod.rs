@@ -1,11 +1,9 @@
-//! Logs and metrics. Owns the tracing subscriber and the metrics registry; reads no setting and no other module:
-//! what store, blobs and cache count is handed in by `http` when metrics are read (DESIGN.md section 2).
+//! Logs. Owns the tracing subscriber; reads no setting and no other module. Metrics are counted and written where
+//! requests are: `http::metrics`.
 
 mod log;
-mod metrics;
 
 pub use log::{init, json_by_default};
-pub use metrics::{CONTENT_TYPE, HistogramSample, Metrics, Sample};
 
 /// Which kind of failure it was; the command line takes its exit code from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
