@@ -3,6 +3,7 @@
 
 use super::route::Class;
 use crate::app::App;
+use crate::store::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -217,6 +218,23 @@ fn decimal(out: &mut String, name: &str, help: &str, micros: u64) {
     let _ = writeln!(out, "{name} {}", seconds(micros));
 }
 
+/// A histogram without labels; `counts` has one bucket more than `ends`, and each counts its own values only.
+fn histogram(out: &mut String, name: &str, help: &str, ends: &[String], counts: &[u64], sum: &str) {
+    head(out, name, "histogram", help);
+    let mut all = 0;
+    for (i, count) in counts.iter().enumerate() {
+        all += count;
+        let end = ends.get(i).map_or("+Inf", String::as_str);
+        line(
+            out,
+            &format!("{name}_bucket"),
+            &format!("le=\"{end}\""),
+            all,
+        );
+    }
+    let _ = writeln!(out, "{name}_sum {sum}\n{name}_count {all}");
+}
+
 fn store(out: &mut String, app: &App) {
     let c = app.store.counters();
     single(
@@ -254,12 +272,16 @@ fn store(out: &mut String, app: &App) {
         "Most transactions in one commit.",
         c.largest_batch,
     );
-    decimal(
-        out,
-        "dryport_store_commit_seconds_total",
-        "Time spent in commits.",
-        c.commit_micros,
-    );
+    let ends = COMMIT_MICROS_BOUNDS.map(seconds);
+    let name = "dryport_store_commit_seconds";
+    let sum = seconds(c.commit_micros);
+    let counts = &c.commit_micros_buckets;
+    histogram(out, name, "Time of a commit.", &ends, counts, &sum);
+    let ends = BATCH_BOUNDS.map(|n| n.to_string());
+    let name = "dryport_store_batch_size";
+    let help = "Transactions that one commit answered.";
+    let sum = c.closures.to_string();
+    histogram(out, name, help, &ends, &c.batch_buckets, &sum);
     single(
         out,
         "dryport_store_file_bytes",
@@ -339,6 +361,22 @@ fn content(out: &mut String, app: &App) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_adds_its_buckets_up() {
+        let mut out = String::new();
+        let ends = ["1".to_owned(), "2".to_owned()];
+        histogram(&mut out, "x", "help", &ends, &[3, 0, 4], "9");
+        let lines: Vec<&str> = out.lines().skip(2).collect();
+        let want = [
+            "x_bucket{le=\"1\"} 3",
+            "x_bucket{le=\"2\"} 3",
+            "x_bucket{le=\"+Inf\"} 7",
+            "x_sum 9",
+            "x_count 7",
+        ];
+        assert_eq!(lines, want);
+    }
 
     #[test]
     fn counts_by_class_and_bucket() {
