@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod fetch;
 pub mod formats;
+pub mod gc;
 pub mod http;
 pub mod mirror;
 pub mod repo;

@@ -8,6 +8,8 @@ mod mirror;
 mod work;
 
 use crate::auth::{RoleGrant, UserView};
+pub use crate::gc::Report;
+pub use crate::repo::reclaim::Survey;
 use crate::repo::{RepoView, TagChange};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -114,6 +116,29 @@ pub enum Request {
         /// The tag.
         tag: String,
     },
+    /// Makes a tag mean again what it meant. Answered by [`Reply::Restored`].
+    TagRestore {
+        /// The repository.
+        repo: String,
+        /// The tag.
+        tag: String,
+        /// What it meant when.
+        when: When,
+    },
+    /// Sets how long a repository's history keeps what was closed.
+    RepoKeep {
+        /// The repository.
+        name: String,
+        /// Milliseconds; none: as configured.
+        keep_ms: Option<u64>,
+    },
+    /// One whole sweep. Answered by [`Reply::Swept`].
+    Gc {
+        /// The history keeps nothing this time.
+        purge_history: bool,
+    },
+    /// What a sweep would find. Answered by [`Reply::Survey`].
+    GcSurvey,
     /// Copies an image from another registry. Answered by [`Reply::Mirrored`], with [`Progress`] on the way.
     Mirror(Box<MirrorJob>),
 }
@@ -135,9 +160,23 @@ impl Request {
             Self::TagList { .. } => "tag-list",
             Self::TagHistory { .. } => "tag-history",
             Self::TagDelete { .. } => "tag-delete",
+            Self::TagRestore { .. } => "tag-restore",
+            Self::RepoKeep { .. } => "repo-keep",
+            Self::Gc { .. } => "gc",
+            Self::GcSurvey => "gc-survey",
             Self::Mirror(_) => "mirror",
         }
     }
+}
+
+/// A point in a repository's history.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// This revision.
+    Rev(u64),
+    /// The newest revision by this time (wall clock, ms).
+    AtMs(u64),
 }
 
 /// What came of it.
@@ -168,6 +207,12 @@ pub enum Reply {
     },
     /// A tag's history, newest first.
     History(Vec<TagChange>),
+    /// The digest that the tag means again.
+    Restored(String),
+    /// What the sweep did.
+    Swept(Report),
+    /// What a sweep would find.
+    Survey(Survey),
     /// The image is there.
     Mirrored(MirrorReport),
 }

@@ -12,6 +12,7 @@ mod secrets;
 use crate::auth::{Auth, AuthError};
 use crate::blobs::{BlobError, BlobErrorKind, Blobs};
 use crate::config::Config;
+use crate::gc::Collector;
 use crate::repo::{RepoError, Repos};
 use crate::store::{Store, StoreError};
 use crate::tls::{Tls, TlsError};
@@ -31,6 +32,8 @@ pub struct App {
     pub blobs: Blobs,
     /// Repositories.
     pub repos: Repos,
+    /// The collector; it runs when asked, and where a server keeps it running.
+    pub collector: Collector,
     /// Accounts.
     pub auth: Auth,
     /// Certificates; none without a TLS listener.
@@ -136,11 +139,13 @@ impl App {
             store.clone(),
             options::auth(&config, secrets::signing_keys(&config.data)?),
         )?;
+        let collector = Collector::new(repos.clone(), options::gc(&config));
         let initial = Arc::new(first::Initial::load(&config.data));
         Ok(Self {
             store,
             blobs,
             repos,
+            collector,
             auth,
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),

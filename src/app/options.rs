@@ -3,6 +3,7 @@
 use crate::auth::AuthOptions;
 use crate::blobs::BlobOptions;
 use crate::config::Config;
+use crate::gc::GcOptions;
 use crate::repo::RepoOptions;
 use crate::store::StoreOptions;
 use crate::tls::{Http2, TlsOptions};
@@ -36,11 +37,19 @@ pub(super) fn blobs(config: &Config) -> BlobOptions {
 pub(super) fn repos(config: &Config) -> RepoOptions {
     RepoOptions {
         lease: Duration::from_secs(config.lease_seconds),
+        keep: Duration::from_secs(config.keep_seconds),
         upload_idle: Duration::from_secs(config.upload_idle_seconds),
         manifest_max: config.manifest_max,
         strict: config.strict,
         cache_bytes: config.cache_bytes,
         format: &crate::formats::oci::Oci,
+    }
+}
+
+pub(super) fn gc(config: &Config) -> GcOptions {
+    GcOptions {
+        interval: Duration::from_millis(config.gc_interval_ms),
+        files_per_second: config.gc_files_per_second,
     }
 }
 

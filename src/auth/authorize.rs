@@ -100,7 +100,7 @@ fn role_may(grant: &RoleGrant, action: Action, resource: Resource<'_>) -> bool {
         }
     };
     match resource {
-        Resource::Repo(name) => grant.role >= least && name.is_under(&grant.prefix),
+        Resource::Repo(name) => grant.role >= least && name.present().is_under(&grant.prefix),
         Resource::Server => grant.role == Role::Admin && grant.prefix.is_empty(),
     }
 }

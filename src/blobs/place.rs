@@ -29,7 +29,7 @@ impl Place {
     }
 
     /// The digest that the name promises.
-    pub(super) fn digest(&self) -> Result<Digest, BlobError> {
+    pub fn digest(&self) -> Result<Digest, BlobError> {
         read(&self.0).ok_or_else(|| BlobError::Damaged(self.0.clone()))
     }
 }

@@ -6,6 +6,7 @@
 mod completions;
 mod config;
 mod exit;
+mod gc;
 mod init;
 mod mirror;
 mod output;
@@ -59,6 +60,7 @@ enum Command {
     #[command(subcommand)]
     Tag(tag::TagCommand),
     Mirror(mirror::Mirror),
+    Gc(gc::Gc),
     Completions(completions::Completions),
     Version(version::Version),
 }
@@ -116,6 +118,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Repo(repo) => repo.run().await,
         Command::Tag(tag) => tag.run().await,
         Command::Mirror(mirror) => mirror.run().await,
+        Command::Gc(gc) => gc.run().await,
         Command::Completions(completions) => completions.run(),
         Command::Version(version) => version.run(),
     }

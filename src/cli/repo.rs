@@ -15,6 +15,8 @@ pub(super) enum RepoCommand {
     List(List),
     /// Show one repository
     Show(Named),
+    /// Change a repository's settings
+    Set(Set),
     /// Delete a repository with all its tags and their history. There is no way back
     Delete(Delete),
 }
@@ -39,6 +41,29 @@ pub(super) struct Named {
     format: Format,
 }
 
+/// Arguments of `repo set`.
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    #[command(flatten)]
+    place: Place,
+    /// The repository, for example team/app
+    name: String,
+    /// How long removed tags and untagged manifests stay restorable, for example 90d; `default` follows the configuration
+    #[arg(long, value_name = "TIME", value_parser = keep)]
+    history_keep: Keep,
+}
+
+/// A time in milliseconds, or none for what is configured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep(Option<u64>);
+
+fn keep(text: &str) -> Result<Keep, String> {
+    if text == "default" {
+        return Ok(Keep(None));
+    }
+    crate::config::duration_ms(text).map(|ms| Keep(Some(ms)))
+}
+
 /// Arguments of `repo delete`.
 #[derive(Debug, Args)]
 pub(super) struct Delete {
@@ -53,6 +78,7 @@ impl RepoCommand {
         let place = match &self {
             Self::List(List { place, .. })
             | Self::Show(Named { place, .. })
+            | Self::Set(Set { place, .. })
             | Self::Delete(Delete { place, .. }) => place,
         };
         let session = Session::open(&place.load()?.config, "repo").await?;
@@ -80,6 +106,12 @@ impl RepoCommand {
                 } else {
                     output::print(&one(&repo))
                 }
+            }
+            Self::Set(set) => {
+                let (name, keep_ms) = (set.name, set.history_keep.0);
+                let text = format!("Changed {name}");
+                session.quick(Request::RepoKeep { name, keep_ms }).await?;
+                output::print(&text)
             }
             Self::Delete(Delete { name, .. }) => {
                 session
@@ -134,10 +166,11 @@ fn lines(repos: &[RepoView]) -> String {
 
 fn one(repo: &RepoView) -> String {
     format!(
-        "Repository  {}\nOrigin      {}\nRevision    {}\nTags        {}\nManifests   {}\nSize        {}\n",
+        "Repository  {}\nOrigin      {}\nRevision    {} (readable from {})\nTags        {}\nManifests   {}\nSize        {}\n",
         repo.name,
         origin(repo.origin),
         repo.rev.0,
+        repo.horizon.0,
         repo.tags,
         repo.manifests,
         output::size(repo.bytes)

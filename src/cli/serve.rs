@@ -95,6 +95,11 @@ impl Serve {
         let commands = tokio::spawn(control.serve(app.clone(), stop.clone()));
         let certificates = tokio::spawn(keep_certificate(app.clone(), stop.clone()));
         let uploads = tokio::spawn(give_up_uploads(app.clone(), stop.clone()));
+        let collector = app.collector.clone();
+        let sweeps = tokio::spawn({
+            let stop = stop.clone();
+            async move { collector.keep_sweeping(stop).await }
+        });
         let mut serving = tokio::spawn(http::serve(app.clone(), listeners, stop.clone()));
         announce(app, &https, &plain, first)?;
         let ended = self
@@ -102,7 +107,7 @@ impl Serve {
             .await;
         stop.cancel();
         // All end by the token; that they were cut off would matter to nobody now.
-        let _ = tokio::join!(commands, certificates, uploads);
+        let _ = tokio::join!(commands, certificates, uploads, sweeps);
         match ended {
             // By the second signal.
             Err(error) if error.is_cancelled() => Ok(()),

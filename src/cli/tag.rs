@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::Place;
-use crate::app::control::{Reply, Request};
+use crate::app::control::{Reply, Request, When};
 use crate::repo::TagChange;
 use clap::{Args, Subcommand};
 
@@ -15,6 +15,8 @@ pub(super) enum TagCommand {
     List(List),
     /// Show what a tag has meant and who moved it, newest first
     History(One),
+    /// Make a tag mean again what it meant before, with all that has been removed since
+    Restore(Restore),
     /// Delete a tag; the image stays reachable by its digest
     Delete(Delete),
 }
@@ -52,6 +54,32 @@ pub(super) struct Delete {
     image: Image,
 }
 
+/// Arguments of `tag restore`.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    place: Place,
+    /// Repository and tag
+    #[arg(value_name = "REPO:TAG")]
+    image: Image,
+    /// A revision at which the tag meant what is wanted, as `tag history` shows it
+    #[arg(long, required_unless_present = "at", conflicts_with = "at")]
+    rev: Option<u64>,
+    /// A time at which it did, for example 2026-11-01T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Restore {
+    fn when(&self) -> When {
+        let at = self.at.map(|at| at.as_millisecond().max(0).unsigned_abs());
+        // One of them was given, or the arguments were refused.
+        at.map_or(When::Rev(self.rev.unwrap_or_default()), When::AtMs)
+    }
+}
+
 /// `REPO:TAG`; both are checked by whoever does the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
@@ -80,6 +108,7 @@ impl TagCommand {
         let place = match &self {
             Self::List(List { place, .. })
             | Self::History(One { place, .. })
+            | Self::Restore(Restore { place, .. })
             | Self::Delete(Delete { place, .. }) => place,
         };
         let session = Session::open(&place.load()?.config, "tag").await?;
@@ -104,6 +133,7 @@ impl TagCommand {
                     output::print(&lines(&changes))
                 }
             }
+            Self::Restore(restore) => restored(session, restore).await,
             Self::Delete(Delete { image, .. }) => {
                 let Image { repo, tag } = image;
                 let text = format!("Deleted {repo}:{tag}");
@@ -111,6 +141,23 @@ impl TagCommand {
                 output::print(&text)
             }
         }
+    }
+}
+
+async fn restored(session: &Session, restore: Restore) -> Result<(), Failure> {
+    let when = restore.when();
+    let Image { repo, tag } = restore.image;
+    let image = format!("{repo}:{tag}");
+    let Reply::Restored(digest) = session
+        .quick(Request::TagRestore { repo, tag, when })
+        .await?
+    else {
+        return Err(unexpected());
+    };
+    if restore.format.json {
+        output::json(&serde_json::json!({ "image": image, "digest": digest }))
+    } else {
+        output::print(&format!("{image} means {digest} again"))
     }
 }
 

@@ -88,7 +88,7 @@ fn convert(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
         DeValue::String(_) if kind.is_list() => wrong(),
         DeValue::Boolean(on) if kind == Kind::Switch => Ok(Value::Switch(*on)),
         DeValue::String(_) if kind == Kind::Switch => wrong(),
-        DeValue::Integer(number) if kind == Kind::Size => {
+        DeValue::Integer(number) if matches!(kind, Kind::Size | Kind::Count) => {
             match u64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(bytes) => Ok(Value::Number(bytes)),
                 Err(_) => wrong(),

@@ -141,6 +141,36 @@ pub(super) const KEYS: &[Key] = &[
         "Free disk space that uploads leave alone; an upload that would need it is refused with 507.",
     ),
     key(
+        "history.keep",
+        Kind::Duration,
+        "30d",
+        "How long removed tags and untagged manifests stay restorable and keep their bytes.\nA repository may have its own: `dryport repo set NAME --history-keep 90d`.",
+    ),
+    key(
+        "gc.interval",
+        Kind::Duration,
+        "1m",
+        "How often what nothing needs any more is looked for; 0s leaves that to `dryport gc`.",
+    ),
+    key(
+        "gc.files_per_second",
+        Kind::Count,
+        "2000",
+        "Most content files that a collection removes a second; 0 is no limit.",
+    ),
+    key(
+        "check.every",
+        Kind::Duration,
+        "30d",
+        "In this time every blob is read once and compared with its digest; 0s turns that off.",
+    ),
+    key(
+        "check.rate",
+        Kind::Size,
+        "32MiB",
+        "Most bytes that reading all blobs takes from the disk a second.",
+    ),
+    key(
         "uploads.idle",
         Kind::Duration,
         "24h",

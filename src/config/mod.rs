@@ -12,6 +12,7 @@ mod value;
 pub use layers::{LoadOptions, Loaded, Origin, load};
 pub use network::Network;
 pub use text::{generate, mode_file};
+pub use value::duration as duration_ms;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -50,6 +51,16 @@ pub struct Config {
     pub http2: Http2,
     /// `blobs.lease` in seconds.
     pub lease_seconds: u64,
+    /// `history.keep` in seconds.
+    pub keep_seconds: u64,
+    /// `gc.interval` in ms; 0 is never.
+    pub gc_interval_ms: u64,
+    /// `gc.files_per_second`; 0 is no limit.
+    pub gc_files_per_second: u64,
+    /// `check.every` in seconds; 0 is never.
+    pub check_every_seconds: u64,
+    /// `check.rate` in bytes a second.
+    pub check_rate_bytes: u64,
     /// `uploads.idle` in seconds.
     pub upload_idle_seconds: u64,
     /// `blobs.reserve` in bytes.
@@ -172,6 +183,17 @@ const FIXED: &[Fixed] = &[
     ("listen.https", |a, b| a.https == b.https),
     ("listen.http", |a, b| a.http == b.http),
     ("blobs.lease", |a, b| a.lease_seconds == b.lease_seconds),
+    ("history.keep", |a, b| a.keep_seconds == b.keep_seconds),
+    ("gc.interval", |a, b| a.gc_interval_ms == b.gc_interval_ms),
+    ("gc.files_per_second", |a, b| {
+        a.gc_files_per_second == b.gc_files_per_second
+    }),
+    ("check.every", |a, b| {
+        a.check_every_seconds == b.check_every_seconds
+    }),
+    ("check.rate", |a, b| {
+        a.check_rate_bytes == b.check_rate_bytes
+    }),
     ("blobs.reserve", |a, b| a.reserve_bytes == b.reserve_bytes),
     ("uploads.idle", |a, b| {
         a.upload_idle_seconds == b.upload_idle_seconds

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Switch,
     /// Bytes, as `1GiB`.
     Size,
+    /// A whole number.
+    Count,
     /// A span of time, as `24h`; kept in milliseconds.
     Duration,
     /// Host names or addresses.
@@ -53,6 +55,7 @@ impl Kind {
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Switch => "true or false".to_owned(),
             Self::Size => "a size such as \"1GiB\"".to_owned(),
+            Self::Count => "a whole number such as 2000".to_owned(),
             Self::Duration => "a duration such as \"24h\"".to_owned(),
             Self::Names => "a list of host names or addresses".to_owned(),
             Self::Listeners => "a list of ADDRESS:PORT, such as [\"[::]:8443\"]".to_owned(),
@@ -72,6 +75,10 @@ impl Kind {
         match self {
             Self::Switch => switch(text).map(Value::Switch),
             Self::Size => size(text).map(Value::Number),
+            Self::Count => text
+                .parse()
+                .map(Value::Number)
+                .map_err(|_| format!("\"{text}\" is not {}", self.describe())),
             Self::Duration => duration(text).map(Value::Number),
             Self::Url => url(text).map(Value::Text),
             Self::Filter => filter(text).map(Value::Text),
@@ -102,6 +109,7 @@ impl Kind {
             Value::Text(text) => quote(text),
             Value::Switch(on) => on.to_string(),
             Value::Number(n) if self == Self::Duration => quote(&show_duration(*n)),
+            Value::Number(n) if self == Self::Count => n.to_string(),
             Value::Number(n) => quote(&show_size(*n)),
             Value::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| quote(item)).collect();
@@ -181,8 +189,8 @@ const TIMES: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// Milliseconds of `90s`, `1h30m`, `250ms`, `0`.
-fn duration(text: &str) -> Result<u64, String> {
+/// Milliseconds of `90s`, `1h30m`, `250ms`, `0`; the error is a text for people.
+pub fn duration(text: &str) -> Result<u64, String> {
     let bad = || {
         format!(
             "\"{text}\" is not a duration: write whole numbers with ms, s, m, h or d, such as \"90s\" or \"1h30m\""

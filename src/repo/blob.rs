@@ -80,9 +80,10 @@ impl Repos {
             inner.small.insert(key, known.clone());
             let body = match known.body {
                 KnownBody::Inline(bytes) => BlobBody::Inline(bytes),
-                KnownBody::Placed(place) => {
-                    BlobBody::File(inner.blobs.open_place(&place, known.size)?)
-                }
+                KnownBody::Placed(place) => match inner.blobs.open_place(&place, known.size) {
+                    Ok(file) => BlobBody::File(file),
+                    Err(e) => return Err(inner.why_missing(&digest, &place, e)),
+                },
             };
             Ok(Blob {
                 digest,
@@ -206,6 +207,30 @@ impl Repos {
     }
 }
 
+impl Inner {
+    /// Until when (running ms) a HEAD needs not renew a lease that ends at `end`: until a quarter of it is gone, so that
+    /// a client can rely on the other three.
+    pub(super) fn rests_until(&self, end: u64) -> u64 {
+        end.saturating_sub(self.options.lease.as_millis() as u64 / 4 * 3)
+    }
+
+    /// The truth about a content file that could not be opened: its rows may have gone since they were read.
+    pub(super) fn why_missing(
+        &self,
+        digest: &Digest,
+        place: &Place,
+        error: BlobError,
+    ) -> RepoError {
+        let now = self.store.read(|r| rows::blob(r, digest));
+        match now {
+            Ok(row) if row.as_ref().and_then(|row| row.place.as_ref()) != Some(&place.0) => {
+                RepoError::BlobUnknown(*digest)
+            }
+            _ => error.into(),
+        }
+    }
+}
+
 /// A manifest at the head that needs the blob.
 fn needed_by(get: &impl Get, id: RepoId, digest: &Digest) -> Result<Option<Digest>, RepoError> {
     let (mut from, to) = keys::refs_in(digest, id, Class::Manifest).range();
@@ -245,11 +270,10 @@ fn look_up(
     let blob = rows::blob(r, digest)?.ok_or_else(unknown)?;
     let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
     let backed = !r.scan(Table::Refs, &from, &to, 1)?.is_empty();
-    let half = inner.options.lease.as_millis() as u64 / 2;
     let rests_until = if backed {
         u64::MAX
     } else {
-        rows::number(&lease).saturating_sub(half)
+        inner.rests_until(rows::number(&lease))
     };
     let body = if let Some(place) = blob.place {
         KnownBody::Placed(Place(place))

@@ -14,6 +14,8 @@ pub enum Class {
     Manifest = 2,
     /// A manifest names a digest that the repository does not have. References only; keeps and shows nothing.
     Wanted = 3,
+    /// A manifest's lease: until its end (the value) no lack of tags ends the manifest. References only; keeps no bytes.
+    Held = 4,
 }
 
 /// What a `due` row asks to look at.
@@ -23,8 +25,37 @@ pub enum DueKind {
     Lease = 1,
     /// A digest may have no reference left: digest.
     Orphan = 2,
-    /// A manifest may have no tag left: repository id, digest.
+    /// A manifest may have no tag left: repository id, digest. The value is the running time since when (ms), 0 for
+    /// one whose history is over.
     Untagged = 3,
+    /// A revision closed rows, which the history need not keep any longer: repository id, revision. The value is the
+    /// running time when it did (ms).
+    History = 4,
+    /// A manifest was closed: those that refer to it may have nothing left to stand for. Repository id, digest, and
+    /// where in its referrers to go on.
+    Subject = 5,
+    /// The collector closed a manifest: its past row goes without waiting for the history. Repository id, digest,
+    /// added revision.
+    Past = 6,
+    /// A repository was deleted, its rows are to go: repository id.
+    Repo = 7,
+}
+
+impl DueKind {
+    /// The kind of a stored code.
+    pub fn of(code: u8) -> Option<Self> {
+        [
+            Self::Lease,
+            Self::Orphan,
+            Self::Untagged,
+            Self::History,
+            Self::Subject,
+            Self::Past,
+            Self::Repo,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == code)
+    }
 }
 
 /// The name part of an item key: a tag's text, or a manifest's digest.
@@ -86,19 +117,37 @@ pub fn tag_of_item(key: &[u8]) -> Option<(&str, Rev)> {
     Some((parts.text()?, Rev(parts.not_u64()?)))
 }
 
-/// The added revision of a manifest's item key.
-pub fn rev_of_manifest(key: &[u8]) -> Option<Rev> {
+/// The digest and added revision of a manifest's item key.
+pub fn manifest_of_item(key: &[u8]) -> Option<(Digest, Rev)> {
     let mut parts = Parts(key);
     parts.u64()?;
     parts.u8()?;
     parts.u8()?;
-    parts.digest()?;
-    Some(Rev(parts.not_u64()?))
+    Some((parts.digest()?, Rev(parts.not_u64()?)))
+}
+
+/// The added revision of an item key.
+pub fn added_of_item(key: &[u8], class: Class) -> Option<Rev> {
+    match class {
+        Class::Tag => tag_of_item(key).map(|(_, rev)| rev),
+        _ => manifest_of_item(key).map(|(_, rev)| rev),
+    }
 }
 
 /// `changes`: the head row of a revision.
 pub fn change_head(id: RepoId, rev: Rev) -> Vec<u8> {
     Key::new().u64(id.0).u64(rev.0).u8(0).done()
+}
+
+/// `changes` from and to: the changed names of a revision.
+pub fn change_names(id: RepoId, rev: Rev) -> (Vec<u8>, Vec<u8>) {
+    let (_, to) = Key::new().u64(id.0).u64(rev.0).range();
+    (Key::new().u64(id.0).u64(rev.0).u8(1).done(), to)
+}
+
+/// `items`, `changes`, `referrers`: all rows of a repository.
+pub fn of_repo(id: RepoId) -> Key {
+    Key::new().u64(id.0)
 }
 
 /// `changes`: one changed name.
@@ -120,6 +169,18 @@ pub fn refs_in(digest: &Digest, id: RepoId, class: Class) -> Key {
 /// `refs`: the link.
 pub fn link(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Link).done()
+}
+
+/// `refs`: the lease of a manifest.
+pub fn held(digest: &Digest, id: RepoId) -> Vec<u8> {
+    refs_in(digest, id, Class::Held).done()
+}
+
+/// `refs` from and to: what keeps a digest's bytes and shows it, in one repository: its tags and manifests.
+pub fn keepers(digest: &Digest, id: RepoId) -> (Vec<u8>, Vec<u8>) {
+    let from = refs_in(digest, id, Class::Tag).done();
+    let (_, to) = refs_in(digest, id, Class::Manifest).range();
+    (from, to)
 }
 
 /// `refs`: a tag names the digest.
@@ -198,9 +259,36 @@ pub fn referrer_parts(key: &[u8]) -> Option<(&str, Digest)> {
     Some((parts.text()?, parts.digest()?))
 }
 
+/// The added revision of a referrer row's key.
+pub fn added_of_referrer(key: &[u8]) -> Option<Rev> {
+    let (_, end) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    Parts(end).not_u64().map(Rev)
+}
+
 /// `due`: when (running ms), what to look at.
 pub fn due(at: u64, kind: DueKind, what: &[u8]) -> Vec<u8> {
     Key::new().u64(at).u8(kind as u8).raw(what).done()
+}
+
+/// What a `due` row of a repository and digest names.
+pub fn due_in(id: RepoId, digest: &Digest) -> Vec<u8> {
+    Key::new().u64(id.0).raw(digest.as_key()).done()
+}
+
+/// What a `due` row of a link names.
+pub fn due_link(digest: &Digest, id: RepoId) -> Vec<u8> {
+    Key::new().raw(digest.as_key()).u64(id.0).done()
+}
+
+/// What a `due` row of a revision names.
+pub fn due_rev(id: RepoId, rev: Rev) -> Vec<u8> {
+    Key::new().u64(id.0).u64(rev.0).done()
+}
+
+/// Time, kind and what of a `due` row's key.
+pub fn due_parts(key: &[u8]) -> Option<(u64, DueKind, &[u8])> {
+    let mut parts = Parts(key);
+    Some((parts.u64()?, DueKind::of(parts.u8()?)?, parts.rest()))
 }
 
 /// `uploads`: id.

@@ -1,11 +1,12 @@
 //! Manifests: reading, and the one transaction that makes them visible.
 
+use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::format::Inspected;
-use super::keys::Name;
+use super::keys::{self, Name};
 use super::record::BlobRecord;
-use super::rows::{self, Change, NewManifest};
-use super::{Inner, Manifest, Origin, Put, PutManifest, Repos};
+use super::rows;
+use super::{Inner, Manifest, Origin, Put, PutManifest, Repos, reclaim};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table, Txn};
@@ -15,9 +16,25 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 /// More manifests than this, or more digests, are committed in several transactions, children first.
-const CLOSURE_ROWS: usize = 3500;
+pub(super) const CLOSURE_ROWS: usize = 3500;
 /// Tags that one transaction of a manifest's deletion removes.
 const TAGS_AT_ONCE: usize = 700;
+
+/// A manifest in memory.
+#[derive(Clone)]
+pub(super) struct Known {
+    generation: u64,
+    /// Until this running time (ms) a HEAD needs to renew nothing.
+    rests_until: u64,
+    manifest: Arc<Manifest>,
+}
+
+impl Known {
+    /// Bytes that a cache entry weighs.
+    pub fn weigh(key: &(RepoName, Reference), known: &Self) -> usize {
+        key.0.as_str().len() + 65 + known.manifest.bytes.len()
+    }
+}
 
 /// A manifest that has been read and whose bytes are where a commit needs them.
 #[derive(Clone)]
@@ -39,23 +56,58 @@ impl Repos {
         name: &RepoName,
         reference: &Reference,
     ) -> Result<Arc<Manifest>, RepoError> {
+        Ok(self.known_manifest(name, reference).await?.manifest)
+    }
+
+    /// The same, for HEAD. A client that finds a manifest by digest will not push it: one that no tag and no manifest
+    /// needs gets a new lease, unless it has most of one left.
+    pub async fn manifest_head(
+        &self,
+        name: &RepoName,
+        reference: &Reference,
+    ) -> Result<Arc<Manifest>, RepoError> {
+        let known = self.known_manifest(name, reference).await?;
+        if self.0.store.running_ms() < known.rests_until {
+            return Ok(known.manifest);
+        }
+        let (wanted, digest) = (name.clone(), known.manifest.digest);
+        let context = self.context("", "lease.renew");
+        let write = self.write("lease.renew", move |tx| {
+            let unknown = || RepoError::ManifestUnknown(digest.to_string());
+            let (id, record) = rows::find(tx, wanted.as_str())?.ok_or_else(unknown)?;
+            rows::live(tx, id, &Name::Manifest(&digest))?.ok_or_else(unknown)?;
+            let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
+            Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
+        });
+        write.await?;
+        let key = (name.clone(), reference.clone());
+        self.0.manifests.remove(&key);
+        Ok(known.manifest)
+    }
+
+    async fn known_manifest(
+        &self,
+        name: &RepoName,
+        reference: &Reference,
+    ) -> Result<Known, RepoError> {
         let generation = self.0.generations.now(name);
         let key = (name.clone(), reference.clone());
-        if let Some((read_in, manifest)) = self.0.manifests.get(&key)
-            && read_in == generation
+        if let Some(known) = self.0.manifests.get(&key)
+            && known.generation == generation
         {
-            return Ok(manifest);
+            return Ok(known);
         }
-        let manifest = self
-            .hop(move |inner, r| {
-                let manifest = Arc::new(read_manifest(inner, r, &key.0, &key.1)?);
-                inner
-                    .manifests
-                    .insert(key, (generation, Arc::clone(&manifest)));
-                Ok(manifest)
-            })
-            .await?;
-        Ok(manifest)
+        self.hop(move |inner, r| {
+            let (manifest, rests_until) = read_manifest(inner, r, &key.0, &key.1)?;
+            let known = Known {
+                generation,
+                rests_until,
+                manifest: Arc::new(manifest),
+            };
+            inner.manifests.insert(key, known.clone());
+            Ok(known)
+        })
+        .await
     }
 
     /// Takes a manifest: its items, references, referrer row, tags and revision in one transaction. The repository is
@@ -318,6 +370,10 @@ pub(super) fn put_blob(
         spare = row.place.map(Place);
     }
     let place = match &sealed.body {
+        // A commit so late that an audit took its file for a stray: the client tries again.
+        SealedBody::Placed(place) if tx.get(Table::Condemned, place.0.as_bytes())?.is_some() => {
+            return Err(StoreError::Busy);
+        }
         SealedBody::Placed(place) => Some(place.0.clone()),
         SealedBody::Inline(bytes) => {
             tx.put(Table::Bytes, sealed.digest.as_key(), bytes)?;
@@ -334,12 +390,13 @@ pub(super) fn put_blob(
     Ok(spare)
 }
 
+/// The manifest, and until when (running ms) a HEAD of it needs to renew nothing.
 fn read_manifest(
     inner: &Inner,
     r: &Read<'_>,
     name: &RepoName,
     reference: &Reference,
-) -> Result<Manifest, RepoError> {
+) -> Result<(Manifest, u64), RepoError> {
     let (id, _) =
         rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
@@ -350,12 +407,25 @@ fn read_manifest(
     let (_, item) = item.ok_or_else(unknown)?;
     let digest = item.digest().ok_or_else(unknown)?;
     let media_type: MediaType = item.media_type.parse().map_err(|_| unknown())?;
-    let bytes = read_bytes(inner, r, &digest)?;
-    Ok(Manifest {
+    let bytes = match read_bytes(inner, r, &digest) {
+        // Collected since this read began.
+        Err(RepoError::BlobUnknown(_)) => return Err(unknown()),
+        read => read?,
+    };
+    let rests_until = match reference {
+        Reference::Tag(_) => u64::MAX,
+        Reference::Digest(_) if reclaim::is_needed(r, id, &digest, &item)? => u64::MAX,
+        Reference::Digest(_) => {
+            let end = r.get(Table::Refs, &keys::held(&digest, id))?;
+            end.map_or(0, |end| inner.rests_until(rows::number(&end)))
+        }
+    };
+    let manifest = Manifest {
         digest,
         media_type,
         bytes,
-    })
+    };
+    Ok((manifest, rests_until))
 }
 
 /// All bytes of a manifest.
@@ -368,7 +438,9 @@ pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result
             .ok_or_else(damaged)?
             .into()),
         Some(place) => {
-            let file = inner.blobs.open_place(&Place(place.clone()), row.size)?;
+            let at = Place(place.clone());
+            let file = inner.blobs.open_place(&at, row.size);
+            let file = file.map_err(|e| inner.why_missing(digest, &at, e))?;
             let mut bytes = Vec::with_capacity(row.size as usize);
             file.take(row.size)
                 .read_to_end(&mut bytes)

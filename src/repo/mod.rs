@@ -4,13 +4,17 @@
 //! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
 
 mod blob;
+mod change;
 mod error;
 mod fill;
 pub mod format;
 mod keys;
 mod manifest;
+mod moment;
+pub mod reclaim;
 pub mod record;
 mod referrers;
+mod restore;
 mod rows;
 mod state;
 mod tags;
@@ -21,10 +25,11 @@ pub use error::{RepoError, RepoErrorKind};
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::record::Record;
-use crate::store::{Lane, Read, Store, Table, Txn};
+use crate::store::{Get as _, Lane, Read, Store, Table, Txn};
 use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag, UploadId, wall_ms};
 use bytes::Bytes;
 use format::Format;
+use keys::DueKind;
 use record::SourceRecord;
 use state::{Generations, Sessions};
 use std::sync::Arc;
@@ -162,6 +167,10 @@ pub struct RepoView {
     pub manifests: u64,
     /// Bytes of its blobs and manifests, each once.
     pub bytes: u64,
+    /// The oldest revision that can still be read.
+    pub horizon: Rev,
+    /// How long its history keeps what was closed (ms); none: as configured.
+    pub keep_ms: Option<u64>,
 }
 
 /// One change of a tag.
@@ -182,6 +191,8 @@ pub struct TagChange {
 pub struct RepoOptions {
     /// How long a link holds without a reference.
     pub lease: Duration,
+    /// How long removed tags and untagged manifests stay restorable, unless their repository says otherwise.
+    pub keep: Duration,
     /// An upload without a byte for this long is given up.
     pub upload_idle: Duration,
     /// The longest manifest in bytes.
@@ -211,7 +222,7 @@ struct Inner {
     store: Store,
     blobs: Blobs,
     options: RepoOptions,
-    manifests: Cache<(RepoName, Reference), (u64, Arc<Manifest>)>,
+    manifests: Cache<(RepoName, Reference), manifest::Known>,
     small: Cache<(RepoName, Digest), blob::Known>,
     generations: Generations,
     sessions: Sessions,
@@ -220,16 +231,10 @@ struct Inner {
 }
 
 impl Repos {
-    /// Opens the repositories over a store and a content directory; finishes what a crash left half removed.
+    /// Opens the repositories over a store and a content directory.
     pub fn open(store: Store, blobs: Blobs, options: RepoOptions) -> Result<Self, RepoError> {
         let written_in_boot = upload::remember_boot(&store)?;
-        let manifests = Cache::new(
-            options.cache_bytes / 2,
-            None,
-            |k: &(RepoName, Reference), v: &(u64, Arc<Manifest>)| {
-                k.0.as_str().len() + 65 + v.1.bytes.len()
-            },
-        );
+        let manifests = Cache::new(options.cache_bytes / 2, None, manifest::Known::weigh);
         let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
         let inner = Inner {
             store,
@@ -241,9 +246,7 @@ impl Repos {
             sessions: Sessions::default(),
             written_in_boot,
         };
-        let repos = Self(Arc::new(inner));
-        repos.finish_removals()?;
-        Ok(repos)
+        Ok(Self(Arc::new(inner)))
     }
 
     /// One read hop off the async threads.
@@ -276,12 +279,13 @@ impl Repos {
         }
     }
 
-    fn context(&self, who: &str, why: &'static str) -> rows::Context {
-        rows::Context {
+    fn context(&self, who: &str, why: &'static str) -> change::Context {
+        change::Context {
             who: who.into(),
             why,
             at_ms: wall_ms(),
             lease_ms: self.0.options.lease.as_millis() as u64,
+            keep_ms: self.0.options.keep.as_millis() as u64,
         }
     }
 
@@ -322,11 +326,24 @@ impl Repos {
             record.deleted = true;
             tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
             tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
-            Ok(())
+            let key = keys::due(tx.running_ms(), DueKind::Repo, &keys::repo(id));
+            Ok(tx.put(Table::Due, &key, &[])?)
         });
         write.await?;
         self.forget(name);
         Ok(())
+    }
+
+    /// Sets how long the repository's history keeps what was closed; `None` follows the configuration. It counts for
+    /// what is closed from now on, and for the rest with the next `gc`.
+    pub async fn set_keep(&self, name: &RepoName, keep: Option<Duration>) -> Result<(), RepoError> {
+        let wanted = name.clone();
+        let write = self.write("repo.set", move |tx| {
+            let (id, mut record) = manifest::writable(tx, &wanted)?;
+            record.keep_ms = keep.map(|keep| keep.as_millis() as u64);
+            Ok(tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?)
+        });
+        write.await
     }
 
     /// Refuses a push into a mirror before its bytes come.

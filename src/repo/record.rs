@@ -1,6 +1,7 @@
 //! The records of repositories, items and what is derived from them; the golden files pin their bytes.
 
-use crate::store::record::{Decode, Encode, Record};
+use crate::store::StoreError;
+use crate::store::record::{Decode, Encode, Record, decode_body};
 use crate::types::Digest;
 
 macro_rules! record {
@@ -33,8 +34,49 @@ pub struct RepoRecord {
     pub created_ms: u64,
     /// Its name was dropped.
     pub deleted: bool,
+    /// How long its history keeps what was closed (ms); `None` follows the configuration.
+    pub keep_ms: Option<u64>,
 }
-record!(RepoRecord, "repo", 1);
+
+impl Record for RepoRecord {
+    const NAME: &'static str = "repo";
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| decode_body::<RepoRecordV1>(Self::NAME, body).map(Self::from))
+    }
+}
+
+/// [`RepoRecord`] as of version 1.
+#[derive(Decode)]
+struct RepoRecordV1 {
+    name: String,
+    kind: u8,
+    origin: u8,
+    strict: Option<bool>,
+    head: u64,
+    horizon: u64,
+    stage: Option<u64>,
+    created_ms: u64,
+    deleted: bool,
+}
+
+impl From<RepoRecordV1> for RepoRecord {
+    fn from(old: RepoRecordV1) -> Self {
+        Self {
+            name: old.name,
+            kind: old.kind,
+            origin: old.origin,
+            strict: old.strict,
+            head: old.head,
+            horizon: old.horizon,
+            stage: old.stage,
+            created_ms: old.created_ms,
+            deleted: old.deleted,
+            keep_ms: None,
+        }
+    }
+}
 
 /// Where an item came from.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -203,7 +245,23 @@ mod tests {
             stage: Some(7),
             created_ms: 1_700_000_000_000,
             deleted: false,
+            keep_ms: Some(86_400_000),
         });
+        golden::check_old(
+            1,
+            &RepoRecord {
+                name: "team/app".into(),
+                kind: 1,
+                origin: 1,
+                strict: Some(true),
+                head: 300,
+                horizon: 2,
+                stage: Some(7),
+                created_ms: 1_700_000_000_000,
+                deleted: false,
+                keep_ms: None,
+            },
+        );
         golden::check(&UsageRecord {
             tags: 1,
             manifests: 2,

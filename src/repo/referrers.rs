@@ -96,7 +96,8 @@ fn page(inner: &Inner, r: &Read<'_>, from: &[u8], to: &[u8]) -> Result<ReferrerP
     })
 }
 
-fn descriptor(
+/// One referrer as the list shows it.
+pub(super) fn descriptor(
     inner: &Inner,
     r: &Read<'_>,
     artifact_type: &str,

@@ -1,47 +1,15 @@
-//! The few functions that write item rows and every row derived from them (refs, due, changes, usage, feed), all in the
-//! caller's transaction. Nothing else writes those tables.
-//!
-//! A [`Change`] is one revision of one repository in the making: open it, put and close items, finish it. If nothing
-//! changed there is no new revision.
+//! Rows of repositories, links and usage, and the look-ups that everything else is built from; all in the caller's
+//! transaction. The revisions are made in [`super::change`], the rows dropped again in [`super::reclaim`]; nothing else
+//! writes these tables.
 
-use super::error::RepoError;
-use super::format::Inspected;
 use super::keys::{self, Class, DueKind, Name};
-use super::record::{
-    BlobRecord, ChangeRecord, FeedRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord,
-    UsageRecord,
-};
+use super::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
+use crate::types::{Digest, RepoId, RepoName, Rev};
 
-/// Longer annotations than this stay in the manifest; the referrers list reads them from there.
-const ANNOTATIONS_MAX: usize = 8 << 10;
 /// How many wanted references one arrival turns into real ones.
 const WANTED_MAX: usize = 2000;
-
-/// What the rows of a transaction need to know beside the rows.
-#[derive(Debug, Clone)]
-pub(super) struct Context {
-    /// Who does it.
-    pub who: String,
-    /// The action.
-    pub why: &'static str,
-    /// Wall clock, ms: taken before the closure, which may run again.
-    pub at_ms: u64,
-    /// How long a link holds without a reference (running ms).
-    pub lease_ms: u64,
-}
-
-/// A manifest about to become an item; its bytes are durable or go into `bytes` in the same transaction.
-#[derive(Debug, Clone)]
-pub(super) struct NewManifest {
-    pub digest: Digest,
-    pub size: u64,
-    pub inspected: Inspected,
-    pub source: SourceRecord,
-    pub tags: Vec<Tag>,
-}
 
 /// The repository's row by name.
 pub(super) fn find(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
@@ -80,6 +48,7 @@ pub(super) fn create(
         stage: None,
         created_ms: at_ms,
         deleted: false,
+        keep_ms: None,
     };
     let id = RepoId(id);
     tx.put(
@@ -101,14 +70,31 @@ pub(super) fn live(
     let Some((key, value)) = get.scan(Table::Items, &from, &to, 1)?.pop() else {
         return Ok(None);
     };
-    let rev = match name {
-        Name::Tag(_) => keys::tag_of_item(&key).map(|(_, rev)| rev),
-        Name::Manifest(_) => keys::rev_of_manifest(&key),
+    let added = keys::added_of_item(&key, name.class()).unwrap_or(Rev(0));
+    Ok(Some((added, ItemRecord::from_bytes(&value)?)))
+}
+
+/// What a name meant at a revision: the row and the revision that added it. One seek at the head, two before it.
+pub(super) fn at(
+    get: &impl Get,
+    id: RepoId,
+    name: &Name<'_>,
+    rev: Rev,
+) -> Result<Option<(Rev, ItemRecord)>, StoreError> {
+    if let Some(found) = live(get, id, name)?
+        && found.0 <= rev
+    {
+        return Ok(Some(found));
+    }
+    // Rows of one name sort by falling revision: the first that was added by then is the only one that may count.
+    let from = keys::item(id, name, true, rev);
+    let (_, to) = keys::item_rows(id, name, true).range();
+    let Some((key, value)) = get.scan(Table::Items, &from, &to, 1)?.pop() else {
+        return Ok(None);
     };
-    Ok(Some((
-        rev.unwrap_or(Rev(0)),
-        ItemRecord::from_bytes(&value)?,
-    )))
+    let item = ItemRecord::from_bytes(&value)?;
+    let added = keys::added_of_item(&key, name.class()).unwrap_or(Rev(0));
+    Ok((item.removed > rev.0).then_some((added, item)))
 }
 
 /// The blob's row, unless it is damaged.
@@ -126,19 +112,31 @@ pub(super) fn link(
     size: u64,
     lease_ms: u64,
 ) -> Result<(), StoreError> {
-    let key = keys::link(digest, id);
-    let end = tx.running_ms() + lease_ms;
-    let fresh = tx.get(Table::Refs, &key)?.is_none();
-    tx.put(Table::Refs, &key, &end.to_be_bytes())?;
-    let what = [digest.as_key(), &id.0.to_be_bytes()].concat();
-    tx.put(Table::Due, &keys::due(end, DueKind::Lease, &what), &[])?;
-    if fresh {
+    if lease(tx, id, digest, lease_ms)?.is_none() {
         let mut usage = usage(tx, id)?;
         usage.bytes += size;
         tx.put(Table::Usage, &keys::repo(id), &usage.to_bytes()?)?;
         arrive(tx, id, digest)?;
     }
     Ok(())
+}
+
+/// Gives a link a new lease, written if it is not there; answers the end of the one before.
+pub(super) fn lease(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    lease_ms: u64,
+) -> Result<Option<u64>, StoreError> {
+    let (key, what) = (keys::link(digest, id), keys::due_link(digest, id));
+    let end = tx.running_ms() + lease_ms;
+    let before = tx.get(Table::Refs, &key)?.map(|end| number(&end));
+    if let Some(before) = before {
+        tx.delete(Table::Due, &keys::due(before, DueKind::Lease, &what))?;
+    }
+    tx.put(Table::Refs, &key, &end.to_be_bytes())?;
+    tx.put(Table::Due, &keys::due(end, DueKind::Lease, &what), &[])?;
+    Ok(before)
 }
 
 /// Drops a link; the blob is looked at by the collector.
@@ -152,16 +150,41 @@ pub(super) fn unlink(
     let mut usage = usage(tx, id)?;
     usage.bytes = usage.bytes.saturating_sub(size);
     tx.put(Table::Usage, &keys::repo(id), &usage.to_bytes()?)?;
+    orphan(tx, digest)
+}
+
+/// Asks the collector whether a digest has any reference left.
+pub(super) fn orphan(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError> {
     let now = tx.running_ms();
-    tx.put(
-        Table::Due,
-        &keys::due(now, DueKind::Orphan, digest.as_key()),
-        &[],
-    )
+    let key = keys::due(now, DueKind::Orphan, digest.as_key());
+    tx.put(Table::Due, &key, &[])
+}
+
+/// Keeps a manifest that no tag names for a lease, and asks the collector to look at it after that and after the
+/// history's time, counted from now.
+pub(super) fn hold(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    lease_ms: u64,
+    keep_ms: u64,
+) -> Result<(), StoreError> {
+    let now = tx.running_ms();
+    let end = (now + lease_ms).to_be_bytes();
+    tx.put(Table::Refs, &keys::held(digest, id), &end)?;
+    let at = now + lease_ms.max(keep_ms);
+    let key = keys::due(at, DueKind::Untagged, &keys::due_in(id, digest));
+    tx.put(Table::Due, &key, &now.to_be_bytes())
+}
+
+/// Whether a tag or manifest of the repository, live or past, keeps the digest.
+pub(super) fn is_kept(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
+    let (from, to) = keys::keepers(digest, id);
+    Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
 }
 
 /// What was wanted has come: those who named it before now hold it.
-fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreError> {
+pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreError> {
     let (from, to) = keys::refs_in(digest, id, Class::Wanted).range();
     for (key, _) in tx.scan(Table::Refs, &from, &to, WANTED_MAX)? {
         let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
@@ -182,328 +205,5 @@ pub(super) fn usage(get: &impl Get, id: RepoId) -> Result<UsageRecord, StoreErro
     match get.get(Table::Usage, &keys::repo(id))? {
         Some(row) => UsageRecord::from_bytes(&row),
         None => Ok(UsageRecord::default()),
-    }
-}
-
-/// One revision of one repository in the making.
-pub(super) struct Change<'a, 't> {
-    tx: &'a mut Txn<'t>,
-    id: RepoId,
-    record: RepoRecord,
-    rev: Rev,
-    changed: bool,
-    context: &'a Context,
-}
-
-impl<'a, 't> Change<'a, 't> {
-    /// Begins the next revision.
-    pub fn open(tx: &'a mut Txn<'t>, id: RepoId, record: RepoRecord, context: &'a Context) -> Self {
-        let rev = Rev(record.head + 1);
-        Self {
-            tx,
-            id,
-            record,
-            rev,
-            changed: false,
-            context,
-        }
-    }
-
-    /// Whether the manifest's content may be missing; answers what is missing.
-    pub fn missing(&self, inspected: &Inspected) -> Result<Vec<Digest>, StoreError> {
-        let mut missing = Vec::new();
-        for child in inspected.children.iter().filter(|c| !c.optional) {
-            if !self.holds(&child.digest, child.is_manifest)? {
-                missing.push(child.digest);
-            }
-        }
-        Ok(missing)
-    }
-
-    fn holds(&self, digest: &Digest, is_manifest: bool) -> Result<bool, StoreError> {
-        if is_manifest {
-            Ok(live(self.tx, self.id, &Name::Manifest(digest))?.is_some())
-        } else {
-            Ok(self
-                .tx
-                .get(Table::Refs, &keys::link(digest, self.id))?
-                .is_some())
-        }
-    }
-
-    /// Makes a manifest an item, with its references and referrer row, and moves its tags to it.
-    pub fn put_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
-        let name = Name::Manifest(&new.digest);
-        let media_type = new.inspected.media_type.as_str();
-        let before = live(self.tx, self.id, &name)?;
-        if before
-            .as_ref()
-            .is_none_or(|(_, item)| item.media_type != media_type)
-        {
-            if let Some((added, item)) = before {
-                self.close(&name, added, item)?;
-            }
-            self.add_manifest(new)?;
-        }
-        for tag in &new.tags {
-            self.put_tag(tag, new)?;
-        }
-        Ok(())
-    }
-
-    fn item(&self, new: &NewManifest) -> ItemRecord {
-        ItemRecord {
-            removed: Rev::NEVER.0,
-            target: new.digest.as_key().to_vec(),
-            size: new.size,
-            media_type: new.inspected.media_type.as_str().into(),
-            source: new.source.clone(),
-            at_ms: self.context.at_ms,
-            own: Vec::new(),
-            artifact_type: String::new(),
-        }
-    }
-
-    fn add_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
-        let mut item = self.item(new);
-        if let Some(subject) = &new.inspected.subject {
-            item.own = subject.as_key().to_vec();
-            item.artifact_type.clone_from(&new.inspected.artifact_type);
-            self.add_referrer(new, subject)?;
-        }
-        let name = Name::Manifest(&new.digest);
-        self.add(&name, &item)?;
-        let own = keys::manifest_ref(&new.digest, self.id, Class::Manifest, &new.digest, self.rev);
-        self.tx.put(Table::Refs, &own, &[])?;
-        for child in &new.inspected.children {
-            let class = if self.holds(&child.digest, child.is_manifest)? {
-                Class::Manifest
-            } else {
-                Class::Wanted
-            };
-            let key = keys::manifest_ref(&child.digest, self.id, class, &new.digest, self.rev);
-            self.tx.put(Table::Refs, &key, &[])?;
-        }
-        arrive(self.tx, self.id, &new.digest)?;
-        self.count(|usage| {
-            usage.manifests += 1;
-            usage.bytes += new.size;
-        })?;
-        if new.tags.is_empty() {
-            self.untagged(&new.digest)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn add_referrer(&mut self, new: &NewManifest, subject: &Digest) -> Result<(), StoreError> {
-        let inspected = &new.inspected;
-        let length: usize = inspected
-            .annotations
-            .iter()
-            .map(|(k, v)| k.len() + v.len() + 8)
-            .sum();
-        let long = length > ANNOTATIONS_MAX;
-        let row = ReferrerRecord {
-            removed: Rev::NEVER.0,
-            media_type: inspected.media_type.as_str().into(),
-            size: new.size,
-            annotations: if long {
-                Vec::new()
-            } else {
-                inspected.annotations.clone()
-            },
-            long,
-        };
-        let key = keys::referrer(
-            self.id,
-            false,
-            subject,
-            &inspected.artifact_type,
-            &new.digest,
-            self.rev,
-        );
-        self.tx.put(Table::Referrers, &key, &row.to_bytes()?)
-    }
-
-    fn put_tag(&mut self, tag: &Tag, new: &NewManifest) -> Result<(), StoreError> {
-        let name = Name::Tag(tag.as_str());
-        if let Some((added, item)) = live(self.tx, self.id, &name)? {
-            if item.digest() == Some(new.digest)
-                && item.media_type == new.inspected.media_type.as_str()
-            {
-                return Ok(());
-            }
-            self.close(&name, added, item)?;
-        }
-        self.add(&name, &self.item(new))?;
-        let key = keys::tag_ref(&new.digest, self.id, tag.as_str(), self.rev);
-        self.tx.put(Table::Refs, &key, &[])?;
-        self.count(|usage| usage.tags += 1)
-    }
-
-    fn add(&mut self, name: &Name<'_>, item: &ItemRecord) -> Result<(), StoreError> {
-        // Within one revision the last write wins: a row that this revision closed stays in the past, one that it
-        // added before is overwritten by the same key.
-        self.tx.put(
-            Table::Items,
-            &keys::item(self.id, name, false, self.rev),
-            &item.to_bytes()?,
-        )?;
-        self.tx
-            .put(Table::Changes, &keys::change(self.id, self.rev, name), &[])?;
-        self.changed = true;
-        Ok(())
-    }
-
-    /// Closes a live row: it moves to the past, and what it needed stays referenced until the history is pruned.
-    fn close(
-        &mut self,
-        name: &Name<'_>,
-        added: Rev,
-        mut item: ItemRecord,
-    ) -> Result<(), StoreError> {
-        self.tx
-            .delete(Table::Items, &keys::item(self.id, name, false, added))?;
-        let target = item.digest();
-        if added < self.rev {
-            item.removed = self.rev.0;
-            self.tx.put(
-                Table::Items,
-                &keys::item(self.id, name, true, added),
-                &item.to_bytes()?,
-            )?;
-        }
-        self.tx
-            .put(Table::Changes, &keys::change(self.id, self.rev, name), &[])?;
-        self.changed = true;
-        match name {
-            Name::Tag(_) => {
-                self.count(|usage| usage.tags = usage.tags.saturating_sub(1))?;
-                target.map_or(Ok(()), |digest| self.untagged(&digest))
-            }
-            Name::Manifest(digest) => {
-                self.count(|usage| {
-                    usage.manifests = usage.manifests.saturating_sub(1);
-                    usage.bytes = usage.bytes.saturating_sub(item.size);
-                })?;
-                self.close_referrer(digest, added, &item)
-            }
-        }
-    }
-
-    fn close_referrer(
-        &mut self,
-        digest: &Digest,
-        added: Rev,
-        item: &ItemRecord,
-    ) -> Result<(), StoreError> {
-        let Ok(subject) = Digest::from_key(&item.own) else {
-            return Ok(());
-        };
-        let live = keys::referrer(self.id, false, &subject, &item.artifact_type, digest, added);
-        if let Some(row) = self.tx.get(Table::Referrers, &live)? {
-            let mut row = ReferrerRecord::from_bytes(&row)?;
-            row.removed = self.rev.0;
-            self.tx.delete(Table::Referrers, &live)?;
-            let past = keys::referrer(self.id, true, &subject, &item.artifact_type, digest, added);
-            self.tx.put(Table::Referrers, &past, &row.to_bytes()?)?;
-        }
-        Ok(())
-    }
-
-    /// Removes a tag; whether there was one.
-    pub fn delete_tag(&mut self, tag: &str) -> Result<bool, StoreError> {
-        let name = Name::Tag(tag);
-        match live(self.tx, self.id, &name)? {
-            Some((added, item)) => self.close(&name, added, item).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Removes up to `limit` tags that mean this manifest; whether any may be left.
-    pub fn delete_tags_of(&mut self, digest: &Digest, limit: usize) -> Result<bool, StoreError> {
-        let (mut from, to) = keys::refs_in(digest, self.id, Class::Tag).range();
-        let mut closed = 0;
-        loop {
-            let rows = self.tx.scan(Table::Refs, &from, &to, 500)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(false);
-            };
-            from.clone_from(last);
-            from.push(0);
-            for (key, _) in &rows {
-                let Some((tag, rev)) =
-                    keys::ref_head(key).and_then(|(_, _, rest)| keys::tag_of_ref(rest))
-                else {
-                    continue;
-                };
-                let name = Name::Tag(tag);
-                if let Some((added, item)) = live(self.tx, self.id, &name)?
-                    && added == rev
-                    && item.digest() == Some(*digest)
-                {
-                    self.close(&name, added, item)?;
-                    closed += 1;
-                    if closed == limit {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Removes a manifest; whether there was one.
-    pub fn delete_manifest(&mut self, digest: &Digest) -> Result<bool, StoreError> {
-        let name = Name::Manifest(digest);
-        match live(self.tx, self.id, &name)? {
-            Some((added, item)) => self.close(&name, added, item).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    fn untagged(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        let at = self.tx.running_ms() + self.context.lease_ms;
-        let what = [&self.id.0.to_be_bytes(), digest.as_key()].concat();
-        self.tx
-            .put(Table::Due, &keys::due(at, DueKind::Untagged, &what), &[])
-    }
-
-    fn count(&mut self, change: impl FnOnce(&mut UsageRecord)) -> Result<(), StoreError> {
-        let mut usage = usage(self.tx, self.id)?;
-        change(&mut usage);
-        self.tx
-            .put(Table::Usage, &keys::repo(self.id), &usage.to_bytes()?)
-    }
-
-    /// Moves the head and writes the revision's change and feed rows, if anything changed.
-    pub fn finish(mut self) -> Result<Rev, RepoError> {
-        if !self.changed {
-            return Ok(Rev(self.record.head));
-        }
-        let context = self.context;
-        let row = ChangeRecord {
-            at_ms: context.at_ms,
-            who: context.who.clone(),
-            why: context.why.into(),
-        };
-        self.tx.put(
-            Table::Changes,
-            &keys::change_head(self.id, self.rev),
-            &row.to_bytes()?,
-        )?;
-        let feed = FeedRecord {
-            repo: self.id.0,
-            name: self.record.name.clone(),
-            rev: self.rev.0,
-            at_ms: context.at_ms,
-            who: context.who.clone(),
-            why: context.why.into(),
-        };
-        self.tx.append(&feed.to_bytes()?)?;
-        self.record.head = self.rev.0;
-        self.tx
-            .put(Table::Repos, &keys::repo(self.id), &self.record.to_bytes()?)?;
-        Ok(self.rev)
     }
 }

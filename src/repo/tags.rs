@@ -1,9 +1,10 @@
 //! Tags, names and views: lists cost the page that is asked for, whatever lies around it.
 
+use super::change::Change;
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
 use super::record::{ChangeRecord, ItemRecord};
-use super::rows::{self, Change};
+use super::rows;
 use super::{Origin, RepoView, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
@@ -127,6 +128,8 @@ impl Repos {
                 tags: usage.tags,
                 manifests: usage.manifests,
                 bytes: usage.bytes,
+                horizon: Rev(record.horizon),
+                keep_ms: record.keep_ms,
             })
         })
         .await

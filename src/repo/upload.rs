@@ -5,10 +5,10 @@
 //! if the machine was not rebooted meanwhile, else cut off.
 
 use super::error::RepoError;
-use super::record::{CondemnedRecord, UploadRecord};
+use super::record::UploadRecord;
 use super::state::{Slot, Turn, lock};
 use super::{Inner, Repos, keys, manifest, new_upload_id, rows};
-use crate::blobs::{Ingest, Place, Saved, Sealed};
+use crate::blobs::{Ingest, Saved, Sealed};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Store, Table};
 use crate::types::{Algorithm, ContentRange, Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
@@ -379,31 +379,6 @@ impl Repos {
             Ok(tx.put(Table::Uploads, &keys::upload(id), &row.to_bytes()?)?)
         });
         write.await
-    }
-
-    /// Unlinks what a crash left condemned; part of opening.
-    pub(super) fn finish_removals(&self) -> Result<(), RepoError> {
-        loop {
-            let rows = self
-                .0
-                .store
-                .read(|r| r.scan(Table::Condemned, &[], &[0xff], 500))?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            let mut places = Vec::new();
-            for (key, value) in &rows {
-                CondemnedRecord::from_bytes(value)?;
-                places.push(Place(String::from_utf8_lossy(key).into_owned()));
-            }
-            self.0.blobs.remove(&places)?;
-            self.0
-                .store
-                .write_blocking(Lane::Background, "condemned.end", move |tx| {
-                    rows.iter()
-                        .try_for_each(|(key, _)| tx.delete(Table::Condemned, key))
-                })?;
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod digest;
 mod ids;
 mod media_type;
+mod moment;
 mod name;
 mod page;
 mod range;

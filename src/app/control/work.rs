@@ -2,14 +2,15 @@
 //!
 //! The same code runs in the server and, where none runs, in the command itself.
 
-use super::{Fault, FaultKind, News, Reply, Request, TrustView};
+use super::{Fault, FaultKind, News, Reply, Request, TrustView, When};
 use crate::app::App;
 use crate::auth::{AuthError, AuthErrorKind, RoleGrant, UserName};
 use crate::blobs::BlobErrorKind;
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::types::{NameError, Page, RepoName, Tag};
+use crate::types::{NameError, Page, RepoName, Rev, Tag};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Who the log and the history name for a change made here.
@@ -28,12 +29,19 @@ pub async fn execute(
         Request::Mirror(job) => super::mirror::run(app, *job, news, stop)
             .await
             .map(Reply::Mirrored),
-        Request::RepoList { .. } | Request::RepoShow { .. } | Request::RepoDelete { .. } => {
-            repos(app, request).await
+        Request::Gc { purge_history } => {
+            let swept = app.collector.sweep(purge_history).await?;
+            Ok(Reply::Swept(swept))
         }
-        Request::TagList { .. } | Request::TagHistory { .. } | Request::TagDelete { .. } => {
-            tags(app, request).await
-        }
+        Request::GcSurvey => Ok(Reply::Survey(app.repos.survey().await?)),
+        Request::RepoList { .. }
+        | Request::RepoShow { .. }
+        | Request::RepoDelete { .. }
+        | Request::RepoKeep { .. } => repos(app, request).await,
+        Request::TagList { .. }
+        | Request::TagHistory { .. }
+        | Request::TagDelete { .. }
+        | Request::TagRestore { .. } => tags(app, request).await,
         users => accounts(app, users).await,
     }
 }
@@ -114,6 +122,11 @@ async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
             app.repos.delete(&repo(&name)?, OPERATOR).await?;
             Ok(Reply::Done)
         }
+        Request::RepoKeep { name, keep_ms } => {
+            let keep = keep_ms.map(Duration::from_millis);
+            app.repos.set_keep(&repo(&name)?, keep).await?;
+            Ok(Reply::Done)
+        }
         Request::RepoList { after } => {
             let names = app.repos.names(after.as_deref(), Page::MAX).await?;
             let more = names.len() == Page::MAX;
@@ -162,6 +175,19 @@ async fn tags(app: &App, request: Request) -> Result<Reply, Fault> {
                 .delete_tag(&repo(&name)?, &tag(&text)?, OPERATOR)
                 .await?;
             Ok(Reply::Done)
+        }
+        Request::TagRestore {
+            repo: name,
+            tag: text,
+            when,
+        } => {
+            let (name, tag) = (repo(&name)?, tag(&text)?);
+            let rev = match when {
+                When::Rev(rev) => Rev(rev),
+                When::AtMs(at_ms) => app.repos.rev_at(&name, at_ms).await?,
+            };
+            let digest = app.repos.restore_tag(&name, &tag, rev, OPERATOR).await?;
+            Ok(Reply::Restored(digest.to_string()))
         }
         _ => Err(Fault::new(
             FaultKind::Usage,

@@ -1,11 +1,11 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs").
 
-use super::{CONTENT_DIGEST, empty};
+use super::{CONTENT_DIGEST, empty, past};
 use crate::auth::Action;
 use crate::http::body::{self, Content, put};
 use crate::http::error::Fail;
 use crate::http::request::Req;
-use crate::repo::{BlobBody, RepoError};
+use crate::repo::{Blob, BlobBody, RepoError};
 use crate::types::{Digest, RepoName};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
@@ -17,11 +17,15 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 /// GET and HEAD, with ranges and 304.
 pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
-    let mut response = if req.method == Method::HEAD {
-        let size = repos.blob_size(name, digest).await?;
-        let mut response = empty(StatusCode::OK);
-        body::describe(&mut response, digest, KIND, size);
-        response
+    let mut response = if let Some((name, rev)) = past(req, name).await? {
+        let blob = repos.blob_at(&name, digest, rev).await?;
+        if req.method == Method::HEAD {
+            described(digest, blob.size)
+        } else {
+            body::respond(&req.headers, digest, KIND, content(blob))?
+        }
+    } else if req.method == Method::HEAD {
+        described(digest, repos.blob_size(name, digest).await?)
     } else if req.headers.contains_key(IF_NONE_MATCH) && body::not_modified(&req.headers, digest) {
         // The tag matches by the URL alone; whether the repository shows the blob must still be asked.
         repos.blob_size(name, digest).await?;
@@ -30,15 +34,24 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         response
     } else {
         let blob = repos.blob(name, digest).await?;
-        let content = match blob.body {
-            BlobBody::Inline(bytes) => Content::Bytes(bytes),
-            BlobBody::File(file) => Content::File(file, blob.size),
-        };
-        body::respond(&req.headers, digest, KIND, content)?
+        body::respond(&req.headers, digest, KIND, content(blob))?
     };
     put(&mut response, CONTENT_DIGEST, &digest.to_string());
     response.headers_mut().insert(CACHE_CONTROL, IMMUTABLE);
     Ok(response)
+}
+
+fn described(digest: &Digest, size: u64) -> Response<Body> {
+    let mut response = empty(StatusCode::OK);
+    body::describe(&mut response, digest, KIND, size);
+    response
+}
+
+fn content(blob: Blob) -> Content {
+    match blob.body {
+        BlobBody::Inline(bytes) => Content::Bytes(bytes),
+        BlobBody::File(file) => Content::File(file, blob.size),
+    }
 }
 
 /// DELETE: the repository no longer shows the blob.

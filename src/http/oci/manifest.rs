@@ -1,6 +1,6 @@
 //! `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing manifests", "Content Management").
 
-use super::{CONTENT_DIGEST, empty};
+use super::{CONTENT_DIGEST, empty, past};
 use crate::auth::Action;
 use crate::http::auth::who;
 use crate::http::body::{self, Content, put as set};
@@ -11,6 +11,7 @@ use crate::types::{MediaType, Reference, RepoName, Tag};
 use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
+use std::sync::Arc;
 
 /// More `?tag=` in one request are refused (the spec asks for ten).
 const MAX_TAGS: usize = 100;
@@ -27,7 +28,14 @@ pub async fn get(
     name: &RepoName,
     reference: &Reference,
 ) -> Result<Response<Body>, Fail> {
-    let manifest = req.state.app.repos.manifest(name, reference).await?;
+    let repos = &req.state.app.repos;
+    let manifest = if let Some((name, rev)) = past(req, name).await? {
+        Arc::new(repos.manifest_at(&name, reference, rev).await?)
+    } else if req.method == Method::HEAD {
+        repos.manifest_head(name, reference).await?
+    } else {
+        repos.manifest(name, reference).await?
+    };
     let kind = manifest.media_type.as_str();
     let mut response = if body::not_modified(&req.headers, &manifest.digest) {
         let mut response = empty(StatusCode::NOT_MODIFIED);

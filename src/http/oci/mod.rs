@@ -16,7 +16,7 @@ use super::request::{Incoming, Req};
 use super::route::OciRoute;
 use super::token;
 use crate::auth::{Action, Principal};
-use crate::types::RepoName;
+use crate::types::{RepoName, Rev};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use axum::http::{Method, Response, StatusCode};
@@ -59,6 +59,12 @@ pub async fn answer(
         return token::answer(req, body).await;
     }
     let req = &*req;
+    if let Some((_, now)) = route.name().and_then(RepoName::moment)
+        && !matches!(req.method, Method::GET | Method::HEAD)
+    {
+        let text = format!("this name means the past, which nobody can change; write to {now}");
+        return Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text));
+    }
     match route {
         OciRoute::Base => base(req),
         OciRoute::Auth => Err(Fail::internal("the token service was passed by")),
@@ -132,6 +138,10 @@ async fn reading(
     handler: impl AsyncFnOnce(&RepoName) -> Result<Response<Body>, Fail>,
 ) -> Result<Response<Body>, Fail> {
     only_get(req)?;
+    if name.moment().is_some() {
+        req.require(Action::RepoPull, &name).await?;
+        return handler(&name).await;
+    }
     let Some(ns) = req.query.get("ns").filter(|ns| !ns.is_empty()) else {
         req.require(Action::RepoPull, &name).await?;
         return handler(&name).await;
@@ -155,6 +165,15 @@ async fn reading(
         Err(fail) => Err(fail),
         Ok(()) => handler(&name).await,
     }
+}
+
+/// The repository and revision that a name of the past means; `None` for a name of today.
+async fn past(req: &Req, name: &RepoName) -> Result<Option<(RepoName, Rev)>, Fail> {
+    let Some((at_ms, name)) = name.moment() else {
+        return Ok(None);
+    };
+    let rev = req.state.app.repos.rev_at(&name, at_ms).await?;
+    Ok(Some((name, rev)))
 }
 
 /// A challenge for both readings of a name, as the client cannot know which of them holds.

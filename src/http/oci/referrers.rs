@@ -1,6 +1,6 @@
 //! `/v2/NAME/referrers/DIGEST` (distribution-spec, "Listing Referrers"): an image index, never 404.
 
-use super::{json, next_link};
+use super::{json, next_link, past};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::request::Req;
@@ -14,12 +14,14 @@ const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// One page of descriptors.
 pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
-    let found = req
-        .state
-        .app
-        .repos
-        .referrers(name, digest, filter, req.query.get("after"))
-        .await?;
+    let repos = &req.state.app.repos;
+    let found = match past(req, name).await? {
+        Some((name, rev)) => repos.referrers_at(&name, digest, filter, rev).await?,
+        None => {
+            let after = req.query.get("after");
+            repos.referrers(name, digest, filter, after).await?
+        }
+    };
     let index = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_INDEX,

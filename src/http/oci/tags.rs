@@ -1,6 +1,6 @@
 //! `/v2/NAME/tags/list` (distribution-spec, "Listing Tags").
 
-use super::{json, next_link};
+use super::{json, next_link, past};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::request::Req;
@@ -18,7 +18,11 @@ pub fn page(req: &Req) -> Result<Page, Fail> {
 /// One page of tags, in byte order.
 pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
     let page = page(req)?;
-    let found = req.state.app.repos.tags(name, &page).await?;
+    let repos = &req.state.app.repos;
+    let found = match past(req, name).await? {
+        Some((name, rev)) => repos.tags_at(&name, rev, &page).await?,
+        None => repos.tags(name, &page).await?,
+    };
     let tags: Vec<&str> = found.tags.iter().map(crate::types::Tag::as_str).collect();
     let text = serde_json::json!({ "name": name.as_str(), "tags": tags });
     let mut response = json("application/json", text.to_string());

@@ -1,0 +1,235 @@
+//! The collector: when it sweeps, how fast, and one sweep at a time. What a due row means and which rows go is `repo`'s.
+//!
+//! It holds no lock that a client could wait for: it works in small background transactions, decides from rows alone,
+//! and what a crash leaves is found by the next sweep. Its work is proportional to what became due, not to what is there.
+
+use crate::repo::reclaim::Tally;
+use crate::repo::{RepoError, Repos};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Due rows planned in one read.
+const PAGE: usize = 128;
+/// Content files removed in one go, folder by folder: so many share the syncs of few folders.
+const FILES: usize = 4000;
+/// What one sweep drops may make more due at once (a manifest, then its blobs): so often it looks again.
+const ROUNDS: usize = 12;
+/// After a failure the next sweep waits at least this long.
+const REST: Duration = Duration::from_secs(5);
+
+/// Settings of a [`Collector`].
+#[derive(Debug, Clone, Copy)]
+pub struct GcOptions {
+    /// Time between sweeps; zero is never.
+    pub interval: Duration,
+    /// Most content files removed a second; 0 is no limit.
+    pub files_per_second: u64,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// Rows.
+    #[serde(flatten)]
+    pub rows: Tally,
+    /// Content files removed.
+    pub files_removed: u64,
+    /// How long it took (ms).
+    pub took_ms: u64,
+}
+
+/// Counters for metrics; all since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// Sweeps finished.
+    pub sweeps: u64,
+    /// Sweeps that failed.
+    pub failed: u64,
+    /// Blobs freed.
+    pub freed_blobs: u64,
+    /// Their bytes.
+    pub freed_bytes: u64,
+}
+
+/// Sweeps; cheap to clone.
+#[derive(Clone)]
+pub struct Collector(Arc<Inner>);
+
+struct Inner {
+    repos: Repos,
+    options: GcOptions,
+    /// Held by the one sweep that runs.
+    turn: Mutex<()>,
+    sweeps: AtomicU64,
+    failed: AtomicU64,
+    freed_blobs: AtomicU64,
+    freed_bytes: AtomicU64,
+}
+
+impl Collector {
+    /// A collector over these repositories; nothing runs yet.
+    pub fn new(repos: Repos, options: GcOptions) -> Self {
+        Self(Arc::new(Inner {
+            repos,
+            options,
+            turn: Mutex::new(()),
+            sweeps: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            freed_blobs: AtomicU64::new(0),
+            freed_bytes: AtomicU64::new(0),
+        }))
+    }
+
+    /// One whole sweep, after one that is running. It also looks at what is not due yet, to count what is kept and
+    /// because settings may have changed since. With `purge` the history keeps nothing; leases always count.
+    pub async fn sweep(&self, purge: bool) -> Result<Report, RepoError> {
+        let _turn = self.0.turn.lock().await;
+        self.counted(self.run(true, purge).await)
+    }
+
+    /// Sweeps in the set interval until `stop`. What a crash left condemned goes first.
+    pub async fn keep_sweeping(&self, stop: CancellationToken) {
+        let interval = self.0.options.interval;
+        if interval.is_zero() {
+            return;
+        }
+        // After a start the settings may be others than those that the rows were written under.
+        let mut all = true;
+        loop {
+            let done = {
+                let _turn = self.0.turn.lock().await;
+                tokio::select! {
+                    done = self.run(all, false) => Some(self.counted(done)),
+                    () = stop.cancelled() => None,
+                }
+            };
+            let rest = match done {
+                None => return,
+                Some(Ok(report)) => {
+                    all = false;
+                    tell(&report);
+                    interval
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "this sweep failed and the next one goes on from there");
+                    interval.max(REST)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// The counters as they are now.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            sweeps: self.0.sweeps.load(Ordering::Relaxed),
+            failed: self.0.failed.load(Ordering::Relaxed),
+            freed_blobs: self.0.freed_blobs.load(Ordering::Relaxed),
+            freed_bytes: self.0.freed_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn counted(&self, done: Result<Report, RepoError>) -> Result<Report, RepoError> {
+        match &done {
+            Ok(report) => {
+                self.0.sweeps.fetch_add(1, Ordering::Relaxed);
+                let (blobs, bytes) = (report.rows.freed_blobs, report.rows.freed_bytes);
+                self.0.freed_blobs.fetch_add(blobs, Ordering::Relaxed);
+                self.0.freed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Err(_) => {
+                self.0.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        done
+    }
+
+    async fn run(&self, all: bool, purge: bool) -> Result<Report, RepoError> {
+        let begun = Instant::now();
+        let mut report = Report::default();
+        if all {
+            report.rows += self.look_ahead(purge).await?;
+        }
+        for _ in 0..ROUNDS {
+            let rows = self.round().await?;
+            if rows.examined == 0 {
+                break;
+            }
+            report.rows += rows;
+        }
+        report.files_removed = self.unlink().await?;
+        report.took_ms = begun.elapsed().as_millis() as u64;
+        Ok(report)
+    }
+
+    /// Every row, whenever it is due.
+    async fn look_ahead(&self, purge: bool) -> Result<Tally, RepoError> {
+        let mut tally = Tally::default();
+        let mut from = Vec::new();
+        loop {
+            let page = self.0.repos.due(from, true, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(tally);
+            };
+            from = last.after();
+            tally += self.0.repos.reclaim(page, purge).await?;
+        }
+    }
+
+    /// Every row whose time has come by now. Those that are planned in several parts are taken up again.
+    async fn round(&self) -> Result<Tally, RepoError> {
+        let mut tally = Tally::default();
+        let mut from = Vec::new();
+        loop {
+            let page = self.0.repos.due(from, false, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(tally);
+            };
+            from = last.after();
+            tally += self.0.repos.reclaim(page, false).await?;
+        }
+    }
+
+    async fn unlink(&self) -> Result<u64, RepoError> {
+        let limit = match self.0.options.files_per_second {
+            0 => FILES,
+            most => FILES.min(most as usize),
+        };
+        let mut removed = 0;
+        loop {
+            let begun = Instant::now();
+            let count = self.0.repos.unlink_condemned(limit).await?;
+            removed += count as u64;
+            if count < limit {
+                return Ok(removed);
+            }
+            if let Some(rate) = std::num::NonZeroU64::new(self.0.options.files_per_second) {
+                let due = Duration::from_millis(count as u64 * 1000 / rate);
+                tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
+            }
+        }
+    }
+}
+
+/// One line in the log for a sweep that did something.
+fn tell(report: &Report) {
+    let rows = &report.rows;
+    if rows.freed_blobs + rows.manifests_removed + rows.history_dropped + report.files_removed > 0 {
+        tracing::info!(
+            freed_blobs = rows.freed_blobs,
+            freed_bytes = rows.freed_bytes,
+            manifests_removed = rows.manifests_removed,
+            history_dropped = rows.history_dropped,
+            files_removed = report.files_removed,
+            took_ms = report.took_ms,
+            "swept"
+        );
+    }
+}

@@ -1,0 +1,372 @@
+//! The steps of a plan, each inside a background transaction: the truth is looked at again, then rows are dropped.
+
+use super::Tally;
+use super::plan::{OwnName, Step};
+use crate::blobs::Place;
+use crate::repo::change::{Change, Context};
+use crate::repo::error::RepoError;
+use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::record::{BlobRecord, CondemnedRecord, ItemRecord, RepoRecord};
+use crate::repo::rows::{self, number};
+use crate::store::record::Record;
+use crate::store::{Get, StoreError, Table, Txn};
+use crate::types::{Digest, RepoId, Rev};
+use std::collections::BTreeSet;
+
+/// Carries out one step. `touched` collects the names of repositories whose cached answers end with the commit.
+pub(super) fn step(
+    tx: &mut Txn<'_>,
+    step: &Step,
+    context: &Context,
+    tally: &mut Tally,
+    touched: &mut BTreeSet<String>,
+) -> Result<(), RepoError> {
+    match step {
+        Step::Done { key } => tx.delete(Table::Due, key)?,
+        Step::Later { key, at, value } => later(tx, key, *at, value)?,
+        Step::Lease { key, digest, id } => {
+            tx.delete(Table::Due, key)?;
+            if let Some((at, _, _)) = keys::due_parts(key)
+                && lease_ended(tx, *id, digest, at)?
+            {
+                tally.links_dropped += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        Step::Orphan { key, digest } => {
+            tx.delete(Table::Due, key)?;
+            if let Some(size) = orphan(tx, digest, context.at_ms)? {
+                tally.freed_blobs += 1;
+                tally.freed_bytes += size;
+            }
+        }
+        Step::Untagged {
+            key,
+            id,
+            digest,
+            since,
+        } => {
+            tx.delete(Table::Due, key)?;
+            if untagged(tx, *id, digest, *since, context)? {
+                tally.manifests_removed += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        Step::Suspect { id, digests } => {
+            for digest in digests {
+                suspect(tx, *id, digest)?;
+            }
+        }
+        Step::Horizon { id, rev } => {
+            if let Some(mut record) = repo(tx, *id)?
+                && record.horizon < rev.0
+            {
+                record.horizon = rev.0;
+                tx.put(Table::Repos, &keys::repo(*id), &record.to_bytes()?)?;
+            }
+        }
+        Step::Release {
+            id,
+            parent,
+            added,
+            children,
+            at_once,
+        } => {
+            let lease_ms = if *at_once { 0 } else { context.lease_ms };
+            for child in children {
+                for class in [Class::Manifest, Class::Wanted] {
+                    let key = keys::manifest_ref(child, *id, class, parent, *added);
+                    tx.delete(Table::Refs, &key)?;
+                }
+                let_go(tx, *id, child, lease_ms)?;
+            }
+            touch(tx, *id, touched)?;
+        }
+        Step::Row {
+            id,
+            name,
+            past,
+            added,
+        } => {
+            if drop_row(tx, *id, name, *past, *added, context)? {
+                tally.history_dropped += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        Step::Tidy { id, rev, names } => tidy(tx, *id, *rev, names)?,
+        Step::Erase { table, keys } => keys.iter().try_for_each(|key| tx.delete(*table, key))?,
+        Step::EndRepo { key, id } => {
+            tx.delete(Table::Due, key)?;
+            tx.delete(Table::Usage, &keys::repo(*id))?;
+            tx.delete(Table::Repos, &keys::repo(*id))?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes a repository whose answers change.
+fn touch(tx: &Txn<'_>, id: RepoId, touched: &mut BTreeSet<String>) -> Result<(), StoreError> {
+    if let Some(record) = repo(tx, id)? {
+        touched.insert(record.name);
+    }
+    Ok(())
+}
+
+fn repo(get: &impl Get, id: RepoId) -> Result<Option<RepoRecord>, StoreError> {
+    let row = get.get(Table::Repos, &keys::repo(id))?;
+    row.map(|row| RepoRecord::from_bytes(&row)).transpose()
+}
+
+fn later(tx: &mut Txn<'_>, key: &[u8], at: u64, value: &[u8]) -> Result<(), StoreError> {
+    tx.delete(Table::Due, key)?;
+    match keys::due_parts(key) {
+        Some((_, kind, what)) => tx.put(Table::Due, &keys::due(at, kind, what), value),
+        None => Ok(()),
+    }
+}
+
+/// Drops the link whose lease ended at `at`, unless it was renewed or something in the repository keeps the digest.
+fn lease_ended(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, at: u64) -> Result<bool, StoreError> {
+    let key = keys::link(digest, id);
+    let end = tx.get(Table::Refs, &key)?;
+    if end.is_none_or(|end| number(&end) != at) || rows::is_kept(tx, id, digest)? {
+        return Ok(false);
+    }
+    if repo(tx, id)?.is_none() {
+        // Its repository is gone with all its figures.
+        tx.delete(Table::Refs, &key)?;
+        rows::orphan(tx, digest)?;
+        return Ok(true);
+    }
+    let row = tx.get(Table::Blobs, digest.as_key())?;
+    let size = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
+    rows::unlink(tx, id, digest, size.map_or(0, |b| b.size))?;
+    Ok(true)
+}
+
+/// Whether any repository keeps or shows the digest.
+fn is_referenced(get: &impl Get, digest: &Digest) -> Result<bool, StoreError> {
+    let (mut from, to) = keys::refs(digest).range();
+    // One seek a repository: its links, tags and manifests sort before what keeps nothing.
+    while let Some((key, _)) = get.scan(Table::Refs, &from, &to, 1)?.pop() {
+        let Some((id, class, _)) = keys::ref_head(&key) else {
+            return Ok(true);
+        };
+        if class <= Class::Manifest as u8 {
+            return Ok(true);
+        }
+        from = keys::refs(digest).u64(id.0 + 1).done();
+    }
+    Ok(false)
+}
+
+/// Drops the blob of a digest that nothing references, and condemns its content file; answers its size.
+fn orphan(tx: &mut Txn<'_>, digest: &Digest, at_ms: u64) -> Result<Option<u64>, StoreError> {
+    let Some(row) = tx.get(Table::Blobs, digest.as_key())? else {
+        return Ok(None);
+    };
+    if is_referenced(tx, digest)? {
+        return Ok(None);
+    }
+    let row = BlobRecord::from_bytes(&row)?;
+    tx.delete(Table::Blobs, digest.as_key())?;
+    match &row.place {
+        None => tx.delete(Table::Bytes, digest.as_key())?,
+        Some(place) => condemn(tx, digest, place, at_ms)?,
+    }
+    Ok(Some(row.size))
+}
+
+fn condemn(tx: &mut Txn<'_>, digest: &Digest, place: &str, at_ms: u64) -> Result<(), StoreError> {
+    let row = CondemnedRecord {
+        digest: digest.as_key().to_vec(),
+        at_ms,
+    };
+    tx.put(Table::Condemned, place.as_bytes(), &row.to_bytes()?)
+}
+
+pub(super) fn is_known_place(
+    get: &impl Get,
+    digest: &Digest,
+    place: &Place,
+) -> Result<bool, RepoError> {
+    if get.get(Table::Condemned, place.0.as_bytes())?.is_some() {
+        return Ok(true);
+    }
+    let row = get.get(Table::Blobs, digest.as_key())?;
+    let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
+    Ok(row.is_some_and(|row| row.place.as_deref() == Some(place.0.as_str())))
+}
+
+pub(super) fn condemn_stray(
+    tx: &mut Txn<'_>,
+    digest: &Digest,
+    place: &Place,
+    at_ms: u64,
+) -> Result<bool, RepoError> {
+    if is_known_place(tx, digest, place)? {
+        return Ok(false);
+    }
+    condemn(tx, digest, &place.0, at_ms)?;
+    Ok(true)
+}
+
+/// What needs a manifest beside its own item: a tag or manifest, live or past, or the live manifest it refers to.
+pub(in crate::repo) fn is_needed(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+    item: &ItemRecord,
+) -> Result<bool, StoreError> {
+    let (from, to) = keys::keepers(digest, id);
+    // Its own rows among them: one for each time that it came and is not forgotten yet.
+    for (key, _) in get.scan(Table::Refs, &from, &to, 64)? {
+        let parent = keys::ref_head(&key)
+            .filter(|(_, class, _)| *class == Class::Manifest as u8)
+            .and_then(|(_, _, rest)| keys::parent_of(rest));
+        if parent.is_none_or(|(parent, _)| parent != *digest) {
+            return Ok(true);
+        }
+    }
+    match Digest::from_key(&item.own) {
+        Ok(subject) => Ok(rows::live(get, id, &Name::Manifest(&subject))?.is_some()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Ends a manifest that nothing needs and no lease holds; whether it did.
+fn untagged(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    since: u64,
+    context: &Context,
+) -> Result<bool, RepoError> {
+    let Some(record) = repo(tx, id)?.filter(|r| !r.deleted) else {
+        return Ok(false);
+    };
+    let Some((added, item)) = rows::live(tx, id, &Name::Manifest(digest))? else {
+        return Ok(false);
+    };
+    if is_needed(tx, id, digest, &item)? {
+        return Ok(false);
+    }
+    let held = tx.get(Table::Refs, &keys::held(digest, id))?;
+    if let Some(end) = held.map(|end| number(&end))
+        && end > tx.running_ms()
+    {
+        let what = keys::due_in(id, digest);
+        let key = keys::due(end, DueKind::Untagged, &what);
+        tx.put(Table::Due, &key, &since.to_be_bytes())?;
+        return Ok(false);
+    }
+    let mut change = Change::open(tx, id, record, context);
+    change.delete_manifest(digest)?;
+    change.finish()?;
+    let what = [keys::due_in(id, digest), added.0.to_be_bytes().to_vec()].concat();
+    let now = tx.running_ms();
+    tx.put(Table::Due, &keys::due(now, DueKind::Past, &what), &[])?;
+    Ok(true)
+}
+
+/// Asks for a look at a manifest that something let go; its history is over.
+fn suspect(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreError> {
+    let what = keys::due_in(id, digest);
+    let key = keys::due(tx.running_ms(), DueKind::Untagged, &what);
+    tx.put(Table::Due, &key, &0_u64.to_be_bytes())
+}
+
+/// After a reference went: a manifest is looked at, a link without another reference gets a new lease, and a digest
+/// that the repository does not even show is looked at as a whole.
+fn let_go(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, lease_ms: u64) -> Result<(), StoreError> {
+    if rows::is_kept(tx, id, digest)? {
+        if rows::live(tx, id, &Name::Manifest(digest))?.is_some() {
+            suspect(tx, id, digest)?;
+        }
+        return Ok(());
+    }
+    if tx.get(Table::Refs, &keys::link(digest, id))?.is_some() {
+        rows::lease(tx, id, digest, lease_ms)?;
+        return Ok(());
+    }
+    rows::orphan(tx, digest)
+}
+
+/// Drops an item's row with the rows derived from it, but for what its children need (they were let go before).
+fn drop_row(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    name: &OwnName,
+    past: bool,
+    added: Rev,
+    context: &Context,
+) -> Result<bool, RepoError> {
+    let key = keys::item(id, &name.as_name(), past, added);
+    let Some(row) = tx.get(Table::Items, &key)? else {
+        return Ok(false);
+    };
+    let item = ItemRecord::from_bytes(&row)?;
+    tx.delete(Table::Items, &key)?;
+    match name {
+        OwnName::Tag(tag) => {
+            if let Some(target) = item.digest() {
+                tx.delete(Table::Refs, &keys::tag_ref(&target, id, tag, added))?;
+                let_go(tx, id, &target, context.lease_ms)?;
+            }
+        }
+        OwnName::Manifest(digest) => {
+            let own = keys::manifest_ref(digest, id, Class::Manifest, digest, added);
+            tx.delete(Table::Refs, &own)?;
+            if !past {
+                tx.delete(Table::Refs, &keys::held(digest, id))?;
+            }
+            if let Ok(subject) = Digest::from_key(&item.own) {
+                let row = keys::referrer(id, past, &subject, &item.artifact_type, digest, added);
+                tx.delete(Table::Referrers, &row)?;
+            }
+            let_go(tx, id, digest, context.lease_ms)?;
+        }
+    }
+    // The change that added it says nothing any more, unless the same revision closed the row before it.
+    if !closed_at(tx, id, &name.as_name(), added)? {
+        tx.delete(Table::Changes, &keys::change(id, added, &name.as_name()))?;
+        end_revision(tx, id, added)?;
+    }
+    Ok(true)
+}
+
+/// Whether a past row of the name was closed by this revision.
+fn closed_at(get: &impl Get, id: RepoId, name: &Name<'_>, rev: Rev) -> Result<bool, StoreError> {
+    let from = keys::item(id, name, true, Rev(rev.0.saturating_sub(1)));
+    let (_, to) = keys::item_rows(id, name, true).range();
+    let before = get.scan(Table::Items, &from, &to, 1)?.pop();
+    let before = before
+        .map(|(_, row)| ItemRecord::from_bytes(&row))
+        .transpose()?;
+    Ok(before.is_some_and(|item| item.removed == rev.0))
+}
+
+/// Drops the change rows of a revision that no item row needs, and the revision's head row after the last.
+fn tidy(tx: &mut Txn<'_>, id: RepoId, rev: Rev, names: &[OwnName]) -> Result<(), StoreError> {
+    for name in names {
+        let name = name.as_name();
+        let mut needed = closed_at(tx, id, &name, rev)?;
+        for past in [false, true] {
+            needed |= tx
+                .get(Table::Items, &keys::item(id, &name, past, rev))?
+                .is_some();
+        }
+        if !needed {
+            tx.delete(Table::Changes, &keys::change(id, rev, &name))?;
+        }
+    }
+    end_revision(tx, id, rev)
+}
+
+fn end_revision(tx: &mut Txn<'_>, id: RepoId, rev: Rev) -> Result<(), StoreError> {
+    let (from, to) = keys::change_names(id, rev);
+    if tx.scan(Table::Changes, &from, &to, 1)?.is_empty() {
+        tx.delete(Table::Changes, &keys::change_head(id, rev))?;
+    }
+    Ok(())
+}

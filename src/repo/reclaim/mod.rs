@@ -1,0 +1,202 @@
+//! What the collector does to rows: it takes `due` rows, looks at the truth again, and drops what nothing needs.
+//!
+//! A due row is planned in one read ([`plan`]: here manifests are read, for their children) and carried out in background
+//! transactions of bounded size ([`apply`]), each of which decides from rows alone. A due row goes with its last step, so
+//! a crash anywhere only means that it is looked at again. When to sweep, and how fast, is `gc`'s business.
+
+mod apply;
+mod plan;
+mod survey;
+
+use super::change::Context;
+use super::error::RepoError;
+use super::record::CondemnedRecord;
+use super::{Repos, wall_ms};
+use crate::blobs::Place;
+use crate::store::record::Record;
+use crate::store::{Get as _, Lane, Table};
+use crate::types::RepoName;
+use plan::{Plan, Step};
+use std::collections::BTreeSet;
+
+pub(super) use apply::is_needed;
+pub use survey::{Holding, Survey};
+
+/// Row changes of one background transaction, about; a step never costs more than a few hundred.
+const BATCH_COST: usize = 800;
+/// How the collector signs its revisions; no account can have this name.
+const COLLECTOR: &str = "dryport gc";
+
+/// What one or more rounds of collecting came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tally {
+    /// Due rows looked at.
+    pub examined: u64,
+    /// Links whose lease ended without a reference.
+    pub links_dropped: u64,
+    /// Manifests that lost their last tag long enough ago.
+    pub manifests_removed: u64,
+    /// Rows of the history that nobody can ask for any more.
+    pub history_dropped: u64,
+    /// Blobs without a reference whose rows are gone.
+    pub freed_blobs: u64,
+    /// Their bytes.
+    pub freed_bytes: u64,
+    /// Blobs seen that only a lease keeps.
+    pub kept_by_lease: u64,
+    /// Removed tags and manifests, and untagged manifests, seen that only the history keeps.
+    pub kept_by_history: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.examined += more.examined;
+        self.links_dropped += more.links_dropped;
+        self.manifests_removed += more.manifests_removed;
+        self.history_dropped += more.history_dropped;
+        self.freed_blobs += more.freed_blobs;
+        self.freed_bytes += more.freed_bytes;
+        self.kept_by_lease += more.kept_by_lease;
+        self.kept_by_history += more.kept_by_history;
+    }
+}
+
+/// A row that asks the collector to look at something.
+#[derive(Debug, Clone)]
+pub struct Due {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Due {
+    /// Where the next page of rows starts after this one.
+    pub fn after(&self) -> Vec<u8> {
+        [self.key.as_slice(), &[0]].concat()
+    }
+}
+
+impl Repos {
+    /// Rows to look at from `from` on, at most `limit`: those whose time has come, or with `all` also those to come.
+    pub async fn due(&self, from: Vec<u8>, all: bool, limit: usize) -> Result<Vec<Due>, RepoError> {
+        let to = if all {
+            Vec::new()
+        } else {
+            (self.0.store.running_ms() + 1).to_be_bytes().to_vec()
+        };
+        self.hop(move |_, r| {
+            if !all && from >= to {
+                return Ok(Vec::new());
+            }
+            let rows = r.scan(Table::Due, &from, &to, limit)?;
+            Ok(rows
+                .into_iter()
+                .map(|(key, value)| Due { key, value })
+                .collect())
+        })
+        .await
+    }
+
+    /// Looks at what the rows name and drops what nothing needs any more. With `purge` the history keeps nothing; leases
+    /// always count.
+    pub async fn reclaim(&self, due: Vec<Due>, purge: bool) -> Result<Tally, RepoError> {
+        let (steps, mut tally) = self
+            .hop(move |inner, r| {
+                let mut plan = Plan::new(inner, r, purge);
+                for row in &due {
+                    plan.row(&row.key, &row.value)?;
+                }
+                Ok(plan.finish())
+            })
+            .await?;
+        let mut batch = Vec::new();
+        let mut cost = 0;
+        for step in steps {
+            if cost + step.cost() > BATCH_COST && !batch.is_empty() {
+                tally += self.carry_out(std::mem::take(&mut batch)).await?;
+                cost = 0;
+            }
+            cost += step.cost();
+            batch.push(step);
+        }
+        if !batch.is_empty() {
+            tally += self.carry_out(batch).await?;
+        }
+        Ok(tally)
+    }
+
+    async fn carry_out(&self, steps: Vec<Step>) -> Result<Tally, RepoError> {
+        let context = Context {
+            who: COLLECTOR.into(),
+            ..self.context("", "gc")
+        };
+        let write = self
+            .0
+            .store
+            .write(Lane::Background, "gc.reclaim", move |tx| {
+                let mut tally = Tally::default();
+                let mut touched = BTreeSet::new();
+                for step in &steps {
+                    apply::step(tx, step, &context, &mut tally, &mut touched)?;
+                }
+                Ok::<_, RepoError>((tally, touched))
+            });
+        let (tally, touched): (Tally, BTreeSet<String>) = write.await?;
+        for name in touched {
+            if let Ok(name) = name.parse::<RepoName>() {
+                self.forget(&name);
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Removes up to `limit` condemned content files, folder by folder, and then their rows; answers how many.
+    pub async fn unlink_condemned(&self, limit: usize) -> Result<usize, RepoError> {
+        let rows = self
+            .hop(move |_, r| Ok(r.scan(Table::Condemned, &[], &[], limit)?))
+            .await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let mut places = Vec::with_capacity(rows.len());
+        for (key, value) in &rows {
+            CondemnedRecord::from_bytes(value)?;
+            places.push(Place(String::from_utf8_lossy(key).into_owned()));
+        }
+        let blobs = self.0.blobs.clone();
+        self.block(move || Ok(blobs.remove(&places)?)).await?;
+        let done = rows.len();
+        let mut keys: Vec<Vec<u8>> = rows.into_iter().map(|(key, _)| key).collect();
+        while !keys.is_empty() {
+            let rest = keys.split_off(keys.len().min(BATCH_COST));
+            let page = std::mem::replace(&mut keys, rest);
+            let write = self
+                .0
+                .store
+                .write(Lane::Background, "gc.condemned", move |tx| {
+                    page.iter()
+                        .try_for_each(|key| tx.delete(Table::Condemned, key))
+                });
+            write.await?;
+        }
+        Ok(done)
+    }
+
+    /// Condemns a content file that no blob's row names: `false` if one does after all. The file is removed with the
+    /// other condemned ones. For files that were seen without a row for long enough that no commit can still name them.
+    pub async fn condemn_stray(&self, place: &Place) -> Result<bool, RepoError> {
+        let digest = place.digest()?;
+        let (place, at_ms) = (place.clone(), wall_ms());
+        let write = self.0.store.write(Lane::Background, "gc.stray", move |tx| {
+            apply::condemn_stray(tx, &digest, &place, at_ms)
+        });
+        write.await
+    }
+
+    /// Whether a blob's row names this content file, or a condemned row does.
+    pub async fn is_known_place(&self, place: &Place) -> Result<bool, RepoError> {
+        let digest = place.digest()?;
+        let place = place.clone();
+        self.hop(move |_, r| apply::is_known_place(r, &digest, &place))
+            .await
+    }
+}

@@ -1,0 +1,460 @@
+//! From a due row to the steps that it asks for: what may be read outside a transaction is read here, the children of
+//! manifests above all. Steps name what they drop; each transaction looks again whether it may.
+
+use super::Tally;
+use super::apply::is_needed;
+use crate::repo::error::RepoError;
+use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::record::{ItemRecord, RepoRecord};
+use crate::repo::rows::{self, number};
+use crate::repo::{Inner, manifest};
+use crate::store::key::Parts;
+use crate::store::record::Record;
+use crate::store::{Get, Read, Table};
+use crate::types::{Digest, RepoId, Rev};
+
+/// Children that one step lets go; each costs up to four rows.
+const CHILDREN: usize = 100;
+/// Item rows that one due row's plan drops before it is planned again.
+const ITEMS: usize = 100;
+/// Change rows that one step looks at.
+const NAMES: usize = 200;
+/// Change rows of a revision: no transaction writes more.
+const REVISION: usize = 5000;
+
+/// The name of an item, kept beyond the read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OwnName {
+    Tag(String),
+    Manifest(Digest),
+}
+
+impl OwnName {
+    pub fn as_name(&self) -> Name<'_> {
+        match self {
+            Self::Tag(tag) => Name::Tag(tag),
+            Self::Manifest(digest) => Name::Manifest(digest),
+        }
+    }
+
+    /// The name in a change row's key; none in its head row.
+    fn of_change(key: &[u8]) -> Option<Self> {
+        let mut parts = Parts(key);
+        parts.u64()?;
+        parts.u64()?;
+        match parts.u8()? {
+            c if c == Class::Tag as u8 => Some(Self::Tag(parts.text()?.to_owned())),
+            c if c == Class::Manifest as u8 => Some(Self::Manifest(parts.digest()?)),
+            _ => None,
+        }
+    }
+}
+
+/// One small thing to do in a transaction; safe to do again.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// The due row has been dealt with.
+    Done { key: Vec<u8> },
+    /// The due row is to come again later.
+    Later {
+        key: Vec<u8>,
+        at: u64,
+        value: Vec<u8>,
+    },
+    /// A lease ended.
+    Lease {
+        key: Vec<u8>,
+        digest: Digest,
+        id: RepoId,
+    },
+    /// A digest may have no reference left.
+    Orphan { key: Vec<u8>, digest: Digest },
+    /// A manifest may have no tag left.
+    Untagged {
+        key: Vec<u8>,
+        id: RepoId,
+        digest: Digest,
+        since: u64,
+    },
+    /// Those manifests are to be looked at.
+    Suspect { id: RepoId, digests: Vec<Digest> },
+    /// Revisions before this one can be asked for no more.
+    Horizon { id: RepoId, rev: Rev },
+    /// What a manifest named is let go.
+    Release {
+        id: RepoId,
+        parent: Digest,
+        added: Rev,
+        children: Vec<Digest>,
+        at_once: bool,
+    },
+    /// An item's row goes.
+    Row {
+        id: RepoId,
+        name: OwnName,
+        past: bool,
+        added: Rev,
+    },
+    /// Change rows of a revision go, as far as no item needs them.
+    Tidy {
+        id: RepoId,
+        rev: Rev,
+        names: Vec<OwnName>,
+    },
+    /// Rows of a deleted repository go unseen.
+    Erase { table: Table, keys: Vec<Vec<u8>> },
+    /// A deleted repository has nothing left.
+    EndRepo { key: Vec<u8>, id: RepoId },
+}
+
+impl Step {
+    /// Row changes, at most.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Done { .. } | Self::Horizon { .. } => 1,
+            Self::Later { .. } => 2,
+            Self::Lease { .. } | Self::Orphan { .. } | Self::EndRepo { .. } => 4,
+            Self::Row { .. } => 10,
+            Self::Untagged { .. } => 16,
+            Self::Suspect { digests, .. } => digests.len(),
+            Self::Release { children, .. } => 4 * children.len(),
+            Self::Tidy { names, .. } => names.len() + 1,
+            Self::Erase { keys, .. } => keys.len(),
+        }
+    }
+}
+
+/// The steps for a page of due rows.
+pub(super) struct Plan<'a, 'r> {
+    inner: &'a Inner,
+    read: &'a Read<'r>,
+    purge: bool,
+    now: u64,
+    steps: Vec<Step>,
+    tally: Tally,
+}
+
+impl<'a, 'r> Plan<'a, 'r> {
+    pub fn new(inner: &'a Inner, read: &'a Read<'r>, purge: bool) -> Self {
+        Self {
+            inner,
+            read,
+            purge,
+            now: read.running_ms(),
+            steps: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub fn finish(self) -> (Vec<Step>, Tally) {
+        (self.steps, self.tally)
+    }
+
+    /// Plans one due row.
+    pub fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), RepoError> {
+        self.tally.examined += 1;
+        let planned = keys::due_parts(key).and_then(|(at, kind, what)| {
+            let mut parts = Parts(what);
+            Some(match kind {
+                DueKind::Lease => self.lease(key, at, parts.digest()?, RepoId(parts.u64()?)),
+                DueKind::Orphan => {
+                    let digest = parts.digest()?;
+                    self.push(Step::Orphan {
+                        key: key.into(),
+                        digest,
+                    })
+                }
+                DueKind::Untagged => {
+                    let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
+                    self.untagged(key, at, number(value), id, digest)
+                }
+                DueKind::History => {
+                    let (id, rev) = (RepoId(parts.u64()?), Rev(parts.u64()?));
+                    self.history(key, at, number(value), id, rev)
+                }
+                DueKind::Subject => {
+                    let (id, subject) = (RepoId(parts.u64()?), parts.digest()?);
+                    self.subject(key, id, &subject, parts.rest())
+                }
+                DueKind::Past => {
+                    let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
+                    self.past(key, id, &digest, Rev(parts.u64()?))
+                }
+                DueKind::Repo => self.repo(key, RepoId(parts.u64()?)),
+            })
+        });
+        planned.unwrap_or_else(|| {
+            tracing::warn!(key = ?key, "a due row that nobody can read was dropped");
+            self.push(Step::Done { key: key.into() })
+        })
+    }
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the last line of functions that do fail"
+    )]
+    fn push(&mut self, step: Step) -> Result<(), RepoError> {
+        self.steps.push(step);
+        Ok(())
+    }
+
+    fn done(&mut self, key: &[u8]) -> Result<(), RepoError> {
+        self.push(Step::Done { key: key.into() })
+    }
+
+    /// Repository by number: `None` if its rows are gone.
+    fn record(&self, id: RepoId) -> Result<Option<RepoRecord>, RepoError> {
+        let row = self.read.get(Table::Repos, &keys::repo(id))?;
+        Ok(row.map(|row| RepoRecord::from_bytes(&row)).transpose()?)
+    }
+
+    fn keep_ms(&self, record: &RepoRecord) -> u64 {
+        let default = self.inner.options.keep.as_millis() as u64;
+        record.keep_ms.unwrap_or(default)
+    }
+
+    fn lease(&mut self, key: &[u8], at: u64, digest: Digest, id: RepoId) -> Result<(), RepoError> {
+        if at <= self.now {
+            let key = key.into();
+            return self.push(Step::Lease { key, digest, id });
+        }
+        let end = self.read.get(Table::Refs, &keys::link(&digest, id))?;
+        let is_current = end.is_some_and(|end| number(&end) == at);
+        if is_current && !rows::is_kept(self.read, id, &digest)? {
+            self.tally.kept_by_lease += 1;
+        }
+        Ok(())
+    }
+
+    fn untagged(
+        &mut self,
+        key: &[u8],
+        at: u64,
+        since: u64,
+        id: RepoId,
+        digest: Digest,
+    ) -> Result<(), RepoError> {
+        let Some(record) = self.record(id)?.filter(|r| !r.deleted) else {
+            return self.done(key);
+        };
+        let ends = if since == 0 {
+            0
+        } else {
+            since + self.keep_ms(&record)
+        };
+        if !self.purge && ends > self.now {
+            let item = rows::live(self.read, id, &Name::Manifest(&digest))?;
+            if let Some((_, item)) = item
+                && !is_needed(self.read, id, &digest, &item)?
+            {
+                self.tally.kept_by_history += 1;
+            }
+            return self.later(key, at, ends, since);
+        }
+        if at > self.now && !self.purge {
+            // Only its lease holds it; the step would find that out, too.
+            let held = self.read.get(Table::Refs, &keys::held(&digest, id))?;
+            if held.is_some_and(|end| number(&end) > self.now) {
+                return Ok(());
+            }
+        }
+        self.push(Step::Untagged {
+            key: key.into(),
+            id,
+            digest,
+            since,
+        })
+    }
+
+    /// Moves a due row to the time that the settings of today ask for.
+    fn later(&mut self, key: &[u8], at: u64, ends: u64, since: u64) -> Result<(), RepoError> {
+        if at == ends {
+            return Ok(());
+        }
+        self.push(Step::Later {
+            key: key.into(),
+            at: ends,
+            value: since.to_be_bytes().into(),
+        })
+    }
+
+    fn history(
+        &mut self,
+        key: &[u8],
+        at: u64,
+        closed: u64,
+        id: RepoId,
+        rev: Rev,
+    ) -> Result<(), RepoError> {
+        let Some(record) = self.record(id)?.filter(|r| !r.deleted) else {
+            return self.done(key);
+        };
+        let (from, to) = keys::change_names(id, rev);
+        let names = self.read.scan(Table::Changes, &from, &to, REVISION)?;
+        let names: Vec<OwnName> = names
+            .iter()
+            .filter_map(|(key, _)| OwnName::of_change(key))
+            .collect();
+        let ends = closed + self.keep_ms(&record);
+        if !self.purge && ends > self.now {
+            self.tally.kept_by_history += names.len() as u64;
+            return self.later(key, at, ends, closed);
+        }
+        self.push(Step::Horizon { id, rev })?;
+        let mut dropped = 0;
+        for name in &names {
+            // What was closed by this revision was added before it; older rows of the name are found as well.
+            let before = Rev(rev.0.saturating_sub(1));
+            let from = keys::item(id, &name.as_name(), true, before);
+            let (_, to) = keys::item_rows(id, &name.as_name(), true).range();
+            for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
+                let added = keys::added_of_item(&key, name.as_name().class());
+                let item = ItemRecord::from_bytes(&value)?;
+                if let Some(added) = added.filter(|_| item.removed <= rev.0) {
+                    self.item(id, name, true, added, &item, false)?;
+                    dropped += 1;
+                }
+            }
+            if dropped >= ITEMS {
+                return Ok(());
+            }
+        }
+        for names in names.chunks(NAMES) {
+            let names = names.to_vec();
+            self.push(Step::Tidy { id, rev, names })?;
+        }
+        self.done(key)
+    }
+
+    /// The steps that drop one item's row, with what it keeps let go first.
+    fn item(
+        &mut self,
+        id: RepoId,
+        name: &OwnName,
+        past: bool,
+        added: Rev,
+        item: &ItemRecord,
+        at_once: bool,
+    ) -> Result<(), RepoError> {
+        if let OwnName::Manifest(digest) = name {
+            let children = self.children(digest, &item.media_type);
+            for children in children.chunks(CHILDREN) {
+                self.push(Step::Release {
+                    id,
+                    parent: *digest,
+                    added,
+                    children: children.to_vec(),
+                    at_once,
+                })?;
+            }
+        }
+        self.push(Step::Row {
+            id,
+            name: name.clone(),
+            past,
+            added,
+        })
+    }
+
+    fn children(&self, digest: &Digest, media_type: &str) -> Vec<Digest> {
+        let read = manifest::read_bytes(self.inner, self.read, digest);
+        let inspected = read
+            .ok()
+            .and_then(|bytes| manifest::inspect(self.inner, &bytes, media_type));
+        let Some(inspected) = inspected else {
+            tracing::warn!(%digest, "a removed manifest cannot be read: what it named is found by `dryport check --repair`");
+            return Vec::new();
+        };
+        inspected.children.iter().map(|c| c.digest).collect()
+    }
+
+    fn subject(
+        &mut self,
+        key: &[u8],
+        id: RepoId,
+        subject: &Digest,
+        after: &[u8],
+    ) -> Result<(), RepoError> {
+        let (mut from, to) = keys::referrers(id, false, subject).range();
+        from.extend_from_slice(after);
+        let rows = self.read.scan(Table::Referrers, &from, &to, NAMES)?;
+        let digests = rows
+            .iter()
+            .filter_map(|(key, _)| keys::referrer_parts(key).map(|(_, digest)| digest))
+            .collect();
+        self.push(Step::Suspect { id, digests })?;
+        if let Some((last, _)) = rows.last().filter(|_| rows.len() == NAMES) {
+            let prefix = keys::referrers(id, false, subject).done().len();
+            let what = [&keys::due_in(id, subject), &last[prefix..], &[0]].concat();
+            self.push(Step::Later {
+                key: keys::due(self.now, DueKind::Subject, &what),
+                at: self.now,
+                value: Vec::new(),
+            })?;
+        }
+        self.done(key)
+    }
+
+    fn past(
+        &mut self,
+        key: &[u8],
+        id: RepoId,
+        digest: &Digest,
+        added: Rev,
+    ) -> Result<(), RepoError> {
+        let name = OwnName::Manifest(*digest);
+        let row = keys::item(id, &name.as_name(), true, added);
+        if let Some(row) = self.read.get(Table::Items, &row)? {
+            self.item(
+                id,
+                &name,
+                true,
+                added,
+                &ItemRecord::from_bytes(&row)?,
+                false,
+            )?;
+        }
+        self.done(key)
+    }
+
+    /// A page of a deleted repository's rows: items first, for they know what is to be let go.
+    fn repo(&mut self, key: &[u8], id: RepoId) -> Result<(), RepoError> {
+        let mut left = ITEMS;
+        for class in [Class::Tag, Class::Manifest] {
+            for past in [false, true] {
+                let (from, to) = keys::items(id, class, past).range();
+                for (key, value) in self.read.scan(Table::Items, &from, &to, left)? {
+                    left -= 1;
+                    let name = match class {
+                        Class::Tag => keys::tag_of_item(&key)
+                            .map(|(tag, added)| (OwnName::Tag(tag.to_owned()), added)),
+                        _ => keys::manifest_of_item(&key)
+                            .map(|(digest, added)| (OwnName::Manifest(digest), added)),
+                    };
+                    if let Some((name, added)) = name {
+                        let item = ItemRecord::from_bytes(&value)?;
+                        self.item(id, &name, past, added, &item, true)?;
+                    }
+                }
+            }
+        }
+        if left < ITEMS {
+            return Ok(());
+        }
+        let mut left = 2 * NAMES;
+        for table in [Table::Changes, Table::Referrers] {
+            let (from, to) = keys::of_repo(id).range();
+            let rows = self.read.scan(table, &from, &to, left)?;
+            left -= rows.len();
+            let keys = rows.into_iter().map(|(key, _)| key).collect();
+            self.push(Step::Erase { table, keys })?;
+        }
+        if left < 2 * NAMES {
+            return Ok(());
+        }
+        self.push(Step::EndRepo {
+            key: key.into(),
+            id,
+        })
+    }
+}
