@@ -9,6 +9,7 @@ mod access;
 mod bad_input;
 mod cli;
 mod content;
+mod gc;
 mod harness;
 mod mirror;
 mod protocol;

@@ -15,12 +15,11 @@ const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
     let repos = &req.state.app.repos;
-    let found = match past(req, name).await? {
-        Some((name, rev)) => repos.referrers_at(&name, digest, filter, rev).await?,
-        None => {
-            let after = req.query.get("after");
-            repos.referrers(name, digest, filter, after).await?
-        }
+    let found = if let Some((name, rev)) = past(req, name).await? {
+        repos.referrers_at(&name, digest, filter, rev).await?
+    } else {
+        let after = req.query.get("after");
+        repos.referrers(name, digest, filter, after).await?
     };
     let index = serde_json::json!({
         "schemaVersion": 2,

@@ -57,14 +57,7 @@ pub(super) fn step(
                 suspect(tx, *id, digest)?;
             }
         }
-        Step::Horizon { id, rev } => {
-            if let Some(mut record) = repo(tx, *id)?
-                && record.horizon < rev.0
-            {
-                record.horizon = rev.0;
-                tx.put(Table::Repos, &keys::repo(*id), &record.to_bytes()?)?;
-            }
-        }
+        Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
         Step::Release {
             id,
             parent,
@@ -73,13 +66,7 @@ pub(super) fn step(
             at_once,
         } => {
             let lease_ms = if *at_once { 0 } else { context.lease_ms };
-            for child in children {
-                for class in [Class::Manifest, Class::Wanted] {
-                    let key = keys::manifest_ref(child, *id, class, parent, *added);
-                    tx.delete(Table::Refs, &key)?;
-                }
-                let_go(tx, *id, child, lease_ms)?;
-            }
+            release(tx, *id, (parent, *added), children, lease_ms)?;
             touch(tx, *id, touched)?;
         }
         Step::Row {
@@ -100,6 +87,37 @@ pub(super) fn step(
             tx.delete(Table::Usage, &keys::repo(*id))?;
             tx.delete(Table::Repos, &keys::repo(*id))?;
         }
+    }
+    Ok(())
+}
+
+/// Revisions before `rev` can be asked for no more: before the first of their rows goes.
+fn move_horizon(tx: &mut Txn<'_>, id: RepoId, rev: Rev) -> Result<(), StoreError> {
+    match repo(tx, id)? {
+        Some(mut record) if record.horizon < rev.0 => {
+            record.horizon = rev.0;
+            tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets go what a manifest (its digest and the revision that added it) names.
+fn release(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    (parent, added): (&Digest, Rev),
+    children: &[Digest],
+    lease_ms: u64,
+) -> Result<(), StoreError> {
+    for child in children {
+        for class in [Class::Manifest, Class::Wanted] {
+            tx.delete(
+                Table::Refs,
+                &keys::manifest_ref(child, id, class, parent, added),
+            )?;
+        }
+        let_go(tx, id, child, lease_ms)?;
     }
     Ok(())
 }

@@ -49,8 +49,26 @@ struct Keep {
     live: bool,
     past: bool,
     leased: bool,
-    holder: Option<RepoId>,
-    shared: bool,
+    holder: Holder,
+}
+
+/// Who holds it, in whatever way.
+#[derive(Default, Clone, Copy)]
+enum Holder {
+    #[default]
+    None,
+    One(RepoId),
+    Many,
+}
+
+impl Holder {
+    fn and(self, id: RepoId) -> Self {
+        match self {
+            Self::None => Self::One(id),
+            Self::One(one) if one == id => self,
+            _ => Self::Many,
+        }
+    }
 }
 
 impl Repos {
@@ -113,7 +131,7 @@ fn count(survey: &mut Survey, held: &mut BTreeMap<u64, Holding>, size: u64, keep
         survey.freed_blobs += 1;
         survey.freed_bytes += size;
     }
-    if let Some(id) = keep.holder.filter(|_| !keep.shared) {
+    if let Holder::One(id) = keep.holder {
         let holding = held.entry(id.0).or_default();
         holding.blobs += 1;
         holding.bytes += size;
@@ -135,8 +153,7 @@ fn keep(r: &Read<'_>, digest: &Digest) -> Result<Keep, RepoError> {
             if class > Class::Manifest as u8 {
                 continue;
             }
-            keep.shared |= keep.holder.is_some_and(|holder| holder != id);
-            keep.holder = Some(id);
+            keep.holder = keep.holder.and(id);
             if class == Class::Link as u8 {
                 keep.leased |= number(value) > r.running_ms();
             } else if keep.live {
