@@ -10,7 +10,7 @@ mod work;
 use crate::auth::{RoleGrant, UserView};
 pub use crate::gc::Report;
 pub use crate::repo::reclaim::Survey;
-use crate::repo::{RepoView, TagChange};
+use crate::repo::{QuotaView, RepoView, TagChange};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -132,6 +132,20 @@ pub enum Request {
         /// Milliseconds; none: as configured.
         keep_ms: Option<u64>,
     },
+    /// Sets how many bytes the repositories below a prefix may show.
+    QuotaSet {
+        /// The prefix; empty is the whole box.
+        prefix: String,
+        /// Bytes.
+        limit: u64,
+    },
+    /// Every quota. Answered by [`Reply::Quotas`].
+    QuotaList,
+    /// Ends a quota.
+    QuotaRemove {
+        /// The prefix; empty is the whole box.
+        prefix: String,
+    },
     /// One whole sweep. Answered by [`Reply::Swept`].
     Gc {
         /// The history keeps nothing this time.
@@ -162,6 +176,9 @@ impl Request {
             Self::TagDelete { .. } => "tag-delete",
             Self::TagRestore { .. } => "tag-restore",
             Self::RepoKeep { .. } => "repo-keep",
+            Self::QuotaSet { .. } => "quota-set",
+            Self::QuotaList => "quota-list",
+            Self::QuotaRemove { .. } => "quota-remove",
             Self::Gc { .. } => "gc",
             Self::GcSurvey => "gc-survey",
             Self::Mirror(_) => "mirror",
@@ -209,6 +226,8 @@ pub enum Reply {
     History(Vec<TagChange>),
     /// The digest that the tag means again.
     Restored(String),
+    /// The quotas, by prefix.
+    Quotas(Vec<QuotaView>),
     /// What the sweep did.
     Swept(Report),
     /// What a sweep would find.

@@ -12,6 +12,7 @@ mod mirror;
 mod output;
 mod password;
 mod progress;
+mod quota;
 mod repo;
 mod serve;
 mod session;
@@ -60,6 +61,8 @@ enum Command {
     #[command(subcommand)]
     Tag(tag::TagCommand),
     Mirror(mirror::Mirror),
+    #[command(subcommand)]
+    Quota(quota::QuotaCommand),
     Gc(gc::Gc),
     Completions(completions::Completions),
     Version(version::Version),
@@ -118,6 +121,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Repo(repo) => repo.run().await,
         Command::Tag(tag) => tag.run().await,
         Command::Mirror(mirror) => mirror.run().await,
+        Command::Quota(quota) => quota.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Completions(completions) => completions.run(),
         Command::Version(version) => version.run(),

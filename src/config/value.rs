@@ -151,7 +151,8 @@ const SIZES: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
-fn size(text: &str) -> Result<u64, String> {
+/// Bytes of `1GiB`, `500MB`, `4096`; the error is a text for people.
+pub fn size(text: &str) -> Result<u64, String> {
     let bad = || {
         format!(
             "\"{text}\" is not a size: write a whole number and B, KiB, MiB, GiB or TiB, such as \"1GiB\""

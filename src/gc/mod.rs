@@ -93,6 +93,9 @@ impl Collector {
 
     /// Sweeps in the set interval until `stop`. What a crash left condemned goes first.
     pub async fn keep_sweeping(&self, stop: CancellationToken) {
+        if let Err(error) = self.0.repos.finish_quotas().await {
+            tracing::warn!(%error, "a new quota was not counted to its end and refuses nothing; set it again");
+        }
         let interval = self.0.options.interval;
         if interval.is_zero() {
             return;

@@ -214,6 +214,7 @@ impl From<RepoError> for Fail {
             }
             RepoError::ReadOnly(_) => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
+            RepoError::Quota { .. } => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
             RepoError::Body(_) => Self::bad("BLOB_UPLOAD_INVALID", text),
             RepoError::Task(_) => Self::internal(text),

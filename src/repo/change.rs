@@ -6,6 +6,7 @@
 use super::error::RepoError;
 use super::format::Inspected;
 use super::keys::{self, Class, DueKind, Name};
+use super::quota;
 use super::record::{
     ChangeRecord, FeedRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord, UsageRecord,
 };
@@ -91,7 +92,7 @@ impl<'a, 't> Change<'a, 't> {
     }
 
     /// Makes a manifest an item, with its references and referrer row, and moves its tags to it.
-    pub fn put_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
+    pub fn put_manifest(&mut self, new: &NewManifest) -> Result<(), RepoError> {
         let name = Name::Manifest(&new.digest);
         let media_type = new.inspected.media_type.as_str();
         match live(self.tx, self.id, &name)? {
@@ -138,7 +139,7 @@ impl<'a, 't> Change<'a, 't> {
         }
     }
 
-    fn add_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
+    fn add_manifest(&mut self, new: &NewManifest) -> Result<(), RepoError> {
         let mut item = self.item(new);
         if let Some(subject) = &new.inspected.subject {
             item.own = subject.as_key().to_vec();
@@ -159,10 +160,12 @@ impl<'a, 't> Change<'a, 't> {
             self.tx.put(Table::Refs, &key, &[])?;
         }
         arrive(self.tx, self.id, &new.digest)?;
+        quota::gain(self.tx, self.id, &new.digest, new.size)?;
         self.count(|usage| {
             usage.manifests += 1;
             usage.bytes += new.size;
-        })
+        })?;
+        Ok(())
     }
 
     fn add_referrer(&mut self, new: &NewManifest, subject: &Digest) -> Result<(), StoreError> {
@@ -257,6 +260,7 @@ impl<'a, 't> Change<'a, 't> {
                 target.map_or(Ok(()), |digest| self.hold(&digest))
             }
             Name::Manifest(digest) => {
+                quota::lose(self.tx, self.id, digest, item.size)?;
                 self.count(|usage| {
                     usage.manifests = usage.manifests.saturating_sub(1);
                     usage.bytes = usage.bytes.saturating_sub(item.size);

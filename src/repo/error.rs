@@ -57,6 +57,19 @@ pub enum RepoError {
     /// Not possible in the state things are in.
     #[error("{0}")]
     Refused(String),
+    /// A quota has no room for it.
+    #[error(
+        "the quota on {} is used up: {needed} bytes more are needed and {free} are free; delete something there, or ask for more (dryport quota set)",
+        if prefix.is_empty() { "this registry" } else { prefix }
+    )]
+    Quota {
+        /// The prefix; empty for the whole box.
+        prefix: String,
+        /// Bytes that it would take.
+        needed: u64,
+        /// Bytes that are left.
+        free: u64,
+    },
     /// Two requests write to one upload.
     #[error("another request is writing to this upload; wait for it to end")]
     UploadBusy,
@@ -99,6 +112,8 @@ pub enum RepoErrorKind {
     TooLarge,
     /// Refused by state or policy.
     Refused,
+    /// A quota is used up.
+    Quota,
     /// Wait and try again.
     Busy,
     /// The client's body failed.
@@ -112,6 +127,11 @@ pub enum RepoErrorKind {
 }
 
 impl RepoError {
+    /// Whether a transaction said no: nothing of it was committed. (Of a failed commit that is not known.)
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Store(_) | Self::Task(_))
+    }
+
     /// The kind.
     pub fn kind(&self) -> RepoErrorKind {
         use RepoErrorKind as K;
@@ -127,6 +147,7 @@ impl RepoError {
             Self::ManifestBlobUnknown(_) => K::ManifestBlobUnknown,
             Self::TooLarge(_) => K::TooLarge,
             Self::ReadOnly(_) | Self::Refused(_) => K::Refused,
+            Self::Quota { .. } => K::Quota,
             Self::UploadBusy => K::Busy,
             Self::Body(_) => K::Body,
             Self::Task(_) => K::Internal,

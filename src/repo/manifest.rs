@@ -2,17 +2,14 @@
 
 use super::change::{Change, NewManifest};
 use super::error::RepoError;
-use super::format::Inspected;
-use super::keys::{self, Name};
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Manifest, Origin, Put, PutManifest, Repos, reclaim};
+use super::{Inner, Origin, Put, PutManifest, Repos};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
-use crate::store::{Get, Read, StoreError, Table, Txn};
-use crate::types::{Algorithm, Digest, MediaType, Reference, RepoId, RepoName};
+use crate::store::{Get, StoreError, Table, Txn};
+use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
 use bytes::Bytes;
-use std::io::Read as _;
 use std::sync::Arc;
 
 /// More manifests than this, or more digests, are committed in several transactions, children first.
@@ -20,27 +17,21 @@ pub(super) const CLOSURE_ROWS: usize = 3500;
 /// Tags that one transaction of a manifest's deletion removes.
 const TAGS_AT_ONCE: usize = 700;
 
-/// A manifest in memory.
-#[derive(Clone)]
-pub(super) struct Known {
-    generation: u64,
-    /// Until this running time (ms) a HEAD needs to renew nothing.
-    rests_until: u64,
-    manifest: Arc<Manifest>,
-}
-
-impl Known {
-    /// Bytes that a cache entry weighs.
-    pub fn weigh(key: &(RepoName, Reference), known: &Self) -> usize {
-        key.0.as_str().len() + 65 + known.manifest.bytes.len()
-    }
-}
-
 /// A manifest that has been read and whose bytes are where a commit needs them.
 #[derive(Clone)]
 struct Ready {
     new: NewManifest,
     body: Body,
+}
+
+impl Ready {
+    /// Its content file, if it has one.
+    fn place(&self) -> Option<Place> {
+        match &self.body {
+            Body::Inline(_) => None,
+            Body::Placed(place) => Some(place.clone()),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -50,66 +41,6 @@ enum Body {
 }
 
 impl Repos {
-    /// The manifest of a tag or digest: from memory, or in one hop.
-    pub async fn manifest(
-        &self,
-        name: &RepoName,
-        reference: &Reference,
-    ) -> Result<Arc<Manifest>, RepoError> {
-        Ok(self.known_manifest(name, reference).await?.manifest)
-    }
-
-    /// The same, for HEAD. A client that finds a manifest by digest will not push it: one that no tag and no manifest
-    /// needs gets a new lease, unless it has most of one left.
-    pub async fn manifest_head(
-        &self,
-        name: &RepoName,
-        reference: &Reference,
-    ) -> Result<Arc<Manifest>, RepoError> {
-        let known = self.known_manifest(name, reference).await?;
-        if self.0.store.running_ms() < known.rests_until {
-            return Ok(known.manifest);
-        }
-        let (wanted, digest) = (name.clone(), known.manifest.digest);
-        let context = self.context("", "lease.renew");
-        let write = self.write("lease.renew", move |tx| {
-            let unknown = || RepoError::ManifestUnknown(digest.to_string());
-            let (id, record) = rows::find(tx, wanted.as_str())?.ok_or_else(unknown)?;
-            rows::live(tx, id, &Name::Manifest(&digest))?.ok_or_else(unknown)?;
-            let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
-            Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
-        });
-        write.await?;
-        let key = (name.clone(), reference.clone());
-        self.0.manifests.remove(&key);
-        Ok(known.manifest)
-    }
-
-    async fn known_manifest(
-        &self,
-        name: &RepoName,
-        reference: &Reference,
-    ) -> Result<Known, RepoError> {
-        let generation = self.0.generations.now(name);
-        let key = (name.clone(), reference.clone());
-        if let Some(known) = self.0.manifests.get(&key)
-            && known.generation == generation
-        {
-            return Ok(known);
-        }
-        self.hop(move |inner, r| {
-            let (manifest, rests_until) = read_manifest(inner, r, &key.0, &key.1)?;
-            let known = Known {
-                generation,
-                rests_until,
-                manifest: Arc::new(manifest),
-            };
-            inner.manifests.insert(key, known.clone());
-            Ok(known)
-        })
-        .await
-    }
-
     /// Takes a manifest: its items, references, referrer row, tags and revision in one transaction. The repository is
     /// made if it is not there.
     pub async fn put_manifest(&self, name: &RepoName, put: PutManifest) -> Result<Put, RepoError> {
@@ -236,6 +167,7 @@ impl Repos {
         let context = self.context(who, why);
         let strict = self.0.options.strict;
         let done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
+        let placed = ready.iter().filter_map(Ready::place).collect();
         let wanted = name.clone();
         let write = self.write(why, move |tx| {
             let (id, record) = if mirror {
@@ -270,6 +202,9 @@ impl Repos {
         });
         let spare = write.await;
         self.forget(name);
+        if spare.as_ref().is_err_and(RepoError::is_refusal) {
+            self.drop_spare(placed).await;
+        }
         self.drop_spare(spare?).await;
         Ok(done)
     }
@@ -388,70 +323,4 @@ pub(super) fn put_blob(
     };
     tx.put(Table::Blobs, sealed.digest.as_key(), &row.to_bytes()?)?;
     Ok(spare)
-}
-
-/// The manifest, and until when (running ms) a HEAD of it needs to renew nothing.
-fn read_manifest(
-    inner: &Inner,
-    r: &Read<'_>,
-    name: &RepoName,
-    reference: &Reference,
-) -> Result<(Manifest, u64), RepoError> {
-    let (id, _) =
-        rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
-    let unknown = || RepoError::ManifestUnknown(reference.to_string());
-    let item = match reference {
-        Reference::Tag(tag) => rows::live(r, id, &Name::Tag(tag.as_str()))?,
-        Reference::Digest(digest) => rows::live(r, id, &Name::Manifest(digest))?,
-    };
-    let (_, item) = item.ok_or_else(unknown)?;
-    let digest = item.digest().ok_or_else(unknown)?;
-    let media_type: MediaType = item.media_type.parse().map_err(|_| unknown())?;
-    let bytes = match read_bytes(inner, r, &digest) {
-        // Collected since this read began.
-        Err(RepoError::BlobUnknown(_)) => return Err(unknown()),
-        read => read?,
-    };
-    let rests_until = match reference {
-        Reference::Tag(_) => u64::MAX,
-        Reference::Digest(_) if reclaim::is_needed(r, id, &digest, &item)? => u64::MAX,
-        Reference::Digest(_) => {
-            let end = r.get(Table::Refs, &keys::held(&digest, id))?;
-            end.map_or(0, |end| inner.rests_until(rows::number(&end)))
-        }
-    };
-    let manifest = Manifest {
-        digest,
-        media_type,
-        bytes,
-    };
-    Ok((manifest, rests_until))
-}
-
-/// All bytes of a manifest.
-pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Bytes, RepoError> {
-    let damaged = || RepoError::Blob(crate::blobs::BlobError::Damaged(digest.to_string()));
-    let row = rows::blob(r, digest)?.ok_or_else(damaged)?;
-    match row.place {
-        None => Ok(r
-            .get(Table::Bytes, digest.as_key())?
-            .ok_or_else(damaged)?
-            .into()),
-        Some(place) => {
-            let at = Place(place.clone());
-            let file = inner.blobs.open_place(&at, row.size);
-            let file = file.map_err(|e| inner.why_missing(digest, &at, e))?;
-            let mut bytes = Vec::with_capacity(row.size as usize);
-            file.take(row.size)
-                .read_to_end(&mut bytes)
-                .map_err(|e| crate::blobs::BlobError::Io(place, e))?;
-            Ok(bytes.into())
-        }
-    }
-}
-
-/// The parts of a manifest that the referrers list shows.
-pub(super) fn inspect(inner: &Inner, bytes: &[u8], media_type: &str) -> Option<Inspected> {
-    let declared = media_type.parse().ok();
-    inner.options.format.inspect(bytes, declared.as_ref()).ok()
 }

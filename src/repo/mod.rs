@@ -11,6 +11,9 @@ pub mod format;
 mod keys;
 mod manifest;
 mod moment;
+mod quota;
+mod read;
+mod receive;
 pub mod reclaim;
 pub mod record;
 mod referrers;
@@ -19,172 +22,25 @@ mod rows;
 mod state;
 mod tags;
 mod upload;
+mod values;
 
 pub use error::{RepoError, RepoErrorKind};
+pub use quota::QuotaView;
+pub use values::{
+    Blob, BlobBody, Manifest, Origin, Put, PutManifest, ReferrerPage, RepoView, Source, TagChange,
+    TagPage,
+};
 
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::record::Record;
 use crate::store::{Get as _, Lane, Read, Store, Table, Txn};
-use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag, UploadId, wall_ms};
-use bytes::Bytes;
+use crate::types::{Digest, Reference, RepoName, UploadId, wall_ms};
 use format::Format;
 use keys::DueKind;
-use record::SourceRecord;
 use state::{Generations, Sessions};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Where an item came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Pushed by this user; empty for anonymous.
-    Push {
-        /// The user's name.
-        by: String,
-    },
-    /// Copied from a registry.
-    Registry {
-        /// Host and port.
-        registry: String,
-        /// Repository there.
-        name: String,
-        /// Digest there.
-        digest: Digest,
-    },
-}
-
-/// How a repository gets its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// By pushes.
-    Local,
-    /// From another registry; pushes are refused.
-    Mirror,
-}
-
-impl Origin {
-    const fn code(self) -> u8 {
-        match self {
-            Self::Local => 0,
-            Self::Mirror => 1,
-        }
-    }
-
-    const fn of(code: u8) -> Self {
-        if code == 0 { Self::Local } else { Self::Mirror }
-    }
-}
-
-/// A manifest: its bytes and media type are exactly what was pushed.
-#[derive(Debug, Clone)]
-pub struct Manifest {
-    /// Its digest.
-    pub digest: Digest,
-    /// As pushed.
-    pub media_type: MediaType,
-    /// As pushed.
-    pub bytes: Bytes,
-}
-
-/// A blob, ready to be read.
-#[derive(Debug)]
-pub struct Blob {
-    /// Its digest.
-    pub digest: Digest,
-    /// Length in bytes.
-    pub size: u64,
-    /// The bytes.
-    pub body: BlobBody,
-}
-
-/// Where a blob's bytes are.
-#[derive(Debug)]
-pub enum BlobBody {
-    /// In memory.
-    Inline(Bytes),
-    /// In an open content file.
-    File(std::fs::File),
-}
-
-/// A manifest on its way in.
-#[derive(Debug, Clone)]
-pub struct PutManifest {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// The media type it was pushed with.
-    pub media_type: Option<MediaType>,
-    /// Tag or digest that it was pushed under.
-    pub reference: Reference,
-    /// Further tags for it (`?tag=`).
-    pub tags: Vec<Tag>,
-    /// Where it comes from.
-    pub source: Source,
-}
-
-/// What became of a [`PutManifest`].
-#[derive(Debug, Clone)]
-pub struct Put {
-    /// The manifest's digest.
-    pub digest: Digest,
-    /// The manifest that it refers to.
-    pub subject: Option<Digest>,
-    /// Every tag that means it now.
-    pub tags: Vec<Tag>,
-}
-
-/// One page of tags, in ASCII order.
-#[derive(Debug, Clone)]
-pub struct TagPage {
-    /// The tags.
-    pub tags: Vec<Tag>,
-    /// There are more after the last.
-    pub more: bool,
-}
-
-/// One page of referrers.
-#[derive(Debug, Clone)]
-pub struct ReferrerPage {
-    /// Descriptors, as JSON objects.
-    pub descriptors: Vec<serde_json::Value>,
-    /// Where the next page goes on, if there is one; opaque.
-    pub next: Option<String>,
-}
-
-/// A repository, for people and scripts.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct RepoView {
-    /// Its name.
-    pub name: String,
-    /// How it gets its content.
-    pub origin: Origin,
-    /// Its newest revision.
-    pub rev: Rev,
-    /// Live tags.
-    pub tags: u64,
-    /// Live manifests.
-    pub manifests: u64,
-    /// Bytes of its blobs and manifests, each once.
-    pub bytes: u64,
-    /// The oldest revision that can still be read.
-    pub horizon: Rev,
-    /// How long its history keeps what was closed (ms); none: as configured.
-    pub keep_ms: Option<u64>,
-}
-
-/// One change of a tag.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct TagChange {
-    /// The revision that made it.
-    pub rev: Rev,
-    /// When (wall clock, ms).
-    pub at_ms: u64,
-    /// By whom.
-    pub who: String,
-    /// What the tag means since then; `None`: it was removed.
-    pub digest: Option<Digest>,
-}
 
 /// Settings of [`Repos`].
 #[derive(Clone)]
@@ -222,7 +78,7 @@ struct Inner {
     store: Store,
     blobs: Blobs,
     options: RepoOptions,
-    manifests: Cache<(RepoName, Reference), manifest::Known>,
+    manifests: Cache<(RepoName, Reference), read::Known>,
     small: Cache<(RepoName, Digest), blob::Known>,
     generations: Generations,
     sessions: Sessions,
@@ -234,7 +90,7 @@ impl Repos {
     /// Opens the repositories over a store and a content directory.
     pub fn open(store: Store, blobs: Blobs, options: RepoOptions) -> Result<Self, RepoError> {
         let written_in_boot = upload::remember_boot(&store)?;
-        let manifests = Cache::new(options.cache_bytes / 2, None, manifest::Known::weigh);
+        let manifests = Cache::new(options.cache_bytes / 2, None, read::Known::weigh);
         let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
         let inner = Inner {
             store,
@@ -372,23 +228,6 @@ impl Repos {
         RepoCounters {
             open_uploads: self.0.sessions.len() as u64,
             cache: self.0.manifests.counters(),
-        }
-    }
-}
-
-impl From<&Source> for SourceRecord {
-    fn from(source: &Source) -> Self {
-        match source {
-            Source::Push { by } => Self::Push(by.clone()),
-            Source::Registry {
-                registry,
-                name,
-                digest,
-            } => Self::Registry {
-                registry: registry.clone(),
-                name: name.clone(),
-                digest: digest.as_key().to_vec(),
-            },
         }
     }
 }

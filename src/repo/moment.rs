@@ -4,9 +4,7 @@ use super::error::RepoError;
 use super::keys::{self, Class, Name};
 use super::record::{ChangeRecord, ItemRecord, ReferrerRecord};
 use super::restore::readable;
-use super::{
-    Blob, BlobBody, Inner, Manifest, ReferrerPage, Repos, TagPage, manifest, referrers, rows,
-};
+use super::{Blob, BlobBody, Inner, Manifest, ReferrerPage, Repos, TagPage, read, referrers, rows};
 use crate::blobs::Place;
 use crate::store::key::Parts;
 use crate::store::record::Record;
@@ -59,7 +57,7 @@ impl Repos {
             Ok(Manifest {
                 digest,
                 media_type: item.media_type.parse().map_err(|_| unknown())?,
-                bytes: manifest::read_bytes(inner, r, &digest)?,
+                bytes: read::read_bytes(inner, r, &digest)?,
             })
         })
         .await

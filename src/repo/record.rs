@@ -195,6 +195,18 @@ pub struct UsageRecord {
 }
 record!(UsageRecord, "usage", 1);
 
+/// A quota on a prefix of repository names.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct QuotaRecord {
+    /// Bytes allowed.
+    pub limit: u64,
+    /// Bytes shown, each digest once.
+    pub used: u64,
+    /// While what was there is being counted: the last digest that was, in key form.
+    pub counted_to: Option<Vec<u8>>,
+}
+record!(QuotaRecord, "quota", 1);
+
 /// One visible revision, for whoever follows.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct FeedRecord {
@@ -262,6 +274,11 @@ mod tests {
                 keep_ms: None,
             },
         );
+        golden::check(&QuotaRecord {
+            limit: 10 << 30,
+            used: 300,
+            counted_to: Some(key()),
+        });
         golden::check(&UsageRecord {
             tags: 1,
             manifests: 2,

@@ -2,7 +2,7 @@
 
 use super::error::RepoError;
 use super::record::ReferrerRecord;
-use super::{Inner, ReferrerPage, Repos, keys, manifest, rows};
+use super::{Inner, ReferrerPage, Repos, keys, read, rows};
 use crate::store::record::Record;
 use crate::store::{Read, Table};
 use crate::types::{Digest, RepoName};
@@ -106,8 +106,8 @@ pub(super) fn descriptor(
 ) -> Result<Value, RepoError> {
     let mut annotations = row.annotations;
     if row.long {
-        let bytes = manifest::read_bytes(inner, r, digest)?;
-        annotations = manifest::inspect(inner, &bytes, &row.media_type)
+        let bytes = read::read_bytes(inner, r, digest)?;
+        annotations = read::inspect(inner, &bytes, &row.media_type)
             .map(|i| i.annotations)
             .unwrap_or_default();
     }

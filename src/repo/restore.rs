@@ -7,7 +7,7 @@ use super::error::RepoError;
 use super::keys::{self, Class, Name};
 use super::manifest::{self, CLOSURE_ROWS};
 use super::record::{ItemRecord, RepoRecord};
-use super::{Inner, Repos, rows};
+use super::{Inner, Repos, read, rows};
 use crate::store::{Get, Read, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
@@ -150,8 +150,8 @@ impl Closure<'_, '_> {
             let Some(item) = self.item(&digest)? else {
                 continue;
             };
-            let bytes = manifest::read_bytes(self.inner, self.read, &digest)?;
-            let inspected = manifest::inspect(self.inner, &bytes, &item.media_type)
+            let bytes = read::read_bytes(self.inner, self.read, &digest)?;
+            let inspected = read::inspect(self.inner, &bytes, &item.media_type)
                 .ok_or_else(|| RepoError::ManifestInvalid(format!("{digest} cannot be read")))?;
             if entered {
                 self.found.push(NewManifest {

@@ -2,7 +2,9 @@
 //! transaction. The revisions are made in [`super::change`], the rows dropped again in [`super::reclaim`]; nothing else
 //! writes these tables.
 
+use super::error::RepoError;
 use super::keys::{self, Class, DueKind, Name};
+use super::quota;
 use super::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
@@ -111,8 +113,9 @@ pub(super) fn link(
     digest: &Digest,
     size: u64,
     lease_ms: u64,
-) -> Result<(), StoreError> {
+) -> Result<(), RepoError> {
     if lease(tx, id, digest, lease_ms)?.is_none() {
+        quota::gain(tx, id, digest, size)?;
         let mut usage = usage(tx, id)?;
         usage.bytes += size;
         tx.put(Table::Usage, &keys::repo(id), &usage.to_bytes()?)?;
@@ -147,6 +150,7 @@ pub(super) fn unlink(
     size: u64,
 ) -> Result<(), StoreError> {
     tx.delete(Table::Refs, &keys::link(digest, id))?;
+    quota::lose(tx, id, digest, size)?;
     let mut usage = usage(tx, id)?;
     usage.bytes = usage.bytes.saturating_sub(size);
     tx.put(Table::Usage, &keys::repo(id), &usage.to_bytes()?)?;

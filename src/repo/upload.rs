@@ -6,21 +6,15 @@
 
 use super::error::RepoError;
 use super::record::UploadRecord;
-use super::state::{Slot, Turn, lock};
+use super::state::{Slot, lock};
 use super::{Inner, Repos, keys, manifest, new_upload_id, rows};
-use crate::blobs::{Ingest, Saved, Sealed};
+use crate::blobs::{Ingest, Saved, Sealed, SealedBody};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Store, Table};
 use crate::types::{Algorithm, ContentRange, Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
-use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use bytes::Bytes;
+use futures_util::Stream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Network frames are gathered to pieces of this size before they are hashed and written.
-const PIECE: usize = 1 << 20;
-/// How often a row is saved while bytes come in.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 impl Repos {
     /// A new upload. Nothing durable is written before its first byte.
@@ -57,7 +51,7 @@ impl Repos {
     {
         self.find_session(name, id).await?;
         let mut turn = self.0.sessions.take(id, name)?;
-        self.receive(&mut turn, range, len, body).await?;
+        self.receive(&mut turn, range, len, None, body).await?;
         // A 202 must survive a kill: nothing may stay in this process's memory alone.
         let slot = Arc::clone(&turn.session.ingest);
         self.block(move || Ok(lock(&slot).as_mut().map_or(Ok(()), Ingest::flush)?))
@@ -81,7 +75,8 @@ impl Repos {
     {
         self.find_session(name, id).await?;
         let mut turn = self.0.sessions.take(id, name)?;
-        self.receive(&mut turn, range, len, body).await?;
+        self.receive(&mut turn, range, len, Some(digest), body)
+            .await?;
         let ingest = lock(&turn.session.ingest).take();
         let ingest = match ingest {
             Some(ingest) if ingest.offset() > 0 => ingest,
@@ -178,78 +173,6 @@ impl Repos {
         write.await
     }
 
-    /// Streams a body into the upload's ingest: one piece is hashed and written while the next is received.
-    async fn receive<S, E>(
-        &self,
-        turn: &mut Turn<'_>,
-        range: Option<ContentRange>,
-        len: Option<u64>,
-        mut body: S,
-    ) -> Result<(), RepoError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-        E: std::fmt::Display,
-    {
-        let before = turn.session.offset;
-        if let Some(range) = range.filter(|r| r.first != before) {
-            return Err(RepoError::OutOfOrder {
-                want: before,
-                got: range.first,
-            });
-        }
-        if let (Some(range), Some(len)) = (range, len)
-            && range.len() != len
-        {
-            return Err(RepoError::Size {
-                want: range.len(),
-                got: len,
-            });
-        }
-        if let Some(len) = len.or(range.map(|r| r.len())) {
-            self.0.blobs.room_for(len)?;
-        }
-        let mut writer = Writer {
-            repos: self,
-            turn,
-            pending: None,
-            saved: Instant::now(),
-        };
-        let mut piece = BytesMut::new();
-        let mut broken = None;
-        while let Some(frame) = body.next().await {
-            match frame {
-                Ok(frame) if piece.is_empty() && frame.len() >= PIECE => {
-                    writer.write(frame).await?;
-                }
-                Ok(frame) => {
-                    piece.extend_from_slice(&frame);
-                    if piece.len() >= PIECE {
-                        writer.write(piece.split().freeze()).await?;
-                    }
-                }
-                Err(e) => {
-                    broken = Some(RepoError::Body(e.to_string()));
-                    break;
-                }
-            }
-        }
-        if !piece.is_empty() {
-            writer.write(piece.freeze()).await?;
-        }
-        writer.flush().await?;
-        if let Some(broken) = broken {
-            return Err(broken);
-        }
-        let got = turn.session.offset - before;
-        match range.filter(|r| r.len() != got) {
-            Some(range) => Err(RepoError::Size {
-                want: range.len(),
-                got,
-            }),
-            None => Ok(()),
-        }
-    }
-
     /// Checks the digest, makes the bytes durable unless the store has them, and links the blob.
     pub(super) async fn seal(
         &self,
@@ -272,9 +195,15 @@ impl Repos {
             return self.block(move || Ok(verified.discard()?)).await;
         }
         let sealed = self.block(move || Ok(verified.seal()?)).await?;
-        self.link(name, Some(sealed), digest, size)
-            .await
-            .map(|_| ())
+        let place = match &sealed.body {
+            SealedBody::Placed(place) => Some(place.clone()),
+            SealedBody::Inline(_) => None,
+        };
+        let linked = self.link(name, Some(sealed), digest, size).await;
+        if linked.as_ref().is_err_and(RepoError::is_refusal) {
+            self.drop_spare(place.into_iter().collect()).await;
+        }
+        linked.map(|_| ())
     }
 
     /// Links the blob; with `sealed` its row is written, too. `false`: the row was expected and is not there.
@@ -379,51 +308,6 @@ impl Repos {
             Ok(tx.put(Table::Uploads, &keys::upload(id), &row.to_bytes()?)?)
         });
         write.await
-    }
-}
-
-/// Writes pieces behind the receiving: at most one is on its way.
-struct Writer<'a, 'b> {
-    repos: &'a Repos,
-    turn: &'a mut Turn<'b>,
-    pending: Option<tokio::task::JoinHandle<Result<u64, RepoError>>>,
-    saved: Instant,
-}
-
-impl Writer<'_, '_> {
-    async fn write(&mut self, piece: Bytes) -> Result<(), RepoError> {
-        self.flush().await?;
-        if self.turn.session.offset == 0 && lock(&self.turn.session.ingest).is_none() {
-            let session = &self.turn.session;
-            let repo = self.repos.ensure_repo(&session.name).await?;
-            let ingest = self
-                .repos
-                .0
-                .blobs
-                .begin(self.turn.id, repo, session.algorithm);
-            *lock(&session.ingest) = Some(ingest);
-        }
-        if self.saved.elapsed() > SAVE_EVERY {
-            self.saved = Instant::now();
-            self.repos.save_session(self.turn.id).await?;
-        }
-        let slot = Arc::clone(&self.turn.session.ingest);
-        self.pending = Some(tokio::task::spawn_blocking(move || {
-            let mut guard = lock(&slot);
-            let ingest = guard.as_mut().ok_or(RepoError::UploadUnknown)?;
-            ingest.write(&piece)?;
-            Ok(ingest.offset())
-        }));
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), RepoError> {
-        if let Some(pending) = self.pending.take() {
-            self.turn.session.offset = pending
-                .await
-                .map_err(|e| RepoError::Task(e.to_string()))??;
-        }
-        Ok(())
     }
 }
 

@@ -41,6 +41,10 @@ pub enum Table {
     Cursors,
     /// repo or principal -> what it holds.
     Usage,
+    /// prefix -> bytes allowed and used.
+    Quotas,
+    /// prefix, digest -> how often repositories below the prefix show it.
+    QuotaHolders,
     /// job id -> the job.
     Jobs,
     /// snapshot name -> the snapshot.
@@ -59,7 +63,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in declaration order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Meta,
         Self::Repos,
         Self::Names,
@@ -76,6 +80,8 @@ impl Table {
         Self::Feed,
         Self::Cursors,
         Self::Usage,
+        Self::Quotas,
+        Self::QuotaHolders,
         Self::Jobs,
         Self::Snapshots,
         Self::Views,
@@ -104,6 +110,8 @@ impl Table {
             Self::Feed => "feed",
             Self::Cursors => "cursors",
             Self::Usage => "usage",
+            Self::Quotas => "quotas",
+            Self::QuotaHolders => "quota_holders",
             Self::Jobs => "jobs",
             Self::Snapshots => "snapshots",
             Self::Views => "views",

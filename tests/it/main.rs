@@ -15,4 +15,5 @@ mod mirror;
 mod protocol;
 mod protocol_lists;
 mod protocol_manifests;
+mod quota;
 mod restart;

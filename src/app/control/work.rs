@@ -33,6 +33,9 @@ pub async fn execute(
             let swept = app.collector.sweep(purge_history).await?;
             Ok(Reply::Swept(swept))
         }
+        Request::QuotaSet { .. } | Request::QuotaList | Request::QuotaRemove { .. } => {
+            quotas(app, request).await
+        }
         Request::GcSurvey => Ok(Reply::Survey(app.repos.survey().await?)),
         Request::RepoList { .. }
         | Request::RepoShow { .. }
@@ -196,6 +199,20 @@ async fn tags(app: &App, request: Request) -> Result<Reply, Fault> {
     }
 }
 
+async fn quotas(app: &App, request: Request) -> Result<Reply, Fault> {
+    match request {
+        Request::QuotaSet { prefix, limit } => {
+            app.repos.set_quota(&clean(&prefix)?, limit).await?;
+            Ok(Reply::Done)
+        }
+        Request::QuotaRemove { prefix } => {
+            app.repos.remove_quota(&clean(&prefix)?).await?;
+            Ok(Reply::Done)
+        }
+        _ => Ok(Reply::Quotas(app.repos.quotas().await?)),
+    }
+}
+
 fn user(text: &str) -> Result<UserName, Fault> {
     Ok(text.parse::<UserName>()?)
 }
@@ -266,7 +283,9 @@ impl From<RepoError> for Fault {
             RepoError::NameUnknown(_)
             | RepoError::ManifestUnknown(_)
             | RepoError::BlobUnknown(_) => FaultKind::NotFound,
-            RepoError::ReadOnly(_) | RepoError::Refused(_) => FaultKind::State,
+            RepoError::ReadOnly(_) | RepoError::Refused(_) | RepoError::Quota { .. } => {
+                FaultKind::State
+            }
             RepoError::Blob(blob) if blob.kind() == BlobErrorKind::Damaged => FaultKind::Damaged,
             RepoError::Store(store) => of_store(store.kind()),
             _ => FaultKind::Failed,

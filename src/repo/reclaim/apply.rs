@@ -6,6 +6,7 @@ use crate::blobs::Place;
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::quota;
 use crate::repo::record::{BlobRecord, CondemnedRecord, ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
 use crate::store::record::Record;
@@ -336,7 +337,9 @@ fn drop_row(
             let own = keys::manifest_ref(digest, id, Class::Manifest, digest, added);
             tx.delete(Table::Refs, &own)?;
             if !past {
+                // Only a deleted repository loses rows that are live.
                 tx.delete(Table::Refs, &keys::held(digest, id))?;
+                quota::lose(tx, id, digest, item.size)?;
             }
             if let Ok(subject) = Digest::from_key(&item.own) {
                 let row = keys::referrer(id, past, &subject, &item.artifact_type, digest, added);

@@ -7,7 +7,7 @@ use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::record::{ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
-use crate::repo::{Inner, manifest};
+use crate::repo::{Inner, read};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -180,7 +180,7 @@ impl<'a, 'r> Plan<'a, 'r> {
                     let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
                     self.past(key, id, &digest, Rev(parts.u64()?))
                 }
-                DueKind::Repo => self.repo(key, RepoId(parts.u64()?)),
+                DueKind::Repo => self.repo(key, at, number(value), RepoId(parts.u64()?)),
             })
         });
         planned.unwrap_or_else(|| {
@@ -357,10 +357,10 @@ impl<'a, 'r> Plan<'a, 'r> {
     }
 
     fn children(&self, digest: &Digest, media_type: &str) -> Vec<Digest> {
-        let read = manifest::read_bytes(self.inner, self.read, digest);
+        let read = read::read_bytes(self.inner, self.read, digest);
         let inspected = read
             .ok()
-            .and_then(|bytes| manifest::inspect(self.inner, &bytes, media_type));
+            .and_then(|bytes| read::inspect(self.inner, &bytes, media_type));
         let Some(inspected) = inspected else {
             tracing::warn!(%digest, "a removed manifest cannot be read: what it named is found by `dryport check --repair`");
             return Vec::new();
@@ -418,7 +418,13 @@ impl<'a, 'r> Plan<'a, 'r> {
     }
 
     /// A page of a deleted repository's rows: items first, for they know what is to be let go.
-    fn repo(&mut self, key: &[u8], id: RepoId) -> Result<(), RepoError> {
+    ///
+    /// Its own row stays one lease longer than the rest: until then links of uploads may stand, and quotas know by the
+    /// name what they count for. `stage` is 0 before that, the time of the last row after it.
+    fn repo(&mut self, key: &[u8], at: u64, stage: u64, id: RepoId) -> Result<(), RepoError> {
+        if at > self.now {
+            return Ok(());
+        }
         let mut left = ITEMS;
         for class in [Class::Tag, Class::Manifest] {
             for past in [false, true] {
@@ -451,6 +457,10 @@ impl<'a, 'r> Plan<'a, 'r> {
         }
         if left < 2 * NAMES {
             return Ok(());
+        }
+        if stage == 0 {
+            let lease = self.inner.options.lease.as_millis() as u64;
+            return self.later(key, at, self.now + lease + 1, self.now);
         }
         self.push(Step::EndRepo {
             key: key.into(),

@@ -1,0 +1,111 @@
+//! `dryport quota`.
+
+use super::exit::Failure;
+use super::output::{self, Format};
+use super::session::{Session, unexpected};
+use super::settings::Place;
+use crate::app::control::{Reply, Request};
+use crate::repo::QuotaView;
+use clap::{Args, Subcommand};
+
+/// Limit how much repositories may hold
+///
+/// Counted is what is visible now and what was uploaded lately, each digest once below the prefix; the history is not.
+/// A push that would go over it is refused with 403 and says how much is needed and how much is free.
+#[derive(Debug, Subcommand)]
+pub(super) enum QuotaCommand {
+    /// Set the quota of all repositories below a prefix; what is there already stays
+    Set(Set),
+    /// List all quotas and how much of them is used
+    List(List),
+    /// Remove a quota
+    Remove(Remove),
+}
+
+/// Arguments of `quota set`.
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    #[command(flatten)]
+    place: Place,
+    /// Prefix of repository names, for example team (holds for team/app, not for teammate); `/` is the whole registry
+    prefix: String,
+    /// Bytes, for example 50GiB
+    #[arg(value_parser = crate::config::size_bytes)]
+    size: u64,
+}
+
+/// Arguments of `quota list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Arguments of `quota remove`.
+#[derive(Debug, Args)]
+pub(super) struct Remove {
+    #[command(flatten)]
+    place: Place,
+    /// The prefix, as `quota list` shows it
+    prefix: String,
+}
+
+impl QuotaCommand {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let place = match &self {
+            Self::Set(Set { place, .. })
+            | Self::List(List { place, .. })
+            | Self::Remove(Remove { place, .. }) => place,
+        };
+        let session = Session::open(&place.load()?.config, "quota").await?;
+        let done = self.with(&session).await;
+        session.close().await;
+        done
+    }
+
+    async fn with(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Set(Set { prefix, size, .. }) => {
+                let text = format!("Quota on {prefix}: {}", output::size(size));
+                let request = Request::QuotaSet {
+                    prefix,
+                    limit: size,
+                };
+                session.quick(request).await?;
+                output::print(&text)
+            }
+            Self::Remove(Remove { prefix, .. }) => {
+                let text = format!("No quota on {prefix} any more");
+                session.quick(Request::QuotaRemove { prefix }).await?;
+                output::print(&text)
+            }
+            Self::List(List { format, .. }) => {
+                let Reply::Quotas(quotas) = session.quick(Request::QuotaList).await? else {
+                    return Err(unexpected());
+                };
+                if format.json {
+                    output::json(&quotas)
+                } else {
+                    output::print(&lines(&quotas))
+                }
+            }
+        }
+    }
+}
+
+fn lines(quotas: &[QuotaView]) -> String {
+    let row = |q: &QuotaView| {
+        let prefix = if q.prefix.is_empty() { "/" } else { &q.prefix };
+        let state = if q.counting { "counting" } else { "" };
+        vec![
+            prefix.to_owned(),
+            output::size(q.limit),
+            output::size(q.used),
+            state.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = quotas.iter().map(row).collect();
+    output::table(&["PREFIX", "QUOTA", "USED", ""], &rows)
+}

@@ -1,0 +1,189 @@
+//! Quotas: exact at the commit, each digest once below a prefix, refused early where the length is known.
+
+use serde_json::{Value, json};
+
+use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, sha256};
+use crate::harness::{Client, Reply, Server, init, run, run_ok, text_of, with_query};
+
+async fn server() -> Server {
+    let home = tempfile::tempdir().unwrap();
+    init(&home.path().join("data"), &[]);
+    let env = [
+        ("DRYPORT_GC__INTERVAL", "0s"),
+        ("DRYPORT_BLOBS__LEASE", "1s"),
+        ("DRYPORT_HISTORY__KEEP", "0s"),
+    ];
+    Server::serve(home, &[], &env).await
+}
+
+fn used(server: &Server, prefix: &str) -> u64 {
+    let all = run_ok(&["quota", "list", "--data", &server.dir(), "--json"]);
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let one = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|q| q["prefix"] == prefix);
+    one.unwrap_or_else(|| panic!("{prefix} in {all}"))["used"]
+        .as_u64()
+        .unwrap()
+}
+
+fn set(server: &Server, prefix: &str, size: &str) {
+    run_ok(&["quota", "set", "--data", &server.dir(), prefix, size]);
+}
+
+async fn try_blob(client: &Client, repo: &str, bytes: &[u8]) -> Reply {
+    let start = client
+        .post(&format!("/v2/{repo}/blobs/uploads/"))
+        .await
+        .expect(202);
+    let put = with_query(&start.location(), &format!("digest={}", sha256(bytes)));
+    client
+        .send(
+            "PUT",
+            &put,
+            &[("content-type", "application/octet-stream")],
+            bytes,
+        )
+        .await
+}
+
+/// Content files and uploads on disk.
+fn files(server: &Server) -> usize {
+    let mut open = vec![server.data().join("blobs"), server.data().join("uploads")];
+    let mut found = 0;
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path())
+            } else {
+                found += 1
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_quota_is_exact_and_says_what_is_free() {
+    let server = server().await;
+    let admin = server.admin();
+    set(&server, "team", "30000");
+    push_blob(&admin, "team/a", &noise(1, 20_000)).await;
+    assert_eq!(used(&server, "team"), 20_000);
+    // Not below the prefix, though it looks alike.
+    push_blob(&admin, "teammate", &noise(2, 20_000)).await;
+    let reply = try_blob(&admin, "team/b", &noise(3, 10_001))
+        .await
+        .refused(403, "DENIED");
+    assert!(
+        reply
+            .text()
+            .contains("10001 bytes more are needed and 10000 are free"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(files(&server), 2);
+    // The same digest counts once, wherever below the prefix; exactly full is not over.
+    push_blob(&admin, "team/b", &noise(1, 20_000)).await;
+    push_blob(&admin, "team/b", &noise(4, 10_000)).await;
+    assert_eq!(used(&server, "team"), 30_000);
+    let from = "/v2/team/c/blobs/uploads/?mount=";
+    let mount = |d: String, from_repo: &str| format!("{from}{d}&from={from_repo}");
+    admin
+        .post(&mount(sha256(&noise(4, 10_000)), "team/b"))
+        .await
+        .expect(201);
+    admin
+        .post(&mount(sha256(&noise(2, 20_000)), "teammate"))
+        .await
+        .refused(403, "DENIED");
+    let manifest = bytes_of(&json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST}));
+    let put = |repo: &str| format!("/v2/{repo}/manifests/v1");
+    let headers = [("content-type", OCI_MANIFEST)];
+    admin.send("PUT", &put("team/a"), &headers, &manifest).await;
+    let image = bytes_of(&image(&noise(1, 20_000), &[&noise(4, 10_000)]));
+    admin
+        .send("PUT", &put("team/b"), &headers, &image)
+        .await
+        .refused(403, "DENIED");
+    set(&server, "team", "40KB");
+    admin
+        .send("PUT", &put("team/b"), &headers, &image)
+        .await
+        .expect(201);
+    assert_eq!(used(&server, "team"), 30_000 + image.len() as u64);
+    admin
+        .delete(&format!("/v2/team/b/manifests/{}", sha256(&image)))
+        .await
+        .expect(202);
+    assert_eq!(used(&server, "team"), 30_000);
+}
+
+#[tokio::test]
+async fn what_is_known_to_be_too_long_is_refused_before_it_comes() {
+    let server = server().await;
+    let admin = server.admin();
+    set(&server, "/", "1MiB");
+    let at = admin
+        .post("/v2/a/blobs/uploads/")
+        .await
+        .expect(202)
+        .location();
+    let head = format!(
+        "PATCH {at} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y2k6czNjcmV0LW9mLWNp\r\nContent-Type: \
+         application/octet-stream\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    );
+    let answer = server.raw(head.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(
+        answer.contains("the quota on this registry is used up"),
+        "{answer}"
+    );
+    // A chunked body of unknown length is refused at the end, exactly.
+    try_blob(&admin, "a", &noise(5, 1_048_577))
+        .await
+        .refused(403, "DENIED");
+    try_blob(&admin, "a", &noise(6, 1_048_576))
+        .await
+        .expect(201);
+    assert_eq!(files(&server), 1);
+}
+
+#[tokio::test]
+async fn a_quota_counts_what_was_there_and_what_goes() {
+    let mut server = server().await;
+    let admin = server.admin();
+    let mut sizes = 0;
+    for (repo, seed) in [("team/a", 1), ("team/b", 1), ("team/b", 2), ("other", 3)] {
+        let manifest = push_image(&admin, repo, &format!("v{seed}"), seed).await;
+        let layer_and_config =
+            2000 + format!("{{\"architecture\":\"amd64\",\"os\":\"linux\",\"seed\":{seed}}}").len();
+        if repo == "team/b" {
+            sizes += manifest.len() + layer_and_config;
+        }
+    }
+    set(&server, "team", "1GiB");
+    assert_eq!(used(&server, "team"), sizes as u64);
+    // Kept exact by every change after that, also over a kill.
+    push_image(&admin, "team/a", "v3", 3).await;
+    let third = used(&server, "team") - sizes as u64;
+    server.kill();
+    server.restart().await;
+    let admin = server.admin();
+    push_image(&admin, "team/c", "v3", 3).await;
+    assert_eq!(used(&server, "team"), sizes as u64 + third);
+    for repo in ["team/a", "team/b", "team/c"] {
+        run_ok(&["repo", "delete", "--data", &server.dir(), repo]);
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        run_ok(&["gc", "--data", &server.dir()]);
+    }
+    assert_eq!(used(&server, "team"), 0);
+    run_ok(&["quota", "remove", "--data", &server.dir(), "team"]);
+    let again = run(&["quota", "remove", "--data", &server.dir(), "team"]);
+    assert_eq!(again.status.code(), Some(3), "{}", text_of(&again));
+}
