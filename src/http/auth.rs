@@ -168,6 +168,14 @@ impl Req {
             .await?)
     }
 
+    /// Whether anybody may, without an account.
+    pub async fn anybody_may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
+        let auth = &self.state.app.auth;
+        Ok(auth
+            .authorize_user(&Principal::Anonymous, action, Resource::Repo(name))
+            .await?)
+    }
+
     /// Fails unless the request may do `action` on `name`: 401 where other credentials or a wider token would help, 404
     /// where the caller must not learn whether the repository exists, 403 where the caller may read it anyway.
     pub async fn require(&self, action: Action, name: &RepoName) -> Result<(), Fail> {

@@ -6,6 +6,12 @@
 #![allow(clippy::disallowed_methods)]
 
 mod access;
+mod authz;
+mod authz_cells;
+mod authz_law;
+mod authz_tokens;
+mod authz_wire;
+mod authz_world;
 mod bad_input;
 mod cli;
 mod content;
