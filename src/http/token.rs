@@ -5,7 +5,7 @@
 use super::auth::{anonymous, basic, service};
 use super::error::Fail;
 use super::request::{Incoming, Query, Req};
-use crate::auth::{AuthErrorKind, Issued, Principal, Scope};
+use crate::auth::{AuthError, AuthErrorKind, Issued, Principal, Scope};
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
@@ -24,6 +24,8 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
             issue(req, &query).await
         }
         Method::POST => {
+            // The form says who asks; a header beside it that does not count is refused all the same.
+            from_header(req).await?;
             let form = body.collect(FORM_MAX).await?;
             let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
             let form = Query::parse(&String::from_utf8_lossy(&form));
@@ -60,7 +62,8 @@ async fn from_form(req: &Req, form: &Query) -> Result<Principal, Fail> {
             let name = form
                 .get("service")
                 .unwrap_or_else(|| service(&req.config, &req.caller));
-            Ok(req.state.app.auth.refresh(token, name).await?)
+            let owner = req.state.app.auth.refresh(token, name).await;
+            owner.map_err(unauthorized)
         }
         _ => Err(Fail::bad(
             "UNAUTHORIZED",
@@ -83,10 +86,16 @@ async fn login(req: &Req, user: &str, password: &str) -> Result<Principal, Fail>
             }
             Ok(grant.principal)
         }
-        Err(error) if error.kind() == AuthErrorKind::Unauthorized => {
-            Err(refused(&error.to_string()))
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(unauthorized(error)),
+    }
+}
+
+/// A refusal of credentials gets a challenge; other errors are what they are.
+fn unauthorized(error: AuthError) -> Fail {
+    if error.kind() == AuthErrorKind::Unauthorized {
+        refused(&error.to_string())
+    } else {
+        error.into()
     }
 }
 

@@ -9,6 +9,7 @@ mod access;
 mod authz;
 mod authz_cells;
 mod authz_law;
+mod authz_server;
 mod authz_tokens;
 mod authz_wire;
 mod authz_world;
