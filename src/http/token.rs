@@ -2,12 +2,12 @@
 //!
 //! Anonymous clients get a token too, with whatever anonymous may do, since `GET /v2/` sends every client here.
 
-use super::auth::{anonymous, basic, service};
+use super::auth::{anonymous, basic, service, shown};
 use super::error::Fail;
 use super::request::{Incoming, Query, Req};
 use crate::auth::{AuthError, AuthErrorKind, Issued, Principal, Scope};
 use axum::body::Body;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
 
@@ -37,13 +37,13 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
 }
 
 async fn from_header(req: &Req) -> Result<Principal, Fail> {
-    let Some(value) = req.headers.get(AUTHORIZATION) else {
+    let Some(value) = shown(&req.headers) else {
         return Ok(anonymous().principal);
     };
-    match value.to_str().ok().and_then(basic) {
+    match basic(value) {
         Some((user, password)) => login(req, &user, &password).await,
         None => Err(refused(
-            "the token service takes a Basic Authorization header or none",
+            "the token service takes one Basic Authorization header or none",
         )),
     }
 }

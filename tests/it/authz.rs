@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use crate::authz_cells::{Answer, Cell, Undo, changing, reading};
+use crate::authz_cells::{Answer, Cell, Undo, reading};
+use crate::authz_changes::changing;
 use crate::authz_law::{Mode, Right, Spot, User, Verdict, Who};
-use crate::authz_wire::{Wire, shape};
+use crate::authz_wire::{Ask, Wire, shape};
 use crate::authz_world::{Item, World};
 use crate::harness::Reply;
 
@@ -60,12 +61,12 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether every cell is asked, or only the telling ones: the many ways to forge a token need not meet each digest.
-    fn thorough(&self) -> bool {
+    pub fn thorough(&self) -> bool {
         self.who.user != User::Refused || THOROUGH.contains(&self.who.name)
     }
 
     /// Sends with the credentials of who asks.
-    pub async fn ask(&mut self, ask: &crate::authz_wire::Ask) -> Reply {
+    pub async fn ask(&mut self, ask: &Ask) -> Reply {
         if self.costly() {
             self.wire = Wire::new(self.world.server.http, fresh_address());
         }
@@ -224,26 +225,38 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// After a push that names the item: it is shown only if it was before.
+    /// After a push that names the item: it is shown only if it was before, its referrers in the other repository stay
+    /// there, and what is named cannot be mounted from here.
     async fn names_grant_nothing(&mut self, spot: Spot, item: Item) {
-        if item.is_in(spot) {
+        // Tokens are covered by their users, who have the same rights here.
+        if item.is_in(spot) || item == Item::Nowhere || self.who.scope.is_some() {
             return;
         }
         for cell in reading(self.world, spot, item) {
-            let in_item = matches!(cell.answer, Answer::Manifest(_) | Answer::Blob(_));
-            if !in_item || item == Item::Nowhere || self.who.scope.is_some() {
-                continue;
-            }
+            let what = format!("{spot:?} {item:?} {} after naming it", cell.label);
             let mut ask = cell.ask.clone();
             ask.path = format!("/v2/{}/{}", spot.name(), ask.path);
             let reply = self.ask(&ask).await;
-            if reply.status != 404 {
-                self.fail(
-                    &format!("{spot:?} {item:?} {} after naming it", cell.label),
-                    "must be 404",
-                    &reply,
-                );
+            self.no_secrets(&what, &format!("{} {}", ask.path, spot.name()), &reply);
+            let foreign = &self.world.goods(item).secrets[0];
+            let shown = matches!(cell.answer, Answer::Manifest(_) | Answer::Blob(_));
+            if (shown && reply.status != 404) || reply.text().contains(foreign) {
+                self.fail(&what, "naming it has granted it", &reply);
             }
+        }
+        let layer = crate::content::sha256(&self.world.goods(item).layer);
+        let query = format!("mount={layer}&from={}", spot.name());
+        let ask = Ask::new(
+            "POST",
+            format!("/v2/{}/blobs/uploads/?{query}", spot.name()),
+        );
+        let reply = self.ask(&ask).await;
+        if reply.status != 202 {
+            self.fail(
+                &format!("{spot:?} {item:?} mount after naming it"),
+                "must be 202",
+                &reply,
+            );
         }
     }
 

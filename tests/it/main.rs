@@ -8,8 +8,12 @@
 mod access;
 mod authz;
 mod authz_cells;
+mod authz_changes;
 mod authz_law;
+mod authz_people;
 mod authz_server;
+mod authz_timeline;
+mod authz_token_service;
 mod authz_tokens;
 mod authz_wire;
 mod authz_world;
