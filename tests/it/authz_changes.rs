@@ -30,6 +30,10 @@ fn uploads(world: &World, spot: Spot, item: Item) -> Vec<Cell> {
             unlink(),
         ));
     }
+    let once = post(&format!(
+        "?mount={layer}&from={}",
+        item.home().unwrap_or(spot).past()
+    ));
     let anywhere = post(&format!("?mount={layer}"));
     let nowhere = post(&format!("?mount={layer}&from=NO%20NAME"));
     let wrong = post(&format!("?digest={layer}")).body("application/octet-stream", b"other bytes");
@@ -40,6 +44,12 @@ fn uploads(world: &World, spot: Spot, item: Item) -> Vec<Cell> {
             anywhere,
             Answer::Mount(None),
             unlink(),
+        ),
+        cell(
+            "mount from the past",
+            once,
+            Answer::Always(202, ""),
+            Undo::Nothing,
         ),
         cell(
             "mount from no name",

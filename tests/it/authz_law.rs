@@ -7,6 +7,9 @@
 //! | nobody in particular                        | the route's own answer       | 401                 | 401                   | 401          |
 //! | a user, also one whose rights were revoked  | the route's own answer       | 401                 | 403 DENIED            | 404 NAME_UNKNOWN |
 
+/// Before a name: the repository as it was at the end of that day.
+pub const PAST: &str = "at/20991231/";
+
 /// Both presets; they differ in what anonymous may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -67,6 +70,11 @@ impl Spot {
     /// The name as `?ns=HOST` and NAME.
     pub fn split(self) -> (&'static str, &'static str) {
         self.name().split_once('/').unwrap()
+    }
+
+    /// The name that means the repository as it was, at a time that is still to come: as it is now.
+    pub fn past(self) -> String {
+        format!("{PAST}{}", self.name())
     }
 
     pub fn exists(self) -> bool {
@@ -135,6 +143,8 @@ pub fn may(mode: Mode, user: User, right: Right, name: &str) -> bool {
     if user == User::Refused {
         return false;
     }
+    // Who may read a repository may read its past.
+    let name = name.strip_prefix(PAST).unwrap_or(name);
     (mode == Mode::Mirror && right == Right::Pull)
         || ROLES
             .iter()
@@ -191,9 +201,11 @@ impl Who {
 pub fn granted(mode: Mode, user: User) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for spot in Spot::ALL {
-        for right in Right::ALL {
-            if may(mode, user, right, spot.name()) {
-                all.push((spot.name().to_owned(), right.word().to_owned()));
+        for name in [spot.name().to_owned(), spot.past()] {
+            for right in Right::ALL {
+                if may(mode, user, right, &name) {
+                    all.push((name.clone(), right.word().to_owned()));
+                }
             }
         }
     }
@@ -207,7 +219,8 @@ pub fn granted(mode: Mode, user: User) -> Vec<(String, String)> {
 pub fn everything() -> String {
     let mut scopes: Vec<String> = Spot::ALL
         .iter()
-        .map(|s| format!("repository:{}:pull,push,delete", s.name()))
+        .flat_map(|s| [s.name().to_owned(), s.past()])
+        .map(|name| format!("repository:{name}:pull,push,delete"))
         .collect();
     scopes.push("registry:catalog:*".to_owned());
     scopes.join(" ")

@@ -2,7 +2,7 @@
 //! paths and wrong methods, and the token service.
 
 use crate::authz::Judge;
-use crate::authz_law::{Spot, User, may_catalog};
+use crate::authz_law::{PAST, Spot, User, may_catalog};
 use crate::authz_wire::{Ask, shape};
 use crate::authz_world::World;
 use crate::harness::Reply;
@@ -49,6 +49,15 @@ const MALFORMED: &[(&str, &str)] = &[
     ("GET", "/v2/NAME%2Ftags%2Flist%2f"),
     ("GET", "/v2/NAME/_catalog"),
     ("GET", "/v2/_catalog/"),
+];
+
+/// Writing to the past: nobody can, whatever there was.
+const HISTORY: &[(&str, &str)] = &[
+    ("PUT", "manifests/v1"),
+    ("DELETE", "manifests/v1"),
+    ("DELETE", "blobs/DIGEST"),
+    ("POST", "blobs/uploads/"),
+    ("PATCH", "blobs/uploads/00000000000000000000000000000000"),
 ];
 
 /// Methods that a route does not have.
@@ -198,7 +207,11 @@ impl Judge<'_> {
                 },
             )
         });
-        let all: Vec<_> = malformed.chain(methods).collect();
+        let history = HISTORY.iter().map(|(m, p)| {
+            let path = format!("/v2/{PAST}NAME/{}", p.replace("DIGEST", DIGEST));
+            (*m, path, vec![403])
+        });
+        let all: Vec<_> = malformed.chain(methods).chain(history).collect();
         for (method, path, mut want) in all {
             if self.refused() {
                 want = vec![401];
