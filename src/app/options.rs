@@ -13,7 +13,7 @@ use std::time::Duration;
 const INLINE_MAX: u64 = 4096;
 /// Room that the database gives up when the disk is full, so that deletes still work.
 const STORE_RESERVE: u64 = 16 << 20;
-/// Docker's tokens live as long; a change of rights counts within it.
+/// Docker's tokens live as long. Rights, removal and a new password count at once: they are looked up at each use.
 const TOKEN_SECONDS: u64 = 300;
 
 pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {

@@ -12,6 +12,8 @@ pub(super) struct Verified {
     /// `None`: anonymous.
     user: Option<Arc<UserName>>,
     uid: u64,
+    /// The generation of the user's password when it was issued.
+    password: u64,
     scopes: Arc<Vec<Scope>>,
     /// Seconds since 1970, leeway included.
     until: u64,
@@ -26,10 +28,12 @@ impl Verified {
 }
 
 const REMOVED: AuthError = AuthError::BadToken("its user is not there any more");
+const OUTDATED: AuthError = AuthError::BadToken("the password was changed after it was issued");
 
 impl Auth {
-    /// Checks a bearer token for `service`; a good one is remembered until it expires. A user that was removed is
-    /// refused at once; rights are looked up by [`Auth::authorize`].
+    /// Checks a bearer token for `service`; a good one is remembered until it expires. A removed user and a new password
+    /// end it at once; rights are looked up by [`Auth::authorize`], so that a token never gives more than its user has
+    /// now.
     pub async fn bearer(&self, token: &str, service: &str) -> Result<Grant, AuthError> {
         let key: [u8; 32] = Sha256::new()
             .chain_update(service)
@@ -52,8 +56,12 @@ impl Auth {
         let principal = match &verified.user {
             None => Principal::Anonymous,
             Some(name) => match self.account(name).await? {
-                Some(account) if account.uid == verified.uid => Principal::User(Arc::clone(name)),
-                _ => return Err(REMOVED),
+                Some(account) if account.uid != verified.uid => return Err(REMOVED),
+                Some(account) if account.password_generation != verified.password => {
+                    return Err(OUTDATED);
+                }
+                Some(_) => Principal::User(Arc::clone(name)),
+                None => return Err(REMOVED),
             },
         };
         Ok(Grant {
@@ -72,6 +80,7 @@ impl Auth {
         Ok(Verified {
             user,
             uid: claims.uid,
+            password: claims.generation,
             scopes: Arc::new(claims.scopes),
             until: claims.exp.saturating_add(token::LEEWAY),
         })
@@ -85,7 +94,7 @@ impl Auth {
         service: &str,
         scopes: &[Scope],
     ) -> Result<Issued, AuthError> {
-        let owner = self.subject_of(who).await?.0;
+        let owner = self.subject_of(who).await?;
         let mut granted = Vec::new();
         for scope in scopes {
             let actions = self.grantable(who, scope).await?;
@@ -150,8 +159,8 @@ impl Auth {
         if !matches!(who, Principal::User(_)) {
             return Ok(None);
         }
-        let (owner, password) = self.subject_of(who).await?;
-        let claims = Refresh::new(owner, service, password, now())?;
+        let owner = self.subject_of(who).await?;
+        let claims = Refresh::new(owner, service, now())?;
         self.state().keys.sign(&claims).map(Some)
     }
 
@@ -164,26 +173,26 @@ impl Auth {
         let name = subject(&claims.sub)?;
         match self.account(&name).await? {
             Some(account) if account.uid != claims.uid => Err(REMOVED),
-            Some(account) if account.password_generation != claims.password => Err(
-                AuthError::BadToken("the password was changed after it was issued"),
-            ),
+            Some(account) if account.password_generation != claims.password => Err(OUTDATED),
             Some(_) => Ok(Principal::User(Arc::new(name))),
             None => Err(REMOVED),
         }
     }
 
-    /// Whose token it will be, and the password generation.
-    async fn subject_of(&self, who: &Principal) -> Result<(Subject, u64), AuthError> {
+    /// Whose token it will be.
+    async fn subject_of(&self, who: &Principal) -> Result<Subject, AuthError> {
         match who {
-            Principal::Anonymous => {
-                let name = String::new();
-                Ok((Subject { name, uid: 0 }, 0))
-            }
+            Principal::Anonymous => Ok(Subject {
+                name: String::new(),
+                uid: 0,
+                password: 0,
+            }),
             Principal::User(name) => match self.account(name).await? {
-                Some(account) => {
-                    let (name, uid) = (name.to_string(), account.uid);
-                    Ok((Subject { name, uid }, account.password_generation))
-                }
+                Some(account) => Ok(Subject {
+                    name: name.to_string(),
+                    uid: account.uid,
+                    password: account.password_generation,
+                }),
                 None => Err(REMOVED),
             },
             Principal::Operator => Err(AuthError::Refused(

@@ -134,6 +134,13 @@ async fn changes_count_from_their_answer_on() {
 
     auth.passwd(&ann, "two").await.expect("passwd");
     assert!(auth.login("ann", "one", here()).await.is_err());
+    let ended = auth.bearer(&issued.token, SERVICE).await;
+    assert!(ended.is_err(), "a token of the old password counts");
+    let issued = auth
+        .issue(&grant.principal, SERVICE, &asked)
+        .await
+        .expect("issue");
+    auth.bearer(&issued.token, SERVICE).await.expect("bearer");
     auth.login("ann", "two", here()).await.expect("login");
 
     auth.remove(&ann).await.expect("remove");

@@ -32,6 +32,9 @@ pub(super) struct Access {
     pub(super) jti: String,
     /// Which account of that name (a name may be removed and added again); 0 for anonymous.
     pub(super) uid: u64,
+    /// The password's generation: a new password ends the token. Not named as in [`Refresh`], of which no access token
+    /// may ever be taken for one, whatever service it was asked for.
+    pub(super) generation: u64,
     #[serde(rename = "access")]
     pub(super) scopes: Vec<Scope>,
 }
@@ -55,6 +58,8 @@ pub(super) struct Refresh {
 pub(super) struct Subject {
     pub(super) name: String,
     pub(super) uid: u64,
+    /// The generation of its password; 0 for anonymous.
+    pub(super) password: u64,
 }
 
 impl Access {
@@ -74,18 +79,14 @@ impl Access {
             iat: now,
             jti: random_id()?,
             uid: subject.uid,
+            generation: subject.password,
             scopes,
         })
     }
 }
 
 impl Refresh {
-    pub(super) fn new(
-        subject: Subject,
-        service: &str,
-        password: u64,
-        now: u64,
-    ) -> Result<Self, AuthError> {
+    pub(super) fn new(subject: Subject, service: &str, now: u64) -> Result<Self, AuthError> {
         Ok(Self {
             iss: ISSUER.to_owned(),
             sub: subject.name,
@@ -95,7 +96,7 @@ impl Refresh {
             iat: now,
             jti: random_id()?,
             uid: subject.uid,
-            password,
+            password: subject.password,
         })
     }
 
@@ -226,6 +227,7 @@ TaU4QBUWbBHIArxzPbLAI7xdUU8Ja+N0d36oitJ6JhAaGg2zGergvxfH
         let subject = Subject {
             name: "ann".into(),
             uid: 7,
+            password: 3,
         };
         let scopes = Scope::parse("repository:a/b:pull");
         Access::new(subject, "svc", scopes, now, seconds).expect("claims")
@@ -312,8 +314,9 @@ TaU4QBUWbBHIArxzPbLAI7xdUU8Ja+N0d36oitJ6JhAaGg2zGergvxfH
         let subject = Subject {
             name: "ann".into(),
             uid: 7,
+            password: 3,
         };
-        let claims = Refresh::new(subject, "svc", 3, now()).expect("claims");
+        let claims = Refresh::new(subject, "svc", now()).expect("claims");
         let token = ring.sign(&claims).expect("token");
         let audience = Refresh::audience("svc");
         assert_eq!(
@@ -322,8 +325,13 @@ TaU4QBUWbBHIArxzPbLAI7xdUU8Ja+N0d36oitJ6JhAaGg2zGergvxfH
         );
         assert!(ring.verify::<Access>(&token, "svc").is_err());
         assert!(ring.verify::<Access>(&token, &audience).is_err());
-        let token = ring.sign(&access(now(), 300)).expect("token");
+        let mut claims = access(now(), 300);
+        let token = ring.sign(&claims).expect("token");
         assert!(ring.verify::<Refresh>(&token, "svc").is_err());
+        // A client may ask for any service, this one too.
+        claims.aud = audience.clone();
+        let token = ring.sign(&claims).expect("token");
+        assert!(ring.verify::<Refresh>(&token, &audience).is_err());
     }
 
     #[test]

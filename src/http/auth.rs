@@ -52,6 +52,15 @@ fn bearer(value: &str) -> Option<&str> {
         .then_some(token.trim())
 }
 
+/// The value of the `Authorization` header. Two of them, or bytes that are no text, are shown as credentials that do not
+/// count: never as none, and never as one of the two, as something between client and server may have read the other.
+pub fn shown(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?;
+    let single = values.next().is_none();
+    Some(value.to_str().ok().filter(|_| single).unwrap_or_default())
+}
+
 /// The grant of the credentials shown, anonymous if there are none. `scope`: what the challenge of a refusal asks for.
 pub async fn authenticate(
     auth: &Auth,
@@ -60,10 +69,9 @@ pub async fn authenticate(
     config: &Config,
     scope: &str,
 ) -> Result<Grant, Fail> {
-    let Some(value) = headers.get(AUTHORIZATION) else {
+    let Some(value) = shown(headers) else {
         return Ok(anonymous());
     };
-    let value = value.to_str().unwrap_or_default();
     let (result, error) = if let Some((user, password)) = basic(value) {
         (auth.login(&user, &password, caller.ip).await, None)
     } else if let Some(token) = bearer(value) {
@@ -75,7 +83,7 @@ pub async fn authenticate(
         let fail = Fail::new(
             StatusCode::UNAUTHORIZED,
             "UNAUTHORIZED",
-            "the Authorization header is neither Basic nor Bearer",
+            "there must be one Authorization header, and it must be Basic or Bearer",
         );
         return Err(fail.with(WWW_AUTHENTICATE, challenge(config, caller, scope, None)));
     };
@@ -165,6 +173,14 @@ impl Req {
             .app
             .auth
             .authorize_user(&self.grant.principal, action, Resource::Repo(name))
+            .await?)
+    }
+
+    /// Whether anybody may, without an account.
+    pub async fn anybody_may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
+        let auth = &self.state.app.auth;
+        Ok(auth
+            .authorize_user(&Principal::Anonymous, action, Resource::Repo(name))
             .await?)
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Anonymous clients get a token too, with whatever anonymous may do, since `GET /v2/` sends every client here.
 
-use super::auth::{anonymous, basic, service};
+use super::auth::{anonymous, basic, service, shown};
 use super::error::Fail;
 use super::request::{Incoming, Query, Req};
-use crate::auth::{AuthErrorKind, Issued, Principal, Scope};
+use crate::auth::{AuthError, AuthErrorKind, Issued, Principal, Scope};
 use axum::body::Body;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
 
@@ -24,6 +24,8 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
             issue(req, &query).await
         }
         Method::POST => {
+            // The form says who asks; a header beside it that does not count is refused all the same.
+            from_header(req).await?;
             let form = body.collect(FORM_MAX).await?;
             let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
             let form = Query::parse(&String::from_utf8_lossy(&form));
@@ -35,13 +37,13 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
 }
 
 async fn from_header(req: &Req) -> Result<Principal, Fail> {
-    let Some(value) = req.headers.get(AUTHORIZATION) else {
+    let Some(value) = shown(&req.headers) else {
         return Ok(anonymous().principal);
     };
-    match value.to_str().ok().and_then(basic) {
+    match basic(value) {
         Some((user, password)) => login(req, &user, &password).await,
         None => Err(refused(
-            "the token service takes a Basic Authorization header or none",
+            "the token service takes one Basic Authorization header or none",
         )),
     }
 }
@@ -60,7 +62,8 @@ async fn from_form(req: &Req, form: &Query) -> Result<Principal, Fail> {
             let name = form
                 .get("service")
                 .unwrap_or_else(|| service(&req.config, &req.caller));
-            Ok(req.state.app.auth.refresh(token, name).await?)
+            let owner = req.state.app.auth.refresh(token, name).await;
+            owner.map_err(unauthorized)
         }
         _ => Err(Fail::bad(
             "UNAUTHORIZED",
@@ -83,10 +86,16 @@ async fn login(req: &Req, user: &str, password: &str) -> Result<Principal, Fail>
             }
             Ok(grant.principal)
         }
-        Err(error) if error.kind() == AuthErrorKind::Unauthorized => {
-            Err(refused(&error.to_string()))
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(unauthorized(error)),
+    }
+}
+
+/// A refusal of credentials gets a challenge; other errors are what they are.
+fn unauthorized(error: AuthError) -> Fail {
+    if error.kind() == AuthErrorKind::Unauthorized {
+        refused(&error.to_string())
+    } else {
+        error.into()
     }
 }
 

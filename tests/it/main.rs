@@ -6,6 +6,17 @@
 #![allow(clippy::disallowed_methods)]
 
 mod access;
+mod authz;
+mod authz_cells;
+mod authz_changes;
+mod authz_law;
+mod authz_people;
+mod authz_server;
+mod authz_timeline;
+mod authz_token_service;
+mod authz_tokens;
+mod authz_wire;
+mod authz_world;
 mod bad_input;
 mod cli;
 mod content;

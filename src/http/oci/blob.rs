@@ -1,6 +1,6 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs").
 
-use super::{CONTENT_DIGEST, empty, past};
+use super::{CONTENT_DIGEST, empty, immutable, past};
 use crate::auth::Action;
 use crate::http::body::{self, Content, put};
 use crate::http::error::Fail;
@@ -9,10 +9,9 @@ use crate::repo::{Blob, BlobBody, RepoError};
 use crate::types::{Digest, RepoName};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderValue, Method, Response, StatusCode};
+use axum::http::{Method, Response, StatusCode};
 
 const KIND: &str = "application/octet-stream";
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 /// GET and HEAD, with ranges and 304.
 pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
@@ -37,7 +36,8 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         body::respond(&req.headers, digest, KIND, content(blob))?
     };
     put(&mut response, CONTENT_DIGEST, &digest.to_string());
-    response.headers_mut().insert(CACHE_CONTROL, IMMUTABLE);
+    let cache = immutable(req, name).await?;
+    response.headers_mut().insert(CACHE_CONTROL, cache);
     Ok(response)
 }
 

@@ -1,6 +1,6 @@
 //! `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing manifests", "Content Management").
 
-use super::{CONTENT_DIGEST, empty, past};
+use super::{CONTENT_DIGEST, empty, immutable, past};
 use crate::auth::Action;
 use crate::http::auth::who;
 use crate::http::body::{self, Content, put as set};
@@ -18,8 +18,7 @@ const MAX_TAGS: usize = 100;
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
-/// How long caches may keep an answer: for ever by digest, never unasked by tag.
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Caches must ask each time whether a tag still means the same.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// GET and HEAD: the bytes and the media type exactly as they were pushed.
@@ -64,7 +63,7 @@ pub async fn get(
     };
     set(&mut response, CONTENT_DIGEST, &manifest.digest.to_string());
     let cache = if matches!(reference, Reference::Digest(_)) {
-        IMMUTABLE
+        immutable(req, name).await?
     } else {
         NO_CACHE
     };

@@ -19,7 +19,7 @@ use crate::auth::{Action, Principal};
 use crate::types::{RepoName, Rev};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
 
 /// The digest of what was served or stored.
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -200,6 +200,17 @@ fn namespaced(ns: &str, name: &RepoName) -> Option<RepoName> {
         ""
     };
     format!("{host}/{library}{name}").parse().ok()
+}
+
+/// How long an answer about a digest holds: for ever. Caches that others share may keep it only where everybody may read
+/// it: they would give it to anybody who asks (RFC 9111 section 3.5).
+async fn immutable(req: &Req, name: &RepoName) -> Result<HeaderValue, Fail> {
+    let open = req.anybody_may(Action::RepoPull, name).await?;
+    Ok(HeaderValue::from_static(if open {
+        "public, max-age=31536000, immutable"
+    } else {
+        "private, max-age=31536000, immutable"
+    }))
 }
 
 /// An answer without a body.
