@@ -70,7 +70,8 @@ fn hidden(prompt: &str) -> Result<String, Failure> {
     let mut line = String::new();
     let read = stdin.read_line(&mut line);
     let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
-    super::note("");
+    // The person's own newline was not shown, either.
+    let _ = writeln!(err);
     read.map_err(fail)?;
     restored.map_err(|e| fail(e.into()))?;
     Ok(trim(&line).to_owned())

@@ -1,7 +1,7 @@
 //! Where a command's work is done: by the running server over its control socket, or, where none runs, by this process
 //! with the data directory locked.
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use crate::app::App;
 use crate::app::control::{self, Fault, FaultKind, Line, News, Reply, Request};
 use crate::config::Config;
@@ -97,7 +97,7 @@ fn is_locked(error: &crate::app::AppError) -> bool {
 /// The text names the holder, who does not answer.
 fn locked(error: &crate::app::AppError) -> Failure {
     Failure::new(
-        Exit::State,
+        FaultKind::State,
         format!(
             "{error}. It does not answer on its control socket: wait until it has ended, or stop it"
         ),
