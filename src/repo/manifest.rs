@@ -6,7 +6,7 @@ use super::format::Inspected;
 use super::keys::{self, Name};
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Manifest, Origin, Put, PutManifest, Repos, reclaim};
+use super::{Inner, Manifest, Origin, Put, PutManifest, Repos, is_unborn, reclaim, visible};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table, Txn};
@@ -300,16 +300,22 @@ pub(super) fn writable(
     tx: &Txn<'_>,
     name: &RepoName,
 ) -> Result<(RepoId, super::record::RepoRecord), RepoError> {
-    rows::find(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
+    visible(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
 }
 
-/// The repository of a push, made if it is not there; a mirror refuses.
+/// The repository of a push, made if it is not there; a mirror refuses. One whose first mirror run never ended becomes
+/// local.
 pub(super) fn writable_or_new(
     tx: &mut Txn<'_>,
     name: &RepoName,
     at_ms: u64,
 ) -> Result<(RepoId, super::record::RepoRecord), RepoError> {
     match rows::find(tx, name.as_str())? {
+        Some((id, mut record)) if is_unborn(&record) => {
+            record.origin = Origin::Local.code();
+            tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+            Ok((id, record))
+        }
         Some((_, record)) if record.origin != Origin::Local.code() => {
             Err(RepoError::ReadOnly(name.clone()))
         }
@@ -397,8 +403,7 @@ fn read_manifest(
     name: &RepoName,
     reference: &Reference,
 ) -> Result<(Manifest, u64), RepoError> {
-    let (id, _) =
-        rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let (id, _) = visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
     let item = match reference {
         Reference::Tag(tag) => rows::live(r, id, &Name::Tag(tag.as_str()))?,

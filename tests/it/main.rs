@@ -16,3 +16,4 @@ mod protocol;
 mod protocol_lists;
 mod protocol_manifests;
 mod restart;
+mod upstream;
