@@ -120,7 +120,7 @@ impl Repos {
                 // A short page ends the list; a full one with hidden names in it goes on behind its last.
                 match rows.last() {
                     Some((last, _)) if rows.len() == wanted => {
-                        from = [last.as_slice(), &[0]].concat()
+                        from = [last.as_slice(), &[0]].concat();
                     }
                     _ => break,
                 }

@@ -16,4 +16,5 @@ mod protocol;
 mod protocol_lists;
 mod protocol_manifests;
 mod restart;
+mod stop;
 mod upstream;
