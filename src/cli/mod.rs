@@ -17,11 +17,13 @@ mod serve;
 mod session;
 mod settings;
 mod tag;
+mod terminal;
 mod trust;
 mod user;
 mod version;
 
 use clap::{Parser, Subcommand};
+use output::note;
 use std::process::ExitCode;
 
 pub use exit::Exit;

@@ -151,7 +151,7 @@ impl Serve {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(error) => {
-                tracing::debug!(%error, "no monotonic clock: systemd does not hear of the reload")
+                tracing::debug!(%error, "no monotonic clock: systemd does not hear of the reload");
             }
         }
         let done = match self.load() {
