@@ -1,27 +1,51 @@
 //! `dryport config`.
 
 use super::exit::Failure;
-use super::output;
+use super::output::{self, Format};
 use super::settings::Place;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// Check, write or show the settings
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Check the settings and say where they come from; exit code 2 if something is wrong
-    Validate(Place),
+    Validate(Asked),
     /// Print a configuration file with every setting, its default and what it means
     #[command(after_help = "Example:\n  dryport config generate > /var/lib/dryport/dryport.toml")]
     Generate,
     /// Print the settings in force, each with its origin
-    Print(Place),
+    Print(Asked),
+}
+
+/// Which settings, and in which form.
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(serde::Serialize)]
+struct Valid {
+    ok: bool,
+    file: Option<PathBuf>,
+    warnings: Vec<String>,
 }
 
 impl ConfigCommand {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Validate(place) => {
-                let loaded = place.load()?;
+            Self::Validate(asked) => {
+                let loaded = asked.place.load()?;
+                if asked.format.json {
+                    return output::json(&Valid {
+                        ok: true,
+                        file: loaded.file,
+                        warnings: loaded.warnings,
+                    });
+                }
                 let file = loaded.file.as_ref().map_or_else(
                     || "no configuration file; defaults, environment and flags".to_owned(),
                     |f| f.display().to_string(),
@@ -29,7 +53,14 @@ impl ConfigCommand {
                 output::print(&format!("ok: {file}"))
             }
             Self::Generate => output::print(&crate::config::generate()),
-            Self::Print(place) => output::print(&place.load()?.print()),
+            Self::Print(asked) => {
+                let loaded = asked.place.load()?;
+                if asked.format.json {
+                    output::json(&loaded.settings())
+                } else {
+                    output::print(&loaded.print())
+                }
+            }
         }
     }
 }

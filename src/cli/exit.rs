@@ -44,46 +44,43 @@ impl From<FaultKind> for Exit {
     }
 }
 
-impl From<ConfigErrorKind> for Exit {
-    fn from(kind: ConfigErrorKind) -> Self {
-        match kind {
-            ConfigErrorKind::Usage => Self::Usage,
-        }
-    }
-}
-
-/// Why a command ended otherwise than done.
-#[derive(Debug)]
+/// Why a command ended otherwise than done. As JSON `{"kind": "usage", "message": "..."}`.
+#[derive(Debug, serde::Serialize)]
 pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
-    /// For people, on stderr; empty if all has been said.
+    /// What kind; the exit code follows from it.
+    pub kind: FaultKind,
+    /// What happened and what to do.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure with this code and text.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    /// A failure of this kind with this text.
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         Self {
-            exit,
+            kind,
             message: message.into(),
         }
     }
 
     /// Wrong use.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message)
+        Self::new(FaultKind::Usage, message)
     }
 
     /// It did not work.
     pub fn failed(message: impl fmt::Display) -> Self {
-        Self::new(Exit::Failed, message.to_string())
+        Self::new(FaultKind::Failed, message.to_string())
+    }
+
+    /// How the command ends.
+    pub fn exit(&self) -> Exit {
+        self.kind.into()
     }
 }
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Self::new(fault.kind.into(), fault.message)
+        Self::new(fault.kind, fault.message)
     }
 }
 
@@ -95,7 +92,10 @@ impl From<AppError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(error.kind().into(), error.to_string())
+        let kind = match error.kind() {
+            ConfigErrorKind::Usage => FaultKind::Usage,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_code() {
-        let code = |kind: FaultKind| Failure::from(Fault::new(kind, "x")).exit.code();
+        let code = |kind: FaultKind| Failure::from(Fault::new(kind, "x")).exit().code();
         assert_eq!(code(FaultKind::Failed), 1);
         assert_eq!(code(FaultKind::NotFound), 1);
         assert_eq!(code(FaultKind::Usage), 2);
@@ -122,10 +122,10 @@ mod tests {
             AppError::Already(PathBuf::from("/x")),
             AppError::Missing(PathBuf::from("/x")),
         ] {
-            assert_eq!(Failure::from(error).exit, Exit::State);
+            assert_eq!(Failure::from(error).exit(), Exit::State);
         }
         assert_eq!(
-            Failure::from(ConfigError::Together("x".into())).exit,
+            Failure::from(ConfigError::Together("x".into())).exit(),
             Exit::Usage
         );
     }

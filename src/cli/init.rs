@@ -3,6 +3,7 @@
 use super::exit::Failure;
 use super::settings::Place;
 use super::{output, password};
+use crate::app::control::FaultKind;
 use crate::app::{self, FirstPassword};
 use crate::config::{Config, Mode, mode_file};
 use clap::{Args, ValueEnum};
@@ -101,7 +102,7 @@ impl Init {
         }
         let file = config.data.join(app::CONFIG);
         Err(Failure::new(
-            super::Exit::State,
+            FaultKind::State,
             format!(
                 "{} says mode {written}, the command line {}. Change one of them",
                 file.display(),

@@ -1,6 +1,6 @@
 //! `dryport mirror`.
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::output::{self, Format};
 use super::progress;
 use super::session::{Session, unexpected};
@@ -67,17 +67,17 @@ impl Mirror {
         let request = Request::Mirror(Box::new(self.job().await?));
         let session = Session::open(&config, "mirror").await?;
         let stop = CancellationToken::new();
-        let interrupt = tokio::spawn(cancel_on_signal(stop.clone()));
         let shown = Arc::new(progress::Shown::new());
+        let interrupt = tokio::spawn(cancel_on_signal(stop.clone(), shown.clone()));
         let ticker = shown.clone().tick();
         let hears = shown.clone();
         let reply = session
             .ask(request, Arc::new(move |now| hears.hear(&now)), stop)
             .await;
-        interrupt.abort();
         ticker.abort();
         shown.finish();
         session.close().await;
+        interrupt.abort();
         match reply? {
             Reply::Mirrored(report) if format.json => output::json(&report),
             Reply::Mirrored(report) => output::print(&summary(&report)),
@@ -118,7 +118,7 @@ impl Mirror {
     }
 }
 
-async fn cancel_on_signal(stop: CancellationToken) {
+async fn cancel_on_signal(stop: CancellationToken, shown: Arc<progress::Shown>) {
     use tokio::signal::unix::{SignalKind, signal};
     // Without a handler the signal ends the process, which the server sees, too.
     let (Ok(mut interrupt), Ok(mut terminate)) = (
@@ -127,11 +127,18 @@ async fn cancel_on_signal(stop: CancellationToken) {
     ) else {
         return;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let mut heard = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    heard().await;
     stop.cancel();
+    // Who asks twice does not want to wait for what saves the state: a kill loses nothing that was synced.
+    heard().await;
+    shown.finish();
+    std::process::exit(Exit::Failed.code().into());
 }
 
 fn summary(report: &MirrorReport) -> String {
@@ -141,11 +148,11 @@ fn summary(report: &MirrorReport) -> String {
         format!(":{}", report.tags.join(", :"))
     };
     format!(
-        "Mirrored {}{tags}\n{}\n{} manifests; {} blobs fetched ({}), {} were here ({})",
+        "Mirrored {}{tags}\n{}\n{}; {} fetched ({}), {} here already ({})",
         report.name,
         report.digest,
-        report.manifests,
-        report.blobs,
+        output::count(report.manifests, "manifest"),
+        output::count(report.blobs, "blob"),
         output::size(report.bytes),
         report.blobs_skipped,
         output::size(report.bytes_skipped)

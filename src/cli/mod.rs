@@ -18,6 +18,7 @@ mod serve;
 mod session;
 mod settings;
 mod tag;
+mod terminal;
 mod trust;
 mod user;
 mod version;
@@ -72,14 +73,19 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // Help and version come this way, too.
+        Err(text) if !text.use_stderr() => {
+            let _ = text.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) if output::json_wanted() => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            return ended(Err(exit::Failure::usage(text.trim_end())));
+        }
         Err(error) => {
-            // Help and version come this way, too, with code 0.
             let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(Exit::Usage.code())
-            } else {
-                ExitCode::SUCCESS
-            };
+            return ExitCode::from(Exit::Usage.code());
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -96,21 +102,25 @@ pub fn main() -> ExitCode {
             "cannot start threads: {error}"
         ))),
     };
-    match done {
-        Ok(()) => ExitCode::from(Exit::Done.code()),
+    ended(done)
+}
+
+/// Says what went wrong, if something did, and gives the exit code.
+fn ended(done: Result<(), exit::Failure>) -> ExitCode {
+    let exit = match done {
+        Ok(()) => Exit::Done,
         Err(failure) => {
-            if !failure.message.is_empty() {
-                note(&format!("error: {}", failure.message));
-            }
-            ExitCode::from(failure.exit.code())
+            output::error(&failure);
+            failure.exit()
         }
-    }
+    };
+    ExitCode::from(exit.code())
 }
 
 async fn run(command: Command) -> Result<(), exit::Failure> {
     if !matches!(command, Command::Serve(_)) {
         // A command that does the work itself tells people what is odd; without a log it still works.
-        let _ = crate::telemetry::init("warn", false);
+        let _ = crate::telemetry::init("warn", output::json_wanted());
     }
     match command {
         Command::Serve(serve) => serve.run().await,

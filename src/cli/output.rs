@@ -38,8 +38,42 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     print(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)
 }
 
-/// A word to the person, on stderr.
+/// Whether `--json` was given; also where the arguments could not be understood as a whole.
+pub fn json_wanted() -> bool {
+    std::env::args_os()
+        .skip(1)
+        .take_while(|arg| arg != "--")
+        .any(|arg| arg == "--json")
+}
+
+/// Says on stderr why a command failed: text, or with `--json` one line `{"error": {"kind": ..., "message": ...}}`.
+pub fn error(failure: &Failure) {
+    if json_wanted() {
+        stderr(&serde_json::json!({ "error": failure }).to_string());
+    } else {
+        stderr(&format!("error: {}", failure.message));
+    }
+}
+
+/// Says on stderr what is odd and hinders nothing: text, or with `--json` one line `{"warning": ...}`.
+pub fn warning(text: &str) {
+    if json_wanted() {
+        stderr(&serde_json::json!({ "warning": text }).to_string());
+    } else {
+        stderr(&format!("warning: {text}"));
+    }
+}
+
+/// A word on stderr about how things go: text, or with `--json` one line `{"note": ...}`.
 pub fn note(text: &str) {
+    if json_wanted() {
+        stderr(&serde_json::json!({ "note": text }).to_string());
+    } else {
+        stderr(text);
+    }
+}
+
+fn stderr(text: &str) {
     // Where stderr is closed nobody listens.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -74,6 +108,11 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }
     text
+}
+
+/// `1 blob`, `2 blobs`.
+pub fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// `1.5 GiB`.

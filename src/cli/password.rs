@@ -1,6 +1,7 @@
 //! Passwords come from standard input, never from an argument: arguments stand in every process list.
 
 use super::exit::Failure;
+use super::terminal::Quiet;
 use std::io::{IsTerminal as _, Read, Write as _};
 
 /// The most that a password may be; more is a wrong file.
@@ -58,21 +59,17 @@ pub fn ask() -> Result<String, Failure> {
 }
 
 fn hidden(prompt: &str) -> Result<String, Failure> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let fail = |e: std::io::Error| Failure::failed(format!("cannot read from the terminal: {e}"));
-    let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin).map_err(|e| fail(e.into()))?;
-    let mut quiet = before.clone();
-    quiet.local_modes -= LocalModes::ECHO;
     let mut err = std::io::stderr();
     let _ = err.write_all(prompt.as_bytes()).and_then(|()| err.flush());
-    tcsetattr(&stdin, OptionalActions::Flush, &quiet).map_err(|e| fail(e.into()))?;
+    let quiet = Quiet::typing().map_err(fail)?;
+    quiet.until_interrupted().map_err(fail)?;
     let mut line = String::new();
-    let read = stdin.read_line(&mut line);
-    let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
-    super::note("");
+    let read = std::io::stdin().read_line(&mut line);
+    drop(quiet);
+    // The person's own newline was not shown, either.
+    let _ = writeln!(err);
     read.map_err(fail)?;
-    restored.map_err(|e| fail(e.into()))?;
     Ok(trim(&line).to_owned())
 }
 

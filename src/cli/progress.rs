@@ -1,8 +1,9 @@
 //! How far a mirror run is: one bar a blob and one for all on a terminal, else a line every five seconds.
 
-use super::output::{note, size};
+use super::output::{count, note, size};
+use super::terminal::Quiet;
 use crate::app::control::Progress;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 /// The state of one run, and how it is drawn.
 pub(super) struct Shown {
     bars: Option<MultiProgress>,
+    quiet: Mutex<Option<Quiet>>,
     state: Mutex<State>,
 }
 
@@ -48,8 +50,10 @@ impl State {
 
 impl Shown {
     pub(super) fn new() -> Self {
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         Self {
-            bars: std::io::stderr().is_terminal().then(MultiProgress::new),
+            quiet: Mutex::new(bars.as_ref().and_then(|_| Quiet::interrupts())),
+            bars,
             state: Mutex::default(),
         }
     }
@@ -74,6 +78,8 @@ impl Shown {
     /// Takes one piece of news.
     pub(super) fn hear(&self, now: &Progress) {
         let mut state = self.state();
+        // Bytes that were here before this run say nothing about its speed.
+        let mut jumped = false;
         match now {
             Progress::Resolved {
                 digest,
@@ -83,14 +89,22 @@ impl Shown {
             } => {
                 (state.blobs, state.bytes) = (*blobs, *bytes);
                 self.say(&format!(
-                    "{digest}: {manifests} manifests, {blobs} blobs, {}",
+                    "{digest}: {}, {}, {}",
+                    count(*manifests, "manifest"),
+                    count(*blobs, "blob"),
                     size(*bytes)
                 ));
                 state.total = self.bars.as_ref().map(|bars| bars.add(bar(*bytes, "all")));
             }
             Progress::Blob { digest, size, done } if done == size => state.settle(digest, *size),
-            Progress::Blob { digest, size, done } => self.grow(&mut state, digest, *size, *done),
-            Progress::Skipped { digest, size } => state.settle(digest, *size),
+            Progress::Blob { digest, size, done } => {
+                jumped = !state.open.contains_key(digest) && *done > 0;
+                self.grow(&mut state, digest, *size, *done);
+            }
+            Progress::Skipped { digest, size } => {
+                state.settle(digest, *size);
+                jumped = true;
+            }
             Progress::Retry { why, wait_ms } => {
                 self.say(&format!(
                     "{why}; trying again in {} s",
@@ -102,6 +116,9 @@ impl Shown {
         if let Some(total) = &state.total {
             total.set_position(state.bytes_done());
             total.set_message(format!("{}/{} blobs", state.blobs_done, state.blobs));
+            if jumped {
+                total.reset_eta();
+            }
         }
     }
 
@@ -109,7 +126,12 @@ impl Shown {
         let bars = self.bars.as_ref();
         let place = state.open.entry(digest.to_owned()).or_insert_with(|| {
             let short: String = digest.chars().take(19).collect();
-            (0, bars.map(|bars| bars.insert(0, bar(size, &short))))
+            let bar = bars.map(|bars| bars.insert(0, bar(size, &short)));
+            if let Some(bar) = &bar {
+                bar.set_position(done);
+                bar.reset_eta();
+            }
+            (0, bar)
         });
         place.0 = done;
         if let Some(bar) = &place.1 {
@@ -122,7 +144,10 @@ impl Shown {
         if let Some(bars) = &self.bars {
             // A terminal that cannot be cleared keeps its bars: no harm.
             let _ = bars.clear();
+            // A bar that is dropped unfinished would draw itself once more.
+            bars.set_draw_target(ProgressDrawTarget::hidden());
         }
+        drop(lock(&self.quiet).take());
     }
 
     fn say(&self, text: &str) {
@@ -133,9 +158,13 @@ impl Shown {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Only drawn from: a half-counted number is better than none.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Only drawn from: a half-counted number is better than none.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn bar(size: u64, name: &str) -> ProgressBar {
@@ -154,6 +183,7 @@ mod tests {
     fn counts_what_is_there_and_what_comes() {
         let shown = Shown {
             bars: None,
+            quiet: Mutex::default(),
             state: Mutex::default(),
         };
         let counted = || {

@@ -147,7 +147,13 @@ impl Serve {
 
     /// SIGHUP: settings and certificate again. What is wrong is logged, and all stays as it was.
     async fn reload(&self, app: &App) {
-        notify(&[NotifyState::Reloading]);
+        // systemd takes the word only together with the time (systemd.service(5), Type=notify-reload).
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => {
+                tracing::debug!(%error, "no monotonic clock: systemd does not hear of the reload");
+            }
+        }
         let done = match self.load() {
             Ok(loaded) => {
                 let app = app.clone();
@@ -218,6 +224,7 @@ fn raise_file_limit() {
 /// Renews the certificate when it gets old or the machine has another address.
 async fn keep_certificate(app: App, stop: CancellationToken) {
     let Some(tls) = app.tls.clone() else { return };
+    let mut told = tls.warnings();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -233,6 +240,14 @@ async fn keep_certificate(app: App, stop: CancellationToken) {
                 tracing::warn!(%error, "the certificate cannot be renewed; the old one stays in force");
             }
             _ => {}
+        }
+        // Said at the start and whenever the words change, which for days left is once a day.
+        let now = tls.warnings();
+        if now != told {
+            for warning in &now {
+                tracing::warn!("{warning}");
+            }
+            told = now;
         }
     }
 }

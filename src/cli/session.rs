@@ -1,9 +1,9 @@
 //! Where a command's work is done: by the running server over its control socket, or, where none runs, by this process
 //! with the data directory locked.
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use crate::app::App;
-use crate::app::control::{self, Fault, FaultKind, Line, News, Reply, Request};
+use crate::app::control::{self, FaultKind, Line, News, Reply, Request};
 use crate::config::Config;
 use crate::fetch::unix::{Connection, UnixError};
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Said where a person stopped the work of a server that runs on.
+const STOPPED: &str = "stopped; what has come is kept, and the same command goes on from there";
 /// How long a server that starts or stops (lock held, no socket) is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -69,7 +71,7 @@ impl Session {
                 tokio::select! {
                     reply = remote(socket.clone(), request, news) => reply,
                     // The connection closes with the future; the server sees that and stops.
-                    () = stop.cancelled() => Err(Fault::new(FaultKind::Failed, "stopped").into()),
+                    () = stop.cancelled() => Err(Failure::failed(STOPPED)),
                 }
             }
         }
@@ -97,7 +99,7 @@ fn is_locked(error: &crate::app::AppError) -> bool {
 /// The text names the holder, who does not answer.
 fn locked(error: &crate::app::AppError) -> Failure {
     Failure::new(
-        Exit::State,
+        FaultKind::State,
         format!(
             "{error}. It does not answer on its control socket: wait until it has ended, or stop it"
         ),

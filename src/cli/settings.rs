@@ -40,7 +40,7 @@ impl Place {
             env: std::env::vars_os().filter_map(text).collect(),
         })?;
         for warning in &loaded.warnings {
-            super::note(&format!("warning: {warning}"));
+            super::output::warning(warning);
         }
         Ok(loaded)
     }

@@ -1,10 +1,10 @@
 //! `dryport trust`.
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::Place;
-use crate::app::control::{Reply, Request};
+use crate::app::control::{FaultKind, Reply, Request};
 use clap::Args;
 
 /// Print the server's CA certificate and how clients come to trust it
@@ -39,7 +39,7 @@ impl Trust {
             _ if !self.pem => output::print(&view.text),
             Some(pem) => output::print(pem),
             None => Err(Failure::new(
-                Exit::State,
+                FaultKind::State,
                 "this server uses your own certificate (tls.cert); the CA to trust is the one that signed it",
             )),
         }

@@ -11,7 +11,7 @@ mod value;
 
 pub use layers::{LoadOptions, Loaded, Origin, load};
 pub use network::Network;
-pub use text::{generate, mode_file};
+pub use text::{Setting, generate, mode_file};
 pub use value::{duration as duration_ms, size as size_bytes};
 
 use std::fmt;

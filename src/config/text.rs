@@ -2,6 +2,7 @@
 
 use super::keys::{KEYS, Key};
 use super::{Loaded, Mode};
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// The whole configuration file with every key, its meaning and its default, each commented out.
@@ -46,7 +47,32 @@ pub fn mode_file(mode: Mode) -> String {
     )
 }
 
+/// A setting in force, for machines.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Its dotted name.
+    pub key: &'static str,
+    /// Its value as in the file: text (empty: not set; sizes and durations as `1GiB` and `24h`), a switch, a list of texts.
+    pub value: serde_json::Value,
+    /// `default`, `mode MODE`, `file PATH`, `environment NAME` or `flag --NAME`.
+    pub origin: String,
+}
+
 impl Loaded {
+    /// Every value in force and where it came from, in the order of the generated file. No setting holds a secret: keys
+    /// and passwords are in files of their own.
+    pub fn settings(&self) -> Vec<Setting> {
+        let found = |key: &Key| {
+            let entry = self.entries.get(key.name)?;
+            Some(Setting {
+                key: key.name,
+                value: key.kind.json(&entry.value),
+                origin: entry.origin.to_string(),
+            })
+        };
+        KEYS.iter().filter_map(found).collect()
+    }
+
     /// Every value in force and where it came from, one a line: `key = value  # from ...`.
     pub fn print(&self) -> String {
         let mut out = String::new();

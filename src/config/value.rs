@@ -103,6 +103,17 @@ impl Kind {
         Ok(Value::List(items))
     }
 
+    /// The value as it would stand in the file, as JSON.
+    pub(super) fn json(self, value: &Value) -> serde_json::Value {
+        match value {
+            Value::Text(text) => text.as_str().into(),
+            Value::Switch(on) => (*on).into(),
+            Value::Number(n) if self == Self::Duration => show_duration(*n).into(),
+            Value::Number(n) => show_size(*n).into(),
+            Value::List(items) => items.clone().into(),
+        }
+    }
+
     /// The value as it would stand in the file.
     pub(super) fn show(self, value: &Value) -> String {
         match value {

@@ -5,7 +5,7 @@ use super::plan::{Plan, PlannedBlob};
 use super::{MirrorError, MirrorReport, Progress};
 use crate::blobs::{BlobError, Ingest};
 use crate::fetch::{Download, FetchError};
-use crate::repo::{Origin, PutManifest, RepoError, Repos, Source as Provenance};
+use crate::repo::{PutManifest, RepoError, Repos, Source as Provenance};
 use crate::types::{Algorithm, Digest, Reference, RepoName, UploadId};
 use bytes::BytesMut;
 use futures_util::stream::{self, StreamExt as _};
@@ -42,17 +42,8 @@ pub(super) async fn run(
     progress: &(dyn Fn(Progress) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<MirrorReport, MirrorError> {
-    if !repos.exists(target).await? {
-        match repos.create(target, Origin::Mirror).await {
-            Ok(()) => {}
-            // Another run may have been first.
-            Err(error) => {
-                if !repos.exists(target).await? {
-                    return Err(error.into());
-                }
-            }
-        }
-    }
+    // Fetched blobs belong to a repository; nobody sees a new one before the commit.
+    repos.ensure_mirror(target).await?;
     let copy = Copy {
         repos,
         registry,

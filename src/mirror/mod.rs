@@ -126,7 +126,7 @@ pub enum MirrorError {
     #[error(transparent)]
     Repo(#[from] RepoError),
     /// Stopped by the user or by the server's end.
-    #[error("stopped; run the command again to go on where it stopped")]
+    #[error("stopped; what has come is kept, and the same command goes on from there")]
     Cancelled,
     /// A task of our own died.
     #[error("the copying ended unexpectedly: {0}")]

@@ -3,7 +3,7 @@
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
 use super::rows;
-use super::{Blob, BlobBody, Inner, Repos};
+use super::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
 use crate::blobs::{BlobError, Place};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -48,13 +48,27 @@ impl Repos {
         Ok(known.size)
     }
 
-    /// Whether the repository shows the blob; renews its lease as HEAD does.
+    /// Whether a mirror run finds the blob in the repository, which readers need not see yet; renews its lease as HEAD
+    /// does. It remembers nothing in memory, because what is remembered is served.
     pub async fn has_blob(&self, name: &RepoName, digest: &Digest) -> Result<bool, RepoError> {
-        match self.blob_size(name, digest).await {
-            Ok(_) => Ok(true),
-            Err(RepoError::BlobUnknown(_) | RepoError::NameUnknown(_)) => Ok(false),
-            Err(e) => Err(e),
+        let (wanted, blob) = (name.clone(), *digest);
+        let found = self.hop(move |inner, r| {
+            let Some((id, _)) = rows::find(r, wanted.as_str())? else {
+                return Ok(None);
+            };
+            match linked(inner, r, id, &blob, 0) {
+                Ok(known) => Ok(Some(known.rests_until)),
+                Err(RepoError::BlobUnknown(_)) => Ok(None),
+                Err(e) => Err(e),
+            }
+        });
+        let Some(rests_until) = found.await? else {
+            return Ok(false);
+        };
+        if self.0.store.running_ms() >= rests_until {
+            self.renew(name, digest).await?;
         }
+        Ok(true)
     }
 
     /// The blob, opened: from memory if it is small and known, else in one hop.
@@ -139,7 +153,7 @@ impl Repos {
         let context = self.context("", "blob.mount");
         let (wanted, digest, from) = (name.clone(), *digest, from.clone());
         let write = self.write("blob.mount", move |tx| {
-            let Some((source, _)) = rows::find(tx, from.as_str())? else {
+            let Some((source, _)) = visible(tx, from.as_str())? else {
                 return Ok(false);
             };
             let linked = tx.get(Table::Refs, &keys::link(&digest, source))?.is_some();
@@ -173,6 +187,7 @@ impl Repos {
                     let record = super::record::RepoRecord::from_bytes(&row)?;
                     if let Ok(name) = record.name.parse::<RepoName>()
                         && !record.deleted
+                        && !is_unborn(&record)
                     {
                         names.push(name);
                     }
@@ -188,7 +203,7 @@ impl Repos {
     pub async fn delete_blob(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
         let (wanted, digest) = (name.clone(), *digest);
         let write = self.write("blob.delete", move |tx| {
-            let (id, _) = rows::find(tx, wanted.as_str())?
+            let (id, _) = visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             if tx.get(Table::Refs, &keys::link(&digest, id))?.is_none() {
                 return Err(RepoError::BlobUnknown(digest));
@@ -261,8 +276,18 @@ fn look_up(
     digest: &Digest,
     generation: u64,
 ) -> Result<Known, RepoError> {
-    let (id, _) =
-        rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let (id, _) = visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    linked(inner, r, id, digest, generation)
+}
+
+/// What is known of a blob that the repository links.
+fn linked(
+    inner: &Inner,
+    r: &Read<'_>,
+    id: RepoId,
+    digest: &Digest,
+    generation: u64,
+) -> Result<Known, RepoError> {
     let unknown = || RepoError::BlobUnknown(*digest);
     let lease = r
         .get(Table::Refs, &keys::link(digest, id))?

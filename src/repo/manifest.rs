@@ -4,7 +4,7 @@ use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Origin, Put, PutManifest, Repos};
+use super::{Inner, Origin, Put, PutManifest, Repos, is_unborn, keys, visible};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
@@ -235,16 +235,22 @@ pub(super) fn writable(
     tx: &Txn<'_>,
     name: &RepoName,
 ) -> Result<(RepoId, super::record::RepoRecord), RepoError> {
-    rows::find(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
+    visible(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
 }
 
-/// The repository of a push, made if it is not there; a mirror refuses.
+/// The repository of a push, made if it is not there; a mirror refuses. One whose first mirror run never ended becomes
+/// local.
 pub(super) fn writable_or_new(
     tx: &mut Txn<'_>,
     name: &RepoName,
     at_ms: u64,
 ) -> Result<(RepoId, super::record::RepoRecord), RepoError> {
     match rows::find(tx, name.as_str())? {
+        Some((id, mut record)) if is_unborn(&record) => {
+            record.origin = Origin::Local.code();
+            tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+            Ok((id, record))
+        }
         Some((_, record)) if record.origin != Origin::Local.code() => {
             Err(RepoError::ReadOnly(name.clone()))
         }

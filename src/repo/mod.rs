@@ -34,10 +34,11 @@ pub use values::{
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::record::Record;
-use crate::store::{Get as _, Lane, Read, Store, Table, Txn};
-use crate::types::{Digest, Reference, RepoName, UploadId, wall_ms};
+use crate::store::{Get, Lane, Read, Store, StoreError, Table, Txn};
+use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
 use format::Format;
 use keys::DueKind;
+use record::RepoRecord;
 use state::{Generations, Sessions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,23 +151,26 @@ impl Repos {
         self.0.generations.bump(name);
     }
 
-    /// Whether the repository exists.
+    /// Whether the repository exists, as readers see it.
     pub async fn exists(&self, name: &RepoName) -> Result<bool, RepoError> {
         let name = name.clone();
-        self.hop(move |_, r| Ok(rows::find(r, name.as_str())?.is_some()))
+        self.hop(move |_, r| Ok(visible(r, name.as_str())?.is_some()))
             .await
     }
 
-    /// Makes an empty repository; an existing one is refused.
-    pub async fn create(&self, name: &RepoName, origin: Origin) -> Result<(), RepoError> {
-        let (name, at_ms) = (name.clone(), wall_ms());
+    /// Makes a repository of origin mirror unless the name has one of any origin. Until its first commit nobody sees it
+    /// but mirror runs.
+    pub async fn ensure_mirror(&self, name: &RepoName) -> Result<(), RepoError> {
+        let (wanted, at_ms) = (name.clone(), wall_ms());
+        let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?.is_some()));
+        if found.await? {
+            return Ok(());
+        }
+        let name = name.clone();
         let write = self.write("repo.create", move |tx| {
-            if rows::find(tx, name.as_str())?.is_some() {
-                return Err(RepoError::Refused(format!(
-                    "repository {name} exists already"
-                )));
+            if rows::find(tx, name.as_str())?.is_none() {
+                rows::create(tx, &name, Origin::Mirror.code(), at_ms)?;
             }
-            rows::create(tx, &name, origin.code(), at_ms)?;
             Ok(())
         });
         write.await
@@ -177,7 +181,7 @@ impl Repos {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
         let write = self.write("repo.delete", move |tx| {
-            let (id, mut record) = rows::find(tx, wanted.as_str())?
+            let (id, mut record) = visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             record.deleted = true;
             tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
@@ -202,16 +206,24 @@ impl Repos {
         write.await
     }
 
-    /// Refuses a push into a mirror before its bytes come.
+    /// Refuses a push into a mirror before its bytes come. A name whose first mirror run never ended is the pusher's from
+    /// then on.
     pub async fn check_writable(&self, name: &RepoName) -> Result<(), RepoError> {
-        let name = name.clone();
-        self.hop(move |_, r| match rows::find(r, name.as_str())? {
+        let wanted = name.clone();
+        let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
+        match found.await? {
+            Some((_, record)) if is_unborn(&record) => {
+                let (name, at_ms) = (name.clone(), wall_ms());
+                let write = self.write("repo.take", move |tx| {
+                    manifest::writable_or_new(tx, &name, at_ms).map(drop)
+                });
+                write.await
+            }
             Some((_, record)) if record.origin != Origin::Local.code() => {
-                Err(RepoError::ReadOnly(name))
+                Err(RepoError::ReadOnly(name.clone()))
             }
             _ => Ok(()),
-        })
-        .await
+        }
     }
 
     /// Saves open uploads; no upload is taken up after this.
@@ -230,6 +242,17 @@ impl Repos {
             cache: self.0.manifests.counters(),
         }
     }
+}
+
+/// A mirror without a revision: it holds only what its first run has fetched so far. It is there for mirror runs, which
+/// go on with it, and for nobody else.
+fn is_unborn(record: &RepoRecord) -> bool {
+    record.origin == Origin::Mirror.code() && record.head == 0
+}
+
+/// The repository of a name, as readers see it.
+fn visible(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
+    Ok(rows::find(get, name)?.filter(|(_, record)| !is_unborn(record)))
 }
 
 /// A fresh upload id.

@@ -20,7 +20,8 @@ impl Repos {
     pub async fn rev_at(&self, name: &RepoName, at_ms: u64) -> Result<Rev, RepoError> {
         let name = name.clone();
         self.hop(move |_, r| {
-            let (id, record) = rows::find(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+            let (id, record) =
+                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
             // Times rise with revisions, but for a clock that was set back; then any revision of that time will do.
             let (mut below, mut above) = (0, record.head + 1);
             while above - below > 1 {
@@ -176,7 +177,7 @@ fn made(r: &Read<'_>, id: RepoId, from: Rev, to: Rev) -> Result<Option<(Rev, u64
 
 fn repo_at(r: &Read<'_>, name: &RepoName, rev: Rev) -> Result<RepoId, RepoError> {
     let (id, record) =
-        rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+        super::visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     readable(&record, rev)?;
     Ok(id)
 }

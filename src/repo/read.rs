@@ -3,7 +3,7 @@
 use super::error::RepoError;
 use super::format::Inspected;
 use super::keys::{self, Name};
-use super::{Inner, Manifest, Repos, reclaim, rows};
+use super::{Inner, Manifest, Repos, reclaim, rows, visible};
 use crate::blobs::Place;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, MediaType, Reference, RepoName};
@@ -52,7 +52,7 @@ impl Repos {
         let context = self.context("", "lease.renew");
         let write = self.write("lease.renew", move |tx| {
             let unknown = || RepoError::ManifestUnknown(digest.to_string());
-            let (id, record) = rows::find(tx, wanted.as_str())?.ok_or_else(unknown)?;
+            let (id, record) = visible(tx, wanted.as_str())?.ok_or_else(unknown)?;
             rows::live(tx, id, &Name::Manifest(&digest))?.ok_or_else(unknown)?;
             let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
             Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
@@ -97,7 +97,7 @@ fn read_manifest(
     reference: &Reference,
 ) -> Result<(Manifest, u64), RepoError> {
     let (id, _) =
-        rows::find(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+        visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
     let item = match reference {
         Reference::Tag(tag) => rows::live(r, id, &Name::Tag(tag.as_str()))?,

@@ -2,7 +2,7 @@
 
 use super::error::RepoError;
 use super::record::ReferrerRecord;
-use super::{Inner, ReferrerPage, Repos, keys, read, rows};
+use super::{Inner, ReferrerPage, Repos, keys, read};
 use crate::store::record::Record;
 use crate::store::{Read, Table};
 use crate::types::{Digest, RepoName};
@@ -27,7 +27,7 @@ impl Repos {
         let artifact_type = artifact_type.map(str::to_owned);
         let after = after.map(str::to_owned);
         self.hop(move |inner, r| {
-            let Some((id, _)) = rows::find(r, name.as_str())? else {
+            let Some((id, _)) = super::visible(r, name.as_str())? else {
                 return Ok(ReferrerPage {
                     descriptors: Vec::new(),
                     next: None,

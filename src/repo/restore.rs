@@ -29,7 +29,7 @@ impl Repos {
         let (digest, closure) = self
             .hop(move |inner, r| {
                 let (id, record) =
-                    rows::find(r, wanted.as_str())?.ok_or(RepoError::NameUnknown(wanted))?;
+                    super::visible(r, wanted.as_str())?.ok_or(RepoError::NameUnknown(wanted))?;
                 readable(&record, rev)?;
                 let item = rows::at(r, id, &Name::Tag(what.as_str()), rev)?;
                 let digest = item.and_then(|(_, item)| item.digest());

@@ -3,13 +3,13 @@
 use super::change::Change;
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
-use super::record::{ChangeRecord, ItemRecord};
+use super::record::{ChangeRecord, ItemRecord, RepoRecord};
 use super::rows;
 use super::{Origin, RepoView, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Table};
-use crate::types::{Page, RepoName, Rev, Tag};
+use crate::types::{Page, RepoId, RepoName, Rev, Tag};
 
 /// The most changes of one tag that a history shows.
 const HISTORY_MAX: usize = 1000;
@@ -19,7 +19,7 @@ impl Repos {
     pub async fn tags(&self, name: &RepoName, page: &Page) -> Result<TagPage, RepoError> {
         let (name, page) = (name.clone(), page.clone());
         self.hop(move |_, r| {
-            let (id, _) = rows::find(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+            let (id, _) = super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
             let (mut from, to) = keys::items(id, Class::Tag, false).range();
             if let Some(last) = page.last.as_deref().filter(|l| !l.contains('\0')) {
                 // Behind every row of `last` itself, before every longer tag: no tag has a byte this small.
@@ -52,7 +52,7 @@ impl Repos {
     ) -> Result<Vec<TagChange>, RepoError> {
         let (name, tag) = (name.clone(), tag.clone());
         self.hop(move |_, r| {
-            let (id, _) = rows::find(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+            let (id, _) = super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
             let mut spans = Vec::new();
             for past in [false, true] {
                 let (from, to) = keys::item_rows(id, &Name::Tag(tag.as_str()), past).range();
@@ -105,12 +105,27 @@ impl Repos {
     ) -> Result<Vec<RepoName>, RepoError> {
         let last = last.filter(|l| !l.contains('\0')).map(str::to_owned);
         self.hop(move |_, r| {
-            let from = last.map_or_else(Vec::new, |l| [l.as_bytes(), &[1]].concat());
-            let rows = r.scan(Table::Names, &from, &[0xff], limit)?;
-            Ok(rows
-                .iter()
-                .filter_map(|(key, _)| Parts(key).text()?.parse().ok())
-                .collect())
+            let mut from = last.map_or_else(Vec::new, |l| [l.as_bytes(), &[1]].concat());
+            let mut names = Vec::new();
+            while names.len() < limit {
+                let wanted = limit - names.len();
+                let rows = r.scan(Table::Names, &from, &[0xff], wanted)?;
+                for (key, id) in &rows {
+                    let seen = r.get(Table::Repos, &keys::repo(RepoId(rows::number(id))))?;
+                    let seen = seen.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
+                    if seen.is_some_and(|record| !super::is_unborn(&record)) {
+                        names.extend(Parts(key).text().and_then(|n| n.parse().ok()));
+                    }
+                }
+                // A short page ends the list; a full one with hidden names in it goes on behind its last.
+                match rows.last() {
+                    Some((last, _)) if rows.len() == wanted => {
+                        from = [last.as_slice(), &[0]].concat();
+                    }
+                    _ => break,
+                }
+            }
+            Ok(names)
         })
         .await
     }
@@ -119,7 +134,8 @@ impl Repos {
     pub async fn view(&self, name: &RepoName) -> Result<RepoView, RepoError> {
         let name = name.clone();
         self.hop(move |_, r| {
-            let (id, record) = rows::find(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+            let (id, record) =
+                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
             let usage = rows::usage(r, id)?;
             Ok(RepoView {
                 name: record.name,

@@ -327,9 +327,16 @@ fn doubts(path: &Path, facts: &Facts) -> Vec<String> {
         ..0 => doubts.push(format!(
             "the certificate {file} has expired: clients will refuse it; replace it and send SIGHUP"
         )),
-        days @ 0..30 => doubts.push(format!(
-            "the certificate {file} expires in {days} days; replace it and send SIGHUP"
-        )),
+        days @ 0..30 => {
+            let when = match days {
+                0 => "today".to_owned(),
+                1 => "in 1 day".to_owned(),
+                _ => format!("in {days} days"),
+            };
+            doubts.push(format!(
+                "the certificate {file} expires {when}; replace it and send SIGHUP"
+            ));
+        }
         _ => {}
     }
     if facts.not_before > inspect::now() {

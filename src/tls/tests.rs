@@ -172,6 +172,121 @@ fn own_certificates_are_checked() {
     assert!(own("ca.pem", "ca.key").unwrap().warnings()[0].contains("names"));
 }
 
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// A certificate for the key that ends so many seconds from now, signed by the CA in `dir`, with the names of the leaf.
+fn ending_in(dir: &Path, seconds: i64, begins_in: i64, key: &str) -> String {
+    let read = |name: &str| fs::read_to_string(dir.join("tls").join(name)).unwrap();
+    let leaf = files::chain(Path::new("leaf"), &read("leaf.pem")).unwrap();
+    let names = Facts::of(&leaf[0]).unwrap().names;
+    let at = |seconds: i64| {
+        let at = u64::try_from(inspect::now() + seconds).unwrap();
+        (std::time::UNIX_EPOCH + std::time::Duration::from_secs(at)).into()
+    };
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) = (at(begins_in), at(seconds));
+    let ca_key = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.pem"), ca_key).unwrap();
+    let key = rcgen::KeyPair::from_pem(key).unwrap();
+    let pem = params.signed_by(&key, &issuer).unwrap().pem();
+    format!("{pem}{}", read("ca.pem"))
+}
+
+#[tokio::test]
+async fn a_leaf_is_renewed_thirty_days_before_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = Tls::open(options(dir.path())).unwrap();
+    let (ca, at) = (tls.ca_pem().unwrap(), dir.path().join("tls"));
+    let key = fs::read_to_string(at.join("leaf.key")).unwrap();
+    let put = |seconds| {
+        fs::write(
+            at.join("leaf.pem"),
+            ending_in(dir.path(), seconds, -60 * DAY, &key),
+        )
+        .unwrap();
+    };
+    let days_left = || {
+        let pem = fs::read_to_string(at.join("leaf.pem")).unwrap();
+        let leaf = &files::chain(Path::new("leaf"), &pem).unwrap()[0];
+        Facts::of(leaf).unwrap().days_left()
+    };
+    // Long enough: it is taken as it is, and stays.
+    put(30 * DAY + HOUR);
+    assert!(tls.refresh().unwrap() && !tls.refresh().unwrap());
+    assert_eq!(days_left(), 30);
+    // An hour less than thirty days, an hour left, over: a new one comes, of the same CA, for new connections.
+    for seconds in [30 * DAY - HOUR, HOUR, -HOUR] {
+        put(seconds);
+        let old = fs::read_to_string(at.join("leaf.pem")).unwrap();
+        assert!(tls.refresh().unwrap(), "{seconds} s left");
+        assert!(days_left() >= 395, "{seconds} s left");
+        let shown = connect(&tls, &ca, &[], "reg.example").await.unwrap().1;
+        let old = &files::chain(Path::new("leaf"), &old).unwrap()[0];
+        assert_ne!(shown, old.to_vec());
+        assert_eq!(tls.ca_pem().unwrap(), ca);
+        assert!(!tls.refresh().unwrap() && tls.warnings().is_empty());
+    }
+    // The same at the start.
+    put(HOUR);
+    let again = Tls::open(options(dir.path())).unwrap();
+    assert!(days_left() >= 395);
+    connect(&again, &ca, &[], "localhost").await.unwrap();
+
+    // Without the CA's key: a warning as long as it serves, then an error, and the old one stays in force.
+    let over = ending_in(dir.path(), -HOUR, -60 * DAY, &key);
+    put(DAY);
+    fs::remove_file(at.join("ca.key")).unwrap();
+    assert!(tls.refresh().unwrap());
+    assert!(
+        tls.warnings()[0].contains("expires soon"),
+        "{:?}",
+        tls.warnings()
+    );
+    fs::write(at.join("leaf.pem"), over).unwrap();
+    let error = tls.refresh().unwrap_err().to_string();
+    assert!(error.contains("ca.key"), "{error}");
+    connect(&tls, &ca, &[], "localhost").await.unwrap();
+}
+
+#[test]
+fn ones_own_certificate_is_told_to_end_thirty_days_before() {
+    let dir = tempfile::tempdir().unwrap();
+    Tls::open(options(dir.path())).unwrap();
+    let key = new_es256_key().unwrap();
+    let (cert_path, key_path) = (dir.path().join("own.pem"), dir.path().join("own.key"));
+    fs::write(&key_path, &key).unwrap();
+    let put = |seconds, begins_in| {
+        fs::write(&cert_path, ending_in(dir.path(), seconds, begins_in, &key)).unwrap();
+    };
+    put(30 * DAY + HOUR, -DAY);
+    let tls = Tls::open(TlsOptions {
+        own: Some((cert_path.clone(), key_path.clone())),
+        ..options(dir.path())
+    })
+    .unwrap();
+    assert!(tls.warnings().is_empty(), "{:?}", tls.warnings());
+    for (seconds, begins_in, said) in [
+        (30 * DAY - HOUR, -DAY, "expires in 29 days"),
+        (DAY + HOUR, -DAY, "expires in 1 day;"),
+        (HOUR, -DAY, "expires today"),
+        (-HOUR, -DAY, "has expired"),
+        (90 * DAY, HOUR, "not valid yet"),
+    ] {
+        put(seconds, begins_in);
+        let file = fs::read(&cert_path).unwrap();
+        assert!(tls.refresh().unwrap(), "{said}");
+        let warnings = tls.warnings();
+        assert!(
+            warnings.len() == 1 && warnings[0].contains(said),
+            "{warnings:?}"
+        );
+        assert!(warnings[0].contains("own.pem"), "{warnings:?}");
+        // It is the operator's: never replaced.
+        assert_eq!(fs::read(&cert_path).unwrap(), file);
+    }
+}
+
 #[test]
 fn openssl_agrees() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ make_content.py DIR   writes DIR (an OCI image layout) with the tags
   big       an image with a layer of 100 MB
   empty     an image with a layer of zero bytes beside a real one
   artifact  an artifact with a subject (the image `single`)
+  run       an image that runs on this machine; only where Debian's busybox-static is installed
 and DIR.schema2, a `dir:` image of docker's schema 2. The same bytes come out each time.
 """
 import gzip
@@ -111,6 +112,18 @@ def schema2(path, layout, base):
         file.write("Directory Transport Version: 1.1\n")
 
 
+def static_busybox():
+    """The bytes of a busybox that needs no library, or None."""
+    for path in ("/bin/busybox", "/usr/bin/busybox"):
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                data = file.read()
+            # A dynamic program names its loader near its head.
+            if b"/ld-" not in data[:8192]:
+                return data
+    return None
+
+
 def main(path):
     noise = random.Random(7)
     layout = Layout(path)
@@ -132,6 +145,12 @@ def main(path):
     nothing = layout.blob(b"", "application/vnd.oci.image.layer.v1.tar")
     empty_diff = "sha256:" + hashlib.sha256(b"").hexdigest()
     layout.tag(image(layout, "amd64", [base, (nothing, empty_diff)])[0], "empty")
+
+    busybox = static_busybox()
+    if busybox:
+        arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+        own = layer(layout, {"bin/busybox": busybox, "bin/hello": b"#!/bin/busybox sh\nexec /bin/busybox echo it runs\n"})
+        layout.tag(image(layout, arch, [base, own])[0], "run")
 
     config = layout.blob(b"{}", "application/vnd.oci.empty.v1+json")
     document = layout.blob(b'{"sbom": true}\n', "application/json")

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::content::push_image;
 use crate::harness::{
@@ -196,6 +196,122 @@ fn config_print_names_the_origin_of_each_value() {
     // What `generate` writes can be read again.
     std::fs::write(&file, run_ok(&["config", "generate"])).unwrap();
     run_ok(&["config", "validate", "--config", file.to_str().unwrap()]);
+}
+
+#[test]
+fn config_print_as_json_has_value_and_origin_of_each_key() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("dryport.toml");
+    std::fs::write(&file, "[tls]\nnames = [\"a.test\"]\n").unwrap();
+    let file = file.to_str().unwrap();
+    let mut command = dryport(&["config", "print", "--json", "--config", file]);
+    command.env("DRYPORT_BLOBS__LEASE", "2h");
+    let output = run_with_input(command, "");
+    assert!(output.status.success(), "{}", text_of(&output));
+    let settings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let setting = |key: &str| {
+        let mut all = settings.as_array().unwrap().iter();
+        all.find(|s| s["key"] == key).unwrap().clone()
+    };
+    assert_eq!(setting("tls.names")["value"], json!(["a.test"]));
+    assert_eq!(setting("tls.names")["origin"], format!("file {file}"));
+    let lease = setting("blobs.lease");
+    assert_eq!(lease["value"], "2h");
+    assert_eq!(lease["origin"], "environment DRYPORT_BLOBS__LEASE");
+    let pull = setting("access.anonymous_pull");
+    assert_eq!(
+        (&pull["value"], &pull["origin"]),
+        (&json!(true), &json!("default"))
+    );
+    // As many as in the text.
+    let text = run_ok(&["config", "print", "--config", file]);
+    assert_eq!(text.lines().count(), settings.as_array().unwrap().len());
+}
+
+#[test]
+fn config_validate_as_json() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("dryport.toml");
+    std::fs::write(&path, "mode = \"mirror\"\n").unwrap();
+    let file = path.to_str().unwrap();
+    let mut command = dryport(&["config", "validate", "--json", "--config", file]);
+    command.env("DRYPORT_PORT", "tcp://10.0.0.1:8443");
+    let output = run_with_input(command, "");
+    assert!(output.status.success(), "{}", text_of(&output));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&answer["ok"], &answer["file"]),
+        (&json!(true), &json!(file))
+    );
+    let warning = answer["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("DRYPORT_PORT"), "{warning}");
+    let line: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(line["warning"], warning);
+    std::fs::write(&path, "modde = \"mirror\"\n").unwrap();
+    let output = run(&["config", "validate", "--json", "--config", file]);
+    let error = error_of(&output, 2);
+    assert_eq!(error["kind"], "usage");
+    assert!(
+        error["message"].as_str().unwrap().contains("modde"),
+        "{error}"
+    );
+}
+
+/// The error object of a command that was called with `--json` and failed: the last line of stderr; nothing on stdout.
+fn error_of(output: &std::process::Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{}", text_of(output));
+    assert!(output.stdout.is_empty(), "{}", text_of(output));
+    let lines = String::from_utf8(output.stderr.clone()).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    lines.last().unwrap()["error"].clone()
+}
+
+#[tokio::test]
+async fn errors_are_json_where_json_was_asked_for() {
+    let server = Server::start().await;
+    let dir = server.dir();
+    let dir = dir.as_str();
+    let none = error_of(
+        &run(&["repo", "show", "no/such", "--data", dir, "--json"]),
+        1,
+    );
+    assert_eq!(none["kind"], "not-found");
+    assert!(
+        none["message"].as_str().unwrap().contains("no/such"),
+        "{none}"
+    );
+    let wrong = error_of(&run(&["tag", "list", "UPPER", "--json", "--data", dir]), 2);
+    assert_eq!(wrong["kind"], "usage");
+    // Also where the arguments are not understood.
+    let wrong = error_of(&run(&["repo", "list", "--json", "--dta", dir]), 2);
+    assert_eq!(wrong["kind"], "usage");
+    let message = wrong["message"].as_str().unwrap();
+    assert!(
+        message.contains("--dta") && !message.contains('\u{1b}'),
+        "{message}"
+    );
+    let source = format!("docker://127.0.0.1:{}/a:b", free_port());
+    let output = run(&["mirror", &source, "--to", "x", "--data", dir, "--json"]);
+    assert_eq!(error_of(&output, 1)["kind"], "failed");
+    let empty = tempfile::tempdir().unwrap();
+    let output = run(&[
+        "repo",
+        "list",
+        "--json",
+        "--data",
+        empty.path().to_str().unwrap(),
+    ]);
+    assert_eq!(error_of(&output, 3)["kind"], "state");
+    // Without --json it is text.
+    let output = run(&["repo", "show", "no/such", "--data", dir]);
+    assert!(
+        output.stderr.starts_with(b"error: "),
+        "{}",
+        text_of(&output)
+    );
 }
 
 #[tokio::test]

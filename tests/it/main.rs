@@ -28,3 +28,5 @@ mod protocol_lists;
 mod protocol_manifests;
 mod quota;
 mod restart;
+mod stop;
+mod upstream;

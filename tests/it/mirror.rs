@@ -281,6 +281,129 @@ async fn what_cannot_be_had_leaves_nothing() {
     );
 }
 
+/// What a stranger, an admin and an operator see of a repository whose first mirror run did not end: nothing.
+async fn assert_unseen(target: &Server, repo: &str, blob: &str, manifest: &str) {
+    let admin = target.admin();
+    let catalog = admin.get("/v2/_catalog").await.expect(200).json();
+    assert_eq!(catalog["repositories"], json!([]), "{catalog}");
+    let dir = target.dir();
+    let list = crate::harness::run_ok(&["repo", "list", "--json", "--data", &dir]);
+    assert!(!list.contains(repo), "{list}");
+    for command in [["repo", "show"], ["repo", "delete"], ["tag", "list"]] {
+        let output = run(&[command[0], command[1], repo, "--data", &dir]);
+        let text = text_of(&output);
+        assert!(
+            output.status.code() == Some(1) && text.contains("does not exist"),
+            "{text}"
+        );
+    }
+    for client in [admin, target.anonymous()] {
+        let list = client.get(&format!("/v2/{repo}/tags/list")).await;
+        list.refused(404, "NAME_UNKNOWN");
+        for path in ["manifests/v1".to_owned(), format!("manifests/{manifest}")] {
+            let reply = client.get(&format!("/v2/{repo}/{path}")).await.expect(404);
+            assert_eq!(reply.code(), "NAME_UNKNOWN", "{path}");
+        }
+        let path = format!("/v2/{repo}/blobs/{blob}");
+        client.get(&path).await.refused(404, "NAME_UNKNOWN");
+        client.head(&path).await.expect(404);
+        let path = format!("/v2/{repo}/referrers/{manifest}");
+        let referrers = client.get(&path).await.expect(200).json();
+        assert_eq!(referrers["manifests"], json!([]));
+    }
+    let admin = target.admin();
+    let path = format!("/v2/{repo}/blobs/{blob}");
+    admin.delete(&path).await.refused(404, "NAME_UNKNOWN");
+}
+
+#[tokio::test]
+async fn a_first_run_that_fails_leaves_nothing_to_see_and_goes_on_when_run_again() {
+    let (server, target) = (Server::start().await, Server::start().await);
+    let (index, _) = push_family(&server.admin(), "team/app", 12 * 1024 * 1024).await;
+    let upstream = crate::upstream::Upstream::before(server.http);
+    // The layer of the second platform breaks off; those of the first and the shared one come.
+    let (whole, bad) = (noise(50, 5000), sha256(&noise(52, 12 * 1024 * 1024)));
+    upstream.manners.lock().unwrap().cut = Some((bad.clone(), 5 * 1024 * 1024));
+    let source = format!("docker://127.0.0.1:{}/team/app:v1", upstream.port);
+    let output = mirror(&target, &source, &["--to", "copy"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
+    assert_unseen(&target, "copy", &sha256(&whole), &sha256(&index)).await;
+    // A mount cannot fetch from it, either, named or not.
+    let admin = target.admin();
+    for from in ["&from=copy", ""] {
+        let path = format!("/v2/other/blobs/uploads/?mount={}{from}", sha256(&whole));
+        admin.post(&path).await.expect(202);
+    }
+    assert_eq!(
+        upstream
+            .manners
+            .lock()
+            .unwrap()
+            .asked
+            .iter()
+            .filter(|a| a.starts_with(&sha256(&whole)))
+            .count(),
+        1
+    );
+
+    {
+        let mut manners = upstream.manners.lock().unwrap();
+        (manners.cut, manners.asked) = (None, Vec::new());
+    }
+    let output = mirror(&target, &source, &["--to", "copy"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    let anyone = target.anonymous();
+    let got = anyone.get("/v2/copy/manifests/v1").await.expect(200);
+    assert_eq!(got.body, index);
+    let asked = upstream.manners.lock().unwrap().asked.clone();
+    let again = |digest: &str| {
+        let range = asked.iter().filter_map(|a| a.strip_prefix(digest));
+        range.map(|r| r.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let ranges = again(&bad);
+    assert!(
+        ranges.len() == 1 && ranges[0].starts_with("bytes="),
+        "{asked:?}"
+    );
+    assert!(!ranges[0].starts_with("bytes=0-"), "{asked:?}");
+    assert!(again(&sha256(&whole)).is_empty(), "{asked:?}");
+    // Now it is a mirror.
+    let dir = target.dir();
+    let show = crate::harness::run_ok(&["repo", "show", "copy", "--json", "--data", &dir]);
+    assert!(show.contains("\"mirror\""), "{show}");
+    let reply = target.admin().post("/v2/copy/blobs/uploads/").await;
+    assert!(
+        reply.status == 403 || reply.status == 405,
+        "{}",
+        reply.text()
+    );
+}
+
+#[tokio::test]
+async fn a_push_may_take_the_name_of_a_mirror_that_never_came() {
+    let (server, target) = (Server::start().await, Server::start().await);
+    push_family(&server.admin(), "team/app", 2 * 1024 * 1024).await;
+    let upstream = crate::upstream::Upstream::before(server.http);
+    let bad = sha256(&noise(52, 2 * 1024 * 1024));
+    upstream.manners.lock().unwrap().cut = Some((bad, 1024 * 1024));
+    let source = format!("docker://127.0.0.1:{}/team/app:v1", upstream.port);
+    let output = mirror(&target, &source, &["--to", "copy"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
+    let pushed = push_image(&target.admin(), "copy", "mine", 7).await;
+    let path = "/v2/copy/manifests/mine";
+    assert_eq!(target.anonymous().get(path).await.expect(200).body, pushed);
+    let dir = target.dir();
+    let show = crate::harness::run_ok(&["repo", "show", "copy", "--json", "--data", &dir]);
+    assert!(show.contains("\"local\""), "{show}");
+    upstream.manners.lock().unwrap().cut = None;
+    let output = mirror(&target, &source, &["--to", "copy"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    for tag in ["mine", "v1"] {
+        let path = format!("/v2/copy/manifests/{tag}");
+        target.anonymous().get(&path).await.expect(200);
+    }
+}
+
 #[tokio::test]
 async fn kill_9_during_a_mirror_then_again() {
     let (upstream, mut target) = (Server::start().await, Server::start().await);
@@ -307,6 +430,9 @@ async fn kill_9_during_a_mirror_then_again() {
                     .await
                     .expect(200);
             }
+        } else {
+            let whole = noise(50, 5000);
+            assert_unseen(&target, "copy", &sha256(&whole), &sha256(&index)).await;
         }
     }
     let output = mirror(&target, &source, &["--to", "copy"]);

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::content::{
-    OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, SCHEMA2, bytes_of, descriptor, image, noise,
-    push_blob, push_image, put_manifest, sha256, sha512,
+    OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, SCHEMA2, artifact, bytes_of, descriptor, image,
+    noise, push_blob, push_image, put_manifest, sha256, sha512,
 };
 use crate::harness::Server;
 
@@ -320,6 +320,77 @@ async fn the_namespace_of_a_mirror_request() {
         .get(&format!("/v2/team/app/blobs/{layer}?ns=quay.example"))
         .await
         .expect(200);
+}
+
+#[tokio::test]
+async fn the_namespace_counts_on_every_reading_route() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    let alpine = push_image(&admin, "docker.io/library/alpine", "3", 9).await;
+    let layer = sha256(&noise(9, 2000));
+    let subject = sha256(&alpine);
+    let sbom = bytes_of(&artifact(
+        &descriptor(OCI_MANIFEST, &alpine),
+        "application/vnd.example.sbom",
+        "of it",
+    ));
+    let there = "docker.io/library/alpine";
+    put_manifest(&admin, there, &sha256(&sbom), OCI_MANIFEST, &sbom).await;
+    let anyone = server.anonymous();
+    for name in ["alpine", "library/alpine"] {
+        let at = |path: &str, ns: &str| format!("/v2/{name}/{path}?ns={ns}");
+        for path in [
+            "manifests/3".to_owned(),
+            format!("manifests/{subject}"),
+            format!("blobs/{layer}"),
+        ] {
+            for ns in ["docker.io", "Docker.IO"] {
+                let got = anyone.get(&at(&path, ns)).await.expect(200);
+                assert_eq!(got.header("oci-namespace"), ns, "{path}");
+                let head = anyone.head(&at(&path, ns)).await.expect(200);
+                assert_eq!(
+                    head.header("docker-content-digest"),
+                    got.header("docker-content-digest")
+                );
+            }
+            // Of another registry it is not.
+            anyone
+                .get(&at(&path, "quay.example"))
+                .await
+                .refused(404, "NAME_UNKNOWN");
+            anyone
+                .get(&at(&path, ""))
+                .await
+                .refused(404, "NAME_UNKNOWN");
+        }
+        let range = [("range", "bytes=10-19")];
+        let part = at(&format!("blobs/{layer}"), "docker.io");
+        let part = anyone.send("GET", &part, &range, b"").await.expect(206);
+        assert_eq!(part.body, noise(9, 2000)[10..20]);
+        let tags = anyone.get(&at("tags/list", "docker.io")).await.expect(200);
+        assert_eq!(tags.json()["tags"], json!(["3"]));
+        let path = format!("referrers/{subject}");
+        let list = anyone.get(&at(&path, "docker.io")).await.expect(200).json();
+        assert_eq!(list["manifests"][0]["digest"], sha256(&sbom), "{name}");
+        let none = anyone.get(&at(&path, "quay.example")).await.expect(200);
+        assert_eq!(none.json()["manifests"], json!([]));
+    }
+    // What is in HOST/NAME does not mix with NAME: a blob of the one is none of the other.
+    push_image(&admin, "alpine", "own", 12).await;
+    let own = sha256(&noise(12, 2000));
+    let path = format!("/v2/alpine/blobs/{own}");
+    anyone.get(&path).await.expect(200);
+    let other = format!("{path}?ns=docker.io");
+    anyone.get(&other).await.refused(404, "BLOB_UNKNOWN");
+    // Pushes go where their path says.
+    admin
+        .post("/v2/alpine/blobs/uploads/?ns=docker.io")
+        .await
+        .expect(202);
+    // A port becomes a dash, as `mirror` names it.
+    let app = push_image(&admin, "localhost-5000/app", "v1", 13).await;
+    let got = anyone.get("/v2/app/manifests/v1?ns=localhost%3A5000").await;
+    assert_eq!(got.expect(200).body, app);
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::LINK;
 
-/// Names read at once while a page is being filled.
-const BATCH: usize = 1000;
+/// The most and the fewest names that are read at once while a page is being filled.
+const BATCH: (usize, usize) = (50, 1000);
 
 /// One page of names, in byte order. What a token's scope says about single repositories does not matter here: the
 /// list shows what the user behind it may list.
@@ -19,14 +19,15 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     req.require_server(Action::Catalog, CATALOG_SCOPE).await?;
     let page = page(req)?;
     let limit = page.limit();
+    let at_once = (limit + 1).clamp(BATCH.0, BATCH.1);
     let mut names: Vec<String> = Vec::new();
     let mut last = page.last;
     let mut more = false;
     // With n=0 nothing is looked for.
     let mut looking = limit > 0;
     'full: while looking {
-        let batch = req.state.app.repos.names(last.as_deref(), BATCH).await?;
-        looking = batch.len() == BATCH;
+        let batch = req.state.app.repos.names(last.as_deref(), at_once).await?;
+        looking = batch.len() == at_once;
         last = batch.last().map(ToString::to_string);
         for name in batch {
             if !req.user_may(Action::RepoList, &name).await? {
