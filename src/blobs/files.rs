@@ -1,16 +1,16 @@
-//! The system calls below DIR/blobs and DIR/uploads, each in its durable form.
+//! What is done below DIR/blobs and DIR/uploads, each step in its durable form. The calls themselves are `disk`'s.
 
+use super::disk::Disk;
 use super::place::{Place, UploadName};
 use super::sync::DirSync;
 use super::{BlobError, BlobOptions};
-use crate::types::{Algorithm, Digest, wall_ms};
-use rustix::fs::{CWD, RenameFlags, XattrFlags};
-use rustix::io::Errno;
+use crate::types::{Algorithm, Digest, UploadId};
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -26,6 +26,7 @@ pub(super) struct Counts {
 /// One opened DIR.
 pub(super) struct Files {
     pub options: BlobOptions,
+    pub disk: Arc<dyn Disk>,
     /// This boot of the machine: what was written under it is in the page cache, if not on disk.
     pub boot_id: String,
     pub counts: Counts,
@@ -34,15 +35,12 @@ pub(super) struct Files {
     folders: Vec<DirSync>,
 }
 
-/// Says under which boot an upload's bytes were written, for uploads that have no saved row yet. Best effort: where a
-/// file system keeps no such attributes, only saved rows count.
-const BOOT_MARK: &str = "user.dryport.boot";
-
 impl Files {
-    pub fn open(options: BlobOptions) -> Result<Self, BlobError> {
+    pub fn open(options: BlobOptions, disk: Arc<dyn Disk>) -> Result<Self, BlobError> {
         let files = Self {
-            boot_id: boot_id(),
+            boot_id: disk.boot_id(),
             options,
+            disk,
             counts: Counts::default(),
             uploads: DirSync::default(),
             folders: (0..Algorithm::ALL.len() * 256)
@@ -53,38 +51,61 @@ impl Files {
         Ok(files)
     }
 
+    /// DIR/uploads is made last: where it is, every other folder was durable before. Without it, a folder that is there
+    /// may have been made by a start that was killed before its sync, so all are synced.
     fn make_folders(&self) -> Result<(), BlobError> {
         let dir = &self.options.dir;
+        let whole = self.uploads_dir().is_dir();
         if let Some(above) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
             let make = DirBuilder::new().recursive(true).mode(0o700).create(above);
             make.map_err(BlobError::io("make the folder", above))?;
-            self.make_folder_in(above, dir)?;
-        } else {
-            make_folder(dir)?;
+        }
+        self.make_folder(dir)?;
+        if !whole {
+            self.sync_above();
         }
         let blobs = dir.join("blobs");
-        self.make_folder_in(dir, &blobs)?;
-        self.make_folder_in(dir, &self.uploads_dir())?;
+        let mut made = !whole | self.make_folder(&blobs)?;
         for algorithm in Algorithm::ALL {
             let above = blobs.join(algorithm.name());
-            self.make_folder_in(&blobs, &above)?;
-            let mut made = false;
+            made |= self.make_folder(&above)?;
+            let mut made_here = made;
             for byte in 0..=u8::MAX {
-                made |= make_folder(&above.join(format!("{byte:02x}")))?;
+                made_here |= self.make_folder(&above.join(format!("{byte:02x}")))?;
             }
-            if made {
+            if made_here {
                 self.sync_dir(&above)?;
             }
         }
-        Ok(())
+        if made {
+            self.sync_dir(&blobs)?;
+            self.sync_dir(dir)?;
+        }
+        self.make_folder(&self.uploads_dir())?;
+        // Whatever a killed start made in DIR, the database among it, is durable before anything is acknowledged.
+        self.sync_dir(dir)
     }
 
-    fn make_folder_in(&self, above: &Path, path: &Path) -> Result<(), BlobError> {
-        if make_folder(path)? {
-            self.sync_dir(above)
-        } else {
-            Ok(())
+    /// Makes DIR itself durable, and the folders on the way to it that may be as new. They are not ours: one that will
+    /// not be synced is no reason not to start.
+    fn sync_above(&self) {
+        for above in self.options.dir.ancestors().skip(1) {
+            let above = if above.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                above
+            };
+            if let Err(error) = self.sync_dir(above) {
+                tracing::warn!(%error, "a power cut in the next minute may take a new data directory along");
+                return;
+            }
         }
+    }
+
+    /// Makes one folder; whether it was made now.
+    fn make_folder(&self, path: &Path) -> Result<bool, BlobError> {
+        let made = self.disk.make_dir(path);
+        made.map_err(BlobError::io("make the folder", path))
     }
 
     pub fn uploads_dir(&self) -> PathBuf {
@@ -102,15 +123,8 @@ impl Files {
     /// Makes the file of an upload: 0600 whatever the umask, marked with this boot.
     pub fn create_upload(&self, name: UploadName) -> Result<File, BlobError> {
         let path = self.upload_path(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| self.fault("make", &path, 0, e))?;
-        file.set_permissions(Permissions::from_mode(0o600))
-            .map_err(BlobError::io("set the mode of", &path))?;
+        let made = self.disk.create(&path);
+        let file = made.map_err(|e| self.fault("make", &path, 0, e))?;
         self.mark(&file);
         Ok(file)
     }
@@ -125,31 +139,21 @@ impl Files {
         }
     }
 
-    /// Notes that all of the file is either synced or written under this boot.
+    /// Notes that all of the file is either synced or written under this boot, for uploads that have no saved row yet.
     pub fn mark(&self, file: &File) {
         // Refused (no room, no such attributes): the saved row alone decides, which only costs bytes sent again.
-        let _ = rustix::fs::fsetxattr(
-            file,
-            BOOT_MARK,
-            self.boot_id.as_bytes(),
-            XattrFlags::empty(),
-        );
+        let _ = self.disk.set_mark(file, self.boot_id.as_bytes());
     }
 
     /// Whether [`Files::mark`] was called on the file under this boot.
     pub fn is_marked(&self, file: &File) -> bool {
-        let mut value = [0; 128];
-        let len = rustix::fs::fgetxattr(file, BOOT_MARK, &mut value[..]);
-        len.is_ok_and(|len| value.get(..len) == Some(self.boot_id.as_bytes()))
+        let mark = self.disk.mark(file);
+        mark.is_ok_and(|mark| mark == self.boot_id.as_bytes())
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "uploads are this module's own files"
-    )]
     pub fn discard(&self, name: UploadName) -> Result<(), BlobError> {
         let path = self.upload_path(name);
-        match std::fs::remove_file(&path) {
+        match self.disk.remove(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(BlobError::io("remove", &path)(e)),
             _ => Ok(()),
         }
@@ -157,17 +161,11 @@ impl Files {
 
     /// Makes an upload's bytes durable; with `all`, its length and mode, too. One failure ends the upload.
     pub fn sync_upload(&self, name: UploadName, file: &File, all: bool) -> Result<(), BlobError> {
-        let result = self.timed(|| {
-            if all {
-                file.sync_all()
-            } else {
-                file.sync_data()
-            }
-        });
+        let result = self.timed(|| self.disk.sync(file, all));
         result.map_err(|e| {
             // The kernel tells once and may drop the pages: a second fsync that succeeds would mean nothing. An empty
             // file says so after a restart, too. Where even that fails the file system takes no writes at all.
-            let _ = file.set_len(0);
+            let _ = self.disk.set_len(file, 0);
             self.fault("make durable", &self.upload_path(name), 0, e)
         })
     }
@@ -176,16 +174,21 @@ impl Files {
     pub fn sync_uploads(&self) -> Result<(), BlobError> {
         let dir = self.uploads_dir();
         self.uploads
-            .sync(|| self.timed(|| File::open(&dir)?.sync_all()))
+            .sync(|| self.timed(|| self.disk.sync_dir(&dir)))
             .map_err(|e| self.fault("make durable", &dir, 0, e))
     }
 
-    /// Moves a synced upload to its place and makes that durable.
+    /// Moves a synced upload to a place that was never used and makes that durable.
     pub fn place(&self, name: UploadName, digest: &Digest) -> Result<Place, BlobError> {
-        let place = Place::of(digest, name.id);
+        let mut fresh = [0; 16];
+        getrandom::fill(&mut fresh).map_err(|e| {
+            let why = io::Error::other(e.to_string());
+            BlobError::io("find a place for", &self.upload_path(name))(why)
+        })?;
+        let place = Place::of(digest, UploadId(fresh));
         let to = self.place_path(&place);
-        rename_new(&self.upload_path(name), &to)
-            .map_err(|e| self.fault("move an upload to", &to, 0, e))?;
+        let moved = self.disk.rename_new(&self.upload_path(name), &to);
+        moved.map_err(|e| self.fault("move an upload to", &to, 0, e))?;
         self.sync_folder(digest)?;
         Ok(place)
     }
@@ -208,10 +211,6 @@ impl Files {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "places are this module's own files"
-    )]
     pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {
         let mut result = Ok(());
         let mut folders = BTreeSet::new();
@@ -220,7 +219,7 @@ impl Files {
             let removed = place.digest().and_then(|digest| {
                 folders.insert((digest.algorithm(), digest.as_key()[1]));
                 let path = self.place_path(place);
-                match std::fs::remove_file(&path) {
+                match self.disk.remove(&path) {
                     Err(e) if e.kind() != ErrorKind::NotFound => {
                         Err(BlobError::io("remove", &path)(e))
                     }
@@ -246,7 +245,7 @@ impl Files {
             .iter()
             .position(|a| *a == algorithm)
             .unwrap_or_default();
-        let fsync = || self.timed(|| File::open(&dir)?.sync_all());
+        let fsync = || self.timed(|| self.disk.sync_dir(&dir));
         match self.folders.get(kind * 256 + usize::from(byte)) {
             Some(folder) => folder.sync(fsync),
             None => fsync(),
@@ -255,7 +254,7 @@ impl Files {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), BlobError> {
-        self.timed(|| File::open(dir)?.sync_all())
+        self.timed(|| self.disk.sync_dir(dir))
             .map_err(BlobError::io("make durable", dir))
     }
 
@@ -299,43 +298,5 @@ impl Files {
             ErrorKind::QuotaExceeded => BlobError::NoSpace { needed, free: 0 },
             _ => BlobError::io(what, path)(e),
         }
-    }
-}
-
-/// Renames without ever replacing: a place is used once.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one step from upload to place"
-)]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems do not know the flag. The name ends in 128 random bits, so looking first is enough.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match to.symlink_metadata() {
-            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
-            Err(e) if e.kind() == ErrorKind::NotFound => std::fs::rename(from, to),
-            Err(e) => Err(e),
-        },
-        other => other.map_err(io::Error::from),
-    }
-}
-
-/// Makes one folder with mode 0700 whatever the umask; whether it was made now.
-fn make_folder(path: &Path) -> Result<bool, BlobError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {
-            std::fs::set_permissions(path, Permissions::from_mode(0o700))
-                .map_err(BlobError::io("set the mode of", path))?;
-            Ok(true)
-        }
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(e) => Err(BlobError::io("make the folder", path)(e)),
-    }
-}
-
-/// The kernel's name for this boot. Without one every start counts as another boot, which only costs bytes sent again.
-fn boot_id() -> String {
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => format!("start-{}-{}", std::process::id(), wall_ms()),
     }
 }

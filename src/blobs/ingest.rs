@@ -7,7 +7,7 @@ use crate::types::{Algorithm, Digest, Hasher, UploadId};
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -64,17 +64,23 @@ impl Ingest {
             }
             return Err(BlobError::Damaged(path.display().to_string()));
         };
-        let len = file
-            .metadata()
-            .map_err(BlobError::io("look at", &path))?
-            .len();
+        let meta = file.metadata().map_err(BlobError::io("look at", &path))?;
+        if meta.nlink() > 1 {
+            // Not every file system makes a rename whole: after a power cut the file may have both names, and what is
+            // done to the upload would be done to the blob. Only the upload's name goes.
+            files.discard(name)?;
+            return Err(BlobError::Damaged(path.display().to_string()));
+        }
+        let len = meta.len();
         if len < durable {
             return Err(BlobError::Damaged(path.display().to_string()));
         }
         let this_boot = files.is_marked(&file) || saved.is_some_and(|s| s.boot_id == files.boot_id);
         let written = if this_boot { len } else { durable };
         if written < len {
-            file.set_len(written)
+            files
+                .disk
+                .set_len(&file, written)
                 .map_err(BlobError::io("cut back", &path))?;
         }
         files.mark(&file);
@@ -241,7 +247,7 @@ impl Upload {
             None => self.files.create_upload(self.name)?,
         };
         let file = self.file.insert(file);
-        if let Err(e) = file.write_all_at(bytes, self.written) {
+        if let Err(e) = self.files.disk.write_at(file, bytes, self.written) {
             let path = self.files.upload_path(self.name);
             return Err(self.files.fault("write to", &path, needed, e));
         }

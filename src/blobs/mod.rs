@@ -4,12 +4,14 @@
 //! unfinished uploads. Knows nothing of rows: which places are in use, and which uploads go on, the caller says.
 //! Everything blocks: call from `spawn_blocking`.
 
+pub(crate) mod disk;
 mod error;
 mod files;
 mod ingest;
 mod place;
 mod sync;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;
 
 pub use error::{BlobError, BlobErrorKind};
@@ -105,9 +107,21 @@ pub struct Blobs {
 impl Blobs {
     /// Opens DIR, making what is not there: folders 0700, durable before this returns.
     pub fn open(options: BlobOptions) -> Result<Self, BlobError> {
-        Ok(Self {
-            files: Arc::new(Files::open(options)?),
-        })
+        Self::open_on(options, Arc::new(disk::Machine))
+    }
+
+    /// The same on a disk of the caller's.
+    pub(crate) fn open_on(
+        options: BlobOptions,
+        disk: Arc<dyn disk::Disk>,
+    ) -> Result<Self, BlobError> {
+        let files = Arc::new(Files::open(options, disk)?);
+        Ok(Self { files })
+    }
+
+    /// This boot of the machine, as [`Saved::boot_id`] names it.
+    pub fn boot_id(&self) -> &str {
+        &self.files.boot_id
     }
 
     /// A new upload under an id that was never used: nothing is on disk before the first bytes are many, or saved.
@@ -126,7 +140,8 @@ impl Blobs {
     /// under the same boot of the machine it is hashed from the file and counts, under another one it is cut off
     /// (design section 4). Without a saved row the same holds from offset 0. Nobody else may hold the same upload.
     ///
-    /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync.
+    /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync, or if it is a blob's
+    /// by now.
     pub fn resume(
         &self,
         id: UploadId,

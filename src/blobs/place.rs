@@ -4,13 +4,14 @@ use super::BlobError;
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use std::fmt;
 
-/// Where a blob's bytes lie, relative to DIR/blobs: `sha256/ab/abcd....<upload id>`. A place is used once and never
-/// again, so a reader that knows an old one gets the old bytes or none.
+/// Where a blob's bytes lie, relative to DIR/blobs: `sha256/ab/abcd....<id>`. A place is used once and never again, so a
+/// reader that knows an old one gets the old bytes or none, and a removal that a crash cut short takes nothing else
+/// along. So the id is fresh for each place: an upload's own would come again when a mirror fetches the same blob again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(pub String);
 
 impl Place {
-    /// The only place that content of `digest` from upload `id` can have.
+    /// The place of content of `digest` with this id.
     pub(super) fn of(digest: &Digest, id: UploadId) -> Self {
         let hex = digest.hex();
         Self(format!(

@@ -8,7 +8,7 @@ use super::error::RepoError;
 use super::record::UploadRecord;
 use super::state::{Slot, lock};
 use super::{Inner, Repos, keys, manifest, new_upload_id, rows};
-use crate::blobs::{Ingest, Saved, Sealed, SealedBody};
+use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved, Sealed, SealedBody};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Store, Table};
 use crate::types::{Algorithm, ContentRange, Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
@@ -149,7 +149,16 @@ impl Repos {
                 let row = row.map(|row| UploadRecord::from_bytes(&row)).transpose()?;
                 take_up(inner, id, repo, row)
             })
-            .await?;
+            .await;
+        let found = match found {
+            Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged => {
+                // Nothing of it can be used, so there is nothing that the client could go on with.
+                tracing::info!(upload = %id, error = %e, "an upload of before the restart is given up");
+                self.drop_row(id).await?;
+                None
+            }
+            other => other?,
+        };
         let (algorithm, ingest) = found.ok_or(RepoError::UploadUnknown)?;
         self.0
             .sessions
@@ -349,18 +358,24 @@ pub(super) fn take_up(
     )))
 }
 
-/// Notes this machine's boot id in the store; answers the one of the process before, which wrote the upload files.
-pub(super) fn remember_boot(store: &Store) -> Result<Option<String>, RepoError> {
+/// Notes this boot's id in the store; answers the one of the process before, which wrote the upload files.
+///
+/// After a reboot, what has no row is whole in name only, and goes first: once this boot is noted nothing would tell it
+/// from what is written from now on.
+pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<String>, RepoError> {
     const KEY: &[u8] = b"boot_id";
-    let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
+    let now = blobs.boot_id();
     let before = store
         .read(|r| r.get(Table::Meta, KEY))?
         .and_then(|b| String::from_utf8(b).ok());
-    if before.as_deref() != Some(&now) {
-        let now = now.clone();
+    if before.as_deref() != Some(now) {
+        for file in blobs.uploads()? {
+            let row = store.read(|r| r.get(Table::Uploads, &keys::upload(file.id)))?;
+            if row.is_none() {
+                blobs.discard(file.id, file.repo, file.algorithm)?;
+            }
+        }
+        let now = now.to_owned();
         store.write_blocking(Lane::Request, "boot", move |tx| {
             tx.put(Table::Meta, KEY, now.as_bytes())
         })?;

@@ -7,6 +7,7 @@
 //! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
+pub(crate) mod disk;
 mod error;
 pub mod feed;
 mod file;
@@ -88,12 +89,16 @@ fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Store {
     /// Opens or creates; takes the exclusive lock.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let opener = upgrade::opener(options.cache_bytes);
+        let opener = disk::machine(options.cache_bytes);
         Self::open_with(options, opener)
     }
 
-    fn open_with(options: StoreOptions, opener: upgrade::Opener) -> Result<Self, StoreError> {
-        lock::create_dir(&options.dir)?;
+    /// The same on a disk of the caller's.
+    pub(crate) fn open_with(
+        options: StoreOptions,
+        opener: disk::Opener,
+    ) -> Result<Self, StoreError> {
+        opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
         let reserve = reserve::Reserve::open(options.dir.join("reserve"), options.reserve_bytes);
         let db = match upgrade::open(&options.dir, &opener) {

@@ -278,7 +278,7 @@ fn a_second_opener_learns_who_has_it() {
 #[test]
 fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
     let dir = tempfile::tempdir().unwrap();
-    let opener = upgrade::opener(1 << 20);
+    let opener = disk::machine(1 << 20);
     let step: upgrade::Step = |txn| {
         let mut table = txn.open_table(Table::Names.definition()).unwrap();
         table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
@@ -456,11 +456,11 @@ impl StorageBackend for BadDisk {
 fn a_failed_commit_is_unknown_and_the_store_reopens_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let disk = Arc::clone(&full);
-    let opener: upgrade::Opener = Arc::new(move |path| {
+    let switch = Arc::clone(&full);
+    let opener: disk::Opener = Arc::new(move |path: &Path| {
         let file =
             FileBackend::new(lock::open_private(path)?).map_err(|e| redb_error("lock", e))?;
-        let full = Arc::clone(&disk);
+        let full = Arc::clone(&switch);
         upgrade::builder(1 << 20)
             .create_with_backend(BadDisk { file, full })
             .map_err(|e| redb_error("open", e))

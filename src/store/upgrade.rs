@@ -4,37 +4,23 @@
 //! half-made store. A schema newer than [`SCHEMA`] is refused untouched; before an older one is upgraded, a copy is
 //! kept as `DIR/meta.redb.schema-N.bak`.
 
+use super::disk::Opener;
 use super::error::{io, redb as redb_error};
 use super::lock::{open_private, sync_dir};
 use super::table::meta;
 use super::{SCHEMA, StoreError, Table};
-use redb::{Database, ReadableDatabase as _, WriteTransaction, backends::FileBackend};
+use redb::{Database, ReadableDatabase as _, WriteTransaction};
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "meta.redb";
-
-/// Opens the redb file at a path; tests put a failing disk in here.
-pub(super) type Opener = Arc<dyn Fn(&Path) -> Result<Database, StoreError> + Send + Sync>;
 
 /// Turns schema N into N + 1, inside one transaction. Step 0 of the list starts from schema 1.
 pub(super) type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// The upgrades of this program: one fewer than [`SCHEMA`].
 pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [];
-
-/// The plain opener: a file of mode 0600 with the given cache.
-pub(super) fn opener(cache_bytes: u64) -> Opener {
-    Arc::new(move |path| {
-        let backend = FileBackend::new(open_private(path)?)
-            .map_err(|e| redb_error("lock the metadata file", e))?;
-        builder(cache_bytes)
-            .create_with_backend(backend)
-            .map_err(|e| redb_error("open the metadata file", e))
-    })
-}
 
 /// redb's builder, with our cache and a log of repairs.
 pub(super) fn builder(cache_bytes: u64) -> redb::Builder {
@@ -67,10 +53,10 @@ pub(super) fn open(dir: &Path, opener: &Opener) -> Result<Database, StoreError> 
 pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Database, StoreError> {
     let path = dir.join(FILE);
     let known = steps.len() as u32 + 1;
-    if !path.exists() {
+    if !opener.exists(&path) {
         create(dir, &path, opener, known)?;
     }
-    let mut db = opener(&path)?;
+    let mut db = opener.open(&path)?;
     let found = schema(&db)?;
     if found > known {
         return Err(StoreError::TooNew { found, known });
@@ -79,7 +65,7 @@ pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Dat
         // The copy is taken of a closed file, which is complete.
         drop(db);
         keep_copy(dir, &path, found)?;
-        db = opener(&path)?;
+        db = opener.open(&path)?;
         tracing::info!(from = found, to = known, "upgrading the metadata file");
         let txn = begin_write(&db)?;
         for step in steps.iter().skip(found as usize - 1) {
@@ -92,19 +78,10 @@ pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Dat
     Ok(db)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the database and its copies are the store's own files, not content"
-)]
 fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), StoreError> {
     let young = dir.join("meta.redb.new");
-    match std::fs::remove_file(&young) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io(format!("remove {}", young.display()), &e));
-        }
-        _ => {}
-    }
-    let db = opener(&young)?;
+    opener.remove(&young)?;
+    let db = opener.open(&young)?;
     let txn = begin_write(&db)?;
     for table in Table::ALL {
         txn.open_table(table.definition())
@@ -115,8 +92,8 @@ fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), St
         .map_err(|e| redb_error("create the metadata file", e))?;
     db.close()
         .map_err(|e| redb_error("create the metadata file", e))?;
-    std::fs::rename(&young, path).map_err(|e| io(format!("create {}", path.display()), &e))?;
-    sync_dir(dir)
+    opener.rename(&young, path)?;
+    opener.sync_dir(dir)
 }
 
 /// The schema of an open file.

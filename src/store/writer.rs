@@ -3,6 +3,7 @@
 //! No timer: a batch is what queued up while the last one was being made durable. Nobody is answered before the
 //! commit, not even a closure that was refused: it may have been refused because of an earlier one in its batch.
 
+use super::disk::Opener;
 use super::error::redb as redb_error;
 use super::file::OpenFile;
 use super::lanes::{Job, Lanes, Wake};
@@ -26,7 +27,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// What the writer shares with the handles.
 pub(super) struct Shared {
     pub options: StoreOptions,
-    pub opener: upgrade::Opener,
+    pub opener: Opener,
     pub lanes: Lanes,
     pub file: OpenFile,
     pub stats: Stats,

@@ -1,0 +1,137 @@
+//! The system calls that change content, and only these; reading needs no seam.
+//!
+//! [`Disk`] stands between the order in which `files` and `ingest` do things and the machine that does them, so that
+//! the power-cut tests can put in a disk that forgets what was not synced. Each method is one step that a power cut may
+//! come before or after.
+
+use crate::types::wall_ms;
+use rustix::fs::{CWD, RenameFlags, XattrFlags};
+use rustix::io::Errno;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// A disk. Nothing that it was told is durable before the matching sync has returned.
+pub(crate) trait Disk: Send + Sync {
+    /// A name for this boot of the machine: what was written under it is in the page cache, if not on disk.
+    fn boot_id(&self) -> String;
+    /// Makes one folder, mode 0700 whatever the umask; `false` if it is there. Its folder must be synced.
+    fn make_dir(&self, path: &Path) -> io::Result<bool>;
+    /// Makes a file that was not there, mode 0600 whatever the umask, for reading and writing. Its folder must be synced.
+    fn create(&self, path: &Path) -> io::Result<File>;
+    /// Writes all of `bytes`. The file must be synced.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts or lengthens a file. It must be synced.
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()>;
+    /// Sets the file's mark. The file must be synced, with all.
+    fn set_mark(&self, file: &File, mark: &[u8]) -> io::Result<()>;
+    /// The file's mark; an error if it has none or the file system keeps none.
+    fn mark(&self, file: &File) -> io::Result<Vec<u8>>;
+    /// Makes a file's bytes and length durable; with `all`, its mode and mark, too. It says nothing of the file's name.
+    fn sync(&self, file: &File, all: bool) -> io::Result<()>;
+    /// Makes a folder's entries durable: what was made, renamed and removed there before this began.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Renames without ever replacing. Both folders must be synced.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. Its folder must be synced.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Where [`Disk::mark`] is kept.
+const MARK: &str = "user.dryport.boot";
+
+/// The machine's own file system.
+pub(super) struct Machine;
+
+impl Disk for Machine {
+    /// The kernel's name. Without one every start counts as another boot, which only costs bytes sent again.
+    fn boot_id(&self) -> String {
+        match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+            Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
+            _ => format!("start-{}-{}", std::process::id(), wall_ms()),
+        }
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<bool> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {
+                std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+                Ok(true)
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    fn set_mark(&self, file: &File, mark: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::fsetxattr(
+            file,
+            MARK,
+            mark,
+            XattrFlags::empty(),
+        )?)
+    }
+
+    fn mark(&self, file: &File) -> io::Result<Vec<u8>> {
+        let mut mark = vec![0; 128];
+        let len = rustix::fs::fgetxattr(file, MARK, &mut mark[..])?;
+        mark.truncate(len);
+        Ok(mark)
+    }
+
+    fn sync(&self, file: &File, all: bool) -> io::Result<()> {
+        if all {
+            file.sync_all()
+        } else {
+            file.sync_data()
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one step from upload to place"
+    )]
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Some file systems do not know the flag. The name ends in 128 random bits, so looking first is enough.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match to.symlink_metadata() {
+                Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+                Err(e) if e.kind() == ErrorKind::NotFound => std::fs::rename(from, to),
+                Err(e) => Err(e),
+            },
+            other => other.map_err(io::Error::from),
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "uploads and places are this module's own files"
+    )]
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+}
