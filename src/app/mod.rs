@@ -7,6 +7,8 @@ pub mod control;
 mod data;
 mod first;
 mod options;
+#[cfg(test)]
+mod power;
 mod secrets;
 
 use crate::auth::{Auth, AuthError};

@@ -1,0 +1,399 @@
+//! Starts the registry on what a power cut left and compares it with the ledger: DESIGN.md section 4's invariants, and
+//! nothing acknowledged lost.
+
+use super::disk::{Disk, Fault};
+use super::ledger::{Key, Ledger, Upload};
+use super::scenario::{Client, repo};
+use super::state::{Op, State};
+use super::{Rng, Service};
+use crate::blobs::Place;
+use crate::repo::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
+use crate::repo::{BlobBody, RepoError, RepoErrorKind};
+use crate::store::key::Parts;
+use crate::store::record::Record as _;
+use crate::store::{Get as _, Row, StoreError, Table};
+use crate::types::{Algorithm, Digest, Reference, RepoName};
+use bytes::Bytes;
+use futures_util::stream;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+/// More rows than any table of a run has.
+const ALL: usize = 100_000;
+
+/// What a check saw.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// Opening the store, the contents and the repositories.
+    pub opened_in: Duration,
+    /// Steps of the disk that opening took.
+    pub recovery: Vec<Op>,
+    /// Content files that no row names: allowed.
+    pub garbage: usize,
+    /// Uploads that went on.
+    pub resumed: usize,
+    /// What must not be.
+    pub lost: Vec<String>,
+}
+
+/// The check of one image.
+struct Check<'a> {
+    service: Service,
+    ledger: &'a Ledger,
+    steps: usize,
+    report: Report,
+}
+
+/// Checks one image against what was acknowledged within `steps` steps. At every other step the first process on it is
+/// killed as soon as it has opened everything, and the next one is checked.
+pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: usize) -> Report {
+    let disk = Disk::start(image.clone(), boot, Fault::None);
+    let start = Instant::now();
+    let service = match Service::open(&disk) {
+        Ok(service) => service,
+        Err(e) => {
+            let lost = vec![format!("it does not open: {e}")];
+            return Report {
+                lost,
+                ..Report::default()
+            };
+        }
+    };
+    let opened_in = start.elapsed();
+    let recovery = disk.history().0;
+    let (disk, service) = if steps % 2 == 1 {
+        let disk = disk.kill();
+        service.abandon();
+        let service = Service::open(&disk).expect("opens once more");
+        (disk, service)
+    } else {
+        (disk, service)
+    };
+    let mut check = Check {
+        service,
+        ledger,
+        steps,
+        report: Report {
+            opened_in,
+            recovery,
+            ..Report::default()
+        },
+    };
+    if steps % 4 > 1 {
+        check.sweep().await;
+    }
+    check.acknowledged().await;
+    check.rows();
+    check.garbage(image);
+    check.uploads().await;
+    check.goes_on().await;
+    check.blob_rows();
+    check.service.close().await;
+    if let Some(place) = used_twice(&disk.history().0) {
+        check.lose(format!("place {place} was used twice"));
+    }
+    check.report
+}
+
+/// A place that something was renamed to twice.
+pub(super) fn used_twice(ops: &[Op]) -> Option<String> {
+    let mut used = BTreeSet::new();
+    let names = ops.iter().filter_map(|op| match op {
+        Op::Rename { to, .. } if to.1.contains('.') && !to.1.starts_with("meta") => Some(&to.1),
+        _ => None,
+    });
+    names.into_iter().find(|n| !used.insert(*n)).cloned()
+}
+
+impl Check<'_> {
+    fn lose(&mut self, what: String) {
+        self.report.lost.push(what);
+    }
+
+    /// Every key means what was acknowledged last, or what was on its way.
+    async fn acknowledged(&mut self) {
+        for (key, allowed) in self.ledger.allowed(self.steps) {
+            match self.read(&key).await {
+                Ok(found) if allowed.contains(&found) => {}
+                Ok(found) => self.lose(format!("{key:?} is {found:?}, not one of {allowed:?}")),
+                Err(what) => self.lose(format!("{key:?}: {what}")),
+            }
+        }
+        for (name, (least, most)) in self.ledger.revs(self.steps) {
+            let rev = match self.service.repos.view(&name).await {
+                Ok(view) => view.rev.0,
+                Err(_) => 0,
+            };
+            if rev < least || rev > most {
+                self.lose(format!("{name} is at {rev}, not in {least}..={most}"));
+            }
+        }
+    }
+
+    /// What a key means, its bytes read and hashed.
+    async fn read(&self, key: &Key) -> Result<Option<Digest>, String> {
+        let repos = &self.service.repos;
+        let reference = match key {
+            Key::Tag(_, tag) => Reference::Tag(tag.clone()),
+            Key::Manifest(_, digest) => Reference::Digest(*digest),
+            Key::Blob(name, digest) => return self.blob(name, digest).await,
+        };
+        match repos.manifest(key.repo(), &reference).await {
+            Ok(manifest) => {
+                if self.is(&manifest.digest, &manifest.bytes) {
+                    Ok(Some(manifest.digest))
+                } else {
+                    Err(format!("{} has other bytes", manifest.digest))
+                }
+            }
+            Err(e) => absent(&e),
+        }
+    }
+
+    async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Option<Digest>, String> {
+        let blob = match self.service.repos.blob(name, digest).await {
+            Ok(blob) => blob,
+            Err(e) => return absent(&e),
+        };
+        let mut bytes = Vec::new();
+        match blob.body {
+            BlobBody::Inline(inline) => bytes.extend_from_slice(&inline),
+            BlobBody::File(mut file) => {
+                file.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+            }
+        }
+        if self.is(digest, &bytes) {
+            Ok(Some(*digest))
+        } else {
+            Err(format!("its {} bytes are others", bytes.len()))
+        }
+    }
+
+    /// Whether these are the bytes of the digest; compared where they are known, which is quicker than to hash them.
+    fn is(&self, digest: &Digest, bytes: &[u8]) -> bool {
+        match self.ledger.known(digest) {
+            Some(known) => known == bytes,
+            None => Digest::of(digest.algorithm(), bytes) == *digest,
+        }
+    }
+
+    fn table(&self, table: Table) -> Vec<Row> {
+        let rows: Result<_, StoreError> = self.service.store.read(|r| r.scan(table, &[], &[], ALL));
+        rows.expect("reads")
+    }
+
+    /// The rows among themselves.
+    fn rows(&mut self) {
+        self.blob_rows();
+        self.items();
+        self.feed();
+    }
+
+    /// The collector's first sweep takes nothing that somebody was promised, and ends what a cut left half removed.
+    async fn sweep(&mut self) {
+        if let Err(e) = self.service.sweep().await {
+            self.lose(format!("the sweep fails: {e}"));
+        }
+        if !self.table(Table::Condemned).is_empty() {
+            self.lose("places are still condemned after a sweep".into());
+        }
+    }
+
+    /// Invariant A, and each place in one row only.
+    fn blob_rows(&mut self) {
+        let mut places = BTreeSet::new();
+        let bytes: HashMap<_, _> = self.table(Table::Bytes).into_iter().collect();
+        for (key, value) in self.table(Table::Blobs) {
+            let digest = Digest::from_key(&key).expect("a digest");
+            let record = BlobRecord::from_bytes(&value).expect("a record");
+            let found = match &record.place {
+                None => bytes.get(&key).cloned(),
+                Some(place) => {
+                    if !places.insert(place.clone()) {
+                        self.lose(format!("{place} is in two rows"));
+                    }
+                    self.content(place, record.size)
+                }
+            };
+            if !found.is_some_and(|bytes| self.is(&digest, &bytes)) {
+                self.lose(format!("row {digest} has no bytes, or others: {record:?}"));
+            }
+        }
+    }
+
+    fn content(&self, place: &str, size: u64) -> Option<Vec<u8>> {
+        let place = Place::parse(place).ok()?;
+        let mut bytes = Vec::new();
+        let mut file = self.service.blobs.open_place(&place, size).ok()?;
+        file.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// No live tag dangles, no live manifest lacks its blobs, and the counts are right.
+    fn items(&mut self) {
+        let blobs: BTreeSet<_> = self.table(Table::Blobs).into_iter().map(|r| r.0).collect();
+        let rows = self.table(Table::Items);
+        let mut manifests = BTreeSet::new();
+        let mut tags = Vec::new();
+        for (key, value) in &rows {
+            let mut parts = Parts(key);
+            let (id, class, past) = (parts.u64(), parts.u8(), parts.u8());
+            if past != Some(0) {
+                continue;
+            }
+            let item = ItemRecord::from_bytes(value).expect("a record");
+            if class == Some(1) {
+                tags.push((id, item.target));
+            } else {
+                manifests.insert((id, item.target));
+            }
+        }
+        for (id, target) in tags {
+            if !manifests.contains(&(id, target.clone())) {
+                self.lose(format!("a tag of repository {id:?} dangles"));
+            }
+        }
+        for (id, target) in manifests {
+            if !blobs.contains(&target) {
+                self.lose(format!(
+                    "a manifest of repository {id:?} has no bytes: {target:02x?}"
+                ));
+            }
+        }
+    }
+
+    /// The feed tells each visible revision once, in order.
+    fn feed(&mut self) {
+        let mut told: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        let mut last = 0;
+        for (key, value) in self.table(Table::Feed) {
+            let number = Parts(&key).u64().expect("a number");
+            if number != last + 1 {
+                self.lose(format!("feed row {number} comes after {last}"));
+            }
+            last = number;
+            let row = FeedRecord::from_bytes(&value).expect("a record");
+            told.entry(row.repo).or_default().push(row.rev);
+        }
+        for (key, value) in self.table(Table::Repos) {
+            let id = Parts(&key).u64().expect("a number");
+            let record = RepoRecord::from_bytes(&value).expect("a record");
+            let revs: Vec<_> = (1..=record.head).collect();
+            if told.get(&id).map_or(&[][..], Vec::as_slice) != revs {
+                self.lose(format!("the feed tells {:?} of {record:?}", told.get(&id)));
+            }
+        }
+    }
+
+    /// Counts places without a row: allowed, to be found by a check of the store.
+    fn garbage(&mut self, image: &State) {
+        let rows = self.table(Table::Blobs).into_iter();
+        let named: BTreeSet<_> = rows
+            .filter_map(|(_, value)| BlobRecord::from_bytes(&value).expect("a record").place)
+            .collect();
+        image.walk(|path, _, is_dir| {
+            let place = path.strip_prefix("data/blobs/");
+            self.report.garbage +=
+                usize::from(!is_dir && place.is_some_and(|place| !named.contains(place)));
+        });
+    }
+
+    /// Every upload goes on from where the registry says it stands, or is refused; a client that did not hear the answer
+    /// to its last request sends that again.
+    async fn uploads(&mut self) {
+        for upload in self.ledger.uploads(self.steps) {
+            match self.take_up(&upload).await {
+                Ok(true) => self.report.resumed += 1,
+                Ok(false) => {}
+                Err(what) => self.lose(format!("upload {} of {}: {what}", upload.id, upload.repo)),
+            }
+        }
+    }
+
+    async fn take_up(&self, upload: &Upload) -> Result<bool, String> {
+        let (name, id) = (&upload.repo, upload.id);
+        let until = |times: &[(usize, u64)]| {
+            let past = times.iter().filter(|(at, _)| *at <= self.steps);
+            past.map(|(_, len)| *len).max().unwrap_or(0)
+        };
+        let (sent, saved) = (until(&upload.sent), until(&upload.saved));
+        let ended = upload.ended.is_some_and(|at| at <= self.steps);
+        let repos = &self.service.repos;
+        let at = match repos.upload_offset(name, id).await {
+            Ok(at) => at,
+            Err(e) if ended => return absent(&e).map(|_| false),
+            Err(e) if saved == 0 => return absent(&e).map(|_| false),
+            Err(e) => return Err(format!("{saved} bytes were saved, and then: {e}")),
+        };
+        if at > sent || (at < saved && !ended) {
+            return Err(format!("it stands at {at}, not in {saved}..={sent}"));
+        }
+        let rest = self.ledger.bytes(&upload.digest).slice(at as usize..);
+        let body = stream::iter([Ok::<_, String>(rest)]);
+        repos
+            .finish_upload(name, id, None, None, body, &upload.digest)
+            .await
+            .map_err(|e| format!("taken up at {at}: {e}"))?;
+        match self.blob(name, &upload.digest).await? {
+            Some(_) => Ok(true),
+            None => Err("finished, and not there".into()),
+        }
+    }
+
+    /// The registry takes new content, and what it has already.
+    async fn goes_on(&mut self) {
+        let client = Client {
+            service: &self.service,
+            ledger: self.ledger,
+        };
+        let name = &repo("after/cut");
+        let held = self.ledger.allowed(self.steps).into_iter();
+        let again = held.rev().find_map(|(key, values)| match key {
+            Key::Blob(_, digest) if values == [Some(digest)] => Some(digest),
+            _ => None,
+        });
+        let mut rng = Rng::new(self.steps as u64);
+        let bytes: Bytes = (0..5_000).map(|_| rng.below(256) as u8).collect();
+        let done: Result<(), RepoError> = async {
+            let new = push(&client, name, &bytes, Algorithm::Sha256).await?;
+            if let Some(digest) = again {
+                let bytes = self.ledger.bytes(&digest);
+                push(&client, name, &bytes, digest.algorithm()).await?;
+                self.service.repos.has_blob(name, &digest).await?;
+            }
+            self.service.repos.has_blob(name, &new).await.map(drop)
+        }
+        .await;
+        if let Err(e) = done {
+            self.lose(format!("it takes nothing new: {e}"));
+        }
+    }
+}
+
+async fn push(
+    client: &Client<'_>,
+    name: &RepoName,
+    bytes: &Bytes,
+    algorithm: Algorithm,
+) -> Result<Digest, RepoError> {
+    let digest = Digest::of(algorithm, bytes);
+    let repos = &client.service.repos;
+    let id = repos.begin_upload(name, algorithm).await?;
+    let body = stream::iter([Ok::<_, String>(bytes.clone())]);
+    repos
+        .finish_upload(name, id, None, None, body, &digest)
+        .await?;
+    Ok(digest)
+}
+
+/// `None` for an error that says that something is not there; damage is never that.
+fn absent(error: &RepoError) -> Result<Option<Digest>, String> {
+    match error.kind() {
+        RepoErrorKind::NameUnknown
+        | RepoErrorKind::ManifestUnknown
+        | RepoErrorKind::BlobUnknown
+        | RepoErrorKind::UploadUnknown => Ok(None),
+        _ => Err(error.to_string()),
+    }
+}
