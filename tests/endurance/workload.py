@@ -56,6 +56,8 @@ class Worker(threading.Thread):
 
     def saw(self, reply):
         self.record.reply(reply)
+        if reply.status in (201, 202, 204) and not reply.what.startswith("GET"):
+            self.record.count("acknowledged")
         if reply.status >= 500 or reply.status in (401, 403, 408, 429):
             self.fail(f"{reply.what}: {reply.status} {reply.body[:300]!r}")
 
