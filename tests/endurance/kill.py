@@ -234,11 +234,14 @@ class Kill:
         print(f"BREAK {self.args.breaks}: {struck}", flush=True)
 
     def line(self):
-        worst = 1000 * max(self.reopened, default=0)
-        middle = 1000 * sorted(self.reopened)[len(self.reopened) // 2] if self.reopened else 0
+        took = sorted(1000 * seconds for seconds, _ in self.reopened) or [0]
         return (f"kill: {self.kills} kills, {self.record.counts['acknowledged']} acknowledged operations, "
                 f"{self.checked} checks of what they left, {self.lost_count} lost, {self.dangling} dangling, "
-                f"{len(self.record.failures)} failures, reopening {middle:.0f} ms, at most {worst:.0f} ms")
+                f"{len(self.record.failures)} failures, reopening {took[len(took) // 2]:.0f} ms, at most {took[-1]:.0f} ms "
+                f"({1000 * self.slowest():.0f} ms without waiting for a processor)")
+
+    def slowest(self):
+        return max((seconds - min(seconds, waited) for seconds, waited in self.reopened), default=0)
 
 
 def main():
@@ -257,7 +260,7 @@ def main():
     finally:
         kill.server.kill()
         kill.upstream_server.kill()
-    if max(kill.reopened, default=0) > 1 and not args.breaks:
+    if kill.slowest() > 1 and not args.breaks:
         kill.record.fail("reopening took longer than a second")
     print("\n".join(f"  {n:>9} {what}" for what, n in sorted(kill.record.counts.items())))
     print(kill.line())

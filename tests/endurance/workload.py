@@ -9,6 +9,7 @@ import threading
 import time
 
 from client import Client, Gone, sha256
+from ledger import deleted_since
 
 # How often each operation is chosen.
 WEIGHTS = {
@@ -32,7 +33,7 @@ class Worker(threading.Thread):
     def __init__(self, shared, seed, weights=None, mortal=False):
         super().__init__(daemon=True)
         self.shared, self.pool, self.ledger, self.record = shared, shared.pool, shared.ledger, shared.record
-        self.rng, self.mortal, self.open = random.Random(seed), mortal, []
+        self.rng, self.mortal, self.open, self.relied = random.Random(seed), mortal, [], {}
         self.client = Client(shared.port, shared.user, self.saw)
         self.weights = weights or WEIGHTS
 
@@ -50,6 +51,7 @@ class Worker(threading.Thread):
                     break
                 self.fail(f"no whole answer in {name}: {e}")
             self.open.clear()
+            self.relied.clear()
         self.client.close()
 
     # ---- judging -------------------------------------------------------------------------------------------------
@@ -74,6 +76,11 @@ class Worker(threading.Thread):
 
     def begin(self, event):
         self.open.append(event)
+        return event
+
+    def begin_put(self, repo, digest):
+        event = self.begin(self.ledger.put(repo, digest))
+        self.relied[(repo, digest)] = event.start
         return event
 
     def absent(self, reply, repo, digest):
@@ -126,6 +133,7 @@ class Worker(threading.Thread):
         if reply.status == 200:
             self.present(reply, repo, digest)
             self.ledger.confirm(repo, digest, reply)
+            self.relied[(repo, digest)] = reply.start
             return True
         if reply.status == 404:
             self.absent(reply, repo, digest)
@@ -140,7 +148,7 @@ class Worker(threading.Thread):
         data, ways = self.pool.blobs[digest], ["whole", "put", "chunks", "stream"]
         way = self.rng.choice(ways[1:] if location else ways)
         if way == "whole":
-            event = self.begin(self.ledger.put(repo, digest))
+            event = self.begin_put(repo, digest)
             return self.created(self.client.post_whole(repo, digest, data), event, repo, digest)
         if location is None:
             reply = self.client.begin(repo)
@@ -158,7 +166,7 @@ class Worker(threading.Thread):
             location = reply.location() or location
         if sent and (reply.status != 202 or reply.header("Range") != f"0-{min(sent, len(data)) - 1}"):
             return self.wrong(reply, repo, digest)
-        event = self.begin(self.ledger.put(repo, digest))
+        event = self.begin_put(repo, digest)
         return self.created(self.client.finish(location, digest, data[sent:]), event, repo, digest)
 
     def created(self, reply, event, repo, digest):
@@ -171,7 +179,7 @@ class Worker(threading.Thread):
 
     def mount_from(self, repo, digest, source):
         """Mounts from a repository, or (None) from any; uploads where the server declines."""
-        event = self.begin(self.ledger.put(repo, digest))
+        event = self.begin_put(repo, digest)
         reply = self.client.mount(repo, digest, source)
         sources = [source] if source else self.shared.repos
         if reply.status == 201:
@@ -197,7 +205,7 @@ class Worker(threading.Thread):
 
     def put(self, repo, manifest, tag=None):
         """PUT of a manifest; whether it was taken. A refusal must name content that nothing held."""
-        event = self.begin(self.ledger.put(repo, manifest.digest))
+        event = self.begin_put(repo, manifest.digest)
         mark = self.begin(self.ledger.tag(repo, tag, manifest.digest)) if tag else None
         reply = self.client.put_manifest(repo, tag or manifest.digest, manifest.media_type, manifest.data)
         parts = (*manifest.blobs, *manifest.children)
@@ -218,11 +226,19 @@ class Worker(threading.Thread):
             self.wrong(reply, repo, manifest.digest)
         for part in missing:
             self.absent(reply, repo, part)
-        with self.ledger.lock:
-            deleted = any(d.state != "void" and d.end > reply.start - 20
-                          for part in missing for d in self.ledger.item(repo, part).deletes)
-        self.record.count("refused: deleted by another client" if deleted else "refused: slower than the lease")
+        self.record.count("refused: " + self.reason(repo, missing, reply))
         return False
+
+    def reason(self, repo, missing, reply):
+        """Why a refusal that the ledger allows came about: what this client relied on, and what became of it."""
+        for part in missing:
+            since = self.relied.get((repo, part))
+            if since is None:
+                return "a part was gone already"
+            with self.ledger.lock:
+                if deleted_since(self.ledger.item(repo, part), since, reply.end):
+                    return "another client deleted a part"
+        return "this client was slower than the lease"
 
     def push(self, repo, manifest, tag=None):
         """Pushes a manifest with all it needs, as docker and crane do; begins again if others deleted parts of it."""
