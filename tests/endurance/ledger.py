@@ -256,7 +256,8 @@ class Ledger:
         """The events of a manifest or blob and of what may hold it, for a failure's report."""
         with self.lock:
             item = self.items.get((repo, digest)) or Item()
-            lines = [f"now {time.monotonic():.3f}; puts {item.puts[-3:]} confirms {item.confirms[-2:]} deletes {item.deletes[-3:]}"]
+            manifest = self.pool.manifests.get(digest)
+            lines = [f"{manifest.kind if manifest else 'blob'}; now {time.monotonic():.3f}; puts {item.puts[-3:]} confirms {item.confirms[-2:]} deletes {item.deletes[-3:]}"]
             for tag in sorted(self.tagged.get((repo, digest), ())):
                 lines.append(f"tag {tag}: {self.tags.get((repo, tag), [])[-4:]}")
             for parent in self.pool.parents.get(digest, ()):
@@ -264,6 +265,10 @@ class Ledger:
                 if above and above.puts:
                     tags = {t: self.tags.get((repo, t), [])[-3:] for t in self.tagged.get((repo, parent), ())}
                     lines.append(f"parent {parent[:19]}: puts {above.puts[-2:]} deletes {above.deletes[-2:]} tags {tags}")
+            if manifest and manifest.subject:
+                subject = self.items.get((repo, manifest.subject)) or Item()
+                tags = {t: self.tags.get((repo, t), [])[-3:] for t in self.tagged.get((repo, manifest.subject), ())}
+                lines.append(f"subject {manifest.subject[:19]}: puts {subject.puts[-2:]} deletes {subject.deletes[-2:]} tags {tags}")
             return "\n    ".join(lines)
 
 

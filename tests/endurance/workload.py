@@ -17,6 +17,9 @@ WEIGHTS = {
     "delete tag": 9, "delete manifest": 4, "delete blob": 7, "cancel upload": 1,
 }
 
+# Seconds after which content is wanted again: at once, before, about when, and after the collector took it.
+RESTS = (0, 0, 0, 5, 7, 9, 12, 16, 21)
+
 
 class Shared:
     """What all clients of a run have in common."""
@@ -263,11 +266,11 @@ class Worker(threading.Thread):
         return self.rng.choice(self.shared.tags)
 
     def some(self, family):
-        """Mostly of a window that moves on, so that content rests for some leases and comes back."""
-        if self.rng.random() < 0.2:
+        """Mostly of a window that moves on, or of where it was some seconds ago: content rests and comes back."""
+        if self.rng.random() < 0.1:
             return self.rng.choice(family)
-        window = int(time.monotonic() / 1.5) * 3
-        return family[(window + self.rng.randrange(6)) % len(family)]
+        window = int((time.monotonic() - self.rng.choice(RESTS)) / 1.5) * 8
+        return family[(window + self.rng.randrange(9)) % len(family)]
 
     # ---- operations ----------------------------------------------------------------------------------------------
 
