@@ -76,7 +76,7 @@ class Soak:
             worker.join(90)
             if worker.is_alive():
                 self.record.fail("a client did not end")
-        if self.server.alive():
+        if self.server.alive() and not (self.args.breaks and self.record.failures):
             self.after_load()
 
     def watch(self, seconds):
