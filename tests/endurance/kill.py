@@ -36,7 +36,7 @@ from content import Pool
 from killwork import Chunks, Commands, check_uploads, closure
 from ledger import Ledger
 from record import Record
-from server import USER, Server, lacking
+from server import USER, Server, has_check
 from walk import Walk
 from workload import Shared, Worker
 
@@ -60,17 +60,16 @@ def arguments():
 
 class Kill:
     def __init__(self, args, home):
-        self.args, self.lacking, self.record = args, lacking(args.binary), Record()
-        env = {"DRYPORT_POLICY__STRICT": "true", "DRYPORT_BLOBS__LEASE": "5s"}
-        if "gc" not in self.lacking:
-            env |= {"DRYPORT_GC__INTERVAL": "1s", "DRYPORT_HISTORY__KEEP": "10s"}
+        self.args, self.record = args, Record()
+        env = {"DRYPORT_POLICY__STRICT": "true", "DRYPORT_BLOBS__LEASE": "5s", "DRYPORT_GC__INTERVAL": "1s",
+               "DRYPORT_HISTORY__KEEP": "10s"}
         self.server = Server(args.binary, f"{home}/main", env)
         self.upstream_server = Server(args.binary, f"{home}/upstream")
         self.pool = Pool(args.seed, layers=48, images=24, indexes=8, artifacts=10)
         self.ledger, self.rng, self.uploads = Ledger(self.pool, LEASE), random.Random(args.seed), []
         self.mirror_repo, self.upstream, self.shared = MIRROR, {}, None
         self.lost_count = self.dangling = self.checked = self.kills = 0
-        self.reopened = []
+        self.reopened, self.has_check = [], has_check(args.binary)
 
     def lost(self, text):
         self.lost_count += 1
@@ -101,10 +100,8 @@ class Kill:
         seed = f"{self.args.seed}/{number}"
         threads = [Worker(self.shared, f"{seed}/{n}", WEIGHTS, mortal=True) for n in range(self.args.clients)]
         threads.append(Chunks(self, f"{seed}/chunks"))
-        commands = [Commands(self, f"{seed}/mirror", ["mirror", "mirror", "unmirror"])]
-        others = [name for name, needs in (("gc", "gc"), ("restore", "tag restore")) if needs not in self.lacking]
-        if others:
-            commands.append(Commands(self, f"{seed}/others", others))
+        commands = [Commands(self, f"{seed}/mirror", ["mirror", "mirror", "unmirror"]),
+                    Commands(self, f"{seed}/others", ["gc", "restore"])]
         for thread in (*threads, *commands):
             thread.start()
         time.sleep(self.rng.uniform(0.05, 1.5))
@@ -190,12 +187,11 @@ class Kill:
                 self.lost(f"{repo}: tags {listed} are listed, {means} are readable")
 
     def check_offline(self):
-        if "check" in self.lacking:
-            return
         self.server.kill()
-        code, report = self.server.json("check", "--deep")
-        if code != 0 or report.get("problems") != []:
-            self.record.fail(f"check --deep after {self.kills} kills: exit {code}: {str(report)[:2000]}")
+        if self.has_check:
+            code, report = self.server.json("check", "--deep")
+            if code != 0 or report.get("problems") != []:
+                self.record.fail(f"check --deep after {self.kills} kills: exit {code}: {str(report)[:2000]}")
         self.reopen()
         for problem in Walk(self.server.port, USER).run().problems:
             self.record.count("holes that a walk finds")
@@ -251,8 +247,8 @@ def main():
         os.mkdir(f"{home}/{name}")
     kill = Kill(args, home)
     print(f"kill: seed {args.seed}, {args.kills} kills; log {kill.server.log}", flush=True)
-    for name in kill.lacking:
-        print(f"SKIP {name}: this binary has no `dryport {name}`; it is not part of the load")
+    if not kill.has_check:
+        print("SKIP check: this binary has no `dryport check`; the data directory is not looked at offline")
     try:
         kill.run()
     except (RuntimeError, Gone) as e:

@@ -29,7 +29,7 @@ from client import Client
 from content import Pool
 from ledger import Ledger
 from record import Record
-from server import USER, Server, lacking
+from server import USER, Server, has_check
 from walk import Walk, content_files, disk_against
 from workload import Shared, Worker
 
@@ -51,13 +51,10 @@ def arguments():
 
 class Soak:
     def __init__(self, args, home):
-        self.args, self.lacking, self.record = args, lacking(args.binary), Record()
+        self.args, self.record = args, Record()
         env = {"DRYPORT_GC__INTERVAL": "1s", "DRYPORT_HISTORY__KEEP": "0s", "DRYPORT_POLICY__STRICT": "true"}
         if not args.default_lease:
             env["DRYPORT_BLOBS__LEASE"] = "5s"
-        if "gc" in self.lacking:
-            # Settings that this binary does not know would be refused.
-            env = {k: v for k, v in env.items() if "GC" not in k and "HISTORY" not in k}
         self.server, self.pool = Server(args.binary, home, env), Pool(args.seed, layers=500, images=400, indexes=120, artifacts=120)
         self.ledger = Ledger(self.pool, DAY if args.default_lease else 5.0)
         self.peak, self.places, self.freed_in_load = 0, {}, (0, 0)
@@ -115,9 +112,7 @@ class Soak:
 
     def after_load(self):
         self.final_reads()
-        if "gc" in self.lacking:
-            print("SKIP gc: this binary has no `dryport gc`; nothing was collected and the disk was not compared")
-        elif not self.args.default_lease:
+        if not self.args.default_lease:
             self.collect("after the load")
             self.compare("after the load")
         self.check()
@@ -128,7 +123,7 @@ class Soak:
             for problem in disk_against(self.server.data, pushed)[0]:
                 if "has no file" not in problem:
                     self.record.fail(f"content files: {problem}")
-        elif "gc" not in self.lacking:
+        else:
             self.empty(walk)
 
     def final_reads(self):
@@ -177,7 +172,7 @@ class Soak:
               f"tags of {len(walk.repos)} repositories; {len(problems)} differences")
 
     def check(self):
-        if "check" in self.lacking:
+        if not has_check(self.args.binary):
             return print("SKIP check: this binary has no `dryport check`")
         for serving in (True, False):
             if not serving and self.server.stop() != 0:
@@ -210,12 +205,12 @@ def main():
     finally:
         soak.server.kill()
     record, (files, size) = soak.record, soak.freed_in_load
-    if not args.default_lease and "gc" not in soak.lacking and size * 10 < sum(soak.places.values()):
+    if not args.default_lease and size * 10 < sum(soak.places.values()):
         record.fail(f"only {size} of {sum(soak.places.values())} bytes were freed while clients were busy")
     print("\n".join([f"  {n:>9} {what}" for what, n in sorted(record.counts.items())] + record.latencies()))
     print(f"soak: {record.requests()} requests, {len(record.failures)} failures, "
-          f"{record.counts['bytes pushed'] >> 20} MiB pushed, {sum(soak.places.values()) >> 20} MiB of it new, {files} files with "
-          f"{size >> 20} MiB freed meanwhile, "
+          f"{record.counts['bytes pushed'] >> 20} MiB pushed, "
+          f"{sum(soak.places.values()) >> 20} MiB of it new, {files} files with {size >> 20} MiB freed meanwhile, "
           f"server memory {max(soak.peak, memory[1])} MiB at most")
     return finish(args, home, record)
 
