@@ -444,3 +444,41 @@ async fn the_server_sweeps_by_itself_and_after_a_crash() {
     }
     assert!(server.log().contains("swept"));
 }
+
+/// While something needs a manifest, HEAD renews nothing; when that goes, the client must still have time to use the answer.
+#[tokio::test]
+async fn what_head_found_outlives_what_needed_it() {
+    let server = server("2s", "0s").await;
+    let admin = server.admin();
+    let child = push_image(&admin, "a", "v1", 40).await;
+    let index = bytes_of(&json!({
+        "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(OCI_MANIFEST, &child)],
+    }));
+    put_manifest(&admin, "a", "v1", OCI_INDEX, &index).await;
+    push_blob(&admin, "a", b"{}").await;
+    let note = bytes_of(&artifact(&descriptor(OCI_INDEX, &index), "a/b", "note"));
+    put_manifest(&admin, "a", &sha256(&note), OCI_MANIFEST, &note).await;
+    sleep_ms(2200).await;
+    gc(&server, &[]);
+    let paths = [&child, &note].map(|bytes| format!("/v2/a/manifests/{}", sha256(bytes)));
+    for path in &paths {
+        admin.head(path).await.expect(200);
+    }
+    admin
+        .delete(&format!("/v2/a/manifests/{}", sha256(&index)))
+        .await
+        .expect(202);
+    for _ in 0..3 {
+        gc(&server, &[]);
+    }
+    for path in &paths {
+        admin.get(path).await.expect(200);
+    }
+    sleep_ms(2200).await;
+    for _ in 0..3 {
+        gc(&server, &[]);
+    }
+    for path in &paths {
+        admin.get(path).await.expect(404);
+    }
+}

@@ -55,7 +55,7 @@ pub(super) fn step(
         }
         Step::Suspect { id, digests } => {
             for digest in digests {
-                suspect(tx, *id, digest)?;
+                suspect(tx, *id, digest, context.lease_ms)?;
             }
         }
         Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
@@ -288,10 +288,14 @@ fn untagged(
     Ok(true)
 }
 
-/// Asks for a look at a manifest that something let go; its history is over.
-fn suspect(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreError> {
-    let what = keys::due_in(id, digest);
-    let key = keys::due(tx.running_ms(), DueKind::Untagged, &what);
+/// Asks for a look at a manifest that something let go, after a new lease: while it was needed a HEAD renewed nothing,
+/// and its client relies on the answer. Its history is over.
+fn suspect(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, lease_ms: u64) -> Result<(), StoreError> {
+    let end = tx.running_ms() + lease_ms;
+    if lease_ms > 0 {
+        tx.put(Table::Refs, &keys::held(digest, id), &end.to_be_bytes())?;
+    }
+    let key = keys::due(end, DueKind::Untagged, &keys::due_in(id, digest));
     tx.put(Table::Due, &key, &0_u64.to_be_bytes())
 }
 
@@ -300,7 +304,7 @@ fn suspect(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreErr
 fn let_go(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, lease_ms: u64) -> Result<(), StoreError> {
     if rows::is_kept(tx, id, digest)? {
         if rows::live(tx, id, &Name::Manifest(digest))?.is_some() {
-            suspect(tx, id, digest)?;
+            suspect(tx, id, digest, lease_ms)?;
         }
         return Ok(());
     }
