@@ -212,9 +212,10 @@ impl From<RepoError> for Fail {
             RepoError::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)
             }
-            RepoError::ReadOnly(_) => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
+            RepoError::ReadOnly(_) | RepoError::Quota { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "DENIED", text)
+            }
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
-            RepoError::Quota { .. } => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
             RepoError::Body(_) => Self::bad("BLOB_UPLOAD_INVALID", text),
             RepoError::Task(_) => Self::internal(text),

@@ -136,7 +136,7 @@ impl Repos {
             tx.get(Table::Refs, &keys::link(&digest, id))?
                 .ok_or_else(unknown)?;
             let blob = rows::blob(tx, &digest)?.ok_or_else(unknown)?;
-            Ok(rows::link(tx, id, &digest, blob.size, lease_ms)?)
+            rows::link(tx, id, &digest, blob.size, lease_ms)
         });
         write.await?;
         self.0.small.remove(&(name.clone(), digest));

@@ -96,8 +96,7 @@ fn read_manifest(
     name: &RepoName,
     reference: &Reference,
 ) -> Result<(Manifest, u64), RepoError> {
-    let (id, _) =
-        visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let (id, _) = visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
     let item = match reference {
         Reference::Tag(tag) => rows::live(r, id, &Name::Tag(tag.as_str()))?,

@@ -57,9 +57,9 @@ fn files(server: &Server) -> usize {
         for entry in std::fs::read_dir(dir).unwrap() {
             let entry = entry.unwrap();
             if entry.file_type().unwrap().is_dir() {
-                open.push(entry.path())
+                open.push(entry.path());
             } else {
-                found += 1
+                found += 1;
             }
         }
     }
