@@ -104,6 +104,7 @@ impl Metrics {
         );
         store(&mut out, app);
         content(&mut out, app);
+        collector(&mut out, app);
         out
     }
 
@@ -293,69 +294,52 @@ fn store(out: &mut String, app: &App) {
 
 fn content(out: &mut String, app: &App) {
     let b = app.blobs.counters();
-    single(
-        out,
-        "dryport_blobs_fsyncs_total",
-        "counter",
-        "Flushes of content files and folders.",
-        b.fsyncs,
-    );
-    decimal(
-        out,
-        "dryport_blobs_fsync_seconds_total",
-        "Time spent in them.",
-        b.fsync_micros,
-    );
-    single(
-        out,
-        "dryport_blobs_received_bytes_total",
-        "counter",
-        "Bytes written to content files.",
-        b.bytes_in,
-    );
-    single(
-        out,
-        "dryport_blobs_sealed_total",
-        "counter",
-        "Contents made durable.",
-        b.blobs_sealed,
-    );
+    let fsyncs = "Flushes of content files and folders.";
+    counter(out, "dryport_blobs_fsyncs_total", fsyncs, b.fsyncs);
+    let name = "dryport_blobs_fsync_seconds_total";
+    decimal(out, name, "Time spent in them.", b.fsync_micros);
+    let bytes = "Bytes written to content files.";
+    counter(out, "dryport_blobs_received_bytes_total", bytes, b.bytes_in);
+    let sealed = "Contents made durable.";
+    counter(out, "dryport_blobs_sealed_total", sealed, b.blobs_sealed);
     let r = app.repos.counters();
-    single(
+    let open = "Upload sessions that are open.";
+    gauge(out, "dryport_uploads_open", open, r.open_uploads);
+    let entries = "Entries in the cache of small bodies.";
+    gauge(out, "dryport_cache_entries", entries, r.cache.entries);
+    gauge(out, "dryport_cache_bytes", "Bytes in it.", r.cache.bytes);
+    let hits = "Look-ups that it answered.";
+    counter(out, "dryport_cache_hits_total", hits, r.cache.hits);
+    let misses = "Look-ups that it did not answer.";
+    counter(out, "dryport_cache_misses_total", misses, r.cache.misses);
+}
+
+fn collector(out: &mut String, app: &App) {
+    let c = app.collector.counters();
+    counter(
         out,
-        "dryport_uploads_open",
-        "gauge",
-        "Upload sessions that are open.",
-        r.open_uploads,
+        "dryport_gc_sweeps_total",
+        "Sweeps that ended.",
+        c.sweeps,
     );
-    single(
+    let failed = "Sweeps that failed; the next one goes on from there.";
+    counter(out, "dryport_gc_failed_total", failed, c.failed);
+    let blobs = "Blobs that nothing needed any more.";
+    counter(out, "dryport_gc_freed_blobs_total", blobs, c.freed_blobs);
+    counter(
         out,
-        "dryport_cache_entries",
-        "gauge",
-        "Entries in the cache of small bodies.",
-        r.cache.entries,
+        "dryport_gc_freed_bytes_total",
+        "Their bytes.",
+        c.freed_bytes,
     );
-    single(
-        out,
-        "dryport_cache_bytes",
-        "gauge",
-        "Bytes in it.",
-        r.cache.bytes,
-    );
-    single(
-        out,
-        "dryport_cache_hits_total",
-        "counter",
-        "Look-ups that it answered.",
-        r.cache.hits,
-    );
-    single(
-        out,
-        "dryport_cache_misses_total",
-        "counter",
-        "Look-ups that it did not answer.",
-        r.cache.misses,
-    );
+}
+
+fn counter(out: &mut String, name: &str, help: &str, value: u64) {
+    single(out, name, "counter", help, value);
+}
+
+fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
+    single(out, name, "gauge", help, value);
 }
 
 #[cfg(test)]

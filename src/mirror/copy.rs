@@ -16,6 +16,10 @@ use tokio_util::sync::CancellationToken;
 const AT_ONCE: usize = 4;
 /// Bytes gathered before each write: few hops to the blocking threads.
 const PIECE: usize = 1024 * 1024;
+/// How often a long run renews the leases of what it has.
+const RENEW_EVERY: Duration = Duration::from_mins(10);
+/// How often blobs that went meanwhile are fetched again.
+const TRIES: usize = 3;
 /// How the history names a mirror run.
 const WHO: &str = "dryport mirror";
 
@@ -61,7 +65,7 @@ pub(super) async fn run(
         bytes: 0,
         bytes_skipped: 0,
     };
-    copy.blobs(&plan.blobs, &mut report).await?;
+    copy.all(&plan.blobs, &mut report).await?;
     if cancel.is_cancelled() {
         return Err(MirrorError::Cancelled);
     }
@@ -97,6 +101,46 @@ fn puts(registry: &Registry, plan: Plan) -> Vec<PutManifest> {
 }
 
 impl Copy<'_> {
+    /// All blobs, and that all of them are still here at the end: only a lease keeps those that came first, and a run
+    /// may take longer than that.
+    async fn all(
+        &self,
+        blobs: &[PlannedBlob],
+        report: &mut MirrorReport,
+    ) -> Result<(), MirrorError> {
+        {
+            let fetch = self.blobs(blobs, report);
+            tokio::pin!(fetch);
+            loop {
+                tokio::select! {
+                    done = &mut fetch => break done?,
+                    () = tokio::time::sleep(RENEW_EVERY) => drop(self.gone(blobs).await?),
+                }
+            }
+        }
+        for _ in 0..TRIES {
+            let gone = self.gone(blobs).await?;
+            if gone.is_empty() {
+                return Ok(());
+            }
+            self.blobs(&gone, report).await?;
+        }
+        Err(MirrorError::Internal(
+            "what was fetched first is collected before the last of it arrives; set blobs.lease longer".to_owned(),
+        ))
+    }
+
+    /// Those that must be here and are not. The leases of the others are renewed by asking.
+    async fn gone(&self, blobs: &[PlannedBlob]) -> Result<Vec<PlannedBlob>, MirrorError> {
+        let mut gone = Vec::new();
+        for blob in blobs.iter().filter(|blob| !blob.optional) {
+            if !self.repos.has_blob(self.target, &blob.digest).await? {
+                gone.push(blob.clone());
+            }
+        }
+        Ok(gone)
+    }
+
     /// All blobs, or the first error, after every other transfer has been put aside in good order.
     async fn blobs(
         &self,

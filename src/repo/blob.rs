@@ -213,7 +213,7 @@ impl Repos {
                     "blob {digest} is part of manifest {parent}; delete that manifest first"
                 )));
             }
-            let size = rows::blob(tx, &digest)?.map_or(0, |b| b.size);
+            let size = rows::size(tx, &digest)?;
             Ok(rows::unlink(tx, id, &digest, size)?)
         });
         write.await?;

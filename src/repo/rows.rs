@@ -106,6 +106,13 @@ pub(super) fn blob(get: &impl Get, digest: &Digest) -> Result<Option<BlobRecord>
     Ok(row.filter(|b| !b.damaged))
 }
 
+/// The blob's length, damaged or not; 0 if there is no such blob.
+pub(super) fn size(get: &impl Get, digest: &Digest) -> Result<u64, StoreError> {
+    let row = get.get(Table::Blobs, digest.as_key())?;
+    let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
+    Ok(row.map_or(0, |row| row.size))
+}
+
 /// Writes a link with a fresh lease, and counts the blob for the repository if it is new there.
 pub(super) fn link(
     tx: &mut Txn<'_>,

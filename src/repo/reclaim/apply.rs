@@ -157,9 +157,8 @@ fn lease_ended(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, at: u64) -> Result
         rows::orphan(tx, digest)?;
         return Ok(true);
     }
-    let row = tx.get(Table::Blobs, digest.as_key())?;
-    let size = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
-    rows::unlink(tx, id, digest, size.map_or(0, |b| b.size))?;
+    let size = rows::size(tx, digest)?;
+    rows::unlink(tx, id, digest, size)?;
     Ok(true)
 }
 
@@ -238,12 +237,11 @@ pub(in crate::repo) fn is_needed(
     item: &ItemRecord,
 ) -> Result<bool, StoreError> {
     let (from, to) = keys::keepers(digest, id);
-    // Its own rows among them: one for each time that it came and is not forgotten yet.
-    for (key, _) in get.scan(Table::Refs, &from, &to, 64)? {
-        let parent = keys::ref_head(&key)
-            .filter(|(_, class, _)| *class == Class::Manifest as u8)
-            .and_then(|(_, _, rest)| keys::parent_of(rest));
-        if parent.is_none_or(|(parent, _)| parent != *digest) {
+    // Its own rows stand among them, one for each time that it came and is not forgotten yet: they are stepped over.
+    let own = keys::refs_in(digest, id, Class::Manifest).raw(digest.as_key());
+    let (own, behind) = own.range();
+    for (from, to) in [(from, own), (behind, to)] {
+        if from < to && !get.scan(Table::Refs, &from, &to, 1)?.is_empty() {
             return Ok(true);
         }
     }
