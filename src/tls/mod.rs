@@ -6,7 +6,10 @@ mod inspect;
 mod issue;
 mod local;
 mod machine;
+mod read_ahead;
 mod trust;
+
+pub use read_ahead::ReadAhead;
 
 use arc_swap::ArcSwap;
 use inspect::Facts;
@@ -111,7 +114,7 @@ impl Http2 {
 }
 
 /// A connection after its handshake.
-pub type TlsStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+pub type TlsStream = tokio_rustls::server::TlsStream<ReadAhead<tokio::net::TcpStream>>;
 
 /// Certificates in force; cheap to clone. New connections take a renewed certificate, running ones keep theirs.
 #[derive(Clone)]
@@ -217,7 +220,7 @@ impl Tls {
     /// The TLS handshake; the stream and whether HTTP/2 was negotiated. No time limit of its own: the caller sets one.
     pub async fn accept(&self, tcp: tokio::net::TcpStream) -> io::Result<(TlsStream, bool)> {
         let acceptor = self.inner.state.load().acceptor.clone();
-        let stream = acceptor.accept(tcp).await?;
+        let stream = acceptor.accept(ReadAhead::new(tcp)).await?;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((stream, h2))
     }
