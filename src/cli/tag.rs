@@ -56,6 +56,7 @@ pub(super) struct Delete {
 
 /// Arguments of `tag restore`.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("when").required(true)))]
 pub(super) struct Restore {
     #[command(flatten)]
     place: Place,
@@ -63,10 +64,10 @@ pub(super) struct Restore {
     #[arg(value_name = "REPO:TAG")]
     image: Image,
     /// A revision at which the tag meant what is wanted, as `tag history` shows it
-    #[arg(long, required_unless_present = "at", conflicts_with = "at")]
+    #[arg(long, group = "when")]
     rev: Option<u64>,
     /// A time at which it did, for example 2026-11-01T12:00:00Z
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", group = "when")]
     at: Option<jiff::Timestamp>,
     #[command(flatten)]
     format: Format,
