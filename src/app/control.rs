@@ -4,11 +4,13 @@
 //! work. Knows neither sockets nor terminals: `http::control` serves it, `cli` calls it. Who may call it has been settled
 //! before: whoever can open the socket, or the data directory itself, is the operator.
 
+mod check;
 mod mirror;
 mod work;
 
 use crate::auth::{RoleGrant, UserView};
 pub use crate::gc::Report;
+pub use crate::gc::check::{CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
 use crate::repo::{QuotaView, RepoView, TagChange};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use crate::mirror::{MirrorReport, Progress};
+pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
@@ -153,6 +156,10 @@ pub enum Request {
     },
     /// What a sweep would find. Answered by [`Reply::Survey`].
     GcSurvey,
+    /// One check of all data. Answered by [`Reply::Checked`].
+    Check(CheckRequest),
+    /// Fetches damaged contents again. Answered by [`Reply::Refetched`].
+    Refetch(Box<RefetchJob>),
     /// Copies an image from another registry. Answered by [`Reply::Mirrored`], with [`Progress`] on the way.
     Mirror(Box<MirrorJob>),
 }
@@ -181,6 +188,8 @@ impl Request {
             Self::QuotaRemove { .. } => "quota-remove",
             Self::Gc { .. } => "gc",
             Self::GcSurvey => "gc-survey",
+            Self::Check(_) => "check",
+            Self::Refetch(_) => "refetch",
             Self::Mirror(_) => "mirror",
         }
     }
@@ -232,6 +241,10 @@ pub enum Reply {
     Swept(Report),
     /// What a sweep would find.
     Survey(Survey),
+    /// What the check found.
+    Checked(Box<CheckReport>),
+    /// What came of each digest.
+    Refetched(Vec<Refetched>),
     /// The image is there.
     Mirrored(MirrorReport),
 }

@@ -15,6 +15,7 @@ use crate::auth::{Auth, AuthError};
 use crate::blobs::{BlobError, BlobErrorKind, Blobs};
 use crate::config::Config;
 use crate::gc::Collector;
+use crate::gc::check::Checker;
 use crate::repo::{RepoError, Repos};
 use crate::store::{Store, StoreError};
 use crate::tls::{Tls, TlsError};
@@ -36,6 +37,8 @@ pub struct App {
     pub repos: Repos,
     /// The collector; it runs when asked, and where a server keeps it running.
     pub collector: Collector,
+    /// The checker; it runs when asked, and its scrub where a server keeps it running.
+    pub checker: Checker,
     /// Accounts.
     pub auth: Auth,
     /// Certificates; none without a TLS listener.
@@ -142,12 +145,14 @@ impl App {
             options::auth(&config, secrets::signing_keys(&config.data)?),
         )?;
         let collector = Collector::new(repos.clone(), options::gc(&config));
+        let checker = Checker::new(repos.clone(), blobs.clone(), options::check(&config));
         let initial = Arc::new(first::Initial::load(&config.data));
         Ok(Self {
             store,
             blobs,
             repos,
             collector,
+            checker,
             auth,
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),

@@ -4,6 +4,7 @@ use crate::auth::AuthOptions;
 use crate::blobs::BlobOptions;
 use crate::config::Config;
 use crate::gc::GcOptions;
+use crate::gc::check::CheckOptions;
 use crate::repo::RepoOptions;
 use crate::store::StoreOptions;
 use crate::tls::{Http2, TlsOptions};
@@ -50,6 +51,13 @@ pub(super) fn gc(config: &Config) -> GcOptions {
     GcOptions {
         interval: Duration::from_millis(config.gc_interval_ms),
         files_per_second: config.gc_files_per_second,
+    }
+}
+
+pub(super) fn check(config: &Config) -> CheckOptions {
+    CheckOptions {
+        every: Duration::from_secs(config.check_every_seconds),
+        rate: config.check_rate_bytes,
     }
 }
 

@@ -103,7 +103,7 @@ impl Files {
     }
 
     /// Makes one folder; whether it was made now.
-    fn make_folder(&self, path: &Path) -> Result<bool, BlobError> {
+    pub fn make_folder(&self, path: &Path) -> Result<bool, BlobError> {
         let made = self.disk.make_dir(path);
         made.map_err(BlobError::io("make the folder", path))
     }
@@ -253,7 +253,7 @@ impl Files {
         .map_err(|e| self.fault("make durable", &dir, 0, e))
     }
 
-    fn sync_dir(&self, dir: &Path) -> Result<(), BlobError> {
+    pub fn sync_dir(&self, dir: &Path) -> Result<(), BlobError> {
         self.timed(|| self.disk.sync_dir(dir))
             .map_err(BlobError::io("make durable", dir))
     }

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod ingest;
 mod place;
+mod scrub;
 mod sync;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
@@ -17,6 +18,7 @@ mod tests;
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
 pub use place::Place;
+pub use scrub::{Found, Listed};
 
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use bytes::Bytes;

@@ -118,7 +118,7 @@ impl Mirror {
     }
 }
 
-async fn cancel_on_signal(stop: CancellationToken, shown: Arc<progress::Shown>) {
+pub(super) async fn cancel_on_signal(stop: CancellationToken, shown: Arc<progress::Shown>) {
     use tokio::signal::unix::{SignalKind, signal};
     // Without a handler the signal ends the process, which the server sees, too.
     let (Ok(mut interrupt), Ok(mut terminate)) = (

@@ -3,6 +3,7 @@
 //! Does no work of its own on data: that is [`crate::app`]'s, reached through [`session`]. What fails how is decided in
 //! [`exit`].
 
+mod check;
 mod completions;
 mod config;
 mod exit;
@@ -65,6 +66,7 @@ enum Command {
     #[command(subcommand)]
     Quota(quota::QuotaCommand),
     Gc(gc::Gc),
+    Check(check::Check),
     Completions(completions::Completions),
     Version(version::Version),
 }
@@ -133,6 +135,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Mirror(mirror) => mirror.run().await,
         Command::Quota(quota) => quota.run().await,
         Command::Gc(gc) => gc.run().await,
+        Command::Check(check) => check.run().await,
         Command::Completions(completions) => completions.run(),
         Command::Version(version) => version.run(),
     }

@@ -91,6 +91,7 @@ impl Serve {
         let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
         let control = Control::bind(&config.data)
             .map_err(|e| Failure::failed(format!("cannot make the control socket: {e}")))?;
+        app.checker.set_online();
         let stop = CancellationToken::new();
         let commands = tokio::spawn(control.serve(app.clone(), stop.clone()));
         let certificates = tokio::spawn(keep_certificate(app.clone(), stop.clone()));
@@ -100,6 +101,11 @@ impl Serve {
             let stop = stop.clone();
             async move { collector.keep_sweeping(stop).await }
         });
+        let checker = app.checker.clone();
+        let scrub = tokio::spawn({
+            let stop = stop.clone();
+            async move { checker.keep_scrubbing(stop).await }
+        });
         let mut serving = tokio::spawn(http::serve(app.clone(), listeners, stop.clone()));
         announce(app, &https, &plain, first)?;
         let ended = self
@@ -107,7 +113,7 @@ impl Serve {
             .await;
         stop.cancel();
         // All end by the token; that they were cut off would matter to nobody now.
-        let _ = tokio::join!(commands, certificates, uploads, sweeps);
+        let _ = tokio::join!(commands, certificates, uploads, sweeps, scrub);
         match ended {
             // By the second signal.
             Err(error) if error.is_cancelled() => Ok(()),

@@ -3,6 +3,8 @@
 //! It holds no lock that a client could wait for: it works in small background transactions, decides from rows alone,
 //! and what a crash leaves is found by the next sweep. Its work is proportional to what became due, not to what is there.
 
+pub mod check;
+
 use crate::repo::reclaim::Tally;
 use crate::repo::{RepoError, Repos};
 use std::sync::Arc;

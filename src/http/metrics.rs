@@ -105,6 +105,7 @@ impl Metrics {
         store(&mut out, app);
         content(&mut out, app);
         collector(&mut out, app);
+        scrub(&mut out, app);
         out
     }
 
@@ -340,6 +341,58 @@ fn counter(out: &mut String, name: &str, help: &str, value: u64) {
 
 fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
     single(out, name, "gauge", help, value);
+}
+
+fn scrub(out: &mut String, app: &App) {
+    let c = app.checker.scrub_counters();
+    counter(
+        out,
+        "dryport_scrub_blobs_total",
+        "Blobs that the scrub has read.",
+        c.blobs,
+    );
+    counter(
+        out,
+        "dryport_scrub_bytes_total",
+        "Bytes that the scrub has read.",
+        c.bytes,
+    );
+    counter(
+        out,
+        "dryport_scrub_damaged_total",
+        "Blobs that the scrub found damaged.",
+        c.damaged,
+    );
+    counter(
+        out,
+        "dryport_scrub_unreadable_total",
+        "Blobs that the disk refused to read.",
+        c.unreadable,
+    );
+    gauge(
+        out,
+        "dryport_scrub_stray_files",
+        "Content files that no blob needs.",
+        c.strays,
+    );
+    gauge(
+        out,
+        "dryport_scrub_pass_bytes",
+        "Bytes of this pass that are read.",
+        c.pass_bytes,
+    );
+    gauge(
+        out,
+        "dryport_scrub_pass_total_bytes",
+        "All bytes of this pass.",
+        c.pass_total,
+    );
+    gauge(
+        out,
+        "dryport_scrub_last_full_timestamp_seconds",
+        "When the last full pass ended; 0: never.",
+        c.last_full_ms / 1000,
+    );
 }
 
 #[cfg(test)]

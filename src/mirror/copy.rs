@@ -336,6 +336,13 @@ async fn write(
     .map_err(|e| MirrorError::Internal(e.to_string()))
 }
 
+/// The ingest after these bytes; what it failed to take is dropped.
+pub(super) async fn written(ingest: Ingest, piece: bytes::Bytes) -> Result<Ingest, MirrorError> {
+    let (ingest, wrote) = write(ingest, BytesMut::from(piece)).await?;
+    wrote.map_err(RepoError::from)?;
+    Ok(ingest)
+}
+
 fn is_mismatch(error: &MirrorError) -> bool {
     matches!(
         error,

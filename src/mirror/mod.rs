@@ -14,8 +14,10 @@ mod oci;
 mod plan;
 mod platform;
 mod reference;
+mod refetch;
 
 pub use reference::Source;
+pub use refetch::refetch;
 
 use crate::fetch::{Client, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};

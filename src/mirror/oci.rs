@@ -165,6 +165,17 @@ impl Registry {
         Ok(self.client.head(&path, "*/*", &self.scope).await?.status == 200)
     }
 
+    /// The blob's length, if the registry gives it away.
+    pub(super) async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, FetchError> {
+        let path = self.path(&format!("blobs/{digest}"));
+        let reply = self.client.head(&path, "*/*", &self.scope).await?;
+        if reply.status == 404 {
+            return Ok(None);
+        }
+        let reply = reply.check()?;
+        Ok(reply.header("content-length").and_then(|n| n.parse().ok()))
+    }
+
     /// Begins to download a blob from `offset` on.
     pub(super) async fn blob(
         &self,

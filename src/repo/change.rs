@@ -170,23 +170,7 @@ impl<'a, 't> Change<'a, 't> {
 
     fn add_referrer(&mut self, new: &NewManifest, subject: &Digest) -> Result<(), StoreError> {
         let inspected = &new.inspected;
-        let length: usize = inspected
-            .annotations
-            .iter()
-            .map(|(k, v)| k.len() + v.len() + 8)
-            .sum();
-        let long = length > ANNOTATIONS_MAX;
-        let row = ReferrerRecord {
-            removed: Rev::NEVER.0,
-            media_type: inspected.media_type.as_str().into(),
-            size: new.size,
-            annotations: if long {
-                Vec::new()
-            } else {
-                inspected.annotations.clone()
-            },
-            long,
-        };
+        let row = referrer_row(inspected, new.size, Rev::NEVER.0);
         let key = keys::referrer(
             self.id,
             false,
@@ -396,5 +380,25 @@ impl<'a, 't> Change<'a, 't> {
         self.tx
             .put(Table::Repos, &keys::repo(self.id), &self.record.to_bytes()?)?;
         Ok(self.rev)
+    }
+}
+
+/// A manifest's row among the referrers of its subject.
+pub(super) fn referrer_row(inspected: &Inspected, size: u64, removed: u64) -> ReferrerRecord {
+    let lengths = inspected
+        .annotations
+        .iter()
+        .map(|(k, v)| k.len() + v.len() + 8);
+    let long = lengths.sum::<usize>() > ANNOTATIONS_MAX;
+    ReferrerRecord {
+        removed,
+        media_type: inspected.media_type.as_str().into(),
+        size,
+        annotations: if long {
+            Vec::new()
+        } else {
+            inspected.annotations.clone()
+        },
+        long,
     }
 }

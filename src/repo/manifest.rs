@@ -308,6 +308,9 @@ pub(super) fn put_blob(
                 SealedBody::Inline(_) => None,
             });
         }
+        if row.place.is_none() && matches!(sealed.body, SealedBody::Placed(_)) {
+            tx.delete(Table::Bytes, sealed.digest.as_key())?;
+        }
         spare = row.place.map(Place);
     }
     let place = match &sealed.body {

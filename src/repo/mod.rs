@@ -5,10 +5,11 @@
 
 mod blob;
 mod change;
+pub mod check;
 mod error;
 mod fill;
 pub mod format;
-mod keys;
+pub mod keys;
 mod manifest;
 mod moment;
 mod quota;

@@ -41,11 +41,11 @@ fn prefixes(name: &str) -> impl Iterator<Item = &str> {
     std::iter::once("").chain(inner).chain(own)
 }
 
-fn key(prefix: &str) -> Vec<u8> {
+pub(super) fn key(prefix: &str) -> Vec<u8> {
     Key::new().text(prefix).done()
 }
 
-fn holders_key(prefix: &str, digest: &Digest) -> Vec<u8> {
+pub(super) fn holders_key(prefix: &str, digest: &Digest) -> Vec<u8> {
     Key::new().text(prefix).raw(digest.as_key()).done()
 }
 
@@ -330,7 +330,11 @@ fn count_page(tx: &mut Txn<'_>, prefix: &str) -> Result<bool, RepoError> {
 }
 
 /// How often repositories below the prefix show the digest: by a link, and as a live manifest.
-fn count_holders(tx: &Txn<'_>, prefix: &str, digest: &Digest) -> Result<u64, StoreError> {
+pub(super) fn count_holders(
+    tx: &impl Get,
+    prefix: &str,
+    digest: &Digest,
+) -> Result<u64, StoreError> {
     let mut count = 0;
     let (mut from, to) = keys::refs(digest).range();
     loop {

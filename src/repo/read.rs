@@ -129,7 +129,8 @@ fn read_manifest(
 /// All bytes of a manifest.
 pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Bytes, RepoError> {
     let damaged = || RepoError::Blob(crate::blobs::BlobError::Damaged(digest.to_string()));
-    let row = rows::blob(r, digest)?.ok_or_else(damaged)?;
+    // Damaged and known to be: as if it were not here, so that it is pushed again.
+    let row = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
     match row.place {
         None => Ok(r
             .get(Table::Bytes, digest.as_key())?

@@ -208,6 +208,11 @@ impl Server {
         None
     }
 
+    /// The directory above the data, of a server that has ended; it stays.
+    pub fn into_home(mut self) -> TempDir {
+        std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
+    }
+
     /// Starts again on the same directory and the same ports.
     pub async fn restart(&mut self) {
         self.child = spawn(

@@ -1,4 +1,5 @@
-//! Black-box tests: the real binary, its real ports, its real data directory; no function of the crate is called.
+//! Black-box tests: the real binary, its real ports, its real data directory; no function of the crate is called,
+//! but by `damage`, which breaks rows that nothing else can break.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines)] // a test fails by panicking
 #![allow(missing_docs)]
@@ -18,8 +19,11 @@ mod authz_tokens;
 mod authz_wire;
 mod authz_world;
 mod bad_input;
+mod check;
+mod check_live;
 mod cli;
 mod content;
+mod damage;
 mod gc;
 mod harness;
 mod mirror;

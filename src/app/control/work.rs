@@ -36,6 +36,13 @@ pub async fn execute(
         Request::QuotaSet { .. } | Request::QuotaList | Request::QuotaRemove { .. } => {
             quotas(app, request).await
         }
+        Request::Check(request) => {
+            let report = app.checker.check(request, stop).await?;
+            Ok(Reply::Checked(Box::new(report)))
+        }
+        Request::Refetch(job) => super::check::refetch(app, *job, stop)
+            .await
+            .map(Reply::Refetched),
         Request::GcSurvey => Ok(Reply::Survey(app.repos.survey().await?)),
         Request::RepoList { .. }
         | Request::RepoShow { .. }

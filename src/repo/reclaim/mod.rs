@@ -20,6 +20,7 @@ use plan::{Plan, Step};
 use std::collections::BTreeSet;
 
 pub(super) use apply::is_needed;
+pub(super) use plan::OwnName;
 pub use survey::{Holding, Survey};
 
 /// Row changes of one background transaction, about; a step never costs more than a few hundred.

@@ -24,7 +24,7 @@ const REVISION: usize = 5000;
 
 /// The name of an item, kept beyond the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum OwnName {
+pub(in crate::repo) enum OwnName {
     Tag(String),
     Manifest(Digest),
 }
@@ -38,7 +38,7 @@ impl OwnName {
     }
 
     /// The name in a change row's key; none in its head row.
-    fn of_change(key: &[u8]) -> Option<Self> {
+    pub fn of_change(key: &[u8]) -> Option<Self> {
         let mut parts = Parts(key);
         parts.u64()?;
         parts.u64()?;

@@ -1,0 +1,209 @@
+//! `dryport check`.
+
+use super::exit::Failure;
+use super::output::{self, Format};
+use super::session::{Session, unexpected};
+use super::settings::Place;
+use crate::app::control::{
+    CheckReport, CheckRequest, FaultKind, RefetchJob, Refetched, Reply, Request,
+};
+use crate::fetch::credentials;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Problems that are printed for people; --json lists more.
+const SHOWN: usize = 200;
+
+const HELP: &str = "\
+Looks at every row and every file; --deep reads all bytes as well, at most check.rate a second (--fast: as fast
+as the disk gives). An interrupted --deep goes on where it was. The running server does the work; without one
+this command does it itself. On healthy data nothing is written, with --repair neither.
+
+--repair writes again what can be computed, moves what is damaged or foreign to DIR/quarantine/, and fetches
+damaged contents from the registry they were mirrored from, with your credentials for it (`docker login`). What
+was pushed must be pushed again: the server asks for it as if it were not there. Nothing is guessed.
+
+Exit codes: 0 nothing is wrong (or nothing any more), 4 damage is left.";
+
+/// Check all data, and repair it
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+pub(super) struct Check {
+    #[command(flatten)]
+    place: Place,
+    /// Read all bytes of all blobs and compare them with their digests
+    #[arg(long)]
+    deep: bool,
+    /// Repair what can be repaired
+    #[arg(long)]
+    repair: bool,
+    /// Read as fast as the disk gives instead of check.rate
+    #[arg(long)]
+    fast: bool,
+    /// Fetch over plain HTTP where a registry has nothing else (loopback and localhost need no permission)
+    #[arg(long, requires = "repair")]
+    plain_http: bool,
+    /// Trust this CA certificate (PEM) beside the system's when fetching
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    ca: Option<PathBuf>,
+    /// Read credentials from this file of docker's config.json form instead of your own
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    creds_file: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let ca_pem = match &self.ca {
+            None => None,
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
+            ),
+        };
+        let session = Session::open(&self.place.load()?.config, "check").await?;
+        let stop = CancellationToken::new();
+        let interrupt = tokio::spawn(super::mirror::cancel_on_signal(
+            stop.clone(),
+            Arc::new(super::progress::Shown::new()),
+        ));
+        let done = self.with(&session, ca_pem, stop).await;
+        interrupt.abort();
+        session.close().await;
+        let report = done?;
+        if self.format.json {
+            output::json(&report)?;
+        } else {
+            output::print(&text(&report))?;
+        }
+        match (report.damage, report.interrupted) {
+            (0, false) => Ok(()),
+            (0, true) => Err(Failure::failed("interrupted; run it again to go on")),
+            (damage, _) => Err(Failure::new(
+                FaultKind::Damaged,
+                format!("{damage} problems are left"),
+            )),
+        }
+    }
+
+    async fn with(
+        &self,
+        session: &Session,
+        ca_pem: Option<String>,
+        stop: CancellationToken,
+    ) -> Result<CheckReport, Failure> {
+        let request = Request::Check(CheckRequest {
+            deep: self.deep,
+            repair: self.repair,
+            fast: self.fast,
+        });
+        let ask = |request| session.ask(request, Arc::new(|_| {}), stop.clone());
+        let Reply::Checked(mut report) = ask(request).await? else {
+            return Err(unexpected());
+        };
+        let wanted = report.wanted();
+        if self.repair && !wanted.is_empty() && !report.interrupted {
+            let job = RefetchJob {
+                logins: self.logins(&wanted).await?,
+                wanted,
+                plain_http: self.plain_http,
+                ca_pem,
+            };
+            let Reply::Refetched(done) = ask(Request::Refetch(Box::new(job))).await? else {
+                return Err(unexpected());
+            };
+            note(&mut report, &done);
+        }
+        Ok(*report)
+    }
+
+    /// The caller's own credentials for the registries that are to be asked.
+    async fn logins(
+        &self,
+        wanted: &[(crate::types::Digest, Vec<crate::repo::check::Upstream>)],
+    ) -> Result<BTreeMap<String, crate::fetch::Credential>, Failure> {
+        let mut logins = BTreeMap::new();
+        for upstream in wanted.iter().flat_map(|(_, upstreams)| upstreams) {
+            let registry = upstream.registry.clone();
+            if logins.contains_key(&registry) {
+                continue;
+            }
+            let (file, host) = (self.creds_file.clone(), registry.clone());
+            // Credential helpers are programs: they may take a while.
+            let found =
+                tokio::task::spawn_blocking(move || credentials::lookup(file.as_deref(), &host))
+                    .await
+                    .map_err(Failure::failed)?
+                    .map_err(Failure::failed)?;
+            if let Some(login) = found {
+                logins.insert(registry, login);
+            }
+        }
+        Ok(logins)
+    }
+}
+
+/// Notes in the report what was fetched again, and what could not be.
+fn note(report: &mut CheckReport, done: &[Refetched]) {
+    for problem in report.problems.iter_mut().filter(|p| !p.repaired) {
+        let Some(one) = done.iter().find(|d| problem.digest == Some(d.digest)) else {
+            continue;
+        };
+        if let Some(from) = &one.from {
+            problem.repaired = true;
+            problem.how = format!("fetched again from {from}");
+        } else if let Some(error) = &one.error {
+            problem.how = format!("{}; fetching it again failed: {error}", problem.how);
+        }
+    }
+    report.sum_up();
+}
+
+fn text(report: &CheckReport) -> String {
+    let mut lines = Vec::new();
+    for problem in report.problems.iter().take(SHOWN) {
+        let state = if problem.repaired {
+            "repaired"
+        } else {
+            "PROBLEM"
+        };
+        lines.push(format!("{state} {}: {}", problem.kind, problem.what));
+        if !problem.tags.is_empty() {
+            lines.push(format!("         tags: {}", problem.tags.join(", ")));
+        }
+        if !problem.how.is_empty() {
+            lines.push(format!("         {}", problem.how));
+        }
+    }
+    let all: u64 = report.kinds.values().sum();
+    let shown = report.problems.len().min(SHOWN) as u64;
+    if all > shown {
+        lines.push(format!("... and {} more", all - shown));
+    }
+    let read = if report.deep {
+        format!("read {}", output::size(report.bytes_read))
+    } else {
+        "contents not read (--deep reads them)".to_owned()
+    };
+    lines.push(format!(
+        "Looked at {} rows and {} blobs, {read}.",
+        report.rows, report.blobs
+    ));
+    if report.resumed {
+        lines.push("Went on where an earlier check was interrupted.".to_owned());
+    }
+    lines.push(match (report.damage, report.repaired) {
+        (0, 0) if report.leftovers == 0 => "Nothing is wrong.".to_owned(),
+        (0, repaired) => format!(
+            "{repaired} problems repaired, {} leftovers of a crash, no damage.",
+            report.leftovers
+        ),
+        (damage, repaired) => format!("Damage: {damage} problems; {repaired} repaired."),
+    });
+    lines.join("\n")
+}

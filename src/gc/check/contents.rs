@@ -1,0 +1,270 @@
+//! Contents against their digests: every blob's bytes are where its row says, of its length, and with `deep` they are
+//! read to the end. What is wrong is looked at twice before it is told.
+
+use super::Checker;
+use super::pace::Pace;
+use crate::blobs::{BlobError, Found, Place};
+use crate::repo::RepoError;
+use crate::repo::check::{Content, Kind, Problem, Verdict};
+use crate::types::Digest;
+
+/// What a blob's bytes turned out to be.
+#[derive(Debug)]
+pub(super) enum State {
+    /// As they should be.
+    Whole,
+    /// Whole, but of another length than the row says.
+    Size(u64),
+    /// Not there.
+    Missing,
+    /// Of another length, and others.
+    Length(u64),
+    /// Others.
+    Corrupt,
+    /// The disk refuses.
+    Unreadable(String),
+    /// Told to stop.
+    Stopped,
+}
+
+impl Checker {
+    /// Looks at one blob's bytes; all of them if `deep`, or if anything is odd.
+    pub(super) async fn state(
+        &self,
+        content: &Content,
+        deep: bool,
+        speed: &Pace,
+    ) -> Result<State, RepoError> {
+        let Some(place) = content.place.clone() else {
+            return Ok(inline_state(content));
+        };
+        let (blobs, size, speed) = (self.0.blobs.clone(), content.size, speed.clone());
+        let deep = deep || content.damaged;
+        blocking(move || {
+            let len = match blobs.len_of(&place) {
+                Ok(Some(len)) => len,
+                Ok(None) => return State::Missing,
+                Err(error) => return State::Unreadable(error.to_string()),
+            };
+            if len == size && !deep {
+                return State::Whole;
+            }
+            let mut read = 0;
+            let found = blobs.read_through(&place, &mut |n| {
+                read += n as u64;
+                speed.spend(n as u64)
+            });
+            speed.spend_small(read);
+            match found {
+                Found::Whole(len) if len == size => State::Whole,
+                Found::Whole(len) => State::Size(len),
+                Found::Other { len } if len == size => State::Corrupt,
+                Found::Other { len } => State::Length(len),
+                Found::Missing => State::Missing,
+                Found::Unreadable(error) => State::Unreadable(error.to_string()),
+                Found::Stopped => State::Stopped,
+            }
+        })
+        .await
+    }
+
+    /// The same, with a second look at what seems wrong: the blob may have gone or been healed since its row was read.
+    /// `None`: there is nothing to tell.
+    pub(super) async fn confirmed(
+        &self,
+        content: &Content,
+        deep: bool,
+        speed: &Pace,
+    ) -> Result<Option<(Content, State)>, RepoError> {
+        let first = self.state(content, deep, speed).await?;
+        if is_fine(content, &first) {
+            return Ok(None);
+        }
+        let Some(again) = self.0.repos.content(&content.digest).await? else {
+            return Ok(None);
+        };
+        let second = self.state(&again, deep, speed).await?;
+        Ok((!is_fine(&again, &second)).then_some((again, second)))
+    }
+
+    /// Tells of one blob that is not as it should be, and with `repair` does what can be done here: what is wrong moves
+    /// to the quarantine and is not served until it is healed.
+    pub(super) async fn judge(
+        &self,
+        content: &Content,
+        state: State,
+        repair: bool,
+    ) -> Result<Problem, RepoError> {
+        let digest = content.digest;
+        let (kind, text) = named(content, &state);
+        let mut problem = Problem::new(kind, format!("blob {digest}: {text}")).digest(&digest);
+        if let Some(place) = &content.place {
+            problem = problem.file(format!("blobs/{place}"));
+        }
+        let touched = self.0.repos.touched_by(&digest).await?;
+        (problem.tags, problem.upstreams) = (touched.tags, touched.upstreams);
+        match &state {
+            State::Whole => self.settle(problem, content, Verdict::Whole, repair).await,
+            State::Size(len) => {
+                self.settle(problem, content, Verdict::Size(*len), repair)
+                    .await
+            }
+            State::Unreadable(_) => {
+                Ok(problem
+                    .how("look at the disk; the blob is not marked, for its bytes may be whole"))
+            }
+            _ if repair => self.set_aside(problem, content).await,
+            _ if content.damaged => Ok(problem.how("push or mirror it again")),
+            _ => Ok(problem.how("--repair puts it aside; then push or mirror it again")),
+        }
+    }
+
+    /// Writes the verdict on a blob whose bytes are whole.
+    async fn settle(
+        &self,
+        problem: Problem,
+        content: &Content,
+        verdict: Verdict,
+        repair: bool,
+    ) -> Result<Problem, RepoError> {
+        if !repair {
+            return Ok(problem.how("--repair mends it"));
+        }
+        Ok(if self.0.repos.judge(content, verdict).await? {
+            problem.done("mended: its bytes were read and are whole")
+        } else {
+            problem.how("it changed while it was looked at; check again")
+        })
+    }
+
+    /// Marks a blob as damaged, so that nobody gets it and the next push brings it again, and moves what is there to
+    /// the quarantine.
+    async fn set_aside(&self, problem: Problem, content: &Content) -> Result<Problem, RepoError> {
+        let (blobs, digest) = (self.0.blobs.clone(), content.digest);
+        let kept = match content.bytes.clone().filter(|_| content.place.is_none()) {
+            Some(bytes) => Some(blocking(move || blobs.quarantine_bytes(&digest, &bytes)).await??),
+            None => None,
+        };
+        // The mark before the file goes: then nobody opens it, and a push that heals takes another place.
+        if !content.damaged && !self.0.repos.judge(content, Verdict::Damaged).await? {
+            return Ok(problem.how("it changed while it was looked at; check again"));
+        }
+        let blobs = self.0.blobs.clone();
+        let moved = match content.place.clone() {
+            Some(place) => blocking(move || blobs.quarantine(&format!("blobs/{place}"))).await??,
+            None => kept,
+        };
+        Ok(match moved {
+            Some(to) => problem.how(format!("moved to {to}; push or mirror it again")),
+            None => problem.how("push or mirror it again"),
+        })
+    }
+
+    /// Looks for the content of a blob whose row is missing or unusable, and with `repair` gives it a row again.
+    pub(super) async fn rowless(
+        &self,
+        digest: &Digest,
+        kind: Kind,
+        repair: bool,
+        speed: &Pace,
+    ) -> Result<Problem, RepoError> {
+        let text = match kind {
+            Kind::BlobRowMissing => "references name it, but it has no row",
+            Kind::BlobPlaceWrong => "its row names a place that is not its own",
+            _ => "its row cannot be read",
+        };
+        let mut problem = Problem::new(kind, format!("blob {digest}: {text}")).digest(digest);
+        let touched = self.0.repos.touched_by(digest).await?;
+        (problem.tags, problem.upstreams) = (touched.tags, touched.upstreams);
+        let Some((size, place)) = self.find(digest, speed).await? else {
+            return Ok(problem.how("its bytes are not here; push or mirror it again"));
+        };
+        if !repair {
+            return Ok(problem.how("its bytes are here; --repair mends it"));
+        }
+        Ok(if self.0.repos.adopt(digest, size, place).await? {
+            problem.done("mended: its bytes were read and are whole")
+        } else {
+            problem.how("it changed while it was looked at; check again")
+        })
+    }
+
+    /// Whole bytes of a digest: their length, and their file unless they are in the database.
+    async fn find(
+        &self,
+        digest: &Digest,
+        speed: &Pace,
+    ) -> Result<Option<(u64, Option<Place>)>, RepoError> {
+        let (blobs, wanted, speed) = (self.0.blobs.clone(), *digest, speed.clone());
+        let placed: Result<_, BlobError> = blocking(move || {
+            for place in blobs.places_of(&wanted)? {
+                let found = blobs.read_through(&place, &mut |n| speed.spend(n as u64));
+                if let Found::Whole(len) = found {
+                    return Ok(Some((len, Some(place))));
+                }
+            }
+            Ok(None)
+        })
+        .await?;
+        if let Some(found) = placed? {
+            return Ok(Some(found));
+        }
+        let bytes = self.0.repos.inline_bytes(digest).await?;
+        let whole = bytes.filter(|bytes| Digest::of(digest.algorithm(), bytes) == *digest);
+        Ok(whole.map(|bytes| (bytes.len() as u64, None)))
+    }
+}
+
+fn inline_state(content: &Content) -> State {
+    let Some(bytes) = &content.bytes else {
+        return State::Missing;
+    };
+    let is_right = Digest::of(content.digest.algorithm(), bytes) == content.digest;
+    match (is_right, bytes.len() as u64) {
+        (true, len) if len == content.size => State::Whole,
+        (true, len) => State::Size(len),
+        (false, _) => State::Corrupt,
+    }
+}
+
+fn is_fine(content: &Content, state: &State) -> bool {
+    match state {
+        State::Whole => !content.damaged,
+        State::Stopped => true,
+        _ => false,
+    }
+}
+
+fn named(content: &Content, state: &State) -> (Kind, String) {
+    let inline = content.place.is_none();
+    let kind = match state {
+        State::Whole | State::Stopped => Kind::BlobWholeAgain,
+        State::Size(_) => Kind::BlobSizeWrong,
+        State::Unreadable(_) => Kind::BlobUnreadable,
+        _ if content.damaged => Kind::BlobAwaitsPush,
+        State::Missing if inline => Kind::InlineMissing,
+        State::Missing => Kind::BlobMissing,
+        _ if inline => Kind::InlineCorrupt,
+        State::Length(_) => Kind::BlobTruncated,
+        State::Corrupt => Kind::BlobCorrupt,
+    };
+    let text = match state {
+        State::Whole | State::Stopped => "it is marked as damaged, but its bytes are whole".into(),
+        State::Size(len) => format!("its row says {} bytes, it has {len}", content.size),
+        State::Missing if content.damaged => "found damaged earlier; its bytes are not here".into(),
+        State::Missing => "its bytes are not here".into(),
+        State::Length(len) => format!("its file has {len} bytes instead of {}", content.size),
+        State::Corrupt => "its bytes are not those of its digest".into(),
+        State::Unreadable(error) => error.clone(),
+    };
+    (kind, text)
+}
+
+/// Work of a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RepoError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| RepoError::Task(e.to_string()))
+}

@@ -1,0 +1,185 @@
+//! Files against rows: content files that no row names, uploads of nobody, and what Dryport did not make.
+
+use super::Checker;
+use super::contents::blocking;
+use crate::blobs::{Place, UploadFile};
+use crate::repo::RepoError;
+use crate::repo::check::{Kind, Problem};
+use crate::types::{Algorithm, Digest};
+use std::collections::BTreeMap;
+
+/// While a server runs, a content file without a row is a stray only after so long (running ms): no commit takes that.
+const SETTLED_MS: u64 = 10 * 60 * 1000;
+/// Strays that are remembered at most.
+const REMEMBERED: usize = 100_000;
+
+impl Checker {
+    /// Every file of `blobs/` and `uploads/`. `spoken_for`: digests whose files another problem speaks of.
+    pub(super) async fn files(
+        &self,
+        repair: bool,
+        spoken_for: &BTreeMap<Digest, Kind>,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), RepoError> {
+        let blobs = self.0.blobs.clone();
+        for file in blocking(move || blobs.strangers()).await?? {
+            problems.push(self.stranger(file, repair).await?);
+        }
+        for algorithm in Algorithm::ALL {
+            for byte in 0..=u8::MAX {
+                let blobs = self.0.blobs.clone();
+                let listed = blocking(move || blobs.places_in(algorithm, byte)).await??;
+                for file in listed.foreign {
+                    problems.push(self.stranger(file, repair).await?);
+                }
+                if listed.places.is_empty() {
+                    continue;
+                }
+                let mut places = self.0.repos.unknown_places(listed.places).await?;
+                places.retain(|p| p.digest().is_ok_and(|d| !spoken_for.contains_key(&d)));
+                for place in places {
+                    if self.is_stray(&place) {
+                        problems.push(self.stray(&place, repair).await?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Content files that have been without a row for long enough; the others are remembered.
+    pub(super) async fn look_for_strays(&self) -> Result<u64, RepoError> {
+        let mut strays = 0;
+        for algorithm in Algorithm::ALL {
+            for byte in 0..=u8::MAX {
+                let blobs = self.0.blobs.clone();
+                let listed = blocking(move || blobs.places_in(algorithm, byte)).await??;
+                if listed.places.is_empty() {
+                    continue;
+                }
+                let places = self.0.repos.unknown_places(listed.places).await?;
+                strays += places.iter().filter(|place| self.is_stray(place)).count() as u64;
+            }
+        }
+        Ok(strays)
+    }
+
+    /// Whether a file without a row has been one for long enough.
+    fn is_stray(&self, place: &Place) -> bool {
+        if !self.is_online() {
+            return true;
+        }
+        let now = self.0.repos.running_ms();
+        let mut strays = self.strays();
+        if strays.len() > REMEMBERED {
+            strays.clear();
+        }
+        let since = *strays.entry(place.0.clone()).or_insert(now);
+        now.saturating_sub(since) >= SETTLED_MS
+    }
+
+    async fn stray(&self, place: &Place, repair: bool) -> Result<Problem, RepoError> {
+        let what = format!("{place} belongs to no blob");
+        let mut problem = Problem::new(Kind::StrayFile, what).file(format!("blobs/{place}"));
+        if let Ok(digest) = place.digest() {
+            problem = problem.digest(&digest);
+        }
+        if !repair {
+            return Ok(problem.how("--repair moves it to quarantine/"));
+        }
+        // A commit that still meant to name it is refused from here on and tries again.
+        if self.is_online() && !self.0.repos.condemn_stray(place).await? {
+            return Ok(problem.done("a blob has it by now"));
+        }
+        self.move_away(problem).await
+    }
+
+    async fn stranger(&self, file: String, repair: bool) -> Result<Problem, RepoError> {
+        let kind = if file.starts_with("uploads/") {
+            Kind::ForeignUpload
+        } else {
+            Kind::ForeignFile
+        };
+        let problem = Problem::new(kind, format!("{file} is not Dryport's")).file(file);
+        if repair {
+            self.move_away(problem).await
+        } else {
+            Ok(problem.how("--repair moves it to quarantine/"))
+        }
+    }
+
+    /// Moves the file of a problem to the quarantine.
+    pub(super) async fn move_away(&self, problem: Problem) -> Result<Problem, RepoError> {
+        let Some(file) = problem.file.clone() else {
+            return Ok(problem);
+        };
+        let blobs = self.0.blobs.clone();
+        Ok(match blocking(move || blobs.quarantine(&file)).await? {
+            Ok(Some(to)) => problem.done(format!("moved to {to}")),
+            Ok(None) => problem.done("it is gone"),
+            Err(error) => problem.how(error.to_string()),
+        })
+    }
+
+    /// Upload files of repositories that never existed.
+    pub(super) async fn uploads_of_nobody(
+        &self,
+        files: &[UploadFile],
+        repair: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), RepoError> {
+        let next = self.0.repos.next_number().await?;
+        // Number 0 is that of manifests on their way in.
+        for file in files.iter().filter(|file| file.repo.0 >= next) {
+            let what = format!(
+                "upload {} for repository number {}, which never existed",
+                file.id, file.repo.0
+            );
+            let problem = Problem::new(Kind::UploadFileWithoutRepo, what).file(file.path());
+            problems.push(if repair {
+                self.move_away(problem).await?
+            } else {
+                problem.how("--repair moves it to quarantine/")
+            });
+        }
+        Ok(())
+    }
+
+    /// Upload files shorter than their rows said, once the rows are gone: what is left of them cannot be gone on with.
+    pub(super) async fn torn_files(
+        &self,
+        files: &[UploadFile],
+        problems: &mut [Problem],
+    ) -> Result<(), RepoError> {
+        for at in 0..problems.len() {
+            let Some(problem) = problems.get(at).filter(|p| is_torn(p)) else {
+                continue;
+            };
+            if files.iter().any(|f| problem.file == Some(f.path())) {
+                let moved = self.move_away(problem.clone()).await?;
+                if let Some(place) = problems.get_mut(at) {
+                    *place = moved;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of condemned rows that were left behind: they are removed, as the collection had decided.
+    pub(super) async fn condemned(&self, problems: &mut [Problem]) -> Result<(), RepoError> {
+        let left = |p: &Problem| p.kind == Kind::CondemnedLeft && !p.repaired;
+        if !problems.iter().any(left) {
+            return Ok(());
+        }
+        while self.0.repos.unlink_condemned(1000).await? == 1000 {}
+        for problem in problems.iter_mut().filter(|p| left(p)) {
+            problem.repaired = true;
+            problem.how = "removed, as was decided".into();
+        }
+        Ok(())
+    }
+}
+
+fn is_torn(problem: &Problem) -> bool {
+    problem.kind == Kind::UploadTorn && problem.repaired
+}

@@ -1,0 +1,56 @@
+//! Fetches one digest again that is damaged here, from a registry that had it. Nothing becomes visible that was not.
+
+use super::oci::Registry;
+use super::{MirrorError, Source};
+use crate::fetch::{Client, FetchOptions};
+use crate::repo::Repos;
+use crate::repo::check::Upstream;
+use crate::types::Reference;
+use tokio_util::sync::CancellationToken;
+
+/// Fetches the bytes, checks them against the digest and gives them to the blob. `false`: it was whole by then.
+pub async fn refetch(
+    repos: &Repos,
+    upstream: &Upstream,
+    fetch: FetchOptions,
+    cancel: &CancellationToken,
+) -> Result<bool, MirrorError> {
+    let text = format!(
+        "docker://{}/{}@{}",
+        upstream.registry, upstream.name, upstream.digest
+    );
+    let source: Source = text.parse()?;
+    let client = Client::new(source.api_host(), fetch)?;
+    let registry = Registry::new(client, source);
+    tokio::select! {
+        () = cancel.cancelled() => Err(MirrorError::Cancelled),
+        done = bring(repos, &registry, upstream) => done,
+    }
+}
+
+async fn bring(
+    repos: &Repos,
+    registry: &Registry,
+    upstream: &Upstream,
+) -> Result<bool, MirrorError> {
+    let digest = upstream.digest;
+    let gone = || {
+        MirrorError::NotFound(format!(
+            "{} does not have {digest} in {} any more",
+            upstream.registry, upstream.name
+        ))
+    };
+    let mut ingest = repos.begin_heal(digest.algorithm())?;
+    if upstream.is_manifest {
+        let found = registry.manifest(&Reference::Digest(digest)).await?;
+        let bytes = found.ok_or_else(gone)?.bytes;
+        ingest = super::copy::written(ingest, bytes).await?;
+    } else {
+        let size = registry.blob_size(&digest).await?.ok_or_else(gone)?;
+        let mut download = registry.blob(&digest, 0, size).await?;
+        while let Some(piece) = download.chunk().await? {
+            ingest = super::copy::written(ingest, piece).await?;
+        }
+    }
+    Ok(repos.heal(ingest, &digest).await?)
+}

@@ -1,0 +1,354 @@
+//! Rows about content: blobs and bytes in the database. The files themselves are looked at by
+//! `gc`, which asks here what they should be and says here what they are.
+
+use super::mend::Mend;
+use super::report::{Kind, Problem};
+use super::walk::{self, PAGE, Suspect, Walk};
+use crate::blobs::{Ingest, Place};
+use crate::repo::error::RepoError;
+use crate::repo::record::BlobRecord;
+use crate::repo::{Repos, keys, manifest, new_upload_id, wall_ms};
+use crate::store::record::Record;
+use crate::store::{Get, Lane, Read, Table};
+use crate::types::{Algorithm, Digest, RepoId, RepoName};
+use bytes::Bytes;
+
+/// A blob as its row says.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its content file; `None`: its bytes are in the database.
+    pub place: Option<Place>,
+    /// Its bytes in the database, if they are there and few.
+    pub bytes: Option<Bytes>,
+    /// Marked as damaged.
+    pub damaged: bool,
+    row: Vec<u8>,
+}
+
+/// One page of blobs, and where the next one starts.
+pub type Contents = (Vec<Content>, Option<Vec<u8>>);
+
+/// What to write about a blob whose bytes have been looked at.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Not to be served until it is pushed again.
+    Damaged,
+    /// Whole.
+    Whole,
+    /// Whole, and of this length.
+    Size(u64),
+}
+
+impl Repos {
+    /// Blobs by digest from `from` on. Rows that cannot be read, or that name a place that is not theirs, are left out:
+    /// the pass over the rows tells of them.
+    pub async fn contents(&self, from: Vec<u8>, limit: usize) -> Result<Contents, RepoError> {
+        self.hop(move |_, r| {
+            let rows = r.scan(Table::Blobs, &from, &[], limit)?;
+            let mut page = Vec::with_capacity(rows.len());
+            for (key, row) in &rows {
+                if let Some(content) = content(r, key, row)? {
+                    page.push(content);
+                }
+            }
+            Ok((page, walk::next(&rows, limit)))
+        })
+        .await
+    }
+
+    /// One blob, if its row is there and can be read.
+    pub async fn content(&self, digest: &Digest) -> Result<Option<Content>, RepoError> {
+        let digest = *digest;
+        self.hop(move |_, r| match r.get(Table::Blobs, digest.as_key())? {
+            Some(row) => content(r, digest.as_key(), &row),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    /// Sum of the sizes of all blobs, and their number.
+    pub async fn contents_size(&self) -> Result<(u64, u64), RepoError> {
+        let (mut bytes, mut count, mut from) = (0_u64, 0_u64, Vec::new());
+        loop {
+            let start = std::mem::take(&mut from);
+            let (sum, rows, next) = self
+                .hop(move |_, r| {
+                    let rows = r.scan(Table::Blobs, &start, &[], 10 * PAGE)?;
+                    let mut sum = 0_u64;
+                    for (_, row) in &rows {
+                        let row = walk::readable(BlobRecord::from_bytes(row))?;
+                        sum = sum.saturating_add(row.map_or(0, |row| row.size));
+                    }
+                    Ok((sum, rows.len() as u64, walk::next(&rows, 10 * PAGE)))
+                })
+                .await?;
+            bytes = bytes.saturating_add(sum);
+            count += rows;
+            match next {
+                Some(next) => from = next,
+                None => return Ok((bytes, count)),
+            }
+        }
+    }
+
+    /// Writes what was found about a blob, if its row is still the one that was looked at; whether it was. Answers from
+    /// memory end in all repositories that refer to it.
+    pub async fn judge(&self, content: &Content, verdict: Verdict) -> Result<bool, RepoError> {
+        let Ok(mut record) = BlobRecord::from_bytes(&content.row) else {
+            return Ok(false);
+        };
+        match verdict {
+            Verdict::Damaged => record.damaged = true,
+            Verdict::Whole => record.damaged = false,
+            Verdict::Size(size) => {
+                record.damaged = false;
+                record.size = size;
+            }
+        }
+        let (key, seen, row) = (
+            content.digest.as_key().to_vec(),
+            content.row.clone(),
+            record.to_bytes()?,
+        );
+        let drop_bytes = record.damaged && record.place.is_none();
+        let write = self
+            .0
+            .store
+            .write(Lane::Background, "check.judge", move |tx| {
+                if tx.get(Table::Blobs, &key)?.as_ref() != Some(&seen) {
+                    return Ok::<_, RepoError>(false);
+                }
+                if drop_bytes {
+                    tx.delete(Table::Bytes, &key)?;
+                }
+                tx.put(Table::Blobs, &key, &row)?;
+                Ok(true)
+            });
+        let done = write.await?;
+        if done {
+            self.forget_digest(&content.digest).await?;
+        }
+        Ok(done)
+    }
+
+    /// Ends what the caches know of every repository that refers to a digest.
+    async fn forget_digest(&self, digest: &Digest) -> Result<(), RepoError> {
+        for name in self.touched_by(digest).await?.repos {
+            if let Ok(name) = name.parse::<RepoName>() {
+                self.forget(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the row of a blob that references name and whose bytes were found to be whole: at `place`, or in the
+    /// database. `false`: it has a row by now that can be read.
+    pub async fn adopt(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Place>,
+    ) -> Result<bool, RepoError> {
+        let (digest, at_ms) = (*digest, wall_ms());
+        let write = self
+            .0
+            .store
+            .write(Lane::Background, "check.adopt", move |tx| {
+                let key = digest.as_key();
+                if let Some(row) = tx.get(Table::Blobs, key)?
+                    && is_sound(&digest, &row)
+                {
+                    return Ok::<_, RepoError>(false);
+                }
+                if let Some(place) = &place {
+                    // It is used from now on.
+                    tx.delete(Table::Condemned, place.0.as_bytes())?;
+                }
+                let row = BlobRecord {
+                    size,
+                    first_seen_ms: at_ms,
+                    place: place.as_ref().map(|place| place.0.clone()),
+                    damaged: false,
+                };
+                tx.put(Table::Blobs, key, &row.to_bytes()?)?;
+                Ok(true)
+            });
+        let done = write.await?;
+        self.forget_digest(&digest).await?;
+        Ok(done)
+    }
+
+    /// An ingest for bytes that are to replace damaged or missing ones; see [`Repos::heal`]. All its methods block.
+    pub fn begin_heal(&self, algorithm: Algorithm) -> Result<Ingest, RepoError> {
+        let id = new_upload_id()?;
+        Ok(self.0.blobs.begin(id, RepoId(0), algorithm))
+    }
+
+    /// Checks the bytes and gives them to a blob that is damaged or has no row but references; no repository shows more
+    /// than before. `false`: it is whole by now, or nothing needs it.
+    pub async fn heal(&self, ingest: Ingest, digest: &Digest) -> Result<bool, RepoError> {
+        let digest = *digest;
+        let sealed = self.block(move || Ok(ingest.finish(&digest)?)).await?;
+        let place = match &sealed.body {
+            crate::blobs::SealedBody::Placed(place) => Some(place.clone()),
+            crate::blobs::SealedBody::Inline(_) => None,
+        };
+        let at_ms = wall_ms();
+        let write = self.write("check.heal", move |tx| {
+            let (from, to) = keys::refs(&digest).range();
+            if tx.scan(Table::Refs, &from, &to, 1)?.is_empty() {
+                return Ok((place.clone(), false));
+            }
+            if let Some(row) = tx.get(Table::Blobs, digest.as_key())?
+                && !is_sound(&digest, &row)
+            {
+                tx.delete(Table::Blobs, digest.as_key())?;
+            }
+            let spare = manifest::put_blob(tx, &sealed, at_ms)?;
+            let healed = spare.is_none() || spare != place;
+            Ok((spare, healed))
+        });
+        let (spare, healed) = write.await?;
+        self.drop_spare(spare.into_iter().collect()).await;
+        self.forget_digest(&digest).await?;
+        Ok(healed)
+    }
+
+    /// Of these content files, those that neither a blob's row nor a condemned row names.
+    pub async fn unknown_places(&self, places: Vec<Place>) -> Result<Vec<Place>, RepoError> {
+        self.hop(move |_, r| {
+            let mut unknown = Vec::new();
+            for place in places {
+                let digest = place.digest()?;
+                if r.get(Table::Condemned, place.0.as_bytes())?.is_some() {
+                    continue;
+                }
+                let row = r.get(Table::Blobs, digest.as_key())?;
+                let row = row.map(|row| walk::readable(BlobRecord::from_bytes(&row)));
+                let row = row.transpose()?.flatten();
+                if row.is_none_or(|row| row.place.as_deref() != Some(place.0.as_str())) {
+                    unknown.push(place);
+                }
+            }
+            Ok(unknown)
+        })
+        .await
+    }
+
+    /// Drops bytes in the database that no blob's row needs, if that is still so.
+    pub async fn drop_bytes(&self, digest: &Digest) -> Result<bool, RepoError> {
+        let digest = *digest;
+        let write = self
+            .0
+            .store
+            .write(Lane::Background, "check.bytes", move |tx| {
+                if let Some(row) = tx.get(Table::Blobs, digest.as_key())?
+                    && BlobRecord::from_bytes(&row).map_or(true, |row| row.place.is_none())
+                {
+                    return Ok::<_, RepoError>(false);
+                }
+                tx.delete(Table::Bytes, digest.as_key())?;
+                Ok(true)
+            });
+        write.await
+    }
+
+    /// Bytes in the database that no blob's row needs, with the bytes: a page of digests from `from` on.
+    pub async fn spare_bytes(
+        &self,
+        from: Vec<u8>,
+    ) -> Result<(Vec<(Digest, Bytes)>, Option<Vec<u8>>), RepoError> {
+        self.hop(move |_, r| {
+            let rows = r.scan(Table::Bytes, &from, &[], PAGE)?;
+            let mut spare = Vec::new();
+            for (key, bytes) in &rows {
+                let Ok(digest) = Digest::from_key(key) else {
+                    continue;
+                };
+                let row = r.get(Table::Blobs, key)?;
+                let needed = match &row {
+                    None => false,
+                    Some(row) => walk::readable(BlobRecord::from_bytes(row))?
+                        .is_none_or(|row| row.place.is_none()),
+                };
+                if !needed {
+                    spare.push((digest, Bytes::from(bytes.clone())));
+                }
+            }
+            Ok((spare, walk::next(&rows, PAGE)))
+        })
+        .await
+    }
+
+    /// The bytes of a digest in the database.
+    pub async fn inline_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, RepoError> {
+        let digest = *digest;
+        self.hop(move |_, r| Ok(r.get(Table::Bytes, digest.as_key())?.map(Bytes::from)))
+            .await
+    }
+}
+
+fn content(r: &Read<'_>, key: &[u8], row: &[u8]) -> Result<Option<Content>, RepoError> {
+    let (Ok(digest), Some(record)) = (
+        Digest::from_key(key),
+        walk::readable(BlobRecord::from_bytes(row))?,
+    ) else {
+        return Ok(None);
+    };
+    if !is_sound(&digest, row) {
+        return Ok(None);
+    }
+    let bytes = match record.place {
+        None => r.get(Table::Bytes, key)?.map(Bytes::from),
+        Some(_) => None,
+    };
+    Ok(Some(Content {
+        digest,
+        size: record.size,
+        place: record.place.map(Place),
+        bytes,
+        damaged: record.damaged,
+        row: row.to_vec(),
+    }))
+}
+
+/// Whether a blob's row can be read and names no other digest's place.
+fn is_sound(digest: &Digest, row: &[u8]) -> bool {
+    BlobRecord::from_bytes(row).is_ok_and(|row| match row.place {
+        None => true,
+        Some(place) => Place(place)
+            .digest()
+            .is_ok_and(|promised| promised == *digest),
+    })
+}
+
+/// One page of blobs' rows.
+pub(super) fn blobs(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    from: &[u8],
+) -> Result<Option<Vec<u8>>, RepoError> {
+    let rows = r.scan(Table::Blobs, from, &[], PAGE)?;
+    walk.rows += rows.len() as u64;
+    for (key, value) in &rows {
+        let Ok(digest) = Digest::from_key(key) else {
+            let what = format!("a blob's row with the key {}", walk::hex(key));
+            let mend = Mend::drop(Vec::new(), Table::Blobs, key.clone(), value.clone());
+            walk.mend(Problem::new(Kind::BlobRowUnreadable, what), mend);
+            continue;
+        };
+        if walk::readable(BlobRecord::from_bytes(value))?.is_none() {
+            walk.rowless.insert(digest, Kind::BlobRowUnreadable);
+        } else if !is_sound(&digest, value) {
+            walk.rowless.insert(digest, Kind::BlobPlaceWrong);
+        }
+        if !walk.has_due(keys::DueKind::Orphan as u8, key) && !walk::is_referenced(r, &digest)? {
+            walk.suspects.push(Suspect::Orphan(digest));
+        }
+    }
+    Ok(walk::next(&rows, PAGE))
+}

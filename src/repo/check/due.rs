@@ -1,0 +1,240 @@
+//! The collector's list: what must be on it, confirmed in one read. An entry too many is a hint that costs a look, no
+//! more, and is no problem.
+
+use super::items::is_needed;
+use super::items::live_manifest;
+use super::mend::Mend;
+use super::report::{Kind, Problem};
+use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
+use crate::repo::Inner;
+use crate::repo::error::RepoError;
+use crate::repo::keys::{self, DueKind, Name};
+use crate::repo::reclaim::OwnName;
+use crate::repo::record::ItemRecord;
+use crate::store::key::Parts;
+use crate::store::record::Record;
+use crate::store::{Get, Read, Table};
+use crate::types::{Digest, RepoId, Rev};
+
+/// One page of due rows.
+pub(super) fn page(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    from: &[u8],
+) -> Result<Option<Vec<u8>>, RepoError> {
+    let rows = r.scan(Table::Due, from, &[], PAGE)?;
+    walk.rows += rows.len() as u64;
+    for (key, value) in &rows {
+        if !note(walk, key) {
+            let what = format!("a due row with the key {}", walk::hex(key));
+            let mend = Mend::drop(Vec::new(), Table::Due, key.clone(), value.clone());
+            walk.mend(Problem::new(Kind::DueUnreadable, what), mend);
+        }
+    }
+    Ok(walk::next(&rows, PAGE))
+}
+
+/// Notes what a due row asks for; `false` if nobody can read it.
+fn note(walk: &mut Walk, key: &[u8]) -> bool {
+    let Some((_, kind, what)) = keys::due_parts(key) else {
+        return false;
+    };
+    let mut parts = Parts(what);
+    let (read, length) = match kind {
+        DueKind::Lease => (
+            parts.digest().is_some() && parts.u64().is_some(),
+            what.len(),
+        ),
+        DueKind::Orphan => (parts.digest().is_some(), what.len()),
+        DueKind::Untagged => (
+            parts.u64().is_some() && parts.digest().is_some(),
+            what.len(),
+        ),
+        DueKind::History => (parts.u64().is_some() && parts.u64().is_some(), what.len()),
+        // What follows says where in the referrers to go on.
+        DueKind::Subject => {
+            let read = parts.u64().is_some() && parts.digest().is_some();
+            (read, what.len() - parts.rest().len())
+        }
+        DueKind::Past => {
+            let read = parts.u64().is_some() && parts.digest().is_some() && parts.u64().is_some();
+            (read, what.len())
+        }
+        DueKind::Repo => (parts.u64().is_some(), what.len()),
+    };
+    if read && let Some(what) = what.get(..length) {
+        walk.note_due(kind as u8, what);
+    }
+    read
+}
+
+/// Looks at all suspects again, against the whole list, in this one read.
+pub(super) fn confirm(walk: &mut Walk, inner: &Inner, r: &Read<'_>) -> Result<(), RepoError> {
+    let suspects = std::mem::take(&mut walk.suspects);
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    walk.forget_due();
+    let mut from = Vec::new();
+    loop {
+        let rows = r.scan(Table::Due, &from, &[], 10 * PAGE)?;
+        for (key, _) in &rows {
+            note(walk, key);
+        }
+        match walk::next(&rows, 10 * PAGE) {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    for suspect in suspects {
+        match suspect {
+            Suspect::Orphan(digest) => orphan(walk, r, &digest)?,
+            Suspect::Untagged(id, digest) => untagged(walk, inner, r, id, &digest)?,
+            Suspect::History(id, rev) => {
+                let what = keys::due_rev(id, rev);
+                let closed = closes(r, id, rev)?;
+                if closed && !walk.has_due(DueKind::History as u8, &what) {
+                    let name = repo_name(r, id)?;
+                    let text = format!("the history of revision {} of {name}", rev.0);
+                    let problem = Problem::new(Kind::HistoryDueMissing, text).repo(name);
+                    hint(walk, inner, r, problem, DueKind::History, &what);
+                }
+            }
+            Suspect::Repo(id) => {
+                let what = keys::repo(id);
+                let is_deleted = matches!(owner(r, id)?, Owner::There(record) if record.deleted);
+                if is_deleted && !walk.has_due(DueKind::Repo as u8, &what) {
+                    let text = format!("deleted repository number {}", id.0);
+                    let problem = Problem::new(Kind::RepoDueMissing, text);
+                    hint(walk, inner, r, problem, DueKind::Repo, &what);
+                }
+            }
+            Suspect::Change { key, id, rev } => change(walk, r, &key, id, rev)?,
+        }
+    }
+    Ok(())
+}
+
+/// Puts a row on the list: what waits for the history waits its whole time, the rest is looked at now.
+fn hint(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    problem: Problem,
+    kind: DueKind,
+    what: &[u8],
+) {
+    let now = r.running_ms();
+    let waits = matches!(kind, DueKind::History | DueKind::Untagged);
+    let keep = inner.options.keep.as_millis() as u64;
+    let (at, value) = if waits {
+        (now + keep, now.to_be_bytes().to_vec())
+    } else {
+        (now, Vec::new())
+    };
+    walk.note_due(kind as u8, what);
+    let mend = Mend::hint(Table::Due, keys::due(at, kind, what), value);
+    walk.mend(problem, mend);
+}
+
+fn orphan(walk: &mut Walk, r: &Read<'_>, digest: &Digest) -> Result<(), RepoError> {
+    let key = digest.as_key();
+    let is_orphan = r.get(Table::Blobs, key)?.is_some() && !walk::is_referenced(r, digest)?;
+    let excused = walk.is_excused(RepoId(0), digest);
+    if is_orphan && !excused && !walk.has_due(DueKind::Orphan as u8, key) {
+        let what = format!("blob {digest}, which nothing needs");
+        let problem = Problem::new(Kind::OrphanDueMissing, what).digest(digest);
+        let at = keys::due(r.running_ms(), DueKind::Orphan, key);
+        walk.mend(problem, Mend::hint(Table::Due, at, Vec::new()));
+    }
+    Ok(())
+}
+
+fn untagged(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<(), RepoError> {
+    let Some((_, row)) = live_manifest(r, id, digest)? else {
+        return Ok(());
+    };
+    let what = keys::due_in(id, digest);
+    let mut noted = walk.has_due(DueKind::Untagged as u8, &what);
+    if let Ok(subject) = Digest::from_key(&row.own) {
+        noted |= walk.has_due(DueKind::Subject as u8, &keys::due_in(id, &subject));
+    }
+    if noted || walk.is_excused(id, digest) || is_needed(r, id, digest, &row)? {
+        return Ok(());
+    }
+    let name = repo_name(r, id)?;
+    let text = format!("manifest {digest} of {name}, which nothing needs");
+    let problem = Problem::new(Kind::UntaggedDueMissing, text)
+        .repo(name)
+        .digest(digest);
+    hint(walk, inner, r, problem, DueKind::Untagged, &what);
+    Ok(())
+}
+
+/// Whether a past row that this revision closed is still there.
+fn closes(r: &Read<'_>, id: RepoId, rev: Rev) -> Result<bool, RepoError> {
+    let (mut from, to) = keys::change_names(id, rev);
+    loop {
+        let rows = r.scan(Table::Changes, &from, &to, PAGE)?;
+        for (key, _) in &rows {
+            let Some(own) = OwnName::of_change(key) else {
+                continue;
+            };
+            let name = own.as_name();
+            let before = Rev(rev.0.saturating_sub(1));
+            let from = keys::item(id, &name, true, before);
+            let (_, to) = keys::item_rows(id, &name, true).range();
+            let Some((_, row)) = r.scan(Table::Items, &from, &to, 1)?.pop() else {
+                continue;
+            };
+            let row = walk::readable(ItemRecord::from_bytes(&row))?;
+            if row.is_some_and(|row| row.removed == rev.0) {
+                return Ok(true);
+            }
+        }
+        match walk::next(&rows, PAGE) {
+            Some(next) => from = next,
+            None => return Ok(false),
+        }
+    }
+}
+
+fn change(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    key: &[u8],
+    id: RepoId,
+    rev: Rev,
+) -> Result<(), RepoError> {
+    let Some(own) = OwnName::of_change(key) else {
+        return Ok(());
+    };
+    let name = own.as_name();
+    let there = r.get(Table::Changes, key)?.is_some();
+    let is_deleted = !matches!(owner(r, id)?, Owner::There(record) if !record.deleted);
+    if !there || is_deleted || super::history::is_known(walk, r, id, rev, &name)? {
+        return Ok(());
+    }
+    let repo = repo_name(r, id)?;
+    let text = match &name {
+        Name::Tag(tag) => format!("tag {tag}"),
+        Name::Manifest(digest) => format!("manifest {digest}"),
+    };
+    let what = format!("the change of {text} of {repo} at revision {}", rev.0);
+    let problem = Problem::new(Kind::ChangeExtra, what).repo(repo);
+    walk.mend(
+        problem,
+        Mend::Change {
+            key: key.to_vec(),
+            id,
+            rev,
+        },
+    );
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! Items, and the rows that each of them must have: references, changes, referrer.
+
+use super::children;
+use super::mend::Mend;
+use super::report::{Kind, Problem};
+use super::walk::{self, Owner, PAGE, Suspect, Walk, holds, inspected};
+use crate::repo::error::RepoError;
+use crate::repo::format::Inspected;
+use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::record::{ItemRecord, RepoRecord};
+use crate::repo::{Inner, reclaim, rows};
+use crate::store::key::Parts;
+use crate::store::record::Record;
+use crate::store::{Get, Read, Table};
+use crate::types::{Digest, RepoId, Rev};
+
+/// Items of one page: each may need a manifest read.
+const ITEMS: usize = PAGE / 5;
+
+/// One item as its key says.
+pub(super) struct Item<'a> {
+    pub id: RepoId,
+    pub name: Name<'a>,
+    pub past: bool,
+    pub added: Rev,
+    key: &'a [u8],
+    value: &'a [u8],
+    pub repo: String,
+}
+
+impl Item<'_> {
+    pub fn text(&self) -> String {
+        let state = if self.past { "past " } else { "" };
+        let name = match self.name {
+            Name::Tag(tag) => format!("tag {tag}"),
+            Name::Manifest(digest) => format!("manifest {digest}"),
+        };
+        format!("{state}{name} of {} (revision {})", self.repo, self.added.0)
+    }
+
+    pub fn problem(&self, kind: Kind, what: String) -> Problem {
+        let mut problem = Problem::new(kind, what).repo(&self.repo);
+        match self.name {
+            Name::Manifest(digest) => problem = problem.digest(digest),
+            Name::Tag(tag) if !self.past => problem.tags = vec![format!("{}:{tag}", self.repo)],
+            Name::Tag(_) => {}
+        }
+        problem
+    }
+
+    /// The item's row as a condition.
+    pub fn why(&self) -> super::mend::Cell {
+        (Table::Items, self.key.to_vec(), Some(self.value.to_vec()))
+    }
+}
+
+/// One page of items.
+pub(super) fn page(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    from: &[u8],
+) -> Result<Option<Vec<u8>>, RepoError> {
+    let rows = r.scan(Table::Items, from, &[], ITEMS)?;
+    walk.rows += rows.len() as u64;
+    for (key, value) in &rows {
+        let mut head = Parts(key);
+        let read = (|| Some((RepoId(head.u64()?), head.u8()?, head.u8()?)))();
+        let named = match read {
+            Some((id, class, past)) if class == Class::Tag as u8 && past <= 1 => {
+                keys::tag_of_item(key).map(|(tag, added)| (id, past == 1, Name::Tag(tag), added))
+            }
+            _ => None,
+        };
+        if let Some((id, past, name, added)) = named {
+            one(walk, inner, r, (id, past, added), name, (key, value))?;
+            continue;
+        }
+        let manifest = keys::manifest_of_item(key);
+        match (read, &manifest) {
+            (Some((id, class, past)), Some((digest, added)))
+                if class == Class::Manifest as u8 && past <= 1 =>
+            {
+                let name = Name::Manifest(digest);
+                one(walk, inner, r, (id, past == 1, *added), name, (key, value))?;
+            }
+            _ => walk.tell(
+                Problem::new(
+                    Kind::ItemUnreadable,
+                    format!("an item's row with the key {}", walk::hex(key)),
+                )
+                .how("items are never dropped by guess; restore it from a backup"),
+            ),
+        }
+    }
+    Ok(walk::next(&rows, ITEMS))
+}
+
+fn one(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    (id, past, added): (RepoId, bool, Rev),
+    name: Name<'_>,
+    (key, value): (&[u8], &[u8]),
+) -> Result<(), RepoError> {
+    let mut item = Item {
+        id,
+        name,
+        past,
+        added,
+        key,
+        value,
+        repo: String::new(),
+    };
+    let record = match walk::owner(r, id)? {
+        Owner::There(record) => Some(record),
+        Owner::Unreadable => None,
+        Owner::Gone => {
+            walk.repo_missing(id);
+            None
+        }
+    };
+    item.repo = match &record {
+        Some(record) => record.name.clone(),
+        None => format!("(repository number {})", id.0),
+    };
+    let Ok(row) = ItemRecord::from_bytes(value) else {
+        walk.unsure.insert(id.0);
+        let problem = item.problem(Kind::ItemUnreadable, item.text());
+        walk.tell(problem.how("push it again; its row is never dropped by guess"));
+        return Ok(());
+    };
+    walk.saw_rev(id, added.0);
+    if past && row.removed != Rev::NEVER.0 {
+        walk.saw_rev(id, row.removed);
+    }
+    if !past {
+        let usage = walk.usage.entry(id.0).or_default();
+        match item.name {
+            Name::Tag(_) => usage.tags += 1,
+            Name::Manifest(_) => {
+                usage.manifests += 1;
+                usage.bytes += row.size;
+            }
+        }
+    }
+    if let Some(why) = contradiction(&item, &row) {
+        walk.unsure.insert(id.0);
+        let problem = item.problem(Kind::ItemInconsistent, format!("{}: {why}", item.text()));
+        walk.tell(problem.how("push it again, or restore its row from a backup"));
+        return Ok(());
+    }
+    let Some(record) = record else {
+        expected_only(walk, inner, r, &item, &row);
+        return Ok(());
+    };
+    if is_going(walk, &record, &item, &row) {
+        expected_only(walk, inner, r, &item, &row);
+        return Ok(());
+    }
+    changes(walk, r, &item, &row)?;
+    match item.name {
+        Name::Tag(tag) => tag_rows(walk, r, &item, tag, &row),
+        Name::Manifest(digest) => {
+            let inspected = inspected(walk, inner, r, digest, &row.media_type);
+            manifest_rows(walk, r, &item, digest, &row, inspected.as_ref())
+        }
+    }
+}
+
+fn contradiction(item: &Item<'_>, row: &ItemRecord) -> Option<&'static str> {
+    if item.past == (row.removed == Rev::NEVER.0) {
+        return Some("live and removed at once");
+    }
+    if row.removed <= item.added.0 {
+        return Some("removed before it was added");
+    }
+    match (row.digest(), &item.name) {
+        (None, _) => Some("its digest cannot be read"),
+        (Some(target), Name::Manifest(digest)) if target != **digest => {
+            Some("it names another manifest than its own")
+        }
+        _ => None,
+    }
+}
+
+/// Whether the collector is about to drop the item, and may have dropped some of its rows.
+fn is_going(walk: &Walk, record: &RepoRecord, item: &Item<'_>, row: &ItemRecord) -> bool {
+    if record.deleted || (item.past && row.removed <= record.horizon) {
+        return true;
+    }
+    match item.name {
+        Name::Manifest(digest) if item.past => {
+            let what = [
+                keys::due_in(item.id, digest),
+                item.added.0.to_be_bytes().to_vec(),
+            ]
+            .concat();
+            walk.has_due(DueKind::Past as u8, &what)
+        }
+        _ => false,
+    }
+}
+
+/// Notes what an item's references are, without asking whether they are there.
+fn expected_only(walk: &mut Walk, inner: &Inner, r: &Read<'_>, item: &Item<'_>, row: &ItemRecord) {
+    if let Name::Manifest(digest) = item.name
+        && let Some(inspected) = inspected(walk, inner, r, digest, &row.media_type)
+    {
+        for child in &inspected.children {
+            for class in [Class::Manifest, Class::Wanted] {
+                let key = keys::manifest_ref(&child.digest, item.id, class, digest, item.added);
+                walk.expect_ref(&key);
+            }
+        }
+    }
+}
+
+fn changes(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    item: &Item<'_>,
+    row: &ItemRecord,
+) -> Result<(), RepoError> {
+    let mut revs = vec![item.added];
+    if item.past {
+        revs.push(Rev(row.removed));
+        let what = keys::due_rev(item.id, Rev(row.removed));
+        if !walk.has_due(DueKind::History as u8, &what) {
+            let suspect = Suspect::History(item.id, Rev(row.removed));
+            walk.suspects.push(suspect);
+        }
+    }
+    for rev in revs {
+        let key = keys::change(item.id, rev, &item.name);
+        if r.get(Table::Changes, &key)?.is_none() {
+            let what = format!("the change at revision {} of {}", rev.0, item.text());
+            let problem = item.problem(Kind::ChangeMissing, what);
+            let mend = Mend::write(item.why(), Table::Changes, key, Vec::new());
+            walk.mend(problem, mend);
+        }
+        super::history::head_of(walk, r, item.id, rev, &item.repo)?;
+    }
+    Ok(())
+}
+
+/// A reference of an item that must be there.
+pub(super) fn expect(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    item: &Item<'_>,
+    key: Vec<u8>,
+    digest: &Digest,
+) -> Result<(), RepoError> {
+    walk.expect_ref(&key);
+    if r.get(Table::Refs, &key)?.is_none() {
+        walk.excuse(item.id, digest);
+        let what = format!("the reference of {} to {digest}", item.text());
+        let problem = item.problem(Kind::RefMissing, what).digest(digest);
+        let mend = Mend::write(item.why(), Table::Refs, key, Vec::new());
+        walk.mend(problem, mend);
+    }
+    Ok(())
+}
+
+fn tag_rows(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    item: &Item<'_>,
+    tag: &str,
+    row: &ItemRecord,
+) -> Result<(), RepoError> {
+    let Some(target) = row.digest() else {
+        return Ok(());
+    };
+    let key = keys::tag_ref(&target, item.id, tag, item.added);
+    expect(walk, r, item, key, &target)?;
+    if item.past || holds(r, item.id, &target, true)? {
+        return Ok(());
+    }
+    let mut lost = false;
+    let (from, to) = keys::refs_in(&target, item.id, Class::Manifest).range();
+    for (key, _) in r.scan(Table::Refs, &from, &to, PAGE)? {
+        let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
+        if let Some((parent, added)) = parent.filter(|(parent, _)| *parent == target) {
+            lost |= super::refs::lost_item(walk, r, item.id, &Name::Manifest(&parent), added)?;
+        }
+    }
+    if !lost {
+        let what = format!("{} means {target}, which is not there", item.text());
+        let problem = item.problem(Kind::TagDangling, what).digest(&target);
+        walk.tell(problem.how("push the manifest again, restore the tag, or delete it"));
+    }
+    Ok(())
+}
+
+fn manifest_rows(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    item: &Item<'_>,
+    digest: &Digest,
+    row: &ItemRecord,
+    inspected: Option<&Inspected>,
+) -> Result<(), RepoError> {
+    let own = keys::manifest_ref(digest, item.id, Class::Manifest, digest, item.added);
+    expect(walk, r, item, own, digest)?;
+    for child in inspected.iter().flat_map(|i| &i.children) {
+        children::child_rows(walk, r, item, digest, child)?;
+    }
+    children::referrer(walk, r, item, digest, row, inspected)?;
+    if !item.past && !is_needed(r, item.id, digest, row)? {
+        let mut noted = walk.has_due(DueKind::Untagged as u8, &keys::due_in(item.id, digest));
+        if let Ok(subject) = Digest::from_key(&row.own) {
+            noted |= walk.has_due(DueKind::Subject as u8, &keys::due_in(item.id, &subject));
+        }
+        if !noted {
+            walk.suspects.push(Suspect::Untagged(item.id, *digest));
+        }
+    }
+    Ok(())
+}
+
+/// A manifest whose surroundings cannot be read counts as needed: those rows are told of by their own page.
+pub(super) fn is_needed(
+    r: &Read<'_>,
+    id: RepoId,
+    digest: &Digest,
+    row: &ItemRecord,
+) -> Result<bool, RepoError> {
+    Ok(walk::readable(reclaim::is_needed(r, id, digest, row))?.unwrap_or(true))
+}
+
+/// The live row of a manifest, if it can be read.
+pub(super) fn live_manifest(
+    r: &Read<'_>,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<Option<(Rev, ItemRecord)>, RepoError> {
+    Ok(walk::readable(rows::live(r, id, &Name::Manifest(digest)))?.flatten())
+}

@@ -1,0 +1,312 @@
+//! References: each must belong to an item or a lease, and what they keep must have a blob's row.
+
+use super::items::live_manifest;
+use super::mend::Mend;
+use super::report::{Kind, Problem};
+use super::walk::{self, PAGE, Walk, inspected, repo_name};
+use crate::repo::error::RepoError;
+use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::record::{BlobRecord, ItemRecord};
+use crate::repo::{Inner, rows};
+use crate::store::record::Record;
+use crate::store::{Get, Read, Table};
+use crate::types::{Digest, RepoId, Rev};
+
+/// One reference as its key says.
+struct Ref<'a> {
+    id: RepoId,
+    digest: Digest,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+/// One page of references.
+pub(super) fn page(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    from: &[u8],
+) -> Result<Option<Vec<u8>>, RepoError> {
+    let rows = r.scan(Table::Refs, from, &[], PAGE)?;
+    walk.rows += rows.len() as u64;
+    // The blob of the digest that the rows before this one named.
+    let mut blob: Option<(Digest, Option<Vec<u8>>)> = None;
+    for (key, value) in &rows {
+        let head = keys::ref_head(key).zip(Digest::split_key(key).ok());
+        let Some(((id, class, rest), (digest, _))) = head else {
+            unreadable(walk, key, value);
+            continue;
+        };
+        if blob.as_ref().is_none_or(|(known, _)| *known != digest) {
+            blob = Some((digest, r.get(Table::Blobs, digest.as_key())?));
+        }
+        let row = blob.as_ref().and_then(|(_, row)| row.as_deref());
+        if class <= Class::Manifest as u8 && row.is_none() {
+            walk.rowless.insert(digest, Kind::BlobRowMissing);
+        }
+        let one = Ref {
+            id,
+            digest,
+            key,
+            value,
+        };
+        match class {
+            c if c == Class::Link as u8 && rest.is_empty() => link(walk, r, &one, row)?,
+            c if c == Class::Tag as u8 => tag(walk, r, &one, rest)?,
+            c if c == Class::Held as u8 && rest.is_empty() => held(walk, r, &one)?,
+            c if c == Class::Manifest as u8 || c == Class::Wanted as u8 => {
+                manifest(walk, inner, r, &one, rest)?;
+            }
+            _ => unreadable(walk, key, value),
+        }
+    }
+    Ok(walk::next(&rows, PAGE))
+}
+
+fn unreadable(walk: &mut Walk, key: &[u8], value: &[u8]) {
+    let what = format!("a reference with the key {}", walk::hex(key));
+    let mend = Mend::drop(Vec::new(), Table::Refs, key.to_vec(), value.to_vec());
+    walk.mend(Problem::new(Kind::RefExtra, what), mend);
+}
+
+fn link(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    one: &Ref<'_>,
+    blob: Option<&[u8]>,
+) -> Result<(), RepoError> {
+    let size = blob.map(BlobRecord::from_bytes).and_then(Result::ok);
+    match size {
+        Some(blob) => walk.usage.entry(one.id.0).or_default().bytes += blob.size,
+        None => {
+            walk.unsure.insert(one.id.0);
+        }
+    }
+    let what = keys::due_link(&one.digest, one.id);
+    let named = |text: &str| format!("the lease of {} {text}", one.digest);
+    let Ok(end) = one.value.try_into().map(u64::from_be_bytes) else {
+        let now = r.running_ms();
+        let name = repo_name(r, one.id)?;
+        let problem = Problem::new(Kind::LeaseUnreadable, named(&format!("in {name}")));
+        let mend = Mend::Rows {
+            guard: vec![(Table::Refs, one.key.to_vec(), Some(one.value.to_vec()))],
+            change: vec![
+                (
+                    Table::Refs,
+                    one.key.to_vec(),
+                    Some(now.to_be_bytes().to_vec()),
+                ),
+                (
+                    Table::Due,
+                    keys::due(now, DueKind::Lease, &what),
+                    Some(Vec::new()),
+                ),
+            ],
+        };
+        walk.mend(problem.repo(name).digest(&one.digest), mend);
+        return Ok(());
+    };
+    let due = keys::due(end, DueKind::Lease, &what);
+    let kept = walk.is_excused(one.id, &one.digest) || rows::is_kept(r, one.id, &one.digest)?;
+    if !kept && r.get(Table::Due, &due)?.is_none() {
+        let name = repo_name(r, one.id)?;
+        let problem = Problem::new(
+            Kind::LeaseDueMissing,
+            named(&format!("in {name} has an end that nobody looks at")),
+        );
+        let why = (Table::Refs, one.key.to_vec(), Some(one.value.to_vec()));
+        let mend = Mend::write(why, Table::Due, due, Vec::new());
+        walk.mend(problem.repo(name).digest(&one.digest), mend);
+    }
+    Ok(())
+}
+
+fn tag(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, rest: &[u8]) -> Result<(), RepoError> {
+    let Some((tag, added)) = keys::tag_of_ref(rest) else {
+        unreadable(walk, one.key, one.value);
+        return Ok(());
+    };
+    let name = Name::Tag(tag);
+    match item(r, one.id, &name, added)? {
+        Found::Unreadable => Ok(()),
+        Found::There(row) if row.digest() == Some(one.digest) => Ok(()),
+        Found::There(row) if row.digest().is_none() => Ok(()),
+        Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
+        _ => extra(walk, r, one, &format!("tag {tag}")),
+    }
+}
+
+fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<(), RepoError> {
+    let (from, to) = keys::item_rows(one.id, &Name::Manifest(&one.digest), false).range();
+    if !r.scan(Table::Items, &from, &to, 1)?.is_empty() {
+        return Ok(());
+    }
+    if live_or_lost(walk, r, one)? {
+        return Ok(());
+    }
+    let name = repo_name(r, one.id)?;
+    let what = format!("a lease of manifest {} in {name}", one.digest);
+    let mend = Mend::drop(
+        Vec::new(),
+        Table::Refs,
+        one.key.to_vec(),
+        one.value.to_vec(),
+    );
+    let problem = Problem::new(Kind::HeldExtra, what);
+    walk.mend(problem.repo(name).digest(&one.digest), mend);
+    Ok(())
+}
+
+/// Whether the manifest's row was lost: then its lease stays with what else is left of it.
+fn live_or_lost(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<bool, RepoError> {
+    if live_manifest(r, one.id, &one.digest)?.is_some() {
+        return Ok(true);
+    }
+    let (from, to) = keys::refs_in(&one.digest, one.id, Class::Manifest).range();
+    for (key, _) in r.scan(Table::Refs, &from, &to, PAGE)? {
+        let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
+        if let Some((parent, added)) = parent.filter(|(parent, _)| *parent == one.digest) {
+            let name = Name::Manifest(&parent);
+            if matches!(item(r, one.id, &name, added)?, Found::None)
+                && lost_item(walk, r, one.id, &name, added)?
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn manifest(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    one: &Ref<'_>,
+    rest: &[u8],
+) -> Result<(), RepoError> {
+    if walk.expects_ref(one.key) {
+        return Ok(());
+    }
+    let Some((parent, added)) = keys::parent_of(rest) else {
+        unreadable(walk, one.key, one.value);
+        return Ok(());
+    };
+    let name = Name::Manifest(&parent);
+    match item(r, one.id, &name, added)? {
+        Found::Unreadable => Ok(()),
+        Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
+        Found::There(_) if parent == one.digest => {
+            if keys::manifest_ref(&parent, one.id, Class::Manifest, &parent, added) == one.key {
+                return Ok(());
+            }
+            extra(walk, r, one, &format!("manifest {parent}"))
+        }
+        Found::There(row) => {
+            // What a manifest that cannot be read names is not known.
+            let Some(inspected) = inspected(walk, inner, r, &parent, &row.media_type) else {
+                return Ok(());
+            };
+            let child = inspected.children.iter().find(|c| c.digest == one.digest);
+            let of = |class| keys::manifest_ref(&one.digest, one.id, class, &parent, added);
+            let twice =
+                of(Class::Wanted) == one.key && r.get(Table::Refs, &of(Class::Manifest))?.is_some();
+            match child {
+                // Came since the items were read.
+                Some(_) if !twice => Ok(()),
+                _ => extra(walk, r, one, &format!("manifest {parent}")),
+            }
+        }
+        Found::None => extra(walk, r, one, &format!("manifest {parent}")),
+    }
+}
+
+fn extra(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, of: &str) -> Result<(), RepoError> {
+    let name = repo_name(r, one.id)?;
+    let what = format!(
+        "a reference to {} by {of} of {name}, which does not name it",
+        one.digest
+    );
+    // Its bytes may have nothing else: the collector looks.
+    let now = r.running_ms();
+    let mut change = vec![
+        (Table::Refs, one.key.to_vec(), None),
+        (
+            Table::Due,
+            keys::due(now, DueKind::Orphan, one.digest.as_key()),
+            Some(Vec::new()),
+        ),
+    ];
+    if let Some(end) = r.get(Table::Refs, &keys::link(&one.digest, one.id))? {
+        let what = keys::due_link(&one.digest, one.id);
+        let due = keys::due(rows::number(&end), DueKind::Lease, &what);
+        change.push((Table::Due, due, Some(Vec::new())));
+    }
+    if live_manifest(r, one.id, &one.digest)?.is_some() {
+        let what = keys::due_in(one.id, &one.digest);
+        let due = keys::due(now, DueKind::Untagged, &what);
+        change.push((Table::Due, due, Some(now.to_be_bytes().to_vec())));
+    }
+    let mend = Mend::Rows {
+        guard: vec![(Table::Refs, one.key.to_vec(), Some(one.value.to_vec()))],
+        change,
+    };
+    let problem = Problem::new(Kind::RefExtra, what);
+    walk.mend(problem.repo(name).digest(&one.digest), mend);
+    Ok(())
+}
+
+/// What became of an item.
+enum Found {
+    There(Box<ItemRecord>),
+    Unreadable,
+    None,
+}
+
+fn item(r: &Read<'_>, id: RepoId, name: &Name<'_>, added: Rev) -> Result<Found, RepoError> {
+    for past in [false, true] {
+        if let Some(row) = r.get(Table::Items, &keys::item(id, name, past, added))? {
+            let row = walk::readable(ItemRecord::from_bytes(&row))?;
+            return Ok(row.map_or(Found::Unreadable, |row| Found::There(Box::new(row))));
+        }
+    }
+    Ok(Found::None)
+}
+
+/// Whether an item without a row was there once, as the history says: then the row is what is missing, and nothing that
+/// speaks of it is dropped. Told once.
+pub(super) fn lost_item(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    id: RepoId,
+    name: &Name<'_>,
+    added: Rev,
+) -> Result<bool, RepoError> {
+    let change = keys::change(id, added, name);
+    if r.get(Table::Changes, &change)?.is_none()
+        || !matches!(item(r, id, name, added)?, Found::None)
+    {
+        return Ok(false);
+    }
+    if walk.lose(id, name, added) {
+        let repo = repo_name(r, id)?;
+        let (text, push) = match name {
+            Name::Tag(tag) => (format!("tag {tag}"), "push the tag again"),
+            Name::Manifest(digest) => (format!("manifest {digest}"), "push it again"),
+        };
+        let mut problem = Problem::new(
+            Kind::ItemMissing,
+            format!("the row of {text} of {repo} (revision {})", added.0),
+        );
+        match name {
+            Name::Manifest(digest) => {
+                problem = problem.digest(digest);
+                problem.tags = super::tags::touched(r, id, digest)?;
+            }
+            Name::Tag(tag) => problem.tags = vec![format!("{repo}:{tag}")],
+        }
+        walk.tell(problem.repo(repo).how(format!(
+            "{push}, or restore its row from a backup; nothing that speaks of it is dropped"
+        )));
+    }
+    Ok(true)
+}
