@@ -55,7 +55,10 @@ pub(super) fn step(
         }
         Step::Suspect { id, digests } => {
             for digest in digests {
-                suspect(tx, *id, digest, context.lease_ms)?;
+                // It may have gone since the plan was made: a lease of it would stay for ever.
+                if rows::live(tx, *id, &Name::Manifest(digest))?.is_some() {
+                    suspect(tx, *id, digest, context.lease_ms)?;
+                }
             }
         }
         Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
