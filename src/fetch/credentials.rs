@@ -39,9 +39,10 @@ impl fmt::Debug for Credential {
 /// The name by which docker files Docker Hub's credentials.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
+/// What docker's `config.json` says about log-ins. Reading it asks no helper and touches no file.
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct File {
+pub struct DockerConfig {
     auths: HashMap<String, Entry>,
     creds_store: String,
     cred_helpers: HashMap<String, String>,
@@ -105,30 +106,65 @@ fn default_files() -> Vec<PathBuf> {
 }
 
 fn in_file(path: &Path, text: &[u8], registry: &str) -> Result<Option<Credential>, FetchError> {
-    // The parser's own message could quote the secret beside the fault: only the place is told.
-    let file: File = serde_json::from_slice(text).map_err(|e| {
-        let (line, column) = (e.line(), e.column());
-        FetchError::Credentials(format!(
-            "{} is not valid JSON (line {line}, column {column})",
-            path.display()
-        ))
-    })?;
-    let registry = normal(registry);
-    let named = file
-        .cred_helpers
-        .iter()
-        .find(|(key, _)| normal(key) == registry)
-        .map(|(_, name)| name.as_str());
-    let helper = named.or_else(|| Some(file.creds_store.as_str()).filter(|name| !name.is_empty()));
-    if let Some(helper) = helper
-        && let Some(found) = ask_helper(helper, &registry)?
+    let config = DockerConfig::parse(path, text)?;
+    if let Some(program) = config.helper(registry)?
+        && let Some(found) = ask_helper(&program, &normal(registry))?
     {
         return Ok(Some(found));
     }
-    match file.auths.iter().find(|(key, _)| normal(key) == registry) {
-        Some((_, entry)) => entry.credential(path, &registry),
-        None => Ok(None),
+    config.credential(path, registry)
+}
+
+impl DockerConfig {
+    /// Reads the file's text; `path` is for the errors.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, FetchError> {
+        // The parser's own message could quote the secret beside the fault: only the place is told.
+        serde_json::from_slice(text).map_err(|e| {
+            let (line, column) = (e.line(), e.column());
+            FetchError::Credentials(format!(
+                "{} is not valid JSON (line {line}, column {column})",
+                path.display()
+            ))
+        })
     }
+
+    /// The program to ask for the log-in of `registry`: `docker-credential-NAME`, never a path.
+    pub fn helper(&self, registry: &str) -> Result<Option<String>, FetchError> {
+        let registry = normal(registry);
+        let named = self
+            .cred_helpers
+            .iter()
+            .find(|(key, _)| normal(key) == registry)
+            .map(|(_, name)| name.as_str());
+        let name =
+            named.or_else(|| Some(self.creds_store.as_str()).filter(|name| !name.is_empty()));
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        let program = format!("docker-credential-{name}");
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if !name.bytes().all(plain) {
+            return Err(helper_failed(&program, "has a name that is no program's"));
+        }
+        Ok(Some(program))
+    }
+
+    /// The log-in of `registry` that stands in the file itself; `path` is for the errors.
+    pub fn credential(
+        &self,
+        path: &Path,
+        registry: &str,
+    ) -> Result<Option<Credential>, FetchError> {
+        let registry = normal(registry);
+        match self.auths.iter().find(|(key, _)| normal(key) == registry) {
+            Some((_, entry)) => entry.credential(path, &registry),
+            None => Ok(None),
+        }
+    }
+}
+
+fn helper_failed(program: &str, why: &str) -> FetchError {
+    FetchError::Credentials(format!("the credential helper {program} {why}"))
 }
 
 /// `https://HOST/v1/`, `HOST/v2` and `HOST` are one; all names of Docker Hub are `docker.io`.
@@ -179,22 +215,14 @@ impl Entry {
     }
 }
 
-fn ask_helper(name: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
-    let program = format!("docker-credential-{name}");
-    let fail =
-        |why: String| FetchError::Credentials(format!("the credential helper {program} {why}"));
-    if !name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    {
-        return Err(fail("has a name that is no program's".to_owned()));
-    }
+fn ask_helper(program: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
+    let fail = |why: String| helper_failed(program, &why);
     let server = if registry == "docker.io" {
         HUB_KEY
     } else {
         registry
     };
-    let mut child = Command::new(&program)
+    let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -8,7 +8,7 @@ mod change;
 mod error;
 mod fill;
 pub mod format;
-mod keys;
+pub mod keys;
 mod manifest;
 mod moment;
 mod quota;
