@@ -57,7 +57,6 @@ fn mirrored(found: &Inspected, document: &Document) {
         let is_manifest = manifests.iter().any(|d| same(&d));
         assert!(is_manifest || !child.is_manifest, "{child:?}");
     }
-    // As in a report of the mirror: sums of claimed sizes are no sums of bytes.
     let media_type = document.media_type(Some(found.media_type.as_str()));
     assert_eq!(media_type.ok().as_ref(), Some(&found.media_type));
 }

@@ -129,8 +129,14 @@ pub fn source(data: &[u8]) {
     assert!(is_repository(source.name().as_str()), "{text:?}");
     let reference = source.reference().expect("a source names something");
     assert!(source.tag().is_some() || matches!(reference, Reference::Digest(_)));
+    // Docker takes a first component for a host by its dot, its colon or its capitals.
+    let host = match host {
+        "localhost" => host.to_owned(),
+        _ if host.contains(['.', ':']) => host.to_owned(),
+        _ => host.to_ascii_uppercase(),
+    };
     let mut again = format!("docker://{host}/{}", source.name());
-    for tag in source.tag() {
+    if let Some(tag) = source.tag() {
         again = format!("{again}:{tag}");
     }
     if let Reference::Digest(digest) = reference {

@@ -5,7 +5,7 @@
 use super::error::FetchError;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -43,9 +43,9 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
-    auths: HashMap<String, Entry>,
+    auths: BTreeMap<String, Entry>,
     creds_store: String,
-    cred_helpers: HashMap<String, String>,
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -130,14 +130,8 @@ impl DockerConfig {
 
     /// The program to ask for the log-in of `registry`: `docker-credential-NAME`, never a path.
     pub fn helper(&self, registry: &str) -> Result<Option<String>, FetchError> {
-        let registry = normal(registry);
-        let named = self
-            .cred_helpers
-            .iter()
-            .find(|(key, _)| normal(key) == registry)
-            .map(|(_, name)| name.as_str());
-        let name =
-            named.or_else(|| Some(self.creds_store.as_str()).filter(|name| !name.is_empty()));
+        let named = entry_of(&self.cred_helpers, registry).map(String::as_str);
+        let name = named.or(Some(self.creds_store.as_str()).filter(|name| !name.is_empty()));
         let Some(name) = name else {
             return Ok(None);
         };
@@ -155,12 +149,31 @@ impl DockerConfig {
         path: &Path,
         registry: &str,
     ) -> Result<Option<Credential>, FetchError> {
-        let registry = normal(registry);
-        match self.auths.iter().find(|(key, _)| normal(key) == registry) {
-            Some((_, entry)) => entry.credential(path, &registry),
+        match entry_of(&self.auths, registry) {
+            Some(entry) => entry.credential(path, &normal(registry)),
             None => Ok(None),
         }
     }
+}
+
+/// The entry of a registry. One that is written down in several ways is found by the name that docker uses, else by its
+/// own, else by the first in ASCII order: always the same one.
+fn entry_of<'a, T>(entries: &'a BTreeMap<String, T>, registry: &str) -> Option<&'a T> {
+    let registry = normal(registry);
+    let own = if registry == "docker.io" {
+        HUB_KEY
+    } else {
+        registry.as_str()
+    };
+    let spelled = || entries.iter().find(|(key, _)| normal(key) == registry);
+    entries
+        .get(own)
+        .or_else(|| spelled().map(|(_, entry)| entry))
+}
+
+/// Whether a registry can read the user back: the first colon ends it (RFC 7617).
+fn is_user(text: &str) -> bool {
+    !text.contains(':')
 }
 
 fn helper_failed(program: &str, why: &str) -> FetchError {
@@ -200,6 +213,12 @@ impl Entry {
         if self.auth.is_empty() {
             let user = self.username.clone();
             let password = self.password.clone();
+            if !is_user(&user) {
+                return Err(FetchError::Credentials(format!(
+                    "{}: the user name of {registry} holds a colon, so that no registry could tell it from the password; log in again",
+                    path.display()
+                )));
+            }
             return Ok((!user.is_empty()).then_some(Credential::Basic { user, password }));
         }
         let text = BASE64_STANDARD
@@ -253,6 +272,9 @@ fn ask_helper(program: &str, registry: &str) -> Result<Option<Credential>, Fetch
     Ok(match answer.username.as_str() {
         "<token>" => Some(Credential::IdentityToken(answer.secret)),
         "" => None,
+        user if !is_user(user) => {
+            return Err(fail("gave a user name that holds a colon".to_owned()));
+        }
         user => Some(Credential::Basic {
             user: user.to_owned(),
             password: answer.secret,
@@ -299,6 +321,14 @@ mod tests {
         assert_eq!(find(text, "p.example").expect("ok"), Some(basic("x", "y")));
         assert_eq!(find(text, "empty.example").expect("ok"), None);
         assert!(find(text, "bad.example").is_err());
+        let twice = r#"{"auths": {"docker.io": {"auth": "YTox"}, "https://index.docker.io/v1/": {"auth": "Yjoy"}}}"#;
+        assert_eq!(find(twice, "docker.io").expect("ok"), Some(basic("b", "2")));
+        let colon = r#"{"auths": {"a.example": {"username": "a:b", "password": "hunter2"}}}"#;
+        let error = find(colon, "a.example").expect_err("refused").to_string();
+        assert!(
+            error.contains("colon") && !error.contains("hunter2"),
+            "{error}"
+        );
         assert!(find("{", "a").is_err());
         assert_eq!(find("{}", "a").expect("ok"), None);
     }
