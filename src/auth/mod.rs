@@ -24,6 +24,7 @@ mod who;
 
 pub use error::{AuthError, AuthErrorKind};
 pub use scope::Scope;
+pub use user::Account;
 pub use who::{Action, Grant, Principal, Resource, Role, RoleGrant, UserName, UserView};
 
 use crate::cache::Cache;

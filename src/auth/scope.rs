@@ -90,6 +90,7 @@ fn is_name(text: &str) -> bool {
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        && port.bytes().all(|b| b.is_ascii_digit())
         && port.parse::<u16>().is_ok()
         && name.parse::<crate::types::RepoName>().is_ok()
 }
@@ -135,6 +136,7 @@ mod tests {
             "repository:A:pull",
             "repository:../x:pull",
             "repository:h:99999/a:pull",
+            "repository:h:+80/a:pull",
             "registry:other:*",
             "thing:a:pull",
             "repository(x:a:pull",

@@ -13,7 +13,7 @@ const STEP: usize = 500;
 
 /// A user as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Account {
+pub struct Account {
     /// Random: tells this account from an earlier or later one of the same name.
     pub(super) uid: u64,
     /// When it was added, ms since 1970 (UTC).

@@ -84,7 +84,7 @@ impl Ingest {
                 .map_err(BlobError::io("cut back", &path))?;
         }
         files.mark(&file);
-        let restored = saved.and_then(|s| Hasher::restore(name.algorithm, &s.hash_state));
+        let restored = saved.and_then(|s| Hasher::restore(name.algorithm, &s.hash_state, s.offset));
         let (hasher, from) = match restored {
             Some(hasher) => (hasher, durable),
             None => (Hasher::new(name.algorithm), 0),

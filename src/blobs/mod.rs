@@ -17,13 +17,12 @@ mod tests;
 
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
-pub use place::Place;
+pub use place::{Place, UploadName};
 pub use scrub::{Found, Listed};
 
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use bytes::Bytes;
 use files::Files;
-use place::UploadName;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;

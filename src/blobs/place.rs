@@ -53,9 +53,12 @@ impl fmt::Display for Place {
 
 /// The file name of an upload: `<32 hex id>.<repo id>.<algorithm>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UploadName {
+pub struct UploadName {
+    /// The session.
     pub id: UploadId,
+    /// The repository that it was begun for.
     pub repo: RepoId,
+    /// The algorithm that it is hashed with while it arrives.
     pub algorithm: Algorithm,
 }
 

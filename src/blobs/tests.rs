@@ -313,7 +313,7 @@ fn what_is_saved_is_never_ahead_of_the_file() {
         assert_eq!(saved.offset, upload.offset());
         let on_disk = std::fs::read(upload_file(dir.path(), 1)).expect("reads");
         assert_eq!(on_disk.len() as u64, saved.offset);
-        let hasher = Hasher::restore(SHA256, &saved.hash_state).expect("own state");
+        let hasher = Hasher::restore(SHA256, &saved.hash_state, saved.offset).expect("own state");
         assert_eq!(hasher.finish(), Digest::of(SHA256, &on_disk));
     }
     let fsyncs = blobs.counters().fsyncs;

@@ -78,9 +78,33 @@ pub struct Loaded {
 pub fn load(options: LoadOptions) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
     let environment = environment(&options.env, &mut warnings)?;
-    let flags = flags(&options)?;
-    let (from_file, file) = file_layer(&options, &environment)?;
+    let file = file_text(&options, &environment)?;
+    lay(&options, environment, warnings, file)
+}
 
+/// The same with `text` in the place of the configuration file at `path`, which is not read and need not be there.
+pub fn load_text(
+    options: &LoadOptions,
+    path: PathBuf,
+    text: String,
+) -> Result<Loaded, ConfigError> {
+    let mut warnings = Vec::new();
+    let environment = environment(&options.env, &mut warnings)?;
+    lay(options, environment, warnings, Some((path, text)))
+}
+
+/// Lays the layers over one another; `file` is the path and text of the configuration file.
+fn lay(
+    options: &LoadOptions,
+    environment: Entries,
+    warnings: Vec<String>,
+    file: Option<(PathBuf, String)>,
+) -> Result<Loaded, ConfigError> {
+    let flags = flags(options)?;
+    let (from_file, file) = match file {
+        Some((path, text)) => (file_layer(&path, &text)?, Some(path)),
+        None => (Entries::new(), None),
+    };
     let mut upper = Entries::new();
     for layer in [from_file, environment, flags] {
         upper.extend(layer);
@@ -211,11 +235,11 @@ fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
     Ok(entries)
 }
 
-/// The values of the file, and its path if there is one.
-fn file_layer(
+/// The file's path and text, if there is one.
+fn file_text(
     options: &LoadOptions,
     env: &Entries,
-) -> Result<(Entries, Option<PathBuf>), ConfigError> {
+) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let named = options
         .config_file
         .clone()
@@ -225,20 +249,22 @@ fn file_layer(
         Some(path) => path,
         None => data_before_file(options, env)?.join("dryport.toml"),
     };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
-            return Ok((Entries::new(), None));
-        }
-        Err(source) => return Err(ConfigError::Read { path, source }),
-    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(None),
+        Err(source) => Err(ConfigError::Read { path, source }),
+    }
+}
+
+/// The values of the file at `path`.
+fn file_layer(path: &Path, text: &str) -> Result<Entries, ConfigError> {
     let mut entries = Entries::new();
-    for found in file::read(&text).map_err(at(path.display()))? {
-        let value = beside(&path, found.key, found.value);
-        let origin = Origin::File(path.clone());
+    for found in file::read(text).map_err(at(path.display()))? {
+        let value = beside(path, found.key, found.value);
+        let origin = Origin::File(path.to_owned());
         entries.insert(found.key.name, Entry { value, origin });
     }
-    Ok((entries, Some(path)))
+    Ok(entries)
 }
 
 /// The data directory as far as it is known before a file is read.

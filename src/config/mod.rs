@@ -9,7 +9,7 @@ mod network;
 mod text;
 mod value;
 
-pub use layers::{LoadOptions, Loaded, Origin, load};
+pub use layers::{LoadOptions, Loaded, Origin, load, load_text};
 pub use network::Network;
 pub use text::{Setting, generate, mode_file};
 pub use value::{duration as duration_ms, size as size_bytes};

@@ -52,7 +52,8 @@ pub fn mode_file(mode: Mode) -> String {
 pub struct Setting {
     /// Its dotted name.
     pub key: &'static str,
-    /// Its value as in the file: text (empty: not set; sizes and durations as `1GiB` and `24h`), a switch, a list of texts.
+    /// Its value as in the file: text (empty: not set; sizes and durations as `1GiB` and `24h`), a count, a
+    /// switch, a list of texts.
     pub value: serde_json::Value,
     /// `default`, `mode MODE`, `file PATH`, `environment NAME` or `flag --NAME`.
     pub origin: String,

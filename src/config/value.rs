@@ -109,6 +109,7 @@ impl Kind {
             Value::Text(text) => text.as_str().into(),
             Value::Switch(on) => (*on).into(),
             Value::Number(n) if self == Self::Duration => show_duration(*n).into(),
+            Value::Number(n) if self == Self::Count => (*n).into(),
             Value::Number(n) => show_size(*n).into(),
             Value::List(items) => items.clone().into(),
         }

@@ -2,7 +2,7 @@
 
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Challenge {
+pub struct Challenge {
     /// Lower case: `bearer`, `basic`.
     pub scheme: String,
     /// Names in lower case, values unquoted.
@@ -11,7 +11,7 @@ pub(super) struct Challenge {
 
 impl Challenge {
     /// The value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.params
             .iter()
             .find(|(n, _)| n == name)
@@ -20,7 +20,7 @@ impl Challenge {
 }
 
 /// The challenges of one header value; what cannot be read ends the list.
-pub(super) fn parse(header: &str) -> Vec<Challenge> {
+pub fn parse(header: &str) -> Vec<Challenge> {
     let mut found: Vec<Challenge> = Vec::new();
     let mut rest = header;
     loop {

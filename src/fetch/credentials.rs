@@ -5,7 +5,7 @@
 use super::error::FetchError;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -39,12 +39,13 @@ impl fmt::Debug for Credential {
 /// The name by which docker files Docker Hub's credentials.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
+/// What docker's `config.json` says about log-ins. Reading it asks no helper and touches no file.
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct File {
-    auths: HashMap<String, Entry>,
+pub struct DockerConfig {
+    auths: BTreeMap<String, Entry>,
     creds_store: String,
-    cred_helpers: HashMap<String, String>,
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -105,30 +106,78 @@ fn default_files() -> Vec<PathBuf> {
 }
 
 fn in_file(path: &Path, text: &[u8], registry: &str) -> Result<Option<Credential>, FetchError> {
-    // The parser's own message could quote the secret beside the fault: only the place is told.
-    let file: File = serde_json::from_slice(text).map_err(|e| {
-        let (line, column) = (e.line(), e.column());
-        FetchError::Credentials(format!(
-            "{} is not valid JSON (line {line}, column {column})",
-            path.display()
-        ))
-    })?;
-    let registry = normal(registry);
-    let named = file
-        .cred_helpers
-        .iter()
-        .find(|(key, _)| normal(key) == registry)
-        .map(|(_, name)| name.as_str());
-    let helper = named.or_else(|| Some(file.creds_store.as_str()).filter(|name| !name.is_empty()));
-    if let Some(helper) = helper
-        && let Some(found) = ask_helper(helper, &registry)?
+    let config = DockerConfig::parse(path, text)?;
+    if let Some(program) = config.helper(registry)?
+        && let Some(found) = ask_helper(&program, &normal(registry))?
     {
         return Ok(Some(found));
     }
-    match file.auths.iter().find(|(key, _)| normal(key) == registry) {
-        Some((_, entry)) => entry.credential(path, &registry),
-        None => Ok(None),
+    config.credential(path, registry)
+}
+
+impl DockerConfig {
+    /// Reads the file's text; `path` is for the errors.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, FetchError> {
+        // The parser's own message could quote the secret beside the fault: only the place is told.
+        serde_json::from_slice(text).map_err(|e| {
+            let (line, column) = (e.line(), e.column());
+            FetchError::Credentials(format!(
+                "{} is not valid JSON (line {line}, column {column})",
+                path.display()
+            ))
+        })
     }
+
+    /// The program to ask for the log-in of `registry`: `docker-credential-NAME`, never a path.
+    pub fn helper(&self, registry: &str) -> Result<Option<String>, FetchError> {
+        let named = entry_of(&self.cred_helpers, registry).map(String::as_str);
+        let name = named.or(Some(self.creds_store.as_str()).filter(|name| !name.is_empty()));
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        let program = format!("docker-credential-{name}");
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if !name.bytes().all(plain) {
+            return Err(helper_failed(&program, "has a name that is no program's"));
+        }
+        Ok(Some(program))
+    }
+
+    /// The log-in of `registry` that stands in the file itself; `path` is for the errors.
+    pub fn credential(
+        &self,
+        path: &Path,
+        registry: &str,
+    ) -> Result<Option<Credential>, FetchError> {
+        match entry_of(&self.auths, registry) {
+            Some(entry) => entry.credential(path, &normal(registry)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The entry of a registry. One that is written down in several ways is found by the name that docker uses, else by its
+/// own, else by the first in ASCII order: always the same one.
+fn entry_of<'a, T>(entries: &'a BTreeMap<String, T>, registry: &str) -> Option<&'a T> {
+    let registry = normal(registry);
+    let own = if registry == "docker.io" {
+        HUB_KEY
+    } else {
+        registry.as_str()
+    };
+    let spelled = || entries.iter().find(|(key, _)| normal(key) == registry);
+    entries
+        .get(own)
+        .or_else(|| spelled().map(|(_, entry)| entry))
+}
+
+/// Whether a registry can read the user back: the first colon ends it (RFC 7617).
+fn is_user(text: &str) -> bool {
+    !text.contains(':')
+}
+
+fn helper_failed(program: &str, why: &str) -> FetchError {
+    FetchError::Credentials(format!("the credential helper {program} {why}"))
 }
 
 /// `https://HOST/v1/`, `HOST/v2` and `HOST` are one; all names of Docker Hub are `docker.io`.
@@ -164,6 +213,12 @@ impl Entry {
         if self.auth.is_empty() {
             let user = self.username.clone();
             let password = self.password.clone();
+            if !is_user(&user) {
+                return Err(FetchError::Credentials(format!(
+                    "{}: the user name of {registry} holds a colon, so that no registry could tell it from the password; log in again",
+                    path.display()
+                )));
+            }
             return Ok((!user.is_empty()).then_some(Credential::Basic { user, password }));
         }
         let text = BASE64_STANDARD
@@ -179,22 +234,14 @@ impl Entry {
     }
 }
 
-fn ask_helper(name: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
-    let program = format!("docker-credential-{name}");
-    let fail =
-        |why: String| FetchError::Credentials(format!("the credential helper {program} {why}"));
-    if !name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    {
-        return Err(fail("has a name that is no program's".to_owned()));
-    }
+fn ask_helper(program: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
+    let fail = |why: String| helper_failed(program, &why);
     let server = if registry == "docker.io" {
         HUB_KEY
     } else {
         registry
     };
-    let mut child = Command::new(&program)
+    let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -225,6 +272,9 @@ fn ask_helper(name: &str, registry: &str) -> Result<Option<Credential>, FetchErr
     Ok(match answer.username.as_str() {
         "<token>" => Some(Credential::IdentityToken(answer.secret)),
         "" => None,
+        user if !is_user(user) => {
+            return Err(fail("gave a user name that holds a colon".to_owned()));
+        }
         user => Some(Credential::Basic {
             user: user.to_owned(),
             password: answer.secret,
@@ -271,6 +321,14 @@ mod tests {
         assert_eq!(find(text, "p.example").expect("ok"), Some(basic("x", "y")));
         assert_eq!(find(text, "empty.example").expect("ok"), None);
         assert!(find(text, "bad.example").is_err());
+        let twice = r#"{"auths": {"docker.io": {"auth": "YTox"}, "https://index.docker.io/v1/": {"auth": "Yjoy"}}}"#;
+        assert_eq!(find(twice, "docker.io").expect("ok"), Some(basic("b", "2")));
+        let colon = r#"{"auths": {"a.example": {"username": "a:b", "password": "hunter2"}}}"#;
+        let error = find(colon, "a.example").expect_err("refused").to_string();
+        assert!(
+            error.contains("colon") && !error.contains("hunter2"),
+            "{error}"
+        );
         assert!(find("{", "a").is_err());
         assert_eq!(find("{}", "a").expect("ok"), None);
     }

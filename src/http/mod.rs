@@ -15,10 +15,13 @@ mod oci;
 mod progress;
 mod refuse;
 mod request;
-mod route;
+pub mod route;
 mod serve;
 mod token;
 
+pub use auth::{basic, challenge};
+pub use client::{Caller, Peer};
+pub use request::Query;
 pub use serve::{Listener, bind, serve};
 
 use crate::auth::Principal;
@@ -28,11 +31,10 @@ use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{CONNECTION, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, Version};
-use client::{Caller, Peer};
 use error::Fail;
 use futures_util::FutureExt as _;
 use metrics::Metrics;
-use request::{Incoming, Query, Req};
+use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

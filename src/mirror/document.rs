@@ -8,20 +8,28 @@ use std::fmt;
 /// A descriptor (image-spec, descriptor.md).
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Descriptor {
+pub struct Descriptor {
+    /// Its media type; empty if it gives none.
     pub media_type: String,
+    /// The digest as written: see [`Descriptor::digest`].
     pub digest: String,
+    /// Length in bytes, as claimed.
     pub size: u64,
+    /// What an image of an index runs on.
     pub platform: Option<Platform>,
+    /// Its annotations.
     pub annotations: HashMap<String, String>,
 }
 
 /// A platform (image-spec, image-index.md).
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct Platform {
+pub struct Platform {
+    /// Operating system, as Go calls it.
     pub os: String,
+    /// Processor, as Go calls it.
     pub architecture: String,
+    /// Variant of the processor.
     pub variant: Option<String>,
 }
 
@@ -37,11 +45,16 @@ impl fmt::Display for Platform {
 /// What a manifest or index says, whichever of the two it is.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Document {
+pub struct Document {
+    /// 2 for everything of today.
     pub schema_version: Option<u64>,
+    /// Its own media type, where it says one.
     pub media_type: Option<String>,
+    /// The manifests of an index.
     pub manifests: Option<Vec<Descriptor>>,
+    /// The configuration of an image.
     pub config: Option<Descriptor>,
+    /// The layers of an image.
     pub layers: Option<Vec<Descriptor>>,
     /// The blobs of the artifact manifest that OCI withdrew before 1.1.
     pub blobs: Option<Vec<Descriptor>>,
@@ -49,27 +62,28 @@ pub(super) struct Document {
 
 impl Descriptor {
     /// The digest, checked.
-    pub(super) fn digest(&self) -> Result<Digest, MirrorError> {
+    pub fn digest(&self) -> Result<Digest, MirrorError> {
         self.digest.parse().map_err(|e| {
             MirrorError::Verify(format!("a descriptor of the source is malformed: {e}"))
         })
     }
 
     /// A layer that its licence keeps at another place (image-spec, layer.md, "Non-Distributable Layers").
-    pub(super) fn is_nondistributable(&self) -> bool {
+    pub fn is_nondistributable(&self) -> bool {
         self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
     }
 }
 
 impl Document {
-    pub(super) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Self, MirrorError> {
+    /// Reads a manifest; `digest` is for the error only.
+    pub fn parse(digest: &Digest, bytes: &[u8]) -> Result<Self, MirrorError> {
         serde_json::from_slice(bytes).map_err(|e| {
             MirrorError::Verify(format!("manifest {digest} of the source is malformed: {e}"))
         })
     }
 
     /// The blobs that a client will ask for.
-    pub(super) fn content(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn content(&self) -> impl Iterator<Item = &Descriptor> {
         let lists = [self.layers.as_deref(), self.blobs.as_deref()];
         self.config
             .iter()
@@ -77,7 +91,7 @@ impl Document {
     }
 
     /// The media type: the answer's header, or where that says nothing the document itself.
-    pub(super) fn media_type(&self, header: Option<&str>) -> Result<MediaType, MirrorError> {
+    pub fn media_type(&self, header: Option<&str>) -> Result<MediaType, MirrorError> {
         let header = header
             .and_then(|h| h.parse::<MediaType>().ok())
             .filter(|h| is_telling(h.as_str()));

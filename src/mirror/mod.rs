@@ -9,7 +9,7 @@
 )]
 
 mod copy;
-mod document;
+pub mod document;
 mod oci;
 mod plan;
 mod platform;

@@ -200,7 +200,8 @@ pub(super) fn fallback_tag(
         .map_err(|e| MirrorError::Internal(format!("{e}")))
 }
 
-/// The URL of `Link: <...>; rel="next"`, resolved against where the answer came from.
+/// The URL of `Link: <...>; rel="next"`: its path and query at where the answer came from. A list goes on where it began,
+/// so no other registry, and no address of this machine, is asked for it.
 fn next_page(reply: &Reply) -> Option<String> {
     let parts = reply
         .header("link")?
@@ -209,7 +210,11 @@ fn next_page(reply: &Reply) -> Option<String> {
         .filter_map(|part| part.split_once('>'));
     let (target, _) =
         { parts }.find(|(_, rest)| rest.contains("rel=\"next\"") || rest.contains("rel=next"))?;
-    Some(reply.url.join(target).ok()?.to_string())
+    let next = reply.url.join(target).ok()?;
+    let mut url = reply.url.clone();
+    url.set_path(next.path());
+    url.set_query(next.query());
+    Some(url.to_string())
 }
 
 #[cfg(test)]
@@ -235,6 +240,17 @@ mod tests {
             next_page(&reply).as_deref(),
             Some("https://r.example/v2/a/referrers/x?last=1")
         );
+        for elsewhere in [
+            "<http://127.0.0.1/v2/a/referrers/x?last=1>; rel=\"next\"",
+            "<//other.example/v2/a/referrers/x?last=1>; rel=next",
+        ] {
+            let value = elsewhere.parse().expect("value");
+            reply.headers.insert("link", value);
+            assert_eq!(
+                next_page(&reply).as_deref(),
+                Some("https://r.example/v2/a/referrers/x?last=1")
+            );
+        }
         let digest = Digest::of(Algorithm::Sha512, b"");
         assert_eq!(
             fallback_tag(&digest, ".sig").expect("tag").as_str().len(),

@@ -14,6 +14,8 @@ const DEPTH_MAX: usize = 16;
 const MANIFESTS_MAX: usize = 20_000;
 /// Manifests asked for at once.
 const AT_ONCE: usize = 4;
+/// The blobs of an image cannot be more bytes than this, the most that a size may be (image-spec: a signed 64-bit number).
+const BYTES_MAX: u64 = i64::MAX as u64;
 const COSIGN: [&str; 3] = [".sig", ".att", ".sbom"];
 
 /// A blob to copy.
@@ -261,6 +263,7 @@ fn blobs<'a>(
     manifests: impl Iterator<Item = &'a Fetched>,
 ) -> Result<Vec<PlannedBlob>, MirrorError> {
     let mut found: Vec<PlannedBlob> = Vec::new();
+    let mut bytes: u64 = 0;
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for descriptor in manifests.flat_map(|fetched| fetched.document.content()) {
         let (digest, size) = (descriptor.digest()?, descriptor.size);
@@ -274,6 +277,15 @@ fn blobs<'a>(
             blob.optional &= optional;
             continue;
         }
+        // Sizes are claims until the bytes have come; what follows adds them up.
+        bytes = bytes
+            .checked_add(size)
+            .filter(|bytes| *bytes <= BYTES_MAX)
+            .ok_or_else(|| {
+                MirrorError::Verify(format!(
+                    "the source claims {size} bytes for blob {digest}, which makes more in all than any disk holds"
+                ))
+            })?;
         at.insert(digest, found.len());
         found.push(PlannedBlob {
             digest,
@@ -282,4 +294,36 @@ fn blobs<'a>(
         });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Algorithm, MediaType};
+
+    fn claiming(sizes: &[u64]) -> Result<Vec<PlannedBlob>, MirrorError> {
+        let layer = |(n, size): (usize, &u64)| {
+            let digest = Digest::of(Algorithm::Sha256, &[n as u8]);
+            format!(r#"{{"digest":"{digest}","size":{size}}}"#)
+        };
+        let layers: Vec<String> = sizes.iter().enumerate().map(layer).collect();
+        let body = format!(r#"{{"layers":[{}]}}"#, layers.join(","));
+        let digest = Digest::of(Algorithm::Sha256, body.as_bytes());
+        let fetched = Fetched {
+            digest,
+            media_type: MediaType::OCI_MANIFEST.parse().expect("type"),
+            document: Document::parse(&digest, body.as_bytes()).expect("manifest"),
+            bytes: body.into(),
+        };
+        blobs([&fetched].into_iter())
+    }
+
+    #[test]
+    fn claimed_sizes_never_overflow_their_sum() {
+        assert_eq!(claiming(&[1, 2]).expect("blobs").len(), 2);
+        for sizes in [&[u64::MAX][..], &[BYTES_MAX, 1], &[u64::MAX, u64::MAX]] {
+            let error = claiming(sizes).expect_err("refused").to_string();
+            assert!(error.contains("more in all"), "{error}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::MirrorError;
 use crate::types::{Digest, Reference, RepoName, Tag};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// One image at one registry.
@@ -85,6 +86,11 @@ impl FromStr for Source {
             Some((host, path)) if is_host(host) => (host.to_ascii_lowercase(), path),
             _ => (HUB.to_owned(), rest),
         };
+        if !is_plain_host(&host) {
+            return Err(usage(format!(
+                "\"{host}\" is no host name or address with an optional port"
+            )));
+        }
         let host = match host.as_str() {
             "index.docker.io" | HUB_API => HUB.to_owned(),
             _ => host,
@@ -118,6 +124,27 @@ impl FromStr for Source {
 /// Docker's rule: the first component is a host if it has a dot or a port, or is `localhost`.
 fn is_host(text: &str) -> bool {
     text == "localhost" || text.contains(['.', ':']) || text.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// `NAME[:PORT]`, `ADDRESS[:PORT]` or `[IPV6][:PORT]` and nothing else: the rest of what a URL may hold there (a query, a
+/// fragment, a user) would ask another registry, or another path of it, than the one named.
+fn is_plain_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, "0"),
+    };
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let named = match host.strip_prefix('[') {
+        Some(v6) => v6
+            .strip_suffix(']')
+            .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()),
+        None => host.strip_suffix('.').unwrap_or(host).split('.').all(label),
+    };
+    named && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -165,6 +192,12 @@ mod tests {
             "docker://a/b:x:y",
             "docker://quay.io/../x",
             "docker://u@quay.io/x",
+            "docker://a.b#c/x",
+            "docker://a.b?c/x",
+            "docker://a b.c/x",
+            "docker://../x",
+            "docker://a.b:+80/x",
+            "docker://[a.b]/x",
         ] {
             assert!(bad.parse::<Source>().is_err(), "{bad}");
         }

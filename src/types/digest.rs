@@ -270,10 +270,11 @@ impl Hasher {
         state
     }
 
-    /// The hash of a saved state; `None` if the state is of another version, torn or of another algorithm.
-    pub fn restore(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
+    /// The hash of a saved state that covers `covered` bytes; `None` if the state is of another version, torn, of
+    /// another algorithm or of another number of bytes.
+    pub fn restore(algorithm: Algorithm, state: &[u8], covered: u64) -> Option<Self> {
         let (version, state) = state.split_first()?;
-        if *version != STATE_VERSION {
+        if *version != STATE_VERSION || counted(algorithm, state)? != covered {
             return None;
         }
         match algorithm {
@@ -288,6 +289,29 @@ impl Hasher {
 }
 
 const STATE_VERSION: u8 = 1;
+
+/// The most bytes that a saved state may cover, 1 EiB: SHA-256 counts bits in 64 bits, and `sha2` does not look whether
+/// they suffice.
+const COVERED_MAX: u64 = 1 << 60;
+
+/// The bytes that a state of version 1 (without its version byte) has taken in: after the words of the hash stand the
+/// number of whole blocks, little-endian, and the number of bytes in the block under way.
+fn counted(algorithm: Algorithm, state: &[u8]) -> Option<u64> {
+    let (words, number, block) = match algorithm {
+        Algorithm::Sha256 => (32, 8, 64),
+        Algorithm::Sha512 => (64, 16, 128),
+    };
+    let blocks = state.get(words..words + number)?;
+    let (low, high) = blocks.split_first_chunk::<8>()?;
+    if high.iter().any(|b| *b != 0) {
+        return None;
+    }
+    let pending = u64::from(*state.get(words + number)?);
+    let whole = u64::from_le_bytes(*low).checked_mul(block)?;
+    whole
+        .checked_add(pending)
+        .filter(|bytes| *bytes <= COVERED_MAX)
+}
 
 #[cfg(test)]
 mod tests {
@@ -331,7 +355,7 @@ mod tests {
             for algorithm in Algorithm::ALL {
                 let mut first = Hasher::new(algorithm);
                 first.update(&a);
-                let mut second = Hasher::restore(algorithm, &first.save()).expect("own state");
+                let mut second = Hasher::restore(algorithm, &first.save(), a.len() as u64).expect("own state");
                 second.update(&b);
                 prop_assert_eq!(second.finish(), Digest::of(algorithm, &[a.clone(), b.clone()].concat()));
             }

@@ -1,0 +1,52 @@
+//! What must hold for every input of every parser that reads foreign bytes: one function a target, each panics where
+//! the parser breaks its promise.
+//!
+//! Used twice: by the fuzz targets (`fuzz/fuzz_targets`, nightly, new inputs) and by `tests/corpus.rs` (every
+//! `cargo test`, the inputs of `fuzz/corpus`). Reaches the parsers through the public paths of the crate alone.
+
+mod config;
+mod content;
+mod login;
+mod names;
+mod ranges;
+mod rows;
+mod wire;
+
+/// The function of a target.
+pub type Check = fn(&[u8]);
+
+/// Every target: its name, which is also its folder in `fuzz/corpus`, and its function.
+pub const ALL: &[(&str, Check)] = &[
+    ("challenge", wire::challenge),
+    ("client", wire::client),
+    ("config", config::config),
+    ("content_range", ranges::content_range),
+    ("credentials", login::credentials),
+    ("digest", names::digest),
+    ("jwt", login::jwt),
+    ("key", rows::key),
+    ("manifest", content::manifest),
+    ("query", wire::query),
+    ("range", ranges::range),
+    ("record", rows::record),
+    ("reference", names::reference),
+    ("route", wire::route),
+    ("scope", login::scope),
+    ("source", names::source),
+    ("upload", content::upload),
+];
+
+/// Runs one target on one input.
+///
+/// # Panics
+/// Where the parser breaks its promise, and for a name that is no target's.
+pub fn run(target: &str, data: &[u8]) {
+    let found = ALL.iter().find(|(name, _)| *name == target);
+    let (_, check) = found.unwrap_or_else(|| panic!("{target} is no target"));
+    check(data);
+}
+
+/// The input as text; what is not UTF-8 never reaches a parser of texts.
+fn text(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}

@@ -1,0 +1,5 @@
+//! The check `challenge` on new inputs.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::run("challenge", data));

@@ -1,0 +1,5 @@
+//! The check `record` on new inputs.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::run("record", data));

@@ -1,0 +1,5 @@
+//! The check `upload` on new inputs.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::run("upload", data));
