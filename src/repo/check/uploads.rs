@@ -104,7 +104,7 @@ fn upload(
         return Ok(Some(Problem::new(Kind::UploadWithoutRepo, what)));
     }
     let algorithm = Algorithm::from_code(row.algorithm);
-    let state = algorithm.and_then(|a| Hasher::restore(a, &row.hash_state));
+    let state = algorithm.and_then(|a| Hasher::restore(a, &row.hash_state, row.offset));
     if state.is_none() {
         let what = format!("the hash state of upload {id}");
         return Ok(Some(Problem::new(Kind::UploadStateUnreadable, what)));
