@@ -36,7 +36,7 @@ from content import Pool
 from killwork import Chunks, Commands, check_uploads, closure
 from ledger import Ledger
 from record import Record
-from server import USER, Server, has_check
+from server import USER, Server
 from walk import Walk
 from workload import Shared, Worker
 
@@ -69,7 +69,7 @@ class Kill:
         self.ledger, self.rng, self.uploads = Ledger(self.pool, LEASE), random.Random(args.seed), []
         self.mirror_repo, self.upstream, self.shared = MIRROR, {}, None
         self.lost_count = self.dangling = self.checked = self.kills = 0
-        self.reopened, self.has_check = [], has_check(args.binary)
+        self.reopened = []
 
     def lost(self, text):
         self.lost_count += 1
@@ -188,13 +188,12 @@ class Kill:
 
     def check_offline(self):
         self.server.kill()
-        if self.has_check:
-            code, report = self.server.json("check", "--deep")
-            # What a kill leaves is no damage: content files of writes that were never acknowledged.
-            left = [p for p in report.get("problems", [{}]) if p.get("level") == "leftover"]
-            self.record.count("leftovers that a check finds", len(left))
-            if code != 0 or len(left) != len(report["problems"]):
-                self.record.fail(f"check --deep after {self.kills} kills: exit {code}: {str(report)[:2000]}")
+        code, report = self.server.json("check", "--deep")
+        # What a kill leaves is no damage: content files of writes that were never acknowledged.
+        left = [p for p in report.get("problems", [{}]) if p.get("level") == "leftover"]
+        self.record.count("leftovers that a check finds", len(left))
+        if code != 0 or len(left) != len(report["problems"]):
+            self.record.fail(f"check --deep after {self.kills} kills: exit {code}: {str(report)[:2000]}")
         self.reopen()
         for problem in Walk(self.server.port, USER).run().problems:
             self.record.count("holes that a walk finds")
@@ -250,8 +249,6 @@ def main():
         os.mkdir(f"{home}/{name}")
     kill = Kill(args, home)
     print(f"kill: seed {args.seed}, {args.kills} kills; log {kill.server.log}", flush=True)
-    if not kill.has_check:
-        print("SKIP check: this binary has no `dryport check`; the data directory is not looked at offline")
     try:
         kill.run()
     except (RuntimeError, Gone) as e:

@@ -116,9 +116,3 @@ class Server:
             return code, json.loads(out)
         except ValueError:
             return code, {"text": (out + err).strip()}
-
-
-def has_check(binary):
-    """Whether this binary has `dryport check` already."""
-    done = subprocess.run([binary, "--help"], capture_output=True, text=True, check=True, env=clean_environment())
-    return "\n  check " in done.stdout
