@@ -29,7 +29,7 @@ pub fn config(data: &[u8]) {
     let mut lines = String::new();
     for setting in loaded.settings() {
         let value = written(&setting.value);
-        lines.push_str(&format!("{} = {value}\n", setting.key));
+        lines = format!("{lines}{} = {value}\n", setting.key);
     }
     let again = read(&lines);
     assert_eq!(

@@ -8,7 +8,8 @@ use dryport::types::{Algorithm, Digest, MediaType, Reference, RepoName, Tag, Upl
 /// to a URL or a shell.
 fn is_harmless(name: &str) -> bool {
     let bad = |b: u8| b <= b' ' || b >= 0x7f || b"\\\"'%?#&@<>;$`*|(){}[]!,".contains(&b);
-    !name.bytes().any(bad) && !name.contains("..")
+    // A tag may hold two dots, but none may begin it, so that no part of a path is "..".
+    !name.bytes().any(bad) && !name.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
 /// The name grammar of the distribution specification, written down a second time and differently: a machine that

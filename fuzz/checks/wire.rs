@@ -28,7 +28,11 @@ pub fn route(data: &[u8]) {
         OciRoute::Upload { name, id } => format!("/v2/{name}/blobs/uploads/{id}"),
         OciRoute::Referrers { name, digest } => format!("/v2/{name}/referrers/{digest}"),
     };
-    assert!(!path.contains("..") && !path.contains("//"), "{path:?}");
+    let leads_out = |part: &str| matches!(part, "." | "..");
+    assert!(
+        !path.split('/').any(leads_out) && !path.contains("//"),
+        "{path:?}"
+    );
     let again = dryport::http::route::parse(&path);
     assert_eq!(again, Ok(Route::Oci(route)), "{text:?}");
 }
