@@ -30,7 +30,8 @@ pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {
 pub(super) fn blobs(config: &Config) -> BlobOptions {
     BlobOptions {
         dir: config.data.clone(),
-        reserve_bytes: config.reserve_bytes,
+        // The room that the database gave up is for deletes, not for the next push.
+        reserve_bytes: config.reserve_bytes.max(STORE_RESERVE),
         inline_max: INLINE_MAX,
     }
 }

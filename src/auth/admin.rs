@@ -139,7 +139,7 @@ impl Auth {
     /// One read hop, off the async threads.
     pub(super) async fn hop<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&crate::store::Read<'_>) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnMut(&crate::store::Read<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, AuthError> {
         let store = self.inner.store.clone();
         let task = tokio::task::spawn_blocking(move || store.read(read));

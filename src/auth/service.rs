@@ -16,6 +16,7 @@ pub(super) struct Verified {
     password: u64,
     scopes: Arc<Vec<Scope>>,
     /// Seconds since 1970, leeway included.
+    from: u64,
     until: u64,
 }
 
@@ -42,10 +43,17 @@ impl Auth {
             .finalize()
             .into();
         let verified = match self.inner.tokens.get(&key) {
-            Some(known) if now() < known.until => known,
-            Some(_) => {
+            Some(known) if (known.from..known.until).contains(&now()) => known,
+            Some(known) => {
                 self.inner.tokens.remove(&key);
-                return Err(AuthError::BadToken("it has expired"));
+                // The clock may have been set back since it was verified.
+                let early = now() < known.from;
+                let why = if early {
+                    "its time has not come yet"
+                } else {
+                    "it has expired"
+                };
+                return Err(AuthError::BadToken(why));
             }
             None => {
                 let fresh = Arc::new(self.read_access(token, service)?);
@@ -82,6 +90,7 @@ impl Auth {
             uid: claims.uid,
             password: claims.generation,
             scopes: Arc::new(claims.scopes),
+            from: claims.nbf.saturating_sub(token::LEEWAY),
             until: claims.exp.saturating_add(token::LEEWAY),
         })
     }

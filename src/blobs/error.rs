@@ -1,6 +1,7 @@
 //! What can go wrong with content files.
 
 use crate::types::Digest;
+use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
@@ -42,6 +43,10 @@ pub enum BlobErrorKind {
     NoSpace,
     /// Bytes that must be there are not.
     Damaged,
+    /// Too many files are open, in this process or on the machine: later it will work.
+    Busy,
+    /// The file system takes no writes.
+    ReadOnly,
     /// The file system failed.
     Io,
 }
@@ -53,6 +58,8 @@ impl BlobError {
             Self::Digest { .. } => BlobErrorKind::Digest,
             Self::NoSpace { .. } => BlobErrorKind::NoSpace,
             Self::Damaged(_) => BlobErrorKind::Damaged,
+            Self::Io(_, e) if is_one_of(e, &[Errno::MFILE, Errno::NFILE]) => BlobErrorKind::Busy,
+            Self::Io(_, e) if is_one_of(e, &[Errno::ROFS]) => BlobErrorKind::ReadOnly,
             Self::Io(..) => BlobErrorKind::Io,
         }
     }
@@ -61,4 +68,9 @@ impl BlobError {
     pub(super) fn io<E: Into<io::Error>>(what: &str, path: &Path) -> impl FnOnce(E) -> Self {
         move |e| Self::Io(format!("cannot {what} {}", path.display()), e.into())
     }
+}
+
+fn is_one_of(error: &io::Error, all: &[Errno]) -> bool {
+    let raw = error.raw_os_error();
+    all.iter().any(|e| raw == Some(e.raw_os_error()))
 }

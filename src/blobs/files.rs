@@ -5,14 +5,14 @@ use super::place::{Place, UploadName};
 use super::sync::DirSync;
 use super::{BlobError, BlobOptions};
 use crate::types::{Algorithm, Digest, UploadId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
 
 /// Numbers that [`super::BlobCounters`] is read from.
 #[derive(Debug, Default)]
@@ -23,6 +23,9 @@ pub(super) struct Counts {
     pub blobs_sealed: AtomicU64,
 }
 
+/// What tells that an upload's file was written to: its length and time.
+type UploadState = (u64, Option<SystemTime>);
+
 /// One opened DIR.
 pub(super) struct Files {
     pub options: BlobOptions,
@@ -30,6 +33,8 @@ pub(super) struct Files {
     /// This boot of the machine: what was written under it is in the page cache, if not on disk.
     pub boot_id: String,
     pub counts: Counts,
+    /// The uploads as they were last seen, and since when.
+    pub seen: Mutex<HashMap<UploadName, (UploadState, Instant)>>,
     uploads: DirSync,
     /// One for each folder of places: algorithm by algorithm, then by first byte.
     folders: Vec<DirSync>,
@@ -42,6 +47,7 @@ impl Files {
             options,
             disk,
             counts: Counts::default(),
+            seen: Mutex::default(),
             uploads: DirSync::default(),
             folders: (0..Algorithm::ALL.len() * 256)
                 .map(|_| DirSync::default())

@@ -23,11 +23,12 @@ pub use scrub::{Found, Listed};
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use bytes::Bytes;
 use files::Files;
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Where content lies and how much of it may.
 #[derive(Debug, Clone)]
@@ -82,7 +83,8 @@ pub struct UploadFile {
     pub algorithm: Algorithm,
     /// Bytes in the file.
     pub len: u64,
-    /// Time since the last write, by the file's own clock; zero if that lies in the future.
+    /// Running time since [`Blobs::uploads`] first found the file as it is; zero at the first look of this process. The
+    /// wall clock has no part in it: a clock that jumps must not end uploads.
     pub idle: Duration,
 }
 
@@ -164,8 +166,13 @@ impl Blobs {
     /// The upload files on disk, for start-up and reaping; files of other names are left alone.
     pub fn uploads(&self) -> Result<Vec<UploadFile>, BlobError> {
         let dir = self.files.uploads_dir();
-        let now = SystemTime::now();
         let mut found = Vec::new();
+        let mut seen = HashMap::new();
+        let mut before = self
+            .files
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for entry in dir.read_dir().map_err(BlobError::io("list", &dir))? {
             let entry = entry.map_err(BlobError::io("list", &dir))?;
             let Some(name) = entry.file_name().to_str().and_then(UploadName::parse) else {
@@ -177,18 +184,21 @@ impl Blobs {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(BlobError::io("look at", &entry.path())(e)),
             };
-            let idle = meta
-                .modified()
-                .ok()
-                .and_then(|t| now.duration_since(t).ok());
+            let state = (meta.len(), meta.modified().ok());
+            let since = match before.get(&name) {
+                Some((old, since)) if *old == state => *since,
+                _ => Instant::now(),
+            };
+            seen.insert(name, (state, since));
             found.push(UploadFile {
                 id: name.id,
                 repo: name.repo,
                 algorithm: name.algorithm,
                 len: meta.len(),
-                idle: idle.unwrap_or_default(),
+                idle: since.elapsed(),
             });
         }
+        *before = seen;
         Ok(found)
     }
 

@@ -52,7 +52,7 @@ impl fmt::Display for Place {
 }
 
 /// The file name of an upload: `<32 hex id>.<repo id>.<algorithm>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UploadName {
     /// The session.
     pub id: UploadId,

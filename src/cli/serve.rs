@@ -8,11 +8,12 @@ use crate::app::{self, App, AppError, FirstPassword, Found};
 use crate::config::{Config, Loaded};
 use crate::http::{self, Listener, control::Control};
 use crate::telemetry;
+use crate::types::wall_ms;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,9 @@ pub(super) struct Serve {
 const UPLOAD_CHECK: Duration = Duration::from_mins(1);
 /// How often addresses and the certificate's age are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_mins(1);
+/// How often the wall clock is looked at, and by how much it must be off to have been set.
+const CLOCK_CHECK: Duration = Duration::from_secs(2);
+const JUMP: Duration = Duration::from_mins(10);
 
 impl Serve {
     /// The flags as settings.
@@ -231,11 +235,17 @@ fn raise_file_limit() {
 async fn keep_certificate(app: App, stop: CancellationToken) {
     let Some(tls) = app.tls.clone() else { return };
     let mut told = tls.warnings();
+    let (mut clock, mut checked) = (WallClock::new(), Instant::now());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
+            () = tokio::time::sleep(CLOCK_CHECK) => {}
         }
+        // A certificate is only as good as the clock.
+        if !clock.jumped() && checked.elapsed() < CERTIFICATE_CHECK {
+            continue;
+        }
+        checked = Instant::now();
         let again = tls.clone();
         match tokio::task::spawn_blocking(move || again.refresh()).await {
             Ok(Ok(true)) => tracing::info!(
@@ -255,6 +265,34 @@ async fn keep_certificate(app: App, stop: CancellationToken) {
             }
             told = now;
         }
+    }
+}
+
+/// Says so if the wall clock was set since the last call, by more than clocks that are corrected move.
+struct WallClock {
+    wall_ms: u64,
+    at: Instant,
+}
+
+impl WallClock {
+    fn new() -> Self {
+        let (wall_ms, at) = (wall_ms(), Instant::now());
+        Self { wall_ms, at }
+    }
+
+    fn jumped(&mut self) -> bool {
+        let before = std::mem::replace(self, Self::new());
+        let expected = before.wall_ms + (self.at - before.at).as_millis() as u64;
+        let off = self.wall_ms.abs_diff(expected);
+        if off < JUMP.as_millis() as u64 {
+            return false;
+        }
+        let sign = if self.wall_ms > expected { "+" } else { "-" };
+        tracing::warn!(
+            seconds = format!("{sign}{}", off / 1000),
+            "this machine's clock was set: tokens given out before may be refused, so clients log in again; leases, uploads and history do not depend on it"
+        );
+        true
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) const KEYS: &[Key] = &[
         "blobs.reserve",
         Kind::Size,
         "1GiB",
-        "Free disk space that uploads leave alone; an upload that would need it is refused with 507.",
+        "Free disk space that uploads leave alone (16 MiB at least); an upload that would need it is refused with 507.",
     ),
     key(
         "history.keep",

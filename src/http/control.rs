@@ -26,6 +26,8 @@ use tokio_util::task::TaskTracker;
 
 /// A request is at most this long; a CA bundle is the largest thing in it.
 const REQUEST_MAX: usize = 4 << 20;
+/// After a failed accept, mostly for want of file descriptors: this is also how often it is told of.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Lines that may wait for a slow reader; further progress is left out, results wait.
 const LINES: usize = 256;
 
@@ -67,8 +69,8 @@ impl Control {
                     tasks.spawn(connection(app.clone(), stream, stop.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "control socket");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tracing::warn!(%error, "the control socket accepts nothing; commands wait");
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }

@@ -90,6 +90,15 @@ impl Fail {
         fail
     }
 
+    /// 503: the disk takes no changes, or fails. Clients try again by themselves.
+    fn disk_down(cause: impl Into<String>) -> Self {
+        let mut fail = Self::unavailable(5, cause);
+        "the disk of this registry takes no changes at the moment, and what is stored there can be pulled as far as it \
+         can be read; try again shortly; its log says more under this request id"
+            .clone_into(&mut fail.message);
+        fail
+    }
+
     fn no_space(text: String) -> Self {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "DENIED", text)
     }
@@ -143,6 +152,9 @@ impl From<StoreError> for Fail {
         let text = error.to_string();
         match error.kind() {
             StoreErrorKind::Busy => Self::unavailable(2, text),
+            StoreErrorKind::Unavailable if !matches!(error, StoreError::Closed) => {
+                Self::disk_down(text)
+            }
             StoreErrorKind::Unavailable | StoreErrorKind::Locked => Self::unavailable(5, text),
             StoreErrorKind::NoSpace => Self::no_space(text),
             StoreErrorKind::TooNew | StoreErrorKind::Damaged | StoreErrorKind::Refused => {
@@ -158,7 +170,9 @@ impl From<BlobError> for Fail {
         match error.kind() {
             BlobErrorKind::Digest => Self::bad("DIGEST_INVALID", text),
             BlobErrorKind::NoSpace => Self::no_space(text),
-            BlobErrorKind::Damaged | BlobErrorKind::Io => Self::internal(text),
+            BlobErrorKind::Busy => Self::unavailable(2, text),
+            BlobErrorKind::ReadOnly | BlobErrorKind::Io => Self::disk_down(text),
+            BlobErrorKind::Damaged => Self::internal(text),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,10 +28,14 @@ use tower::ServiceExt as _;
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16_384;
+/// Open files of a server without connections, about.
+const OWN_FILES: usize = 32;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(30);
 /// After a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often failed accepts are told of.
+const TROUBLE_EVERY: Duration = Duration::from_mins(1);
 const BACKLOG: u32 = 1024;
 
 /// A bound socket and what is spoken on it.
@@ -102,7 +106,7 @@ pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) 
         router: router(Arc::clone(&state)),
         state,
         builder: builder(),
-        permits: Arc::new(Semaphore::new(CONNECTIONS)),
+        permits: Arc::new(Semaphore::new(connections())),
         tasks: TaskTracker::new(),
         stop,
     });
@@ -127,6 +131,40 @@ pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) 
     }
 }
 
+/// Connections that the limit of open files leaves room for: each may have a content file open, too, so that a client
+/// waits in the queue rather than meet a server that can open nothing.
+fn connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let possible = (files.saturating_sub(OWN_FILES) / 2).clamp(1, CONNECTIONS);
+    if possible < CONNECTIONS / 32 {
+        tracing::warn!(
+            files,
+            connections = possible,
+            "the limit of open files is low: more connections than this wait (ulimit -n, LimitNOFILE)"
+        );
+    }
+    possible
+}
+
+/// Tells that accepting fails; once a minute at most, however often it does.
+#[derive(Default)]
+struct Trouble {
+    said: Option<Instant>,
+    times: u64,
+}
+
+impl Trouble {
+    fn failed(&mut self, error: &io::Error) {
+        self.times += 1;
+        if self.said.is_none_or(|at| at.elapsed() > TROUBLE_EVERY) {
+            let times = std::mem::take(&mut self.times);
+            tracing::warn!(%error, times, "connections cannot be accepted; they wait");
+            self.said = Some(Instant::now());
+        }
+    }
+}
+
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -147,6 +185,7 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 async fn accept(server: Arc<Server>, listener: Listener) {
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => return,
@@ -166,7 +205,7 @@ async fn accept(server: Arc<Server>, listener: Listener) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
+                trouble.failed(&error);
                 tokio::time::sleep(PAUSE).await;
             }
         }

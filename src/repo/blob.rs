@@ -91,7 +91,7 @@ impl Repos {
         }
         self.hop(move |inner, r| {
             let known = look_up(inner, r, &key.0, &digest, generation)?;
-            inner.small.insert(key, known.clone());
+            inner.small.insert(key.clone(), known.clone());
             let body = match known.body {
                 KnownBody::Inline(bytes) => BlobBody::Inline(bytes),
                 KnownBody::Placed(place) => match inner.blobs.open_place(&place, known.size) {
@@ -121,7 +121,7 @@ impl Repos {
         }
         self.hop(move |inner, r| {
             let known = look_up(inner, r, &key.0, &key.1, generation)?;
-            inner.small.insert(key, known.clone());
+            inner.small.insert(key.clone(), known.clone());
             Ok(known)
         })
         .await

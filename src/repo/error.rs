@@ -155,7 +155,7 @@ impl RepoError {
                 BlobErrorKind::Digest => K::Digest,
                 BlobErrorKind::NoSpace => K::NoSpace,
                 BlobErrorKind::Damaged => K::Damaged,
-                BlobErrorKind::Io => K::Internal,
+                BlobErrorKind::Busy | BlobErrorKind::ReadOnly | BlobErrorKind::Io => K::Internal,
             },
             Self::Store(e) => match e.kind() {
                 StoreErrorKind::Busy => K::Busy,

@@ -110,7 +110,7 @@ impl Repos {
     /// One read hop off the async threads.
     async fn hop<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Inner, &Read<'_>) -> Result<T, RepoError> + Send + 'static,
+        mut read: impl FnMut(&Inner, &Read<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
         let this = self.clone();
         self.block(move || this.0.store.read(|r| read(&this.0, r)))

@@ -21,7 +21,7 @@ impl Repos {
         let name = name.clone();
         self.hop(move |_, r| {
             let (id, record) =
-                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
             // Times rise with revisions, but for a clock that was set back; then any revision of that time will do.
             let (mut below, mut above) = (0, record.head + 1);
             while above - below > 1 {

@@ -82,7 +82,7 @@ impl Repos {
                 rests_until,
                 manifest: Arc::new(manifest),
             };
-            inner.manifests.insert(key, known.clone());
+            inner.manifests.insert(key.clone(), known.clone());
             Ok(known)
         })
         .await

@@ -28,8 +28,8 @@ impl Repos {
         let (wanted, what) = (name.clone(), tag.clone());
         let (digest, closure) = self
             .hop(move |inner, r| {
-                let (id, record) =
-                    super::visible(r, wanted.as_str())?.ok_or(RepoError::NameUnknown(wanted))?;
+                let (id, record) = super::visible(r, wanted.as_str())?
+                    .ok_or(RepoError::NameUnknown(wanted.clone()))?;
                 readable(&record, rev)?;
                 let item = rows::at(r, id, &Name::Tag(what.as_str()), rev)?;
                 let digest = item.and_then(|(_, item)| item.digest());
@@ -44,7 +44,7 @@ impl Repos {
                     seen: HashSet::new(),
                     found: Vec::new(),
                 };
-                closure.take(&digest, vec![what])?;
+                closure.take(&digest, vec![what.clone()])?;
                 Ok((digest, closure.found))
             })
             .await?;

@@ -19,7 +19,8 @@ impl Repos {
     pub async fn tags(&self, name: &RepoName, page: &Page) -> Result<TagPage, RepoError> {
         let (name, page) = (name.clone(), page.clone());
         self.hop(move |_, r| {
-            let (id, _) = super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+            let (id, _) =
+                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
             let (mut from, to) = keys::items(id, Class::Tag, false).range();
             if let Some(last) = page.last.as_deref().filter(|l| !l.contains('\0')) {
                 // Behind every row of `last` itself, before every longer tag: no tag has a byte this small.
@@ -52,7 +53,8 @@ impl Repos {
     ) -> Result<Vec<TagChange>, RepoError> {
         let (name, tag) = (name.clone(), tag.clone());
         self.hop(move |_, r| {
-            let (id, _) = super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+            let (id, _) =
+                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
             let mut spans = Vec::new();
             for past in [false, true] {
                 let (from, to) = keys::item_rows(id, &Name::Tag(tag.as_str()), past).range();
@@ -105,7 +107,9 @@ impl Repos {
     ) -> Result<Vec<RepoName>, RepoError> {
         let last = last.filter(|l| !l.contains('\0')).map(str::to_owned);
         self.hop(move |_, r| {
-            let mut from = last.map_or_else(Vec::new, |l| [l.as_bytes(), &[1]].concat());
+            let mut from = last
+                .as_ref()
+                .map_or_else(Vec::new, |l| [l.as_bytes(), &[1]].concat());
             let mut names = Vec::new();
             while names.len() < limit {
                 let wanted = limit - names.len();
@@ -135,7 +139,7 @@ impl Repos {
         let name = name.clone();
         self.hop(move |_, r| {
             let (id, record) =
-                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name))?;
+                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
             let usage = rows::usage(r, id)?;
             Ok(RepoView {
                 name: record.name,

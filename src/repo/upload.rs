@@ -6,7 +6,7 @@
 
 use super::error::RepoError;
 use super::record::UploadRecord;
-use super::state::{Slot, lock};
+use super::state::{Session, Slot, Turn, lock};
 use super::{Inner, Repos, keys, manifest, new_upload_id, rows};
 use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved, Sealed, SealedBody};
 use crate::store::record::Record;
@@ -51,7 +51,11 @@ impl Repos {
     {
         self.find_session(name, id).await?;
         let mut turn = self.0.sessions.take(id, name)?;
-        self.receive(&mut turn, range, len, None, body).await?;
+        let before = turn.session.offset;
+        if let Err(error) = self.receive(&mut turn, range, len, None, body).await {
+            self.let_go_of_failed(turn, before, &error).await;
+            return Err(error);
+        }
         // A 202 must survive a kill: nothing may stay in this process's memory alone.
         let slot = Arc::clone(&turn.session.ingest);
         self.block(move || Ok(lock(&slot).as_mut().map_or(Ok(()), Ingest::flush)?))
@@ -75,8 +79,12 @@ impl Repos {
     {
         self.find_session(name, id).await?;
         let mut turn = self.0.sessions.take(id, name)?;
-        self.receive(&mut turn, range, len, Some(digest), body)
-            .await?;
+        let before = turn.session.offset;
+        let received = self.receive(&mut turn, range, len, Some(digest), body);
+        if let Err(error) = received.await {
+            self.let_go_of_failed(turn, before, &error).await;
+            return Err(error);
+        }
         let ingest = lock(&turn.session.ingest).take();
         let ingest = match ingest {
             Some(ingest) if ingest.offset() > 0 => ingest,
@@ -87,8 +95,34 @@ impl Repos {
         };
         let done = self.seal(name, ingest, digest).await;
         let _ = self.drop_row(id).await;
+        let session = turn.session.clone();
         turn.end();
+        if before == 0 && matches!(done, Err(RepoError::Blob(_))) {
+            self.drop_refused(&session, id).await;
+        }
         done
+    }
+
+    /// An upload that the disk refused: its bytes in memory are of no use any more. If some were acknowledged before this
+    /// request, it is taken up from its file when the client comes back; else its file goes, so that refused pushes do
+    /// not keep the disk full.
+    async fn let_go_of_failed(&self, turn: Turn<'_>, acknowledged: u64, error: &RepoError) {
+        let session = turn.session.clone();
+        if !matches!(error, RepoError::Blob(_)) || lock(&session.ingest).take().is_none() {
+            return;
+        }
+        let id = turn.id;
+        turn.end();
+        if acknowledged == 0 {
+            self.drop_refused(&session, id).await;
+        }
+    }
+
+    async fn drop_refused(&self, session: &Session, id: UploadId) {
+        let (name, algorithm) = (&session.name, session.algorithm);
+        if let Err(error) = self.discard(name, id, algorithm, &session.ingest).await {
+            tracing::debug!(upload = %id, %error, "the file of a refused upload stays until it is reaped");
+        }
     }
 
     /// Gives an upload up; its bytes are freed at once.

@@ -3,16 +3,28 @@
 //! Tests put in a disk that fails, or one that loses what was not synced.
 
 use super::error::{io, redb as redb_error};
+use super::frozen::Frozen;
 use super::lock::{self, open_private};
 use super::{StoreError, upgrade};
 use redb::{Database, backends::FileBackend};
 use std::path::Path;
 use std::sync::Arc;
 
+/// redb's cache over a file that is only read: the page cache does the rest.
+const FROZEN_CACHE: u64 = 8 << 20;
+
 /// A disk. What [`redb`] writes goes through the database that [`Disk::open`] answers; the rest is here.
 pub(crate) trait Disk: Send + Sync {
     /// Opens the redb file at a path, making it if it is not there.
     fn open(&self, path: &Path) -> Result<Database, StoreError>;
+    /// Opens a redb file that is there for reading alone, on a disk that takes no writes: nothing of it changes, and
+    /// what is committed to it is lost.
+    fn open_frozen(&self, path: &Path) -> Result<Database, StoreError> {
+        let frozen = Frozen::open(path).map_err(|e| io(format!("read {}", path.display()), &e))?;
+        upgrade::builder(FROZEN_CACHE)
+            .create_with_backend(frozen)
+            .map_err(|e| redb_error("read the metadata file", e))
+    }
     /// Whether there is such a file.
     fn exists(&self, path: &Path) -> bool {
         path.exists()

@@ -150,6 +150,14 @@ impl StoreError {
         }
     }
 
+    /// What those hear who want to change something until the file that failed so is open again.
+    pub(super) fn while_down(self) -> Self {
+        match self {
+            Self::NoSpace(_) => self,
+            _ => Self::Reopening,
+        }
+    }
+
     /// Whether the open file is of no further use.
     pub(super) fn breaks_file(&self) -> bool {
         matches!(

@@ -2,6 +2,7 @@
 
 use super::{StoreError, lock_of};
 use redb::Database;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ const READER_PATIENCE: Duration = Duration::from_secs(2);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 enum State {
-    Open(Arc<Database>),
+    /// With the number of its opening.
+    Open(Arc<Database>, u64),
     Reopening,
     Closed,
 }
@@ -19,25 +21,29 @@ enum State {
 pub(super) struct OpenFile {
     state: Mutex<State>,
     changed: Condvar,
+    openings: AtomicU64,
 }
 
 impl OpenFile {
     pub fn new(db: Database) -> Self {
         Self {
-            state: Mutex::new(State::Open(Arc::new(db))),
+            state: Mutex::new(State::Open(Arc::new(db), 0)),
             changed: Condvar::new(),
+            openings: AtomicU64::new(0),
         }
     }
 
-    /// The open file; waits a little while it is being reopened.
-    pub fn get(&self) -> Result<Arc<Database>, StoreError> {
+    /// The open file and the number of its opening, which is at least `since`; waits a little while it is being reopened.
+    pub fn get(&self, since: u64) -> Result<(Arc<Database>, u64), StoreError> {
         let end = Instant::now() + READER_PATIENCE;
         let mut state = lock_of(&self.state);
         loop {
             match &*state {
-                State::Open(db) => return Ok(Arc::clone(db)),
+                State::Open(db, opening) if *opening >= since => {
+                    return Ok((Arc::clone(db), *opening));
+                }
                 State::Closed => return Err(StoreError::Closed),
-                State::Reopening => {}
+                State::Open(..) | State::Reopening => {}
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -51,10 +57,15 @@ impl OpenFile {
         }
     }
 
+    /// Whether the open file is the one of this opening.
+    pub fn is_at(&self, wanted: u64) -> bool {
+        matches!(&*lock_of(&self.state), State::Open(_, opening) if *opening == wanted)
+    }
+
     /// Takes the broken file away and closes it once its last reader is done. Readers that come meanwhile wait.
     pub fn take_for_reopen(&self) {
         let old = std::mem::replace(&mut *lock_of(&self.state), State::Reopening);
-        if let State::Open(db) = old {
+        if let State::Open(db, _) = old {
             while Arc::strong_count(&db) > 1 {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -63,7 +74,8 @@ impl OpenFile {
 
     /// Puts the reopened file in place.
     pub fn put(&self, db: Database) {
-        *lock_of(&self.state) = State::Open(Arc::new(db));
+        let opening = self.openings.fetch_add(1, Relaxed) + 1;
+        *lock_of(&self.state) = State::Open(Arc::new(db), opening);
         self.changed.notify_all();
     }
 
@@ -72,7 +84,7 @@ impl OpenFile {
         let old = std::mem::replace(&mut *lock_of(&self.state), State::Closed);
         self.changed.notify_all();
         let end = Instant::now() + CLOSE_PATIENCE;
-        if let State::Open(db) = old {
+        if let State::Open(db, _) = old {
             while Arc::strong_count(&db) > 1 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
             }

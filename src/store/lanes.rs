@@ -115,8 +115,8 @@ pub(super) enum Wake {
 struct Queues {
     lanes: [VecDeque<Box<dyn Job>>; 2],
     closed: bool,
-    /// The file could not be opened again: nobody may queue up.
-    down: bool,
+    /// The file could not be opened again: nobody may queue up, and this is why.
+    down: Option<StoreError>,
     reopen: bool,
 }
 
@@ -185,12 +185,8 @@ impl Lanes {
     /// Queues a closure whose caller has a place.
     pub fn push(&self, lane: Lane, job: Box<dyn Job>) -> Result<(), StoreError> {
         let mut queues = lock_of(&self.queues);
-        if queues.closed || queues.down {
-            let error = if queues.closed {
-                StoreError::Closed
-            } else {
-                StoreError::Reopening
-            };
+        let refused = queues.closed.then_some(StoreError::Closed);
+        if let Some(error) = refused.or_else(|| queues.down.clone()) {
             self.free(lane, 1);
             return Err(error);
         }
@@ -237,14 +233,14 @@ impl Lanes {
     }
 
     /// Lets nobody queue up while the file cannot be opened, and answers those who did; or lets them in again.
-    pub fn set_down(&self, down: bool) {
+    pub fn set_down(&self, down: Option<StoreError>) {
         let mut waiting = Vec::new();
         {
             let mut queues = lock_of(&self.queues);
-            queues.down = down;
+            queues.down.clone_from(&down);
             // A wish from before the reopening is fulfilled by it.
             queues.reopen = false;
-            if down {
+            if down.is_some() {
                 for lane in [Lane::Request, Lane::Background] {
                     let jobs = &mut queues.lanes[index(lane)];
                     self.free(lane, jobs.len());
@@ -252,8 +248,9 @@ impl Lanes {
                 }
             }
         }
+        let why = down.unwrap_or(StoreError::Reopening);
         for job in waiting {
-            job.answer(Err(StoreError::Reopening));
+            job.answer(Err(why.clone()));
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod disk;
 mod error;
 pub mod feed;
 mod file;
+mod frozen;
 pub mod key;
 mod lanes;
 mod lock;
@@ -132,29 +133,44 @@ impl Store {
     }
 
     /// One read hop (blocking; never across an await). It sees every write that was acknowledged before it began.
-    /// A closed store answers [`StoreError::Closed`].
+    /// A closed store answers [`StoreError::Closed`]. `f` runs once more if the file failed under it and could be opened
+    /// again: a commit that the disk refused must not be a reader's failure.
     pub fn read<T, E: From<StoreError>>(
         &self,
-        f: impl FnOnce(&Read<'_>) -> Result<T, E>,
+        mut f: impl FnMut(&Read<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        match self.read_once(&mut f, 0) {
+            Err((_, Some(broken))) => self.read_once(&mut f, broken + 1),
+            other => other,
+        }
+        .map_err(|(error, _)| error)
+    }
+
+    /// One read of the file that was opened as the `since`th or later. Beside the error stands which file it was, if
+    /// only opening that one again can mend it.
+    fn read_once<T, E: From<StoreError>>(
+        &self,
+        f: &mut impl FnMut(&Read<'_>) -> Result<T, E>,
+        since: u64,
+    ) -> Result<T, (E, Option<u64>)> {
         let shared = &self.inner.shared;
-        let db = shared.file.get()?;
-        let txn = match db.begin_read() {
-            Ok(txn) => txn,
+        let (db, opening) = shared.file.get(since).map_err(|e| (e.into(), None))?;
+        let (result, broken) = match db.begin_read() {
+            Ok(txn) => {
+                let read = Read::new(&txn, shared.clock.now_ms());
+                let result = f(&read);
+                (result, read.is_broken())
+            }
             Err(e) => {
                 let error = redb_error("read", e);
-                if error.breaks_file() {
-                    shared.lanes.ask_reopen();
-                }
-                return Err(error.into());
+                let broken = error.breaks_file();
+                (Err(error.into()), broken)
             }
         };
-        let read = Read::new(&txn, shared.clock.now_ms());
-        let result = f(&read);
-        if read.is_broken() {
+        if broken && shared.file.is_at(opening) {
             shared.lanes.ask_reopen();
         }
-        result
+        result.map_err(|error| (error, broken.then_some(opening)))
     }
 
     /// One re-runnable closure, group committed, durable when this returns Ok. `name` labels the slow log. `Err` or a

@@ -49,6 +49,11 @@ pub(super) fn open(dir: &Path, opener: &Opener) -> Result<Database, StoreError> 
     open_as(dir, opener, &STEPS)
 }
 
+/// The same file for reading alone. It was opened by this program before, so its schema is known.
+pub(super) fn open_frozen(dir: &Path, opener: &Opener) -> Result<Database, StoreError> {
+    opener.open_frozen(&dir.join(FILE))
+}
+
 /// [`open`] for a program whose schema is one more than the number of `steps`.
 pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Database, StoreError> {
     let path = dir.join(FILE);

@@ -21,6 +21,8 @@ const BATCH_CLOSURES: usize = 1024;
 const BATCH_ROWS: usize = 20_000;
 /// An idle store saves its running time this often, so that a crash forgets no more.
 const IDLE: Duration = Duration::from_mins(10);
+/// A store whose reserve was given up looks this often whether it can be set aside again.
+const WITHOUT_RESERVE: Duration = Duration::from_secs(10);
 /// First and longest pause between attempts to open the file again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -46,13 +48,16 @@ impl Shared {
     /// The life of the writer thread.
     pub fn write_until_closed(&self) {
         loop {
-            match self.lanes.wait(IDLE) {
+            let idle = if self.reserve.is_held() {
+                IDLE
+            } else {
+                WITHOUT_RESERVE
+            };
+            match self.lanes.wait(idle) {
                 Wake::Work => self.batch(),
                 Wake::Reopen => self.reopen(),
-                Wake::Idle => {
-                    self.save_running_time();
-                    self.reserve.restore();
-                }
+                Wake::Idle if self.reserve.is_held() => self.save_running_time(),
+                Wake::Idle => self.reserve.restore(),
                 Wake::Stop => break,
             }
         }
@@ -62,8 +67,8 @@ impl Shared {
 
     fn batch(&self) {
         let mut jobs = Vec::new();
-        let done = match self.file.get() {
-            Ok(db) => {
+        let done = match self.file.get(0) {
+            Ok((db, _)) => {
                 // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
                 catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs))).unwrap_or_else(|_| {
                     Err(StoreError::Damaged(
@@ -168,11 +173,12 @@ impl Shared {
         self.reopen();
     }
 
-    /// Opens the file again, however long that takes. After the first failure nobody may queue up.
+    /// Opens the file again, however long that takes. After the first failure nobody may queue up, and readers get what
+    /// was committed before.
     fn reopen(&self) {
-        self.file.take_for_reopen();
         let (mut pause, longest) = BACKOFF;
         loop {
+            self.file.take_for_reopen();
             let opened = catch_unwind(AssertUnwindSafe(|| {
                 upgrade::open(&self.options.dir, &self.opener)
             }))
@@ -180,7 +186,7 @@ impl Shared {
             match opened {
                 Ok(db) => {
                     self.file.put(db);
-                    self.lanes.set_down(false);
+                    self.lanes.set_down(None);
                     self.stats.reopened.fetch_add(1, Relaxed);
                     tracing::warn!(
                         "the metadata store is open again; nothing acknowledged was lost"
@@ -188,13 +194,14 @@ impl Shared {
                     return;
                 }
                 Err(error) => {
-                    tracing::error!(%error, retry_ms = pause.as_millis(), "the metadata store cannot be reopened");
+                    tracing::error!(%error, retry_ms = pause.as_millis(), "the metadata store cannot be reopened: no change is taken until it can");
                     if error.kind() == StoreErrorKind::NoSpace {
                         self.reserve.release();
                     }
+                    self.lanes.set_down(Some(error.while_down()));
+                    self.read_on();
                 }
             }
-            self.lanes.set_down(true);
             if self.lanes.sleep_unless_closed(pause) {
                 return;
             }
@@ -202,9 +209,21 @@ impl Shared {
         }
     }
 
+    /// Serves readers from the file as it is, in a way that needs no writing.
+    fn read_on(&self) {
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            upgrade::open_frozen(&self.options.dir, &self.opener)
+        }))
+        .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
+        match opened {
+            Ok(db) => self.file.put(db),
+            Err(error) => tracing::error!(%error, "the metadata store cannot even be read"),
+        }
+    }
+
     /// A commit of nothing but the running time.
     fn save_running_time(&self) {
-        let saved = self.file.get().and_then(|db| {
+        let saved = self.file.get(0).and_then(|(db, _)| {
             let txn = upgrade::begin_write(&db)?;
             let batch = Batch::new(&txn, self.clock.now_ms());
             batch.save_running()?;

@@ -3,7 +3,7 @@
 use super::TlsError;
 use super::files::{self, PUBLIC, SECRET, broken};
 use super::inspect::Facts;
-use super::{issue, machine};
+use super::{inspect, issue, machine};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,10 @@ pub(super) fn ensure(dir: &Path, more: &[String]) -> Result<Local, TlsError> {
         None => Some(Due::Now),
         Some(pem) => due(&leaf_path, pem, (&key_path, &key), &ca, &names)?,
     };
-    let mut warning = None;
+    let mut warning = (ca.facts.not_before > inspect::now()).then(|| {
+        "the CA is not valid yet by this machine's clock: clients whose clock is as wrong refuse the certificate; set the clock"
+            .to_owned()
+    });
     let chain = match (due, old) {
         (None, Some(pem)) => pem,
         (Some(Due::Soon(why)), Some(pem)) if ca.key.is_none() => {
@@ -157,7 +160,9 @@ fn due(
     }
     let signed_by = files::chain(path, pem)?.into_iter().nth(1);
     let now_ca = files::chain(path, &ca.pem)?.into_iter().next();
-    if leaf.days_left() < 0 || signed_by != now_ca {
+    // Made while the clock was wrong: clients with the right time refuse it for as long.
+    let too_young = leaf.not_before > inspect::now() && ca.facts.not_before <= inspect::now();
+    if leaf.days_left() < 0 || signed_by != now_ca || too_young {
         return Ok(Some(Due::Now));
     }
     // A leaf that ends with its CA cannot be made longer.

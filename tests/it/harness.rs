@@ -16,7 +16,13 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_dryport");
 
 /// A command of the binary with nothing of the caller's settings in it.
 pub fn dryport(args: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = clean(BINARY);
+    command.args(args);
+    command
+}
+
+fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_lowercase();
         if text.starts_with("dryport_") || text.starts_with("ssl_cert") || text.ends_with("_proxy")
@@ -24,7 +30,6 @@ pub fn dryport(args: &[&str]) -> Command {
             command.env_remove(&name);
         }
     }
-    command.args(args);
     command
 }
 
@@ -97,6 +102,7 @@ pub struct Server {
     pub https: u16,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    under: Vec<String>,
 }
 
 impl Server {
@@ -113,13 +119,24 @@ impl Server {
     }
 
     pub async fn serve(home: TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::serve_under(&[], home, args, env).await
+    }
+
+    /// As [`Server::serve`], started by another command (which must `exec` it), such as `prlimit --nofile=64`.
+    pub async fn serve_under(
+        under: &[&str],
+        home: TempDir,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        let under: Vec<String> = under.iter().map(ToString::to_string).collect();
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let env = env
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect::<Vec<_>>();
         let (http, https) = (free_port(), free_port());
-        let child = spawn(home.path(), http, https, &args, &env);
+        let child = spawn(&under, home.path(), http, https, &args, &env);
         let mut server = Self {
             child,
             home,
@@ -127,6 +144,7 @@ impl Server {
             https,
             args,
             env,
+            under,
         };
         server.wait_ready().await;
         server
@@ -216,6 +234,7 @@ impl Server {
     /// Starts again on the same directory and the same ports.
     pub async fn restart(&mut self) {
         self.child = spawn(
+            &self.under,
             self.home.path(),
             self.http,
             self.https,
@@ -304,14 +323,29 @@ impl Drop for Server {
     }
 }
 
-fn spawn(home: &Path, http: u16, https: u16, args: &[String], env: &[(String, String)]) -> Child {
+fn spawn(
+    under: &[String],
+    home: &Path,
+    http: u16,
+    https: u16,
+    args: &[String],
+    env: &[(String, String)],
+) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
         .open(home.join("log"))
         .unwrap();
     let data = home.join("data");
-    let mut command = dryport(&["serve", "--data", data.to_str().unwrap()]);
+    let serve = ["serve", "--data", data.to_str().unwrap()];
+    let mut command = match under.split_first() {
+        None => dryport(&serve),
+        Some((first, more)) => {
+            let mut command = clean(first);
+            command.args(more).arg(BINARY).args(serve);
+            command
+        }
+    };
     command
         .args([
             "--https",

@@ -108,8 +108,9 @@ impl Repos {
     async fn named(&self, held: BTreeMap<u64, Holding>) -> Result<Vec<Holding>, RepoError> {
         self.hop(move |_, r| {
             let mut all = Vec::with_capacity(held.len());
-            for (id, mut holding) in held {
-                let row = r.get(Table::Repos, &keys::repo(RepoId(id)))?;
+            for (id, holding) in &held {
+                let mut holding = holding.clone();
+                let row = r.get(Table::Repos, &keys::repo(RepoId(*id)))?;
                 let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
                 holding.name = record.map_or_else(String::new, |record| record.name);
                 all.push(holding);
