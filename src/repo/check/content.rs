@@ -222,7 +222,7 @@ impl Repos {
     pub async fn unknown_places(&self, places: Vec<Place>) -> Result<Vec<Place>, RepoError> {
         self.hop(move |_, r| {
             let mut unknown = Vec::new();
-            for place in places {
+            for place in &places {
                 let digest = place.digest()?;
                 if r.get(Table::Condemned, place.0.as_bytes())?.is_some() {
                     continue;
@@ -231,7 +231,7 @@ impl Repos {
                 let row = row.map(|row| walk::readable(BlobRecord::from_bytes(&row)));
                 let row = row.transpose()?.flatten();
                 if row.is_none_or(|row| row.place.as_deref() != Some(place.0.as_str())) {
-                    unknown.push(place);
+                    unknown.push(place.clone());
                 }
             }
             Ok(unknown)

@@ -27,7 +27,7 @@ use super::error::RepoError;
 use super::{Inner, Repos};
 use crate::blobs::UploadFile;
 use crate::store::key::Key;
-use crate::store::{Get, Lane, Read, Table};
+use crate::store::{Get, Lane, Read, StoreError, Table};
 use crate::types::{Digest, UploadId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -203,10 +203,13 @@ impl Pass<'_> {
         &mut self,
         look: impl FnOnce(&mut Walk, &Inner, &Read<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
-        let mut walk = std::mem::replace(&mut self.walk, Walk::new());
+        let walk = std::mem::replace(&mut self.walk, Walk::new());
+        // What was noted in a read that failed cannot be taken back: such a check ends, and is begun again.
+        let mut once = Some((walk, look));
         let (walk, found) = self
             .repos
             .hop(move |inner, r| {
+                let (mut walk, look) = once.take().ok_or(StoreError::Reopening)?;
                 let found = look(&mut walk, inner, r)?;
                 Ok((walk, found))
             })
