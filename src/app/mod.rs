@@ -3,6 +3,7 @@
 //! Each module below has its own small options; they are filled from the configuration here ([`options`]) and nowhere
 //! else. Knows no HTTP: listeners are `http`'s, signals are `cli`'s.
 
+mod background;
 pub mod control;
 mod data;
 mod first;

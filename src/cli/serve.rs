@@ -8,12 +8,10 @@ use crate::app::{self, App, AppError, FirstPassword, Found};
 use crate::config::{Config, Loaded};
 use crate::http::{self, Listener, control::Control};
 use crate::telemetry;
-use crate::types::wall_ms;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -46,14 +44,6 @@ pub(super) struct Serve {
     #[arg(long, value_enum)]
     pub(super) mode: Option<ModeFlag>,
 }
-
-/// How often idle uploads are looked for.
-const UPLOAD_CHECK: Duration = Duration::from_mins(1);
-/// How often addresses and the certificate's age are looked at.
-const CERTIFICATE_CHECK: Duration = Duration::from_mins(1);
-/// How often the wall clock is looked at, and by how much it must be off to have been set.
-const CLOCK_CHECK: Duration = Duration::from_secs(2);
-const JUMP: Duration = Duration::from_mins(10);
 
 impl Serve {
     /// The flags as settings.
@@ -95,21 +85,9 @@ impl Serve {
         let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
         let control = Control::bind(&config.data)
             .map_err(|e| Failure::failed(format!("cannot make the control socket: {e}")))?;
-        app.checker.set_online();
         let stop = CancellationToken::new();
         let commands = tokio::spawn(control.serve(app.clone(), stop.clone()));
-        let certificates = tokio::spawn(keep_certificate(app.clone(), stop.clone()));
-        let uploads = tokio::spawn(give_up_uploads(app.clone(), stop.clone()));
-        let collector = app.collector.clone();
-        let sweeps = tokio::spawn({
-            let stop = stop.clone();
-            async move { collector.keep_sweeping(stop).await }
-        });
-        let checker = app.checker.clone();
-        let scrub = tokio::spawn({
-            let stop = stop.clone();
-            async move { checker.keep_scrubbing(stop).await }
-        });
+        let background = app.keep(&stop);
         let mut serving = tokio::spawn(http::serve(app.clone(), listeners, stop.clone()));
         announce(app, &https, &plain, first)?;
         let ended = self
@@ -117,7 +95,7 @@ impl Serve {
             .await;
         stop.cancel();
         // All end by the token; that they were cut off would matter to nobody now.
-        let _ = tokio::join!(commands, certificates, uploads, sweeps, scrub);
+        let _ = tokio::join!(commands, background.join_all());
         match ended {
             // By the second signal.
             Err(error) if error.is_cancelled() => Ok(()),
@@ -228,86 +206,6 @@ fn raise_file_limit() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
-}
-
-/// Renews the certificate when it gets old or the machine has another address.
-async fn keep_certificate(app: App, stop: CancellationToken) {
-    let Some(tls) = app.tls.clone() else { return };
-    let mut told = tls.warnings();
-    let (mut clock, mut checked) = (WallClock::new(), Instant::now());
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(CLOCK_CHECK) => {}
-        }
-        // A certificate is only as good as the clock.
-        if !clock.jumped() && checked.elapsed() < CERTIFICATE_CHECK {
-            continue;
-        }
-        checked = Instant::now();
-        let again = tls.clone();
-        match tokio::task::spawn_blocking(move || again.refresh()).await {
-            Ok(Ok(true)) => tracing::info!(
-                names = tls.names().join(", "),
-                "the certificate was renewed"
-            ),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the certificate cannot be renewed; the old one stays in force");
-            }
-            _ => {}
-        }
-        // Said at the start and whenever the words change, which for days left is once a day.
-        let now = tls.warnings();
-        if now != told {
-            for warning in &now {
-                tracing::warn!("{warning}");
-            }
-            told = now;
-        }
-    }
-}
-
-/// Says so if the wall clock was set since the last call, by more than clocks that are corrected move.
-struct WallClock {
-    wall_ms: u64,
-    at: Instant,
-}
-
-impl WallClock {
-    fn new() -> Self {
-        let (wall_ms, at) = (wall_ms(), Instant::now());
-        Self { wall_ms, at }
-    }
-
-    fn jumped(&mut self) -> bool {
-        let before = std::mem::replace(self, Self::new());
-        let expected = before.wall_ms + (self.at - before.at).as_millis() as u64;
-        let off = self.wall_ms.abs_diff(expected);
-        if off < JUMP.as_millis() as u64 {
-            return false;
-        }
-        let sign = if self.wall_ms > expected { "+" } else { "-" };
-        tracing::warn!(
-            seconds = format!("{sign}{}", off / 1000),
-            "this machine's clock was set: tokens given out before may be refused, so clients log in again; leases, uploads and history do not depend on it"
-        );
-        true
-    }
-}
-
-/// Gives up uploads that nobody goes on with.
-async fn give_up_uploads(app: App, stop: CancellationToken) {
-    loop {
-        match app.repos.reap_uploads().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "uploads without progress were given up"),
-            Err(error) => tracing::warn!(%error, "idle uploads cannot be given up now"),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(UPLOAD_CHECK) => {}
-        }
     }
 }
 

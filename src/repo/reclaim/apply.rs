@@ -1,7 +1,7 @@
 //! The steps of a plan, each inside a background transaction: the truth is looked at again, then rows are dropped.
 
 use super::Tally;
-use super::plan::{OwnName, Step};
+use super::step::{OwnName, Step};
 use crate::blobs::Place;
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
@@ -25,33 +25,8 @@ pub(super) fn step(
     match step {
         Step::Done { key } => tx.delete(Table::Due, key)?,
         Step::Later { key, at, value } => later(tx, key, *at, value)?,
-        Step::Lease { key, digest, id } => {
-            tx.delete(Table::Due, key)?;
-            if let Some((at, _, _)) = keys::due_parts(key)
-                && lease_ended(tx, *id, digest, at)?
-            {
-                tally.links_dropped += 1;
-                touch(tx, *id, touched)?;
-            }
-        }
-        Step::Orphan { key, digest } => {
-            tx.delete(Table::Due, key)?;
-            if let Some(size) = orphan(tx, digest, context.at_ms)? {
-                tally.freed_blobs += 1;
-                tally.freed_bytes += size;
-            }
-        }
-        Step::Untagged {
-            key,
-            id,
-            digest,
-            since,
-        } => {
-            tx.delete(Table::Due, key)?;
-            if untagged(tx, *id, digest, *since, context)? {
-                tally.manifests_removed += 1;
-                touch(tx, *id, touched)?;
-            }
+        Step::Lease { .. } | Step::Orphan { .. } | Step::Untagged { .. } => {
+            look(tx, step, context, tally, touched)?;
         }
         Step::Suspect { id, digests } => {
             for digest in digests {
@@ -91,6 +66,48 @@ pub(super) fn step(
             tx.delete(Table::Usage, &keys::repo(*id))?;
             tx.delete(Table::Repos, &keys::repo(*id))?;
         }
+    }
+    Ok(())
+}
+
+/// Looks again at what a due row names, and ends it if nothing needs it any more.
+fn look(
+    tx: &mut Txn<'_>,
+    step: &Step,
+    context: &Context,
+    tally: &mut Tally,
+    touched: &mut BTreeSet<String>,
+) -> Result<(), RepoError> {
+    match step {
+        Step::Lease { key, digest, id } => {
+            tx.delete(Table::Due, key)?;
+            if let Some((at, _, _)) = keys::due_parts(key)
+                && lease_ended(tx, *id, digest, at)?
+            {
+                tally.links_dropped += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        Step::Orphan { key, digest } => {
+            tx.delete(Table::Due, key)?;
+            if let Some(size) = orphan(tx, digest, context.at_ms)? {
+                tally.freed_blobs += 1;
+                tally.freed_bytes += size;
+            }
+        }
+        Step::Untagged {
+            key,
+            id,
+            digest,
+            since,
+        } => {
+            tx.delete(Table::Due, key)?;
+            if untagged(tx, *id, digest, *since, context)? {
+                tally.manifests_removed += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        _ => {}
     }
     Ok(())
 }

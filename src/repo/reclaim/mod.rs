@@ -6,6 +6,7 @@
 
 mod apply;
 mod plan;
+mod step;
 mod survey;
 
 use super::change::Context;
@@ -16,11 +17,12 @@ use crate::blobs::Place;
 use crate::store::record::Record;
 use crate::store::{Get as _, Lane, Table};
 use crate::types::RepoName;
-use plan::{Plan, Step};
+use plan::Plan;
 use std::collections::BTreeSet;
+use step::Step;
 
 pub(super) use apply::is_needed;
-pub(super) use plan::OwnName;
+pub(super) use step::OwnName;
 pub use survey::{Holding, Survey};
 
 /// Row changes of one background transaction, about; a step never costs more than a few hundred.

@@ -1,0 +1,108 @@
+//! The small things that a plan asks for; each is done in a transaction and is safe to do again.
+
+use crate::repo::keys::{Class, Name};
+use crate::store::Table;
+use crate::store::key::Parts;
+use crate::types::{Digest, RepoId, Rev};
+
+/// The name of an item, kept beyond the read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::repo) enum OwnName {
+    Tag(String),
+    Manifest(Digest),
+}
+
+impl OwnName {
+    pub fn as_name(&self) -> Name<'_> {
+        match self {
+            Self::Tag(tag) => Name::Tag(tag),
+            Self::Manifest(digest) => Name::Manifest(digest),
+        }
+    }
+
+    /// The name in a change row's key; none in its head row.
+    pub fn of_change(key: &[u8]) -> Option<Self> {
+        let mut parts = Parts(key);
+        parts.u64()?;
+        parts.u64()?;
+        match parts.u8()? {
+            c if c == Class::Tag as u8 => Some(Self::Tag(parts.text()?.to_owned())),
+            c if c == Class::Manifest as u8 => Some(Self::Manifest(parts.digest()?)),
+            _ => None,
+        }
+    }
+}
+
+/// One small thing to do in a transaction; safe to do again.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// The due row has been dealt with.
+    Done { key: Vec<u8> },
+    /// The due row is to come again later.
+    Later {
+        key: Vec<u8>,
+        at: u64,
+        value: Vec<u8>,
+    },
+    /// A lease ended.
+    Lease {
+        key: Vec<u8>,
+        digest: Digest,
+        id: RepoId,
+    },
+    /// A digest may have no reference left.
+    Orphan { key: Vec<u8>, digest: Digest },
+    /// A manifest may have no tag left.
+    Untagged {
+        key: Vec<u8>,
+        id: RepoId,
+        digest: Digest,
+        since: u64,
+    },
+    /// Those manifests are to be looked at.
+    Suspect { id: RepoId, digests: Vec<Digest> },
+    /// Revisions before this one can be asked for no more.
+    Horizon { id: RepoId, rev: Rev },
+    /// What a manifest named is let go.
+    Release {
+        id: RepoId,
+        parent: Digest,
+        added: Rev,
+        children: Vec<Digest>,
+        at_once: bool,
+    },
+    /// An item's row goes.
+    Row {
+        id: RepoId,
+        name: OwnName,
+        past: bool,
+        added: Rev,
+    },
+    /// Change rows of a revision go, as far as no item needs them.
+    Tidy {
+        id: RepoId,
+        rev: Rev,
+        names: Vec<OwnName>,
+    },
+    /// Rows of a deleted repository go unseen.
+    Erase { table: Table, keys: Vec<Vec<u8>> },
+    /// A deleted repository has nothing left.
+    EndRepo { key: Vec<u8>, id: RepoId },
+}
+
+impl Step {
+    /// Row changes, at most.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Done { .. } | Self::Horizon { .. } => 1,
+            Self::Later { .. } => 2,
+            Self::Lease { .. } | Self::Orphan { .. } | Self::EndRepo { .. } => 4,
+            Self::Row { .. } => 10,
+            Self::Untagged { .. } => 16,
+            Self::Suspect { digests, .. } => 2 * digests.len(),
+            Self::Release { children, .. } => 4 * children.len(),
+            Self::Tidy { names, .. } => names.len() + 1,
+            Self::Erase { keys, .. } => keys.len(),
+        }
+    }
+}
