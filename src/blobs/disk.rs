@@ -34,6 +34,8 @@ pub(crate) trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Renames without ever replacing. Both folders must be synced.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file one more name, without ever replacing. The folder of the new name must be synced.
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Its folder must be synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -125,6 +127,14 @@ impl Disk for Machine {
             },
             other => other.map_err(io::Error::from),
         }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "from upload to place, where the upload stays until the commit"
+    )]
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
     }
 
     #[expect(

@@ -184,19 +184,51 @@ impl Files {
             .map_err(|e| self.fault("make durable", &dir, 0, e))
     }
 
-    /// Moves a synced upload to a place that was never used and makes that durable.
-    pub fn place(&self, name: UploadName, digest: &Digest) -> Result<Place, BlobError> {
+    /// Brings a synced upload to a place that was never used and makes that durable. With `keep` the upload keeps its own
+    /// name, too, unless this file system gives a file one name only; answers whether it does.
+    pub fn place(
+        &self,
+        name: UploadName,
+        digest: &Digest,
+        keep: bool,
+    ) -> Result<(Place, bool), BlobError> {
         let mut fresh = [0; 16];
         getrandom::fill(&mut fresh).map_err(|e| {
             let why = io::Error::other(e.to_string());
             BlobError::io("find a place for", &self.upload_path(name))(why)
         })?;
         let place = Place::of(digest, UploadId(fresh));
-        let to = self.place_path(&place);
-        let moved = self.disk.rename_new(&self.upload_path(name), &to);
-        moved.map_err(|e| self.fault("move an upload to", &to, 0, e))?;
+        let (from, to) = (self.upload_path(name), self.place_path(&place));
+        let kept = keep && self.link(&from, &to)?;
+        if !kept {
+            let moved = self.disk.rename_new(&from, &to);
+            moved.map_err(|e| self.fault("move an upload to", &to, 0, e))?;
+        }
         self.sync_folder(digest)?;
-        Ok(place)
+        Ok((place, kept))
+    }
+
+    /// `false` where a file can have no second name.
+    fn link(&self, from: &Path, to: &Path) -> Result<bool, BlobError> {
+        use rustix::io::Errno;
+        const REFUSED: [Errno; 5] = [
+            Errno::PERM,
+            Errno::OPNOTSUPP,
+            Errno::NOSYS,
+            Errno::MLINK,
+            Errno::INVAL,
+        ];
+        match self.disk.link_new(from, to) {
+            Ok(()) => Ok(true),
+            Err(e)
+                if REFUSED
+                    .iter()
+                    .any(|r| e.raw_os_error() == Some(r.raw_os_error())) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(self.fault("give an upload the name", to, 0, e)),
+        }
     }
 
     pub fn open_place(&self, place: &Place, size: u64) -> Result<File, BlobError> {

@@ -23,6 +23,8 @@ pub struct Ingest {
     hasher: Hasher,
     /// Whether the file's name is durable in DIR/uploads.
     named: bool,
+    /// Whether somebody may count on the bytes so far: then the upload stands until the commit does.
+    promised: bool,
     failed: bool,
 }
 
@@ -47,6 +49,7 @@ impl Ingest {
             },
             hasher: Hasher::new(name.algorithm),
             named: false,
+            promised: false,
             failed: false,
         }
     }
@@ -66,9 +69,7 @@ impl Ingest {
         };
         let meta = file.metadata().map_err(BlobError::io("look at", &path))?;
         if meta.nlink() > 1 {
-            // Not every file system makes a rename whole: after a power cut the file may have both names, and what is
-            // done to the upload would be done to the blob. Only the upload's name goes.
-            files.discard(name)?;
+            // What is done to the upload would be done to the other.
             return Err(BlobError::Damaged(path.display().to_string()));
         }
         let len = meta.len();
@@ -91,6 +92,7 @@ impl Ingest {
         };
         let mut ingest = Self::begin(files, name);
         ingest.named = durable > 0;
+        ingest.promised = written > 0;
         ingest.upload.file = Some(file);
         ingest.upload.written = written;
         ingest.hasher = ingest.upload.hash(hasher, from)?;
@@ -131,6 +133,7 @@ impl Ingest {
     pub fn flush(&mut self) -> Result<(), BlobError> {
         self.usable()?;
         let flushed = self.upload.spill();
+        self.promised |= self.upload.written > 0;
         self.tried(flushed)
     }
 
@@ -161,7 +164,7 @@ impl Ingest {
     /// algorithm than the upload was begun with. On `Digest` the upload is gone.
     pub fn verify(self, wanted: &Digest) -> Result<Verified, BlobError> {
         self.usable()?;
-        let upload = self.upload;
+        let (upload, promised) = (self.upload, self.promised);
         let got = if wanted.algorithm() == upload.name.algorithm {
             self.hasher.finish()
         } else {
@@ -173,6 +176,7 @@ impl Ingest {
             return Ok(Verified {
                 upload,
                 digest: got,
+                promised,
             });
         }
         // The sender must hear of the digest first; a file that would not go is reaped with the idle ones.
@@ -297,6 +301,7 @@ impl Upload {
 pub struct Verified {
     upload: Upload,
     digest: Digest,
+    promised: bool,
 }
 
 impl Verified {
@@ -311,25 +316,32 @@ impl Verified {
     }
 
     /// Makes the bytes durable: fsync the file, rename it to its place, fsync the folder; few bytes come back inline
-    /// instead, and any file of theirs is gone. After an error the place is garbage that nothing names, or the
-    /// upload's file is left to be discarded.
+    /// instead. An upload that somebody counts on keeps its file under its own name, too ([`Sealed::upload`]): a process
+    /// that is killed before the commit finds it as it was. After an error the place is garbage that nothing names, or
+    /// the upload's file is left to be discarded.
     pub fn seal(mut self) -> Result<Sealed, BlobError> {
-        let (digest, size) = (self.digest, self.size());
+        let (digest, size, name) = (self.digest, self.size(), self.upload.name);
         let files = Arc::clone(&self.upload.files);
-        let body = if size <= files.options.inline_max {
-            let (name, on_disk) = (self.upload.name, self.upload.file.is_some());
+        let (body, left) = if size <= files.options.inline_max {
+            let on_disk = self.upload.file.is_some();
             let bytes = self.upload.read_all()?;
-            if on_disk {
+            if on_disk && !self.promised {
                 files.discard(name)?;
             }
-            SealedBody::Inline(bytes)
+            (SealedBody::Inline(bytes), on_disk && self.promised)
         } else {
             self.upload.spill()?;
             self.upload.sync(true)?;
-            SealedBody::Placed(files.place(self.upload.name, &digest)?)
+            let (place, kept) = files.place(name, &digest, self.promised)?;
+            (SealedBody::Placed(place), kept)
         };
         files.counts.blobs_sealed.fetch_add(1, Ordering::Relaxed);
-        Ok(Sealed { digest, size, body })
+        Ok(Sealed {
+            digest,
+            size,
+            body,
+            upload: left.then_some(name),
+        })
     }
 
     /// The store has the blob already: removes the temporary file.

@@ -12,8 +12,8 @@ mod place;
 mod scrub;
 mod sync;
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;
+mod twin;
 
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
@@ -50,6 +50,8 @@ pub struct Sealed {
     pub size: u64,
     /// Where the bytes are.
     pub body: SealedBody,
+    /// The upload whose file still has its own name: to be discarded once the commit stands, or was refused.
+    pub upload: Option<UploadName>,
 }
 
 /// Where sealed bytes are.
@@ -143,8 +145,8 @@ impl Blobs {
     /// under the same boot of the machine it is hashed from the file and counts, under another one it is cut off
     /// (design section 4). Without a saved row the same holds from offset 0. Nobody else may hold the same upload.
     ///
-    /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync, or if it is a blob's
-    /// by now.
+    /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync, or if it has another
+    /// name ([`Blobs::twin`]).
     pub fn resume(
         &self,
         id: UploadId,
@@ -161,6 +163,22 @@ impl Blobs {
             },
             saved,
         )
+    }
+
+    /// The place that is another name of an upload's file: what a closing left that was killed before its end. If a blob's
+    /// row names it the upload is over, and only its name is to go; else the place is, before the upload can be taken up.
+    /// Reads the whole file if it has two names, else nothing.
+    pub fn twin(
+        &self,
+        id: UploadId,
+        repo: RepoId,
+        algorithm: Algorithm,
+    ) -> Result<Option<Place>, BlobError> {
+        self.files.twin(UploadName {
+            id,
+            repo,
+            algorithm,
+        })
     }
 
     /// The upload files on disk, for start-up and reaping; files of other names are left alone.

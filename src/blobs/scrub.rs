@@ -94,25 +94,12 @@ impl Blobs {
 
     /// The content files that promise this digest.
     pub fn places_of(&self, digest: &Digest) -> Result<Vec<Place>, BlobError> {
-        let mut listed = self.places_in(digest.algorithm(), digest.as_key()[1])?;
-        listed
-            .places
-            .retain(|place| place.digest().is_ok_and(|d| d == *digest));
-        Ok(listed.places)
+        self.files.places_of(digest)
     }
 
     /// What lies in the folder of one algorithm and first byte.
     pub fn places_in(&self, algorithm: Algorithm, byte: u8) -> Result<Listed, BlobError> {
-        let folder = format!("{}/{byte:02x}", algorithm.name());
-        let mut listed = Listed::default();
-        for name in names(&self.files.options.dir.join("blobs").join(&folder))? {
-            let text = format!("{folder}/{name}");
-            match Place::parse(&text) {
-                Ok(place) => listed.places.push(place),
-                Err(_) => listed.foreign.push(format!("blobs/{text}")),
-            }
-        }
-        Ok(listed)
+        self.files.places_in(algorithm, byte)
     }
 
     /// What lies beside the folders of places, and beside the uploads, and is not ours.
@@ -186,6 +173,27 @@ fn names(dir: &Path) -> Result<Vec<String>, BlobError> {
 }
 
 impl Files {
+    pub(super) fn places_of(&self, digest: &Digest) -> Result<Vec<Place>, BlobError> {
+        let mut listed = self.places_in(digest.algorithm(), digest.as_key()[1])?;
+        listed
+            .places
+            .retain(|place| place.digest().is_ok_and(|d| d == *digest));
+        Ok(listed.places)
+    }
+
+    fn places_in(&self, algorithm: Algorithm, byte: u8) -> Result<Listed, BlobError> {
+        let folder = format!("{}/{byte:02x}", algorithm.name());
+        let mut listed = Listed::default();
+        for name in names(&self.options.dir.join("blobs").join(&folder))? {
+            let text = format!("{folder}/{name}");
+            match Place::parse(&text) {
+                Ok(place) => listed.places.push(place),
+                Err(_) => listed.foreign.push(format!("blobs/{text}")),
+            }
+        }
+        Ok(listed)
+    }
+
     fn quarantine(&self, file: &str) -> Result<Option<String>, BlobError> {
         let ours = file.starts_with("blobs/") || file.starts_with("uploads/");
         if !ours || file.split('/').any(|part| part.is_empty() || part == "..") {

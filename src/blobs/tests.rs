@@ -118,7 +118,8 @@ fn few_bytes_of_a_saved_upload_come_back_inline() {
         .finish(&Digest::of(SHA256, b"few more"))
         .expect("seals");
     assert!(matches!(sealed.body, SealedBody::Inline(b) if *b == *b"few more"));
-    assert!(tree(dir.path()).is_empty());
+    assert!(sealed.upload.is_some_and(|name| name.id == id(1)));
+    assert_eq!(blobs.uploads().expect("lists")[0].len, 3);
 }
 
 #[test]
@@ -282,10 +283,11 @@ fn an_upload_that_is_a_blob_by_now_is_left_alone() {
     let bytes = content(BIG);
     let mut upload = ingest(&blobs, 1, &bytes);
     let saved = upload.checkpoint().expect("durable");
-    let place = placed(upload.finish(&Digest::of(SHA256, &bytes)).expect("seals"));
-    // A power cut between the two halves of the rename.
+    let sealed = upload.finish(&Digest::of(SHA256, &bytes)).expect("seals");
+    // The process is killed before the commit, or before the upload's name goes.
+    assert!(sealed.upload.is_some_and(|name| name.id == id(1)));
+    let place = placed(sealed);
     let file = upload_file(dir.path(), 1);
-    std::fs::hard_link(dir.path().join("data/blobs").join(&place.0), &file).expect("linked");
     let saved = Saved {
         offset: 10,
         boot_id: "another".into(),
@@ -293,8 +295,45 @@ fn an_upload_that_is_a_blob_by_now_is_left_alone() {
     };
     let error = blobs.resume(id(1), REPO, SHA256, Some(&saved)).err();
     assert_eq!(error.map(|e| e.kind()), Some(BlobErrorKind::Damaged));
+    assert_eq!(
+        blobs.twin(id(1), REPO, SHA256).ok(),
+        Some(Some(place.clone()))
+    );
+    assert_eq!(read(&blobs, &place, BIG), bytes);
+    blobs.discard(id(1), REPO, SHA256).expect("goes");
     assert!(!file.exists());
     assert_eq!(read(&blobs, &place, BIG), bytes);
+}
+
+#[test]
+fn an_upload_whose_closing_was_cut_off_goes_on() {
+    for digest_of in Algorithm::ALL {
+        let (dir, blobs) = fresh();
+        let bytes = content(BIG);
+        let mut upload = ingest(&blobs, 1, &bytes);
+        upload.flush().expect("kept");
+        let digest = Digest::of(digest_of, &bytes);
+        let place = placed(upload.finish(&digest).expect("seals"));
+        assert_eq!(
+            blobs.twin(id(1), REPO, SHA256).ok(),
+            Some(Some(place.clone()))
+        );
+        blobs.remove(&[place]).expect("removed");
+        assert_eq!(blobs.twin(id(1), REPO, SHA256).ok(), Some(None));
+        let upload = blobs.resume(id(1), REPO, SHA256, None).expect("goes on");
+        assert_eq!(upload.offset(), BIG as u64);
+        assert!(upload.finish(&digest).is_ok());
+        assert!(upload_file(dir.path(), 1).exists());
+    }
+}
+
+#[test]
+fn an_upload_that_nobody_counts_on_leaves_no_name() {
+    let (dir, blobs) = fresh();
+    let bytes = content(BIG);
+    let sealed = ingest(&blobs, 1, &bytes).finish(&Digest::of(SHA256, &bytes));
+    assert!(sealed.is_ok_and(|sealed| sealed.upload.is_none()));
+    assert!(!upload_file(dir.path(), 1).exists());
 }
 
 #[test]

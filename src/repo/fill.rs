@@ -1,11 +1,8 @@
 //! Fills: blobs that a mirror brings. The mirror writes the bytes; the repository keeps what it needs to go on.
 
 use super::error::RepoError;
-use super::record::UploadRecord;
-use super::{Repos, keys, rows, upload};
+use super::{Repos, rows};
 use crate::blobs::Ingest;
-use crate::store::record::Record;
-use crate::store::{Get, Table};
 use crate::types::{Algorithm, Digest, RepoName, UploadId};
 
 impl Repos {
@@ -18,21 +15,23 @@ impl Repos {
         algorithm: Algorithm,
     ) -> Result<Ingest, RepoError> {
         let wanted = name.clone();
-        self.hop(move |inner, r| {
-            let (repo, _) = rows::find(r, wanted.as_str())?.ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
-            let row = r.get(Table::Uploads, &keys::upload(id))?;
-            let row = row.map(|row| UploadRecord::from_bytes(&row)).transpose()?;
-            match upload::take_up(inner, id, repo, row) {
-                Ok(Some((found, ingest))) if found == algorithm => Ok(ingest),
-                Ok(_) => Ok(inner.blobs.begin(id, repo, algorithm)),
-                Err(e) => {
-                    tracing::info!(upload = %id, error = %e, "what an earlier run left cannot be used; fetching from the start");
-                    inner.blobs.discard(id, repo, algorithm)?;
-                    Ok(inner.blobs.begin(id, repo, algorithm))
-                }
+        let repo = self
+            .hop(move |_, r| match rows::find(r, wanted.as_str())? {
+                Some((repo, _)) => Ok(repo),
+                None => Err(RepoError::NameUnknown(wanted.clone())),
+            })
+            .await?;
+        match self.take_up(name, id).await {
+            Ok(Some((found, ingest))) if found == algorithm => return Ok(ingest),
+            Ok(_) => {}
+            Err(e) => {
+                tracing::info!(upload = %id, error = %e, "what an earlier run left cannot be used; fetching from the start");
+                let blobs = self.0.blobs.clone();
+                self.block(move || Ok(blobs.discard(id, repo, algorithm)?))
+                    .await?;
             }
-        })
-        .await
+        }
+        Ok(self.0.blobs.begin(id, repo, algorithm))
     }
 
     /// Saves what has arrived, for a later [`Repos::fill`] with the same id.
@@ -54,7 +53,9 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let id = ingest.id();
         let done = self.seal(name, ingest, digest).await;
-        self.drop_row(id).await?;
+        if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
+            self.drop_row(id).await?;
+        }
         done
     }
 }

@@ -288,6 +288,7 @@ fn put_body(
             digest: *digest,
             size,
             body,
+            upload: None,
         },
         at_ms,
     )

@@ -19,6 +19,7 @@ pub mod reclaim;
 pub mod record;
 mod referrers;
 mod restore;
+mod resume;
 mod rows;
 mod state;
 mod tags;
@@ -91,7 +92,7 @@ struct Inner {
 impl Repos {
     /// Opens the repositories over a store and a content directory.
     pub fn open(store: Store, blobs: Blobs, options: RepoOptions) -> Result<Self, RepoError> {
-        let written_in_boot = upload::remember_boot(&store, &blobs)?;
+        let written_in_boot = resume::remember_boot(&store, &blobs)?;
         let manifests = Cache::new(options.cache_bytes / 2, None, read::Known::weigh);
         let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
         let inner = Inner {

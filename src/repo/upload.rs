@@ -1,4 +1,4 @@
-//! Uploads: bytes on their way into a repository, and how they go on after a restart.
+//! Uploads: bytes on their way into a repository. How they go on after a restart is `resume`'s.
 //!
 //! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds of
 //! receiving, and at stop, its bytes are synced and then its row saved. What a row does not cover is hashed from the file
@@ -7,11 +7,11 @@
 use super::error::RepoError;
 use super::record::UploadRecord;
 use super::state::{Session, Slot, Turn, lock};
-use super::{Inner, Repos, keys, manifest, new_upload_id, rows};
-use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved, Sealed, SealedBody};
+use super::{Repos, keys, manifest, new_upload_id, rows};
+use crate::blobs::{Ingest, Saved, Sealed, SealedBody, UploadName};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Store, Table};
-use crate::types::{Algorithm, ContentRange, Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
+use crate::store::{Get, Table};
+use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use bytes::Bytes;
 use futures_util::Stream;
 use std::sync::Arc;
@@ -94,7 +94,10 @@ impl Repos {
             }
         };
         let done = self.seal(name, ingest, digest).await;
-        let _ = self.drop_row(id).await;
+        // A commit of which it is not known whether it stands leaves the upload as it was.
+        if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
+            let _ = self.drop_row(id).await;
+        }
         let session = turn.session.clone();
         turn.end();
         if before == 0 && matches!(done, Err(RepoError::Blob(_))) {
@@ -170,36 +173,6 @@ impl Repos {
         Ok(reaped)
     }
 
-    /// Brings an upload of before a restart into memory.
-    async fn find_session(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
-        if self.0.sessions.get(id).is_some() {
-            return Ok(());
-        }
-        let wanted = name.clone();
-        let found = self
-            .hop(move |inner, r| {
-                let (repo, _) = rows::find(r, wanted.as_str())?.ok_or(RepoError::UploadUnknown)?;
-                let row = r.get(Table::Uploads, &keys::upload(id))?;
-                let row = row.map(|row| UploadRecord::from_bytes(&row)).transpose()?;
-                take_up(inner, id, repo, row)
-            })
-            .await;
-        let found = match found {
-            Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged => {
-                // Nothing of it can be used, so there is nothing that the client could go on with.
-                tracing::info!(upload = %id, error = %e, "an upload of before the restart is given up");
-                self.drop_row(id).await?;
-                None
-            }
-            other => other?,
-        };
-        let (algorithm, ingest) = found.ok_or(RepoError::UploadUnknown)?;
-        self.0
-            .sessions
-            .insert(id, name.clone(), algorithm, Some(ingest));
-        Ok(())
-    }
-
     /// The repository's id, made if it is not there.
     pub(super) async fn ensure_repo(&self, name: &RepoName) -> Result<RepoId, RepoError> {
         let wanted = name.clone();
@@ -242,9 +215,14 @@ impl Repos {
             SealedBody::Placed(place) => Some(place.clone()),
             SealedBody::Inline(_) => None,
         };
+        let upload = sealed.upload;
         let linked = self.link(name, Some(sealed), digest, size).await;
-        if linked.as_ref().is_err_and(RepoError::is_refusal) {
+        let refused = linked.as_ref().is_err_and(RepoError::is_refusal);
+        if refused {
             self.drop_spare(place.into_iter().collect()).await;
+        }
+        if let Some(upload) = upload.filter(|_| refused || linked.is_ok()) {
+            self.drop_file(upload).await;
         }
         linked.map(|_| ())
     }
@@ -278,6 +256,20 @@ impl Repos {
                 Ok(true)
             }
             None => Ok(false),
+        }
+    }
+
+    /// The upload is over, whether its file goes now or with the idle ones.
+    async fn drop_file(&self, upload: UploadName) {
+        let blobs = self.0.blobs.clone();
+        let UploadName {
+            id,
+            repo,
+            algorithm,
+        } = upload;
+        let gone = self.block(move || Ok(blobs.discard(id, repo, algorithm)?));
+        if let Err(error) = gone.await {
+            tracing::debug!(upload = %id, %error, "the file of a finished upload stays until it is reaped");
         }
     }
 
@@ -352,67 +344,4 @@ impl Repos {
         });
         write.await
     }
-}
-
-/// An upload of before the restart: from its row, or from its file alone if it never lived long enough to be saved.
-pub(super) fn take_up(
-    inner: &Inner,
-    id: UploadId,
-    repo: RepoId,
-    row: Option<UploadRecord>,
-) -> Result<Option<(Algorithm, Ingest)>, RepoError> {
-    if let Some(row) = row {
-        let algorithm = Algorithm::from_code(row.algorithm).ok_or(RepoError::UploadUnknown)?;
-        if row.repo != repo.0 {
-            return Ok(None);
-        }
-        let saved = Saved {
-            offset: row.offset,
-            hash_state: row.hash_state,
-            boot_id: row.boot_id,
-        };
-        return Ok(Some((
-            algorithm,
-            inner.blobs.resume(id, repo, algorithm, Some(&saved))?,
-        )));
-    }
-    let files = inner.blobs.uploads()?;
-    let Some(file) = files.into_iter().find(|f| f.id == id && f.repo == repo) else {
-        return Ok(None);
-    };
-    let algorithm = file.algorithm;
-    let saved = inner.written_in_boot.clone().map(|boot_id| Saved {
-        offset: 0,
-        hash_state: Hasher::new(algorithm).save(),
-        boot_id,
-    });
-    Ok(Some((
-        algorithm,
-        inner.blobs.resume(id, repo, algorithm, saved.as_ref())?,
-    )))
-}
-
-/// Notes this boot's id in the store; answers the one of the process before, which wrote the upload files.
-///
-/// After a reboot, what has no row is whole in name only, and goes first: once this boot is noted nothing would tell it
-/// from what is written from now on.
-pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<String>, RepoError> {
-    const KEY: &[u8] = b"boot_id";
-    let now = blobs.boot_id();
-    let before = store
-        .read(|r| r.get(Table::Meta, KEY))?
-        .and_then(|b| String::from_utf8(b).ok());
-    if before.as_deref() != Some(now) {
-        for file in blobs.uploads()? {
-            let row = store.read(|r| r.get(Table::Uploads, &keys::upload(file.id)))?;
-            if row.is_none() {
-                blobs.discard(file.id, file.repo, file.algorithm)?;
-            }
-        }
-        let now = now.to_owned();
-        store.write_blocking(Lane::Request, "boot", move |tx| {
-            tx.put(Table::Meta, KEY, now.as_bytes())
-        })?;
-    }
-    Ok(before.filter(|b| !b.is_empty()))
 }

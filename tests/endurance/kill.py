@@ -127,6 +127,9 @@ class Kill:
                 local.client = Client(self.server.port, USER)
             return local.client.get(path)
 
+        # First, as what a closing PUT committed has a lease only.
+        client = Client(self.server.port, USER)
+        self.checked += check_uploads(self, client)
         keys, items = list(self.ledger.tags), list(self.ledger.items)
         with ThreadPoolExecutor(6) as threads:
             tags = dict(zip(keys, threads.map(lambda key: get(f"/v2/{key[0]}/manifests/{key[1]}"), keys)))
@@ -135,9 +138,8 @@ class Kill:
         self.judge_tags(tags)
         self.judge_items(found)
         self.judge_closures(tags, found)
-        client = Client(self.server.port, USER)
         self.judge_lists(client, tags)
-        self.checked += len(tags) + len(found) + check_uploads(self, client)
+        self.checked += len(tags) + len(found)
         client.close()
         for (repo, digest), reply in found.items():
             self.ledger.settle_item(repo, digest, reply.status == 200, reply)

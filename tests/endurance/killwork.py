@@ -164,7 +164,7 @@ class Chunks(Worker):
         return None
 
     def close(self, upload):
-        upload.state = "closing"
+        upload.state, upload.closing = "closing", time.monotonic()
         event = self.begin(self.ledger.put(upload.repo, upload.digest))
         reply = self.client.finish(upload.location, upload.digest)
         upload.state = "over"
@@ -189,11 +189,16 @@ def check_uploads(run, client):
         looked, upload.lives = looked + 1, upload.lives + 1
         reply = client.get(upload.location)
         if reply.status == 204 and upload.acked <= received(reply) <= upload.sent:
+            if upload.state == "closing":
+                run.record.count("closing puts cut off before the commit: the upload goes on")
             upload.acked, upload.state = received(reply), "open"
             continue
-        if reply.status == 404 and upload.state == "closing":
-            there = client.get(f"/v2/{upload.repo}/blobs/{upload.digest}").status == 200
-            run.record.count("closing puts cut off: " + ("the blob is there" if there else "the upload begins again"))
+        there = (reply.status == 404 and upload.state == "closing"
+                 and client.get(f"/v2/{upload.repo}/blobs/{upload.digest}"))
+        if there and there.status == 200:
+            run.record.count("closing puts cut off after the commit: the blob is there")
+        elif there and there.end - upload.closing > run.ledger.lease - 1:
+            run.record.count("closing puts cut off: the blob's lease may have ended since")
         elif reply.status != 404 or upload.state != "cancelling":
             run.lost(f"upload {upload.location} ({upload.state}): {reply.status} Range {reply.header('Range')}, "
                      f"{upload.acked} bytes were acknowledged, {upload.sent} sent")

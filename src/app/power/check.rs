@@ -96,11 +96,12 @@ pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: u
     check.report
 }
 
-/// A place that something was renamed to twice.
+/// A place that something was brought to twice.
 pub(super) fn used_twice(ops: &[Op]) -> Option<String> {
     let mut used = BTreeSet::new();
     let names = ops.iter().filter_map(|op| match op {
         Op::Rename { to, .. } if to.1.contains('.') && !to.1.starts_with("meta") => Some(&to.1),
+        Op::Link { name, .. } => Some(name),
         _ => None,
     });
     names.into_iter().find(|n| !used.insert(*n)).cloned()
@@ -319,14 +320,18 @@ impl Check<'_> {
         };
         let (sent, saved) = (until(&upload.sent), until(&upload.saved));
         let ended = upload.ended.is_some_and(|at| at <= self.steps);
+        let over = upload.over.is_some_and(|at| at <= self.steps);
         let repos = &self.service.repos;
         let at = match repos.upload_offset(name, id).await {
             Ok(at) => at,
-            Err(e) if ended => return absent(&e).map(|_| false),
-            Err(e) if saved == 0 => return absent(&e).map(|_| false),
+            // It is over: acknowledged, or committed on the way there.
+            Err(e) if ended && self.blob(name, &upload.digest).await?.is_some() => {
+                return absent(&e).map(|_| false);
+            }
+            Err(e) if saved == 0 || over => return absent(&e).map(|_| false),
             Err(e) => return Err(format!("{saved} bytes were saved, and then: {e}")),
         };
-        if at > sent || (at < saved && !ended) {
+        if at > sent || (at < saved && !over) {
             return Err(format!("it stands at {at}, not in {saved}..={sent}"));
         }
         let rest = self.ledger.bytes(&upload.digest).slice(at as usize..);

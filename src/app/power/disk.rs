@@ -148,7 +148,8 @@ impl Core {
 
     fn note(&mut self, op: Op) {
         let op = self.distort(op);
-        let renamed = matches!(op, Op::Rename { .. }) && self.fault == Fault::RenameFirst;
+        let renamed =
+            matches!(op, Op::Rename { .. } | Op::Link { .. }) && self.fault == Fault::RenameFirst;
         self.push(op);
         let due = if renamed { usize::MAX } else { self.ops.len() };
         while self.held_back.first().is_some_and(|(at, _)| *at <= due) {
@@ -289,6 +290,16 @@ impl blobs::disk::Disk for Disk {
             from: from_name,
             to: to_name,
         });
+        Ok(())
+    }
+
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut core = self.alive()?;
+        let (dir, name) = core.free_name(to)?;
+        let ino = core.state.find(core.inner(from))?;
+        real_parent(to);
+        std::fs::hard_link(from, to)?;
+        core.note(Op::Link { dir, name, ino });
         Ok(())
     }
 

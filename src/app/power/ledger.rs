@@ -44,6 +44,8 @@ pub(super) struct Upload {
     pub saved: Vec<(usize, u64)>,
     /// When its last request began.
     pub ended: Option<usize>,
+    /// When that was acknowledged.
+    pub over: Option<usize>,
 }
 
 #[derive(Default)]
@@ -153,6 +155,7 @@ impl Ledger {
             sent: Vec::new(),
             saved: Vec::new(),
             ended: None,
+            over: None,
         });
         pages.uploads.len() - 1
     }
@@ -170,6 +173,11 @@ impl Ledger {
     pub fn ending(&self, upload: usize) {
         let now = self.disk.steps();
         self.pages().uploads[upload].ended = Some(now);
+    }
+
+    pub fn over(&self, upload: usize) {
+        let now = self.disk.steps();
+        self.pages().uploads[upload].over = Some(now);
     }
 
     /// Uploads that had begun when `steps` were done; of those under one id the last.

@@ -110,7 +110,9 @@ impl Client<'_> {
         };
         let repos = &self.service.repos;
         let finish = repos.finish_upload(repo, id, None, None, body(&rest), &digest);
-        self.ledger.doing(promise, finish).await
+        self.ledger.doing(promise, finish).await?;
+        self.ledger.over(upload);
+        Ok(())
     }
 
     /// Pushes a manifest of these blobs under tags; it has at least `len` bytes.
@@ -227,6 +229,7 @@ impl Client<'_> {
             };
             let finish = repos.finish_fill(repo, ingest, &digest);
             self.ledger.doing(promise, finish).await?;
+            self.ledger.over(upload);
         }
         Ok(())
     }

@@ -50,6 +50,11 @@ pub(super) enum Op {
         from: (Ino, String),
         to: (Ino, String),
     },
+    Link {
+        dir: Ino,
+        name: String,
+        ino: Ino,
+    },
     Remove {
         dir: Ino,
         name: String,
@@ -193,6 +198,9 @@ impl State {
             Op::Rename { from, to } => {
                 let ino = self.dir_mut(from.0).set(&from.1, None);
                 self.dir_mut(to.0).set(&to.1, ino);
+            }
+            Op::Link { dir, name, ino } => {
+                self.dir_mut(*dir).set(name, Some(*ino));
             }
             Op::Remove { dir, name } => {
                 self.dir_mut(*dir).set(name, None);

@@ -165,16 +165,21 @@ impl Again<'_> {
     }
 }
 
-/// DESIGN.md section 4: a content file is synced before it is renamed, and each place is used once.
+/// DESIGN.md section 4: a content file is synced before it comes to its place, and each place is used once.
 fn broken_order(run: &Recording) -> Vec<String> {
     let mut broken: Vec<_> = used_twice(&run.ops).into_iter().collect();
     let mut state = run.base.clone();
     for op in &run.ops {
-        if let Op::Rename { from, to } = op
-            && let Some(ino) = state.dir(from.0).and_then(|d| d.now.get(&from.1))
-            && !state.file(*ino).is_synced()
-        {
-            broken.push(format!("{} was renamed before it was synced", to.1));
+        let brought = match op {
+            Op::Rename { from, to } => {
+                let ino = state.dir(from.0).and_then(|d| d.now.get(&from.1));
+                ino.map(|ino| (*ino, &to.1))
+            }
+            Op::Link { name, ino, .. } => Some((*ino, name)),
+            _ => None,
+        };
+        if let Some((ino, name)) = brought.filter(|(ino, _)| !state.file(*ino).is_synced()) {
+            broken.push(format!("{name}: {ino} came there before it was synced"));
         }
         state.apply(op);
     }

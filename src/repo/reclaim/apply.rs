@@ -236,7 +236,7 @@ pub(super) fn is_known_place(
     Ok(row.is_some_and(|row| row.place.as_deref() == Some(place.0.as_str())))
 }
 
-pub(super) fn condemn_stray(
+pub(in crate::repo) fn condemn_stray(
     tx: &mut Txn<'_>,
     digest: &Digest,
     place: &Place,

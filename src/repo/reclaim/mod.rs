@@ -21,7 +21,7 @@ use plan::Plan;
 use std::collections::BTreeSet;
 use step::Step;
 
-pub(super) use apply::is_needed;
+pub(super) use apply::{condemn_stray, is_needed};
 pub(super) use step::OwnName;
 pub use survey::{Holding, Survey};
 

@@ -1,0 +1,148 @@
+//! Uploads of before: taken up from their rows and files after a restart, or after a request that broke off. Of a
+//! closing that was cut off, the rows say whether it was the end.
+
+use super::error::RepoError;
+use super::reclaim::condemn_stray;
+use super::record::UploadRecord;
+use super::{Repos, keys, rows};
+use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved};
+use crate::store::record::Record;
+use crate::store::{Get, Lane, Store, Table};
+use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
+
+/// An upload on disk.
+struct Left {
+    repo: RepoId,
+    algorithm: Algorithm,
+    /// What its row says; for one that was never saved: that all of its file was written in this boot.
+    saved: Option<Saved>,
+}
+
+impl Repos {
+    /// Brings an upload of before into memory.
+    pub(super) async fn find_session(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+    ) -> Result<(), RepoError> {
+        if self.0.sessions.get(id).is_some() {
+            return Ok(());
+        }
+        let found = match self.take_up(name, id).await {
+            Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged => {
+                // Nothing of it can be used, so there is nothing that the client could go on with.
+                tracing::info!(upload = %id, error = %e, "an upload of before the restart is given up");
+                self.drop_row(id).await?;
+                None
+            }
+            Err(RepoError::NameUnknown(_)) => None,
+            other => other?,
+        };
+        let (algorithm, ingest) = found.ok_or(RepoError::UploadUnknown)?;
+        self.0
+            .sessions
+            .insert(id, name.clone(), algorithm, Some(ingest));
+        Ok(())
+    }
+
+    /// An upload of before: from its row, or from its file alone if it never lived long enough to be saved. `None` if
+    /// there is none, or if it is a blob by now.
+    pub(super) async fn take_up(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+    ) -> Result<Option<(Algorithm, Ingest)>, RepoError> {
+        let Some(left) = self.left(name, id).await? else {
+            return Ok(None);
+        };
+        let Left {
+            repo,
+            algorithm,
+            saved,
+        } = left;
+        let blobs = self.0.blobs.clone();
+        let twin = self
+            .block(move || Ok(blobs.twin(id, repo, algorithm)?))
+            .await?;
+        let blobs = self.0.blobs.clone();
+        if let Some(place) = twin {
+            // In the order of commits, so that none which is still on its way can name the place afterwards.
+            let (digest, stray, at_ms) = (place.digest()?, place.clone(), wall_ms());
+            let is_stray = self.write("upload.reopen", move |tx| {
+                condemn_stray(tx, &digest, &stray, at_ms)
+            });
+            if !is_stray.await? {
+                self.block(move || Ok(blobs.discard(id, repo, algorithm)?))
+                    .await?;
+                self.drop_row(id).await?;
+                return Ok(None);
+            }
+            tracing::info!(upload = %id, "its closing was cut off before the commit; the upload stands as before");
+            let removing = blobs.clone();
+            self.block(move || Ok(removing.remove(&[place])?)).await?;
+        }
+        let ingest = self.block(move || Ok(blobs.resume(id, repo, algorithm, saved.as_ref())?));
+        Ok(Some((algorithm, ingest.await?)))
+    }
+
+    async fn left(&self, name: &RepoName, id: UploadId) -> Result<Option<Left>, RepoError> {
+        let wanted = name.clone();
+        self.hop(move |inner, r| {
+            let (repo, _) = rows::find(r, wanted.as_str())?
+                .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            let row = r.get(Table::Uploads, &keys::upload(id))?;
+            if let Some(row) = row {
+                let row = UploadRecord::from_bytes(&row)?;
+                let algorithm =
+                    Algorithm::from_code(row.algorithm).ok_or(RepoError::UploadUnknown)?;
+                let saved = Saved {
+                    offset: row.offset,
+                    hash_state: row.hash_state,
+                    boot_id: row.boot_id,
+                };
+                return Ok((row.repo == repo.0).then_some(Left {
+                    repo,
+                    algorithm,
+                    saved: Some(saved),
+                }));
+            }
+            let files = inner.blobs.uploads()?;
+            let file = files.into_iter().find(|f| f.id == id && f.repo == repo);
+            Ok(file.map(|file| Left {
+                repo,
+                algorithm: file.algorithm,
+                saved: inner.written_in_boot.clone().map(|boot_id| Saved {
+                    offset: 0,
+                    hash_state: Hasher::new(file.algorithm).save(),
+                    boot_id,
+                }),
+            }))
+        })
+        .await
+    }
+}
+
+/// Notes this boot's id in the store; answers the one of the process before, which wrote the upload files.
+///
+/// After a reboot, what has no row is whole in name only, and goes first: once this boot is noted nothing would tell it
+/// from what is written from now on.
+pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<String>, RepoError> {
+    const KEY: &[u8] = b"boot_id";
+    let now = blobs.boot_id();
+    let before = store
+        .read(|r| r.get(Table::Meta, KEY))?
+        .and_then(|b| String::from_utf8(b).ok());
+    if before.as_deref() != Some(now) {
+        for file in blobs.uploads()? {
+            let row = store.read(|r| r.get(Table::Uploads, &keys::upload(file.id)))?;
+            if row.is_none() {
+                blobs.discard(file.id, file.repo, file.algorithm)?;
+            }
+        }
+        let now = now.to_owned();
+        store.write_blocking(Lane::Request, "boot", move |tx| {
+            tx.put(Table::Meta, KEY, now.as_bytes())
+        })?;
+    }
+    Ok(before.filter(|b| !b.is_empty()))
+}
