@@ -42,6 +42,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rcgen", "tls/"),
     ("argon2", "auth/"),
     ("jsonwebtoken", "auth/"),
+    ("mimalloc", "main.rs"),
     ("moka", "cache/"),
     ("reqwest", "fetch/"),
 ];

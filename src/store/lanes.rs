@@ -1,6 +1,6 @@
 //! The two bounded lanes in which closures wait for the writer.
 //!
-//! Requests go first; a batch takes one background closure at most. A full lane keeps its callers waiting up to
+//! Requests go first; a batch takes one background closure at most, and few batches do while requests come. A full lane keeps its callers waiting up to
 //! [`PATIENCE`], then they are refused. Nothing here touches redb.
 
 use super::txn::{Batch, Overlay, Txn};

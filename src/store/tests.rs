@@ -362,7 +362,39 @@ fn requests_go_first_and_background_one_at_a_time() {
         thread.join().unwrap();
     }
     assert_eq!(*lock_of(&order), [2, 0, 1]);
-    assert_eq!(store.counters().commits, 2);
+    assert_eq!(store.counters().commits, 3);
+}
+
+#[test]
+fn the_background_gets_its_turn_however_many_requests_come() {
+    let (_dir, store) = store();
+    let (go, held) = stop_writer(&store);
+    let enough = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..3u8)
+        .map(|n| {
+            let (store, enough) = (store.clone(), Arc::clone(&enough));
+            thread::spawn(move || {
+                while !enough.load(SeqCst) {
+                    let done: Done<()> =
+                        store.write_blocking(Lane::Request, "client", move |txn| {
+                            txn.put(Table::Names, &[n], b"")
+                        });
+                    done.unwrap();
+                }
+            })
+        })
+        .collect();
+    until(|| store.counters().queued == 3);
+    drop(go);
+    held.join().unwrap();
+    for n in 9..14 {
+        let done: Done<()> = store.write_blocking(Lane::Background, "sweep", move |txn| {
+            txn.put(Table::Names, &[n], b"")
+        });
+        done.unwrap();
+    }
+    enough.store(true, SeqCst);
+    clients.into_iter().for_each(|c| c.join().unwrap());
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// Most closures, and about most rows, of one batch: they bound the memory and the wait of the first in line.
 const BATCH_CLOSURES: usize = 1024;
 const BATCH_ROWS: usize = 20_000;
+/// While requests keep coming, one batch in so many takes a background closure along: every request of a batch waits for
+/// it.
+const BACKGROUND_EVERY: u32 = 4;
 /// An idle store saves its running time this often, so that a crash forgets no more.
 const IDLE: Duration = Duration::from_mins(10);
 /// A store whose reserve was given up looks this often whether it can be set aside again.
@@ -47,6 +50,7 @@ struct Outcome {
 impl Shared {
     /// The life of the writer thread.
     pub fn write_until_closed(&self) {
+        let mut passed = 0;
         loop {
             let idle = if self.reserve.is_held() {
                 IDLE
@@ -54,7 +58,7 @@ impl Shared {
                 WITHOUT_RESERVE
             };
             match self.lanes.wait(idle) {
-                Wake::Work => self.batch(),
+                Wake::Work => self.batch(&mut passed),
                 Wake::Reopen => self.reopen(),
                 Wake::Idle if self.reserve.is_held() => self.save_running_time(),
                 Wake::Idle => self.reserve.restore(),
@@ -65,16 +69,18 @@ impl Shared {
         self.file.close();
     }
 
-    fn batch(&self) {
+    fn batch(&self, passed: &mut u32) {
         let mut jobs = Vec::new();
         let done = match self.file.get(0) {
             Ok((db, _)) => {
                 // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
-                catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs))).unwrap_or_else(|_| {
-                    Err(StoreError::Damaged(
-                        "a defect while merging; see the log".into(),
-                    ))
-                })
+                catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs, passed))).unwrap_or_else(
+                    |_| {
+                        Err(StoreError::Damaged(
+                            "a defect while merging; see the log".into(),
+                        ))
+                    },
+                )
             }
             Err(error) => Err(error),
         };
@@ -90,8 +96,14 @@ impl Shared {
         }
     }
 
-    /// Runs what waits and commits it. Jobs that were taken from the lanes are in `jobs` whatever happens.
-    fn run(&self, db: &Database, jobs: &mut Vec<Box<dyn Job>>) -> Result<Outcome, StoreError> {
+    /// Runs what waits and commits it. Jobs that were taken from the lanes are in `jobs` whatever happens. `passed` is how
+    /// many batches in a row left the background waiting.
+    fn run(
+        &self,
+        db: &Database,
+        jobs: &mut Vec<Box<dyn Job>>,
+        passed: &mut u32,
+    ) -> Result<Outcome, StoreError> {
         let start = Instant::now();
         let txn = upgrade::begin_write(db)?;
         let batch = Batch::new(&txn, self.clock.now_ms());
@@ -101,7 +113,11 @@ impl Shared {
             };
             self.step(&batch, jobs, job)?;
         }
-        if let Some(job) = self.lanes.pop(Lane::Background) {
+        *passed += 1;
+        if (jobs.is_empty() || *passed >= BACKGROUND_EVERY)
+            && let Some(job) = self.lanes.pop(Lane::Background)
+        {
+            *passed = 0;
             self.step(&batch, jobs, job)?;
         }
         let rows = batch.rows();
