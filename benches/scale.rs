@@ -1,0 +1,281 @@
+//! Whether what a client waits for depends on how much there is:
+//!
+//! ```text
+//! cargo bench --bench scale -- TAGS [DIR]      10, 10,000 and TAGS tags in one repository, then none of them
+//! ```
+//!
+//! In process, over the real store and the real content directory, below `$DRYPORT_BENCH_DIR` (default: the temporary
+//! directory, which should be a disk and not memory). With DIR the data directory is made there and stays, with all tags:
+//! for a look at it through a server.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
+
+use bytes::Bytes;
+use dryport::blobs::{BlobOptions, Blobs};
+use dryport::repo::{PutManifest, RepoOptions, Repos, Source};
+use dryport::store::{Store, StoreOptions};
+use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag};
+use futures_util::{StreamExt as _, stream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Changes at once while the repository grows and shrinks.
+const WRITERS: usize = 256;
+/// Samples of one figure.
+const SAMPLES: u64 = 2000;
+/// Tags for one more repository beside the large one.
+const TAGS_A_REPO: u64 = 100;
+
+fn main() {
+    let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
+    let tags: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let keep = args.next();
+    if tags < 10 {
+        println!("scale: say how many TAGS, 10 at least; nothing was measured");
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    match keep {
+        Some(dir) => runtime.block_on(measure(Path::new(&dir), tags, true)),
+        None => {
+            let dir = match std::env::var_os("DRYPORT_BENCH_DIR") {
+                Some(dir) => tempfile::tempdir_in(dir).unwrap(),
+                None => tempfile::tempdir().unwrap(),
+            };
+            runtime.block_on(measure(dir.path(), tags, false));
+        }
+    }
+}
+
+fn open(dir: &Path) -> (Store, Repos) {
+    let store = Store::open(StoreOptions {
+        dir: dir.to_owned(),
+        cache_bytes: 64 << 20,
+        slow: Duration::from_mins(10),
+        holder: "bench".into(),
+        reserve_bytes: 0,
+    })
+    .unwrap();
+    let blobs = Blobs::open(BlobOptions {
+        dir: dir.to_owned(),
+        reserve_bytes: 0,
+        inline_max: 4096,
+    })
+    .unwrap();
+    let options = RepoOptions {
+        lease: Duration::from_hours(24),
+        keep: Duration::from_hours(24 * 30),
+        upload_idle: Duration::from_hours(24),
+        manifest_max: 4 << 20,
+        strict: false,
+        cache_bytes: 64 << 20,
+        format: &dryport::formats::oci::Oci,
+    };
+    let repos = Repos::open(store.clone(), blobs, options).unwrap();
+    (store, repos)
+}
+
+/// The repository that grows, and what every manifest in it shares.
+struct Bench {
+    repos: Repos,
+    name: RepoName,
+    blob: Digest,
+    subject: Digest,
+}
+
+impl Bench {
+    async fn new(repos: Repos) -> Self {
+        let name: RepoName = "scale/app".parse().unwrap();
+        let config = Bytes::from_static(b"{}");
+        let blob = Digest::of(Algorithm::Sha256, &config);
+        let id = repos.begin_upload(&name, Algorithm::Sha256).await.unwrap();
+        let body = stream::iter([Ok::<_, String>(config)]);
+        repos
+            .finish_upload(&name, id, None, None, body, &blob)
+            .await
+            .unwrap();
+        let mut bench = Self {
+            repos,
+            name,
+            blob,
+            subject: blob,
+        };
+        bench.subject = bench
+            .put(&bench.name, "subject", None, Some("subject"))
+            .await;
+        for n in 0..10 {
+            let (label, subject) = (format!("referrer {n}"), Some(bench.subject));
+            bench.put(&bench.name, &label, subject, None).await;
+        }
+        bench
+    }
+
+    /// A manifest of its own by its label, durable when this returns.
+    async fn put(
+        &self,
+        name: &RepoName,
+        label: &str,
+        subject: Option<Digest>,
+        tag: Option<&str>,
+    ) -> Digest {
+        let subject = subject.map_or_else(String::new, |digest| {
+            format!(
+                r#","subject":{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":2}}"#
+            )
+        });
+        let bytes = Bytes::from(format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{}","size":2}},"layers":[],"annotations":{{"n":"{label}"}}{subject}}}"#,
+            self.blob
+        ));
+        let digest = Digest::of(Algorithm::Sha256, &bytes);
+        let put = PutManifest {
+            bytes,
+            media_type: None,
+            reference: Reference::Digest(digest),
+            tags: tag.into_iter().map(|tag| tag.parse().unwrap()).collect(),
+            source: Source::Push { by: "bench".into() },
+        };
+        self.repos.put_manifest(name, put).await.unwrap();
+        digest
+    }
+
+    /// Adds tags until there are `to`, and a small repository for every few of them.
+    async fn grow(&self, from: u64, to: u64) {
+        let begun = Instant::now();
+        stream::iter(from..to)
+            .for_each_concurrent(WRITERS, |n| async move {
+                let tag = format!("t{n:09}");
+                self.put(&self.name, &tag, None, Some(&tag)).await;
+                if n % TAGS_A_REPO == 0 {
+                    let name = format!("scale/r{n:09}").parse().unwrap();
+                    self.put(&name, &tag, None, Some("latest")).await;
+                }
+            })
+            .await;
+        println!(
+            "{} tags more: {:.0} a second",
+            to - from,
+            rate(to - from, begun)
+        );
+    }
+
+    async fn shrink(&self, tags: u64) {
+        let begun = Instant::now();
+        stream::iter(0..tags)
+            .for_each_concurrent(WRITERS, |n| async move {
+                let tag: Tag = format!("t{n:09}").parse().unwrap();
+                self.repos
+                    .delete_tag(&self.name, &tag, "bench")
+                    .await
+                    .unwrap();
+            })
+            .await;
+        println!("{tags} tags deleted: {:.0} a second", rate(tags, begun));
+    }
+
+    /// One line: p50 and p99 of each figure, one request after the other.
+    async fn line(&self, what: &str, tags: u64, round: &str) {
+        let middle = format!("t{:09}", tags / 2);
+        let page = |last: Option<String>| Page { n: Some(100), last };
+        let (first, second) = (page(None), page(Some(middle.clone())));
+        let repo = format!("scale/r{:09}", tags / 2);
+        let mut line = what.to_owned();
+        let mut add = |name: &str, times: Vec<u128>| line.push_str(&figure(name, times));
+        add(
+            "PUT",
+            samples(SAMPLES / 4, async |n| {
+                let tag = format!("{round}-{n}");
+                self.put(&self.name, &tag, None, Some(&tag)).await;
+            })
+            .await,
+        );
+        add(
+            "tags",
+            samples(SAMPLES, async |_| {
+                self.repos.tags(&self.name, &first).await.unwrap();
+            })
+            .await,
+        );
+        add(
+            "tags from the middle",
+            samples(SAMPLES, async |_| {
+                self.repos.tags(&self.name, &second).await.unwrap();
+            })
+            .await,
+        );
+        add(
+            "catalog from the middle",
+            samples(SAMPLES, async |_| {
+                self.repos.names(Some(&repo), 100).await.unwrap();
+            })
+            .await,
+        );
+        add(
+            "referrers",
+            samples(SAMPLES, async |_| {
+                let found = self.repos.referrers(&self.name, &self.subject, None, None);
+                assert_eq!(found.await.unwrap().descriptors.len(), 10);
+            })
+            .await,
+        );
+        add(
+            "HEAD blob",
+            samples(SAMPLES, async |_| {
+                assert!(self.repos.has_blob(&self.name, &self.blob).await.unwrap());
+            })
+            .await,
+        );
+        println!("{line}");
+    }
+}
+
+async fn samples(count: u64, mut one: impl AsyncFnMut(u64)) -> Vec<u128> {
+    let mut times = Vec::new();
+    for n in 0..count {
+        let begun = Instant::now();
+        one(n).await;
+        times.push(begun.elapsed().as_micros());
+    }
+    times.sort_unstable();
+    times
+}
+
+fn figure(name: &str, times: Vec<u128>) -> String {
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    format!(" | {name} {}/{}", at(50), at(99))
+}
+
+#[allow(clippy::cast_precision_loss)] // counts far below 2^52
+fn rate(count: u64, begun: Instant) -> f64 {
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+async fn measure(dir: &Path, tags: u64, keep: bool) {
+    let (store, repos) = open(dir);
+    let bench = Bench::new(repos).await;
+    println!("p50/p99 in us, one request after the other");
+    let mut there = 0;
+    for (round, stop) in [10, 10_000, tags]
+        .into_iter()
+        .filter(|n| *n <= tags)
+        .enumerate()
+    {
+        bench.grow(there, stop).await;
+        there = stop;
+        bench
+            .line(&format!("{stop} tags"), stop, &format!("r{round}"))
+            .await;
+    }
+    if !keep {
+        bench.shrink(tags).await;
+        bench.line("after all were deleted", tags, "gone").await;
+    }
+    bench.repos.close().await;
+    drop(bench);
+    store.close();
+    let begun = Instant::now();
+    let (store, repos) = open(dir);
+    println!("opened again in {} ms", begun.elapsed().as_millis());
+    drop(repos);
+    store.close();
+}
