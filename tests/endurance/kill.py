@@ -68,6 +68,7 @@ class Kill:
         self.pool = Pool(args.seed, layers=48, images=24, indexes=8, artifacts=10)
         self.ledger, self.rng, self.uploads = Ledger(self.pool, LEASE), random.Random(args.seed), []
         self.mirror_repo, self.upstream, self.shared = MIRROR, {}, None
+        self.doomed = threading.Event()
         self.lost_count = self.dangling = self.checked = self.kills = 0
         self.reopened = []
 
@@ -97,6 +98,7 @@ class Kill:
 
     def load_until_kill(self, number):
         self.shared = Shared(self.server.port, USER, self.pool, self.ledger, self.record, REPOS, TAGS)
+        self.doomed.clear()
         seed = f"{self.args.seed}/{number}"
         threads = [Worker(self.shared, f"{seed}/{n}", WEIGHTS, mortal=True) for n in range(self.args.clients)]
         threads.append(Chunks(self, f"{seed}/chunks"))
@@ -105,6 +107,7 @@ class Kill:
         for thread in (*threads, *commands):
             thread.start()
         time.sleep(self.rng.uniform(0.05, 1.5))
+        self.doomed.set()
         self.server.kill()
         self.shared.stop.set()
         for command in commands:

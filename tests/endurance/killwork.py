@@ -52,9 +52,7 @@ class Commands(threading.Thread):
         if self.run_.shared.stop.is_set():
             self.process.kill()
         out, err = self.process.communicate()
-        if self.process.returncode != 0:
-            self.run_.shared.stop.wait(0.3)  # A server that is just being killed is seen here first.
-        if self.run_.shared.stop.is_set():
+        if self.run_.doomed.is_set():  # Set before the kill: a command may see the end of the server first.
             return (0, out, err) if self.process.returncode == 0 else None
         return self.process.returncode, out, err
 
