@@ -361,6 +361,20 @@ async fn the_past_is_pulled_by_a_name() {
         .get(&format!("/v2/{past}/blobs/{}", sha256(&layer)))
         .await
         .refused(404, "BLOB_UNKNOWN");
+    let then = got.json()["layers"][0]["digest"]
+        .as_str()
+        .expect("one")
+        .to_owned();
+    for (digest, status) in [(then, 304), (sha256(&layer), 404)] {
+        let (path, tag) = (
+            format!("/v2/{past}/blobs/{digest}"),
+            format!("\"{digest}\""),
+        );
+        admin
+            .send("GET", &path, &[("if-none-match", &tag)], b"")
+            .await
+            .expect(status);
+    }
     assert_eq!(
         admin
             .get("/v2/team/app/manifests/v1")

@@ -20,6 +20,8 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         let blob = repos.blob_at(&name, digest, rev).await?;
         if req.method == Method::HEAD {
             described(digest, blob.size)
+        } else if body::not_modified(&req.headers, digest) {
+            unchanged(digest)
         } else {
             body::respond(&req.headers, digest, KIND, content(blob))?
         }
@@ -28,9 +30,7 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
     } else if req.headers.contains_key(IF_NONE_MATCH) && body::not_modified(&req.headers, digest) {
         // The tag matches by the URL alone; whether the repository shows the blob must still be asked.
         repos.blob_size(name, digest).await?;
-        let mut response = empty(StatusCode::NOT_MODIFIED);
-        put(&mut response, ETAG, &body::etag(digest));
-        response
+        unchanged(digest)
     } else {
         let blob = repos.blob(name, digest).await?;
         body::respond(&req.headers, digest, KIND, content(blob))?
@@ -39,6 +39,12 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
     let cache = immutable(req, name).await?;
     response.headers_mut().insert(CACHE_CONTROL, cache);
     Ok(response)
+}
+
+fn unchanged(digest: &Digest) -> Response<Body> {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
+    put(&mut response, ETAG, &body::etag(digest));
+    response
 }
 
 fn described(digest: &Digest, size: u64) -> Response<Body> {
