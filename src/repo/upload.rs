@@ -8,13 +8,21 @@ use super::error::RepoError;
 use super::record::UploadRecord;
 use super::state::{Session, Slot, Turn, lock};
 use super::{Repos, keys, manifest, new_upload_id, rows};
-use crate::blobs::{Ingest, Saved, Sealed, SealedBody, UploadName};
+use crate::blobs::{Ingest, Saved, Sealed, SealedBody, UploadName, Verified};
 use crate::store::record::Record;
 use crate::store::{Get, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use bytes::Bytes;
 use futures_util::Stream;
 use std::sync::Arc;
+
+/// Bytes whose digest was checked.
+enum Ready {
+    /// The store has the blob, as it seems.
+    Known(Verified),
+    /// They are durable at a place of their own.
+    New(Sealed),
+}
 
 impl Repos {
     /// A new upload. Nothing durable is written before its first byte.
@@ -197,20 +205,29 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (inner, digest) = (Arc::clone(&self.0), *digest);
-        let verified = self.block(move || Ok(ingest.verify(&digest)?)).await?;
-        let size = verified.size();
-        let known = self
-            .block(move || {
-                inner
-                    .store
-                    .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))
+        let ready = self.block(move || {
+            let verified = ingest.verify(&digest)?;
+            let known = inner
+                .store
+                .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))?;
+            Ok(if known {
+                Ready::Known(verified)
+            } else {
+                Ready::New(verified.seal()?)
             })
-            .await?;
-        if known && self.link(name, None, digest, size).await? {
-            // Only now that the commit stands are these bytes spare.
-            return self.block(move || Ok(verified.discard()?)).await;
-        }
-        let sealed = self.block(move || Ok(verified.seal()?)).await?;
+        });
+        let sealed = match ready.await? {
+            Ready::New(sealed) => sealed,
+            Ready::Known(verified) => {
+                let size = verified.size();
+                if self.link(name, None, digest, size).await? {
+                    // Only now that the commit stands are these bytes spare.
+                    return self.block(move || Ok(verified.discard()?)).await;
+                }
+                self.block(move || Ok(verified.seal()?)).await?
+            }
+        };
+        let size = sealed.size;
         let place = match &sealed.body {
             SealedBody::Placed(place) => Some(place.clone()),
             SealedBody::Inline(_) => None,
