@@ -37,7 +37,8 @@ fn clean(program: &str) -> Command {
 /// a test that passes prints, and `tests/run` counts these lines.
 pub fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIP it: {test}: {why}");
+    let why: Vec<&str> = why.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "SKIP it: {test}: {}", why.join(" "));
 }
 
 /// Runs a command to its end with `input` on its standard input.
