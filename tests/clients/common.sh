@@ -63,10 +63,15 @@ free_port() {
 }
 
 # A loopback *name* (clients treat loopback addresses as plain HTTP): each script runs in a mount namespace of its own
-# with an /etc/hosts that knows registry.test.
-own_namespace() {
+# with an /etc/hosts that knows registry.test. Where namespaces are forbidden (in most containers) and the name is known
+# all the same, a script that mounts nothing runs as it is.
+own_namespace() { # [mounts]
   [ -n "${IN_NAMESPACE:-}" ] && return
-  unshare -m true 2>/dev/null || skip "this machine forbids mount namespaces"
+  if ! unshare -m true 2>/dev/null; then
+    [ "${1:-}" = mounts ] && skip "this machine forbids mounts"
+    [ "$(getent hosts $HOST | cut -d' ' -f1)" = 127.0.0.1 ] && return
+    skip "this machine forbids mount namespaces, and its /etc/hosts has no '127.0.0.1 $HOST'"
+  fi
   { cat /etc/hosts; echo "127.0.0.1 $HOST"; } >"$WORK/hosts"
   trap - EXIT
   IN_NAMESPACE=1 exec unshare -m bash -c 'mount --make-rprivate / && mount --bind "$1" /etc/hosts && exec bash "$2"' \

@@ -2,7 +2,7 @@
 # containerd with ctr: hosts.toml over TLS, push, fetch all platforms, and a mirror entry that sends ns=.
 . "$(dirname "$0")/common.sh"
 tool=$(missing containerd ctr) && skip "$tool is not installed"
-own_namespace
+own_namespace mounts
 mount -t tmpfs tmpfs /run 2>/dev/null || skip "this machine forbids mounts"
 serve main
 seed multi team/app:v1

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh"
 export PATH=$PATH:$CACHE/dockerio/usr/bin:$CACHE/dockerio/usr/sbin
 tool=$(missing dockerd docker containerd runc) && skip "$tool is not installed"
-own_namespace
+own_namespace mounts
 mount -t tmpfs tmpfs /run 2>/dev/null || skip "this machine forbids mounts"
 serve main
 seed single docker.io/library/thing:3

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh"
 ROOT=$CACHE/trixie
 [ -x "$ROOT/usr/bin/oras" ] || skip "the trixie root with oras is not there"
-own_namespace
+own_namespace mounts
 serve main
 seed single team/app:v1
 serve_name=$TLS

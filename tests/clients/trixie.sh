@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh"
 ROOT=$CACHE/trixie
 { [ -x "$ROOT/usr/bin/skopeo" ] && [ -x "$ROOT/usr/bin/podman" ]; } || skip "the trixie root with skopeo and podman is not there"
-own_namespace
+own_namespace mounts
 serve main
 mount --bind "$ROOT" "$ROOT" && mount -t proc proc "$ROOT/proc" && mount --rbind /dev "$ROOT/dev" &&
   mount --rbind /sys "$ROOT/sys" && mount -t tmpfs tmpfs "$ROOT/run" && mount -t tmpfs tmpfs "$ROOT/mnt" ||

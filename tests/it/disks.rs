@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::content::{
     OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, put_manifest, sha256,
 };
-use crate::harness::{Client, Reply, Server, dryport, init, text_of, with_query};
+use crate::harness::{Client, Reply, Server, dryport, init, skip, text_of, with_query};
 
 /// A small file system of the test's own.
 struct Volume {
@@ -50,7 +50,7 @@ impl Volume {
         match done {
             Ok(()) => Some(Self { at, _dir: dir }),
             Err(why) => {
-                eprintln!("SKIP: a {kind} cannot be mounted here: {why}");
+                skip(&format!("a {kind} cannot be mounted here: {why}"));
                 None
             }
         }

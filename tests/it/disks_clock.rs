@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, put_manifest, sha256};
 use crate::disks_faulty::{home, until};
-use crate::harness::{ADMIN, Server, run_ok};
+use crate::harness::{ADMIN, Server, run_ok, skip};
 
 fn faketime() -> Option<PathBuf> {
     let found = std::fs::read_dir("/usr/lib")
@@ -17,7 +17,7 @@ fn faketime() -> Option<PathBuf> {
             library.exists().then_some(library)
         });
     if found.is_none() {
-        eprintln!("SKIP: libfaketime is not installed (Debian package faketime)");
+        skip("libfaketime is not installed (Debian package faketime)");
     }
     found
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, sha256};
-use crate::harness::{Client, Reply, Server, init, text_of, with_query};
+use crate::harness::{Client, Reply, Server, init, skip, text_of, with_query};
 
 pub fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
@@ -129,7 +129,9 @@ impl Faulty {
             }),
             Ok(output) => panic!("{}", text_of(&output)),
             Err(error) => {
-                eprintln!("SKIP: no C compiler to make a failing disk with: {error}");
+                skip(&format!(
+                    "no C compiler to make a failing disk with: {error}"
+                ));
                 None
             }
         }

@@ -33,6 +33,14 @@ fn clean(program: &str) -> Command {
     command
 }
 
+/// Says that this machine lacks or forbids what the calling test needs. Not by `eprintln!`: the test harness swallows what
+/// a test that passes prints, and `tests/run` counts these lines.
+pub fn skip(why: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let why: Vec<&str> = why.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "SKIP it: {test}: {}", why.join(" "));
+}
+
 /// Runs a command to its end with `input` on its standard input.
 pub fn run_with_input(mut command: Command, input: &str) -> Output {
     let mut child = command
