@@ -7,12 +7,14 @@
 //! ```
 //!
 //! Every round runs each workload against each target in turn, so that what else the machine does hits all alike. The
-//! client speaks HTTP/1.1 by hand and takes half of the cores at most; its own cost is in the rates all the same.
+//! client speaks HTTP/1.1 by hand and takes half of the cores at most; its own cost is in the rates all the same. A run
+//! beside which others took much of the machine (the column `others`) says little.
 
 #![allow(missing_docs)] // a bench, not an interface
 #![allow(clippy::disallowed_methods)] // its files are its own
 
 mod client;
+mod cpu;
 mod report;
 mod target;
 mod work;
@@ -157,6 +159,11 @@ async fn targets(options: &Options) -> Result<Vec<Target>> {
             &mut targets[place].plain
         };
         *side = Some(at);
+    }
+    if targets.is_empty() {
+        return Err(Error::other(
+            "nothing to measure: --no-dryport wants --peer",
+        ));
     }
     Ok(targets)
 }

@@ -17,6 +17,8 @@ pub struct Figures {
     pub p99: f64,
     /// CPU of the server process, in microseconds an operation.
     pub cpu: Option<f64>,
+    /// Share of the machine that others took meanwhile.
+    pub others: Option<f64>,
     pub operations: u64,
     pub errors: u64,
     pub why: Option<String>,
@@ -49,6 +51,7 @@ impl Figures {
             .iter()
             .map(|s| Some(s.cpu? * 1e6 / s.operations.max(1) as f64))
             .collect();
+        let others: Option<Vec<f64>> = samples.iter().map(|s| s.others).collect();
         Self {
             target: target.to_owned(),
             rate: over(&|s| s.operations as f64 / s.seconds),
@@ -56,6 +59,7 @@ impl Figures {
             p50: over(&|s| at(s, 0.5)),
             p99: over(&|s| at(s, 0.99)),
             cpu: cpu.map(median),
+            others: others.map(median),
             operations: samples.iter().map(|s| s.operations).sum(),
             errors: samples.iter().map(|s| s.errors).sum(),
             why: samples.iter().find_map(|s| s.why.clone()),
@@ -65,7 +69,7 @@ impl Figures {
     fn json(&self) -> Value {
         json!({
             "target": self.target, "operations_per_second": self.rate, "bytes_per_second": self.bytes,
-            "p50_ms": self.p50, "p99_ms": self.p99, "cpu_us_per_operation": self.cpu,
+            "p50_ms": self.p50, "p99_ms": self.p99, "cpu_us_per_operation": self.cpu, "others_share": self.others,
             "operations": self.operations, "errors": self.errors, "first_error": self.why,
         })
     }
@@ -92,6 +96,7 @@ pub fn table(rows: &[Row]) -> String {
         "p99 ms",
         "CPU us/op",
         "ratio",
+        "others",
         "errors",
     ];
     let mut lines = vec![head.map(str::to_owned)];
@@ -111,6 +116,8 @@ pub fn table(rows: &[Row]) -> String {
                 format!("{:.2}", one.p99),
                 one.cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.0}")),
                 format!("{:.2}", if first > 0.0 { one.rate / first } else { 0.0 }),
+                one.others
+                    .map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0)),
                 one.errors.to_string(),
             ]);
         }
@@ -122,7 +129,7 @@ pub fn table(rows: &[Row]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; 9] = std::array::from_fn(width);
     let mut text = String::new();
     for (at, line) in lines.iter().enumerate() {
         let cells: Vec<String> = line

@@ -127,9 +127,8 @@ impl Target {
         })
     }
 
-    /// What to say to be let in, asked anew: tokens expire.
-    pub async fn rights(&self) -> Result<Rights> {
-        let at = self.any()?;
+    /// What to say to be let in here, asked anew: tokens expire, and may be for one host alone.
+    pub async fn rights(&self, at: &Endpoint) -> Result<Rights> {
         let Some(login) = &self.login else {
             return Ok(Rights::default());
         };
@@ -177,16 +176,6 @@ impl Target {
             String::new()
         };
         Ok(Rights { read, write })
-    }
-
-    /// CPU seconds that the process has used, of user and system.
-    pub fn cpu(&self) -> Option<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
-        let mut after = text.rsplit_once(')')?.1.split_whitespace().skip(11);
-        let ticks: f64 = after.next()?.parse().ok()?;
-        let system: f64 = after.next()?.parse().ok()?;
-        // Linux counts in hundredths for every program, whatever its own clock does.
-        Some((ticks + system) / 100.0)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use crate::client::{Answer, Connection, Endpoint};
+use crate::cpu::Cpu;
 use crate::target::{Rights, Target};
 
 /// The repository that is filled and asked.
@@ -79,6 +80,8 @@ pub struct Sample {
     pub micros: Vec<u64>,
     /// CPU seconds of the server process.
     pub cpu: Option<f64>,
+    /// Share of the machine's CPU time that neither the server nor this client took.
+    pub others: Option<f64>,
     /// Operations that failed, and why the first one did.
     pub errors: u64,
     pub why: Option<String>,
@@ -156,8 +159,8 @@ pub struct Content {
 
 /// Pushes what the workloads read: blobs of the sizes asked for, a manifest, tags.
 pub async fn fill(target: &mut Target, kinds: &[Kind]) -> Result<()> {
-    let rights = target.rights().await?;
     let at = target.any()?.clone();
+    let rights = target.rights(&at).await?;
     let mut connection = Connection::open(&at).await?;
     let mut content = Content::default();
     let sizes = kinds.iter().filter_map(|kind| match kind {
@@ -335,12 +338,12 @@ pub async fn run(
     let Some(at) = target.endpoint(work.tls) else {
         return Ok(None);
     };
-    let rights = target.rights().await?;
+    let rights = target.rights(at).await?;
     let mut connections = Vec::new();
     for _ in 0..work.connections {
         connections.push(Connection::open(at).await?);
     }
-    let (cpu, mark) = (target.cpu(), now_ns());
+    let (before, mark) = (Cpu::now(target), now_ns());
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for (number, connection) in connections.into_iter().enumerate() {
@@ -361,7 +364,9 @@ pub async fn run(
         sample.join(task.await.map_err(Error::other)?);
     }
     sample.seconds = begun.elapsed().as_secs_f64();
-    sample.cpu = cpu.and_then(|before| Some(target.cpu()? - before));
+    let after = Cpu::now(target);
+    sample.cpu = after.server.zip(before.server).map(|(a, b)| a - b);
+    sample.others = after.others_since(&before);
     sample.micros.sort_unstable();
     Ok(Some(sample))
 }
