@@ -10,18 +10,28 @@ mod work;
 
 use crate::auth::{RoleGrant, UserView};
 pub use crate::gc::Report;
-pub use crate::gc::check::{CheckReport, CheckRequest};
+pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
 use crate::repo::{QuotaView, RepoView, TagChange};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::mirror::{MirrorReport, Progress};
+pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
+
+/// How far slow work is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Progress {
+    /// Of a copy from another registry.
+    Mirror(MirrorProgress),
+    /// Of a check.
+    Check(CheckProgress),
+}
 
 /// Hears how far slow work is. Called from any thread; must not block.
 pub type News = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -156,7 +166,7 @@ pub enum Request {
     },
     /// What a sweep would find. Answered by [`Reply::Survey`].
     GcSurvey,
-    /// One check of all data. Answered by [`Reply::Checked`].
+    /// One check of all data. Answered by [`Reply::Checked`], with [`Progress`] on the way.
     Check(CheckRequest),
     /// Fetches damaged contents again. Answered by [`Reply::Refetched`].
     Refetch(Box<RefetchJob>),
@@ -329,6 +339,23 @@ mod tests {
         let error = Line::Error(Fault::new(FaultKind::NotFound, "no"));
         let error = serde_json::to_string(&error).expect("json");
         assert_eq!(error, r#"{"error":{"kind":"not-found","message":"no"}}"#);
+    }
+
+    #[test]
+    fn progress_reads_back() {
+        let check = Progress::Check(CheckProgress {
+            checked_blobs: 3,
+            ..CheckProgress::default()
+        });
+        let mirror = Progress::Mirror(MirrorProgress::Skipped {
+            digest: "sha256:00".into(),
+            size: 7,
+        });
+        for progress in [check, mirror] {
+            let text = serde_json::to_string(&progress).expect("json");
+            let back: Progress = serde_json::from_str(&text).expect("same");
+            assert_eq!(back, progress);
+        }
     }
 
     #[test]

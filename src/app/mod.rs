@@ -146,7 +146,12 @@ impl App {
             options::auth(&config, secrets::signing_keys(&config.data)?),
         )?;
         let collector = Collector::new(repos.clone(), options::gc(&config));
-        let checker = Checker::new(repos.clone(), blobs.clone(), options::check(&config));
+        let checker = Checker::new(
+            repos.clone(),
+            blobs.clone(),
+            auth.clone(),
+            options::check(&config),
+        );
         let initial = Arc::new(first::Initial::load(&config.data));
         Ok(Self {
             store,

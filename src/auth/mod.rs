@@ -10,6 +10,7 @@
 
 mod admin;
 mod authorize;
+mod check;
 mod delay;
 mod error;
 mod login;
@@ -22,6 +23,7 @@ mod token;
 mod user;
 mod who;
 
+pub use check::{AccountFault, FaultyAccount};
 pub use error::{AuthError, AuthErrorKind};
 pub use scope::Scope;
 pub use user::Account;

@@ -34,6 +34,11 @@ pub(super) fn check(password: &str) -> Result<(), AuthError> {
     Ok(())
 }
 
+/// Whether a stored hash can be compared with at all.
+pub(super) fn is_readable(stored: &str) -> bool {
+    PasswordHash::new(stored).is_ok()
+}
+
 /// The gate before argon2: each run takes 19 MiB and a core for tens of milliseconds, and shares the blocking pool
 /// with the store's reads.
 pub(super) struct Gate(Arc<Semaphore>);

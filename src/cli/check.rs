@@ -2,10 +2,11 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
+use super::progress::Checking;
 use super::session::{Session, unexpected};
 use super::settings::Place;
 use crate::app::control::{
-    CheckReport, CheckRequest, FaultKind, RefetchJob, Refetched, Reply, Request,
+    CheckReport, CheckRequest, FaultKind, Progress, RefetchJob, Refetched, Reply, Request,
 };
 use crate::fetch::credentials;
 use clap::Args;
@@ -68,11 +69,13 @@ impl Check {
         };
         let session = Session::open(&self.place.load()?.config, "check").await?;
         let stop = CancellationToken::new();
-        let interrupt = tokio::spawn(super::mirror::cancel_on_signal(
-            stop.clone(),
-            Arc::new(super::progress::Shown::new()),
-        ));
-        let done = self.with(&session, ca_pem, stop).await;
+        let bar = Arc::new(Checking::new(self.format.json));
+        let (stopped, clears) = (stop.clone(), bar.clone());
+        let interrupt = tokio::spawn(async move {
+            super::mirror::cancel_on_signal(stopped, || clears.finish()).await;
+        });
+        let done = self.with(&session, ca_pem, &bar, stop).await;
+        bar.finish();
         interrupt.abort();
         session.close().await;
         let report = done?;
@@ -95,6 +98,7 @@ impl Check {
         &self,
         session: &Session,
         ca_pem: Option<String>,
+        bar: &Arc<Checking>,
         stop: CancellationToken,
     ) -> Result<CheckReport, Failure> {
         let request = Request::Check(CheckRequest {
@@ -102,7 +106,15 @@ impl Check {
             repair: self.repair,
             fast: self.fast,
         });
-        let ask = |request| session.ask(request, Arc::new(|_| {}), stop.clone());
+        let ask = |request| {
+            let bar = bar.clone();
+            let news = move |now| {
+                if let Progress::Check(now) = now {
+                    bar.hear(&now);
+                }
+            };
+            session.ask(request, Arc::new(news), stop.clone())
+        };
         let Reply::Checked(mut report) = ask(request).await? else {
             return Err(unexpected());
         };

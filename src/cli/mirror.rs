@@ -5,7 +5,7 @@ use super::output::{self, Format};
 use super::progress;
 use super::session::{Session, unexpected};
 use super::settings::Place;
-use crate::app::control::{MirrorJob, MirrorReport, Reply, Request};
+use crate::app::control::{MirrorJob, MirrorReport, Progress, Reply, Request};
 use crate::fetch::credentials;
 use clap::Args;
 use std::path::PathBuf;
@@ -68,12 +68,17 @@ impl Mirror {
         let session = Session::open(&config, "mirror").await?;
         let stop = CancellationToken::new();
         let shown = Arc::new(progress::Shown::new());
-        let interrupt = tokio::spawn(cancel_on_signal(stop.clone(), shown.clone()));
+        let (stopped, clears) = (stop.clone(), shown.clone());
+        let interrupt =
+            tokio::spawn(async move { cancel_on_signal(stopped, || clears.finish()).await });
         let ticker = shown.clone().tick();
         let hears = shown.clone();
-        let reply = session
-            .ask(request, Arc::new(move |now| hears.hear(&now)), stop)
-            .await;
+        let news = move |now| {
+            if let Progress::Mirror(now) = now {
+                hears.hear(&now);
+            }
+        };
+        let reply = session.ask(request, Arc::new(news), stop).await;
         ticker.abort();
         shown.finish();
         session.close().await;
@@ -118,7 +123,8 @@ impl Mirror {
     }
 }
 
-pub(super) async fn cancel_on_signal(stop: CancellationToken, shown: Arc<progress::Shown>) {
+/// Cancels `stop` at the first interrupt; at the second one clears the screen and ends the process.
+pub(super) async fn cancel_on_signal(stop: CancellationToken, clear: impl FnOnce()) {
     use tokio::signal::unix::{SignalKind, signal};
     // Without a handler the signal ends the process, which the server sees, too.
     let (Ok(mut interrupt), Ok(mut terminate)) = (
@@ -137,7 +143,7 @@ pub(super) async fn cancel_on_signal(stop: CancellationToken, shown: Arc<progres
     stop.cancel();
     // Who asks twice does not want to wait for what saves the state: a kill loses nothing that was synced.
     heard().await;
-    shown.finish();
+    clear();
     std::process::exit(Exit::Failed.code().into());
 }
 

@@ -1,8 +1,9 @@
-//! How far a mirror run is: one bar a blob and one for all on a terminal, else a line every five seconds.
+//! How far slow work is. A mirror run: one bar a blob and one for all on a terminal, else a line every five seconds. A
+//! check: one bar on a terminal, else nothing.
 
 use super::output::{count, note, size};
 use super::terminal::Quiet;
-use crate::app::control::Progress;
+use crate::app::control::{CheckProgress, MirrorProgress as Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -168,11 +169,69 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn bar(size: u64, name: &str) -> ProgressBar {
-    let form = "{prefix:19} {bar:28} {binary_bytes:>11} of {binary_total_bytes:<11} {binary_bytes_per_sec:>13} {msg}";
-    let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(size)
-        .with_style(style)
+        .with_style(form())
         .with_prefix(name.to_owned())
+}
+
+fn form() -> ProgressStyle {
+    let form = "{prefix:19} {bar:28} {binary_bytes:>11} of {binary_total_bytes:<11} {binary_bytes_per_sec:>13} {msg}";
+    ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The bar of a check.
+pub(super) struct Checking {
+    bar: Option<ProgressBar>,
+    quiet: Mutex<Option<Quiet>>,
+}
+
+impl Checking {
+    /// A bar if a person looks at it.
+    pub(super) fn new(json: bool) -> Self {
+        let wanted = !json && std::io::stderr().is_terminal();
+        let bar = wanted.then(|| ProgressBar::no_length().with_style(plain()));
+        Self {
+            quiet: Mutex::new(bar.as_ref().and_then(|_| Quiet::interrupts())),
+            bar,
+        }
+    }
+
+    /// Takes one piece of news.
+    pub(super) fn hear(&self, now: &CheckProgress) {
+        let Some(bar) = &self.bar else {
+            return;
+        };
+        let blobs = format!("{}/{} blobs", now.checked_blobs, now.all_blobs);
+        if now.at_rows {
+            bar.set_style(plain());
+            bar.set_message(format!("{blobs}; looking at the rows"));
+        } else if now.all_bytes > 0 {
+            if bar.length() != Some(now.all_bytes) {
+                bar.set_style(form());
+                bar.set_length(now.all_bytes);
+                bar.reset_eta();
+            }
+            bar.set_position(now.checked_bytes);
+            bar.set_prefix("read");
+            bar.set_message(blobs);
+        } else {
+            bar.set_message(blobs);
+        }
+        bar.tick();
+    }
+
+    /// Takes the bar off the screen.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        drop(lock(&self.quiet).take());
+    }
+}
+
+fn plain() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 #[cfg(test)]

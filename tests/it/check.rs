@@ -15,15 +15,16 @@ use dryport::store::record::Record;
 use dryport::types::{Digest, RepoId, Rev, UploadId};
 
 use crate::damage::{Copy, Rows, World, kinds, world};
+use crate::harness::run_ok;
 
 /// What a second check finds after the repair.
-enum After {
+pub enum After {
     Nothing,
     /// This, for only a push or a backup can help.
     Still(&'static str),
 }
 
-struct Case {
+pub struct Case {
     /// What is to be reported, alone.
     kind: &'static str,
     what: &'static str,
@@ -36,7 +37,7 @@ struct Case {
 
 const V1: &[&str] = &["other:v1", "team/app:long", "team/app:v1"];
 
-fn case(kind: &'static str, what: &'static str, damage: fn(&World, &Copy)) -> Case {
+pub fn case(kind: &'static str, what: &'static str, damage: fn(&World, &Copy)) -> Case {
     Case {
         kind,
         what,
@@ -48,17 +49,17 @@ fn case(kind: &'static str, what: &'static str, damage: fn(&World, &Copy)) -> Ca
 }
 
 impl Case {
-    fn deep(mut self) -> Self {
+    pub fn deep(mut self) -> Self {
         self.deep = true;
         self
     }
 
-    fn tags(mut self, tags: &'static [&'static str]) -> Self {
+    pub fn tags(mut self, tags: &'static [&'static str]) -> Self {
         self.tags = tags;
         self
     }
 
-    fn still(mut self, kind: &'static str) -> Self {
+    pub fn still(mut self, kind: &'static str) -> Self {
         self.after = After::Still(kind);
         self
     }
@@ -104,7 +105,7 @@ impl Case {
     }
 }
 
-async fn all(cases: Vec<Case>) {
+pub async fn all(cases: Vec<Case>) {
     let world = world().await;
     tokio::task::spawn_blocking(move || cases.iter().for_each(|case| case.run(world)))
         .await
@@ -789,6 +790,44 @@ async fn the_collectors_list() {
             let key = [&7_u64.to_be_bytes()[..], &[99]].concat();
             c.rows().put(Table::Due, &key, b"");
         }),
+        case("due-extra", "of a repository that never was", |w, c| {
+            let what = keys::due_link(&w.loose, RepoId(4000));
+            extra_due(c, 7, DueKind::Lease, &what);
+        }),
+        case("due-extra", "of a revision that never was", |_, c| {
+            let id = app(&c.rows());
+            extra_due(c, 7, DueKind::History, &keys::due_rev(id, Rev(5000)));
+        }),
+        case("due-extra", "that never comes", |w, c| {
+            extra_due(c, u64::MAX, DueKind::Orphan, w.layer.as_key());
+        }),
+        case(
+            "due-extra",
+            "of a repository that is not deleted",
+            |_, c| {
+                let id = app(&c.rows());
+                extra_due(c, 7, DueKind::Repo, &keys::repo(id));
+            },
+        ),
     ])
     .await;
+}
+
+fn extra_due(copy: &Copy, at: u64, kind: DueKind, what: &[u8]) {
+    copy.rows().put(Table::Due, &keys::due(at, kind, what), b"");
+}
+
+#[tokio::test]
+async fn the_collector_removes_no_repository_that_is_not_deleted() {
+    let world = world().await;
+    let copy = Copy::of(world);
+    let id = app(&copy.rows());
+    extra_due(&copy, 7, DueKind::Repo, &keys::repo(id));
+    let dir = copy.dir();
+    let dir = dir.to_str().unwrap();
+    run_ok(&["gc", "--data", dir]);
+    let tags = run_ok(&["tag", "list", "--data", dir, "team/app", "--json"]);
+    assert!(tags.contains("v1") && tags.contains("multi"), "{tags}");
+    let (code, report) = copy.check(&[]);
+    assert_eq!((code, kinds(&report)), (0, Vec::new()), "{report:#}");
 }

@@ -8,7 +8,8 @@ use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, put_manifest, s
 use crate::disks_faulty::{home, until};
 use crate::harness::{ADMIN, Server, run_ok, skip};
 
-fn faketime() -> Option<PathBuf> {
+/// The library that gives a process another clock, if it is installed.
+pub fn faketime() -> Option<PathBuf> {
     let found = std::fs::read_dir("/usr/lib")
         .ok()?
         .flatten()

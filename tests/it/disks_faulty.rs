@@ -43,7 +43,8 @@ pub async fn until(what: &str, within: Duration, mut done: impl AsyncFnMut() -> 
     }
 }
 
-/// A library before the C library: below `FAULT_DIR` every change fails as the file named `FAULT` says.
+/// A library before the C library: below `FAULT_DIR` every change fails as the file named `FAULT` says, and nobody can
+/// read the file `FAULT_READ`.
 const FAULTY: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -89,6 +90,22 @@ static int bad_path(const char *path) {
 #define NEXT(name) ((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
 ssize_t pwrite(int fd, const void *b, size_t n, off_t o) { return bad_fd(fd) ? -1 : NEXT(pwrite)(fd, b, n, o); }
 ssize_t pwrite64(int fd, const void *b, size_t n, off64_t o) { return bad_fd(fd) ? -1 : NEXT(pwrite64)(fd, b, n, o); }
+ssize_t read(int fd, void *b, size_t n) {
+  const char *bad = getenv("FAULT_READ");
+  char link[64], path[4096];
+  ssize_t len;
+  if (bad) {
+    int keep = errno;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    len = readlink(link, path, sizeof path - 1);
+    errno = keep;
+    if (len >= 0) {
+      path[len] = 0;
+      if (strcmp(path, bad) == 0) { errno = EIO; return -1; }
+    }
+  }
+  return NEXT(read)(fd, b, n);
+}
 int fsync(int fd) { return bad_fd(fd) ? -1 : NEXT(fsync)(fd); }
 int fdatasync(int fd) { return bad_fd(fd) ? -1 : NEXT(fdatasync)(fd); }
 int ftruncate(int fd, off_t n) { return bad_fd(fd) ? -1 : NEXT(ftruncate)(fd, n); }
@@ -105,14 +122,14 @@ int open64(const char *p, int flags, ...) {
 }
 "#;
 
-struct Faulty {
-    library: PathBuf,
+pub struct Faulty {
+    pub library: PathBuf,
     base: PathBuf,
     _dir: tempfile::TempDir,
 }
 
 impl Faulty {
-    fn build() -> Option<Self> {
+    pub fn build() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let (source, library) = (dir.path().join("faulty.c"), dir.path().join("faulty.so"));
         std::fs::write(&source, FAULTY).unwrap();

@@ -20,6 +20,8 @@ mod authz_wire;
 mod authz_world;
 mod bad_input;
 mod check;
+mod check_accounts;
+mod check_deep;
 mod check_live;
 mod cli;
 mod content;

@@ -1,6 +1,6 @@
 //! Copying an image, as the control API sees it: what to copy, and handing it to [`crate::mirror`].
 
-use super::{Fault, FaultKind, News};
+use super::{Fault, FaultKind, News, Progress};
 use crate::app::App;
 use crate::fetch::{Credential, FetchOptions};
 use crate::mirror::{self, MirrorError, MirrorErrorKind, MirrorReport, MirrorRequest};
@@ -49,7 +49,8 @@ pub(super) async fn run(
             ..FetchOptions::default()
         },
     };
-    Ok(mirror::run(&app.repos, request, move |now| news(now), stop).await?)
+    let hears = move |now| news(Progress::Mirror(now));
+    Ok(mirror::run(&app.repos, request, hears, stop).await?)
 }
 
 impl From<MirrorError> for Fault {

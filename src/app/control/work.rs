@@ -2,7 +2,7 @@
 //!
 //! The same code runs in the server and, where none runs, in the command itself.
 
-use super::{Fault, FaultKind, News, Reply, Request, TrustView, When};
+use super::{Fault, FaultKind, News, Progress, Reply, Request, TrustView, When};
 use crate::app::App;
 use crate::auth::{AuthError, AuthErrorKind, RoleGrant, UserName};
 use crate::blobs::BlobErrorKind;
@@ -37,7 +37,8 @@ pub async fn execute(
             quotas(app, request).await
         }
         Request::Check(request) => {
-            let report = app.checker.check(request, stop).await?;
+            let hears = move |now| news(Progress::Check(now));
+            let report = app.checker.check(request, hears, stop).await?;
             Ok(Reply::Checked(Box::new(report)))
         }
         Request::Refetch(job) => super::check::refetch(app, *job, stop)

@@ -8,11 +8,6 @@ use crate::repo::check::{Kind, Problem};
 use crate::types::{Algorithm, Digest};
 use std::collections::BTreeMap;
 
-/// While a server runs, a content file without a row is a stray only after so long (running ms): no commit takes that.
-const SETTLED_MS: u64 = 10 * 60 * 1000;
-/// Strays that are remembered at most.
-const REMEMBERED: usize = 100_000;
-
 impl Checker {
     /// Every file of `blobs/` and `uploads/`. `spoken_for`: digests whose files another problem speaks of.
     pub(super) async fn files(
@@ -70,12 +65,7 @@ impl Checker {
             return true;
         }
         let now = self.0.repos.running_ms();
-        let mut strays = self.strays();
-        if strays.len() > REMEMBERED {
-            strays.clear();
-        }
-        let since = *strays.entry(place.0.clone()).or_insert(now);
-        now.saturating_sub(since) >= SETTLED_MS
+        self.strays().is_settled(&place.0, now)
     }
 
     async fn stray(&self, place: &Place, repair: bool) -> Result<Problem, RepoError> {

@@ -5,35 +5,39 @@
 //! about it: rows are mended in small transactions, files move to `quarantine/`, and nothing is decided by guess. On a
 //! healthy store nothing is written.
 
+mod accounts;
+mod bytes;
 mod contents;
 mod files;
+mod news;
 mod pace;
 mod scrub;
+mod strays;
 
+pub use news::CheckProgress;
 pub use scrub::ScrubCounters;
 
+use crate::auth::Auth;
 use crate::blobs::Blobs;
 use crate::repo::check::{Kind, Level, Problem, RowsOptions, Upstream};
 use crate::repo::{RepoError, Repos};
 use crate::types::Digest;
 use contents::blocking;
+use news::Far;
 use pace::Pace;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use strays::Strays;
 use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Blobs looked at between two looks at the clock.
+/// Blobs of one read.
 const PAGE: usize = 200;
 /// Problems that a report lists; the rest is counted.
 const LISTED: usize = 10_000;
-/// So often a long check notes how far it is.
-const NOTED: Duration = Duration::from_mins(5);
-/// Where a deep check that was interrupted goes on.
-const NOTE: &str = "check.deep";
 /// While a server runs, what an upload's end leaves for a moment is looked at twice, so far apart.
 const MOMENT: Duration = Duration::from_secs(3);
 
@@ -147,21 +151,22 @@ pub struct Checker(Arc<Inner>);
 struct Inner {
     repos: Repos,
     blobs: Blobs,
+    auth: Auth,
     options: CheckOptions,
     /// Held by the one check that runs.
     turn: Turn<()>,
     online: AtomicBool,
-    /// Content files without a row, and since when (running ms).
-    strays: Mutex<HashMap<String, u64>>,
+    strays: Mutex<Strays>,
     scrub: scrub::Counts,
 }
 
 impl Checker {
-    /// A checker of these repositories and contents; nothing runs yet.
-    pub fn new(repos: Repos, blobs: Blobs, options: CheckOptions) -> Self {
+    /// A checker of these repositories, contents and accounts; nothing runs yet.
+    pub fn new(repos: Repos, blobs: Blobs, auth: Auth, options: CheckOptions) -> Self {
         Self(Arc::new(Inner {
             repos,
             blobs,
+            auth,
             options,
             turn: Turn::new(()),
             online: AtomicBool::new(false),
@@ -179,15 +184,17 @@ impl Checker {
         self.0.online.load(Ordering::Relaxed)
     }
 
-    fn strays(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+    fn strays(&self) -> MutexGuard<'_, Strays> {
         // Valid after every step.
         self.0.strays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One check, after one that is running. `stop` ends it early; a deep one is then taken up by the next.
+    /// One check, after one that is running. `news` hears a few times a second how far it is, from any thread, and must
+    /// not block. `stop` ends it early; a deep one is then taken up by the next.
     pub async fn check(
         &self,
         request: CheckRequest,
+        news: impl Fn(CheckProgress) + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Result<CheckReport, RepoError> {
         let _turn = self.0.turn.lock().await;
@@ -198,62 +205,18 @@ impl Checker {
             deep: request.deep,
             ..CheckReport::default()
         };
-        self.all_contents(request, &speed, &mut report).await?;
+        let far = Far::new(speed.clone());
+        let _telling = far.tell(news);
+        self.all_contents(request, &speed, &far, &mut report)
+            .await?;
         if !report.interrupted {
+            far.at_rows();
             self.all_rows(request.repair, &speed, &mut report).await?;
         }
         report.bytes_read = speed.read();
         report.took_ms = begun.elapsed().as_millis() as u64;
         report.sum_up();
         Ok(report)
-    }
-
-    /// Every blob's bytes.
-    async fn all_contents(
-        &self,
-        request: CheckRequest,
-        speed: &Pace,
-        report: &mut CheckReport,
-    ) -> Result<(), RepoError> {
-        let mut from = if request.deep {
-            self.0.repos.note_of(NOTE).await?
-        } else {
-            Vec::new()
-        };
-        report.resumed = !from.is_empty();
-        let mut noted = Instant::now();
-        loop {
-            let (page, next) = self.0.repos.contents(from.clone(), PAGE).await?;
-            for content in &page {
-                report.blobs += 1;
-                let found = self.confirmed(content, request.deep, speed).await?;
-                if speed.is_stopped() {
-                    report.interrupted = true;
-                    if request.deep {
-                        let here = report.resume_at(content.digest.as_key());
-                        self.0.repos.set_note(NOTE, here).await?;
-                    }
-                    return Ok(());
-                }
-                if let Some((content, state)) = found {
-                    report.add(self.judge(&content, state, request.repair).await?);
-                }
-            }
-            let Some(next) = next else {
-                break;
-            };
-            from = next;
-            if request.deep && noted.elapsed() > NOTED {
-                let here = report.resume_at(&from);
-                self.0.repos.set_note(NOTE, here).await?;
-                noted = Instant::now();
-            }
-        }
-        // Nothing is written unless something was.
-        if request.deep && !self.0.repos.note_of(NOTE).await?.is_empty() {
-            self.0.repos.set_note(NOTE, Vec::new()).await?;
-        }
-        Ok(())
     }
 
     /// Every row and every file, and the contents that only they lead to.
@@ -289,6 +252,8 @@ impl Checker {
         }
         self.spare_bytes(repair, &mut problems).await?;
         self.files(repair, &rows.rowless, &mut problems).await?;
+        report.rows += self.accounts(repair, &mut problems).await?;
+        self.unused(repair, &mut problems).await?;
         for problem in problems {
             report.add(problem);
         }
@@ -332,40 +297,5 @@ impl Checker {
         self.uploads_of_nobody(&files, repair, &mut rows.problems)
             .await?;
         Ok(rows)
-    }
-
-    /// Bytes in the database that no blob's row needs: kept in the quarantine, then dropped.
-    async fn spare_bytes(
-        &self,
-        repair: bool,
-        problems: &mut Vec<Problem>,
-    ) -> Result<(), RepoError> {
-        let mut from = Vec::new();
-        loop {
-            let (spare, next) = self.0.repos.spare_bytes(from).await?;
-            for (digest, bytes) in spare {
-                let told = problems.iter().any(|p| {
-                    p.digest == Some(digest)
-                        && matches!(p.kind, Kind::BlobRowMissing | Kind::BlobRowUnreadable)
-                });
-                if told {
-                    continue;
-                }
-                let what = format!("the database has bytes of {digest} that no blob needs");
-                let problem = Problem::new(Kind::InlineExtra, what).digest(&digest);
-                if !repair {
-                    problems.push(problem.how("--repair moves them to quarantine/"));
-                    continue;
-                }
-                let blobs = self.0.blobs.clone();
-                let to = blocking(move || blobs.quarantine_bytes(&digest, &bytes)).await??;
-                self.0.repos.drop_bytes(&digest).await?;
-                problems.push(problem.done(format!("moved to {to}")));
-            }
-            match next {
-                Some(next) => from = next,
-                None => return Ok(()),
-            }
-        }
     }
 }

@@ -151,7 +151,7 @@ impl Checker {
             position.from = Vec::new();
         }
         self.note_strays().await?;
-        let (bytes, blobs) = self.0.repos.contents_size().await?;
+        let (bytes, blobs) = self.0.repos.contents_size(Vec::new()).await?;
         counts.pass_total.store(bytes, Ordering::Relaxed);
         counts.pass_bytes.store(position.bytes, Ordering::Relaxed);
         let reader = Pace::new(self.speed(bytes, blobs, every), stop.clone());

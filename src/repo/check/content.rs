@@ -70,9 +70,9 @@ impl Repos {
         .await
     }
 
-    /// Sum of the sizes of all blobs, and their number.
-    pub async fn contents_size(&self) -> Result<(u64, u64), RepoError> {
-        let (mut bytes, mut count, mut from) = (0_u64, 0_u64, Vec::new());
+    /// Sum of the sizes of all blobs by digest from `from` on, and their number.
+    pub async fn contents_size(&self, mut from: Vec<u8>) -> Result<(u64, u64), RepoError> {
+        let (mut bytes, mut count) = (0_u64, 0_u64);
         loop {
             let start = std::mem::take(&mut from);
             let (sum, rows, next) = self

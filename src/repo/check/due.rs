@@ -1,5 +1,8 @@
-//! The collector's list: what must be on it, confirmed in one read. An entry too many is a hint that costs a look, no
-//! more, and is no problem.
+//! The collector's list: what must be on it, confirmed in one read; and what cannot be on it.
+//!
+//! An entry too many is a hint that costs a look, no more, and mostly no problem: a link may go before its lease ends, a
+//! manifest before its time, and their rows stay until they are due. A row that nobody can have asked for is one
+//! ([`strange`]): it stands in place of what must be there, or never goes.
 
 use super::items::is_needed;
 use super::items::live_manifest;
@@ -11,10 +14,14 @@ use crate::repo::error::RepoError;
 use crate::repo::keys::{self, DueKind, Name};
 use crate::repo::reclaim::OwnName;
 use crate::repo::record::ItemRecord;
+use crate::repo::rows::number;
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId, Rev};
+
+/// Running time may lag behind what was written by this much, after a power cut.
+const AHEAD_MS: u64 = 60 * 60 * 1000;
 
 /// One page of due rows.
 pub(super) fn page(
@@ -24,14 +31,125 @@ pub(super) fn page(
 ) -> Result<Option<Vec<u8>>, RepoError> {
     let rows = r.scan(Table::Due, from, &[], PAGE)?;
     walk.rows += rows.len() as u64;
+    let next = numbers(r)?;
     for (key, value) in &rows {
-        if !note(walk, key) {
-            let what = format!("a due row with the key {}", walk::hex(key));
-            let mend = Mend::drop(Vec::new(), Table::Due, key.clone(), value.clone());
-            walk.mend(Problem::new(Kind::DueUnreadable, what), mend);
-        }
+        let (kind, what) = match strange(walk, r, next, key, value)? {
+            Some(what) => (Kind::DueExtra, what),
+            None if note(walk, key) => continue,
+            None => {
+                let what = format!("a due row with the key {}", walk::hex(key));
+                (Kind::DueUnreadable, what)
+            }
+        };
+        let mend = Mend::drop(Vec::new(), Table::Due, key.clone(), value.clone());
+        walk.mend(Problem::new(kind, what), mend);
     }
     Ok(walk::next(&rows, PAGE))
+}
+
+/// The first repository number that was never given.
+fn numbers(r: &Read<'_>) -> Result<u64, RepoError> {
+    let next = r.get(Table::Meta, b"next_repo")?;
+    let last = r.scan_back(Table::Repos, &[], &[], 1)?.pop();
+    let given = last.map_or(0, |(key, _)| number(&key));
+    Ok(next.as_deref().map_or(1, number).max(given + 1))
+}
+
+/// Why nobody can have asked for a due row, if that is so: it names a repository that never was, or is to remove one that
+/// is not deleted, or waits although its kind never does. One that names a revision is looked at when all others have
+/// been seen.
+fn strange(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    next: u64,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<String>, RepoError> {
+    let Some((at, kind, what)) = keys::due_parts(key) else {
+        return Ok(None);
+    };
+    let mut parts = Parts(what);
+    let (id, rev) = match kind {
+        DueKind::Lease => (parts.digest().and_then(|_| parts.u64()), None),
+        DueKind::Orphan => (None, None),
+        DueKind::Untagged | DueKind::Subject | DueKind::Repo => (parts.u64(), None),
+        DueKind::History => (parts.u64(), parts.u64()),
+        DueKind::Past => (parts.u64(), parts.digest().and_then(|_| parts.u64())),
+    };
+    let name = kind_name(kind);
+    let at_once = matches!(kind, DueKind::Orphan | DueKind::Subject | DueKind::Past);
+    if at_once && at > r.running_ms() + AHEAD_MS {
+        let text =
+            format!("a due row asks to look at {name} far ahead; such a look is never put off");
+        return Ok(Some(text));
+    }
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    if id == 0 || id >= next {
+        let text =
+            format!("a due row asks to look at {name} of repository number {id}, which never was");
+        return Ok(Some(text));
+    }
+    let owner = owner(r, RepoId(id))?;
+    if let Owner::There(record) = &owner
+        && kind == DueKind::Repo
+        && !record.deleted
+    {
+        let text = format!(
+            "a due row asks to remove {}, which is not deleted",
+            record.name
+        );
+        return Ok(Some(text));
+    }
+    if let (Owner::There(record), Some(rev)) = (&owner, rev)
+        && rev > record.head
+    {
+        walk.suspects.push(Suspect::Due {
+            key: key.to_vec(),
+            value: value.to_vec(),
+            id: RepoId(id),
+            rev: Rev(rev),
+        });
+    }
+    Ok(None)
+}
+
+fn kind_name(kind: DueKind) -> &'static str {
+    match kind {
+        DueKind::Lease => "a lease",
+        DueKind::Orphan => "a blob",
+        DueKind::Untagged => "a manifest without a tag",
+        DueKind::History => "the history",
+        DueKind::Subject => "referrers",
+        DueKind::Past => "a removed manifest",
+        DueKind::Repo => "the rest",
+    }
+}
+
+/// A due row of a revision that never was, if no other row speaks of that revision.
+fn revision(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    (key, value): (Vec<u8>, Vec<u8>),
+    id: RepoId,
+    rev: Rev,
+) -> Result<(), RepoError> {
+    let seen = walk.evidence.get(&id.0).copied().unwrap_or_default();
+    let head = match owner(r, id)? {
+        Owner::There(record) => record.head,
+        _ => return Ok(()),
+    };
+    if rev.0 > head.max(seen) && r.get(Table::Due, &key)?.as_ref() == Some(&value) {
+        let name = repo_name(r, id)?;
+        let what = format!(
+            "a due row speaks of revision {} of {name}, whose newest is {head}",
+            rev.0
+        );
+        let mend = Mend::drop(Vec::new(), Table::Due, key, value);
+        walk.mend(Problem::new(Kind::DueExtra, what).repo(name), mend);
+    }
+    Ok(())
 }
 
 /// Notes what a due row asks for; `false` if nobody can read it.
@@ -110,6 +228,12 @@ pub(super) fn confirm(walk: &mut Walk, inner: &Inner, r: &Read<'_>) -> Result<()
                 }
             }
             Suspect::Change { key, id, rev } => change(walk, r, &key, id, rev)?,
+            Suspect::Due {
+                key,
+                value,
+                id,
+                rev,
+            } => revision(walk, r, (key, value), id, rev)?,
         }
     }
     Ok(())

@@ -145,10 +145,20 @@ kinds! {
     RepoDueMissing = Damage,
     /// A row of the collector's list cannot be read.
     DueUnreadable = Damage,
+    /// A row of the collector's list asks for what never was, or at a time that never comes.
+    DueExtra = Damage,
     /// A row of the feed cannot be read.
     FeedUnreadable = Damage,
     /// The feed does not tell of a repository's newest revision.
     FeedMissing = Damage,
+    /// An account's row cannot be read.
+    AccountUnreadable = Damage,
+    /// An account's password hash cannot be read: nobody can log in with it.
+    AccountPasswordUnreadable = Damage,
+    /// An account's grants are not as they could have been given.
+    AccountGrantsWrong = Damage,
+    /// A row in a table that this version never writes.
+    RowExtra = Damage,
 }
 
 impl fmt::Display for Kind {

@@ -24,7 +24,17 @@ pub(super) enum Suspect {
     Untagged(RepoId, Digest),
     History(RepoId, Rev),
     Repo(RepoId),
-    Change { key: Vec<u8>, id: RepoId, rev: Rev },
+    Change {
+        key: Vec<u8>,
+        id: RepoId,
+        rev: Rev,
+    },
+    Due {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        id: RepoId,
+        rev: Rev,
+    },
 }
 
 /// What the pass has seen so far. Its memory grows with references and repositories: eight bytes a reference.

@@ -324,6 +324,14 @@ impl<'a, 'r> Plan<'a, 'r> {
         if at > self.now {
             return Ok(());
         }
+        // The row is a hint, also when it is damage: nothing goes that was not deleted, or of which that is not known.
+        if !self.record(id)?.is_some_and(|record| record.deleted) {
+            tracing::error!(
+                id = id.0,
+                "a due row asks to remove a repository that is not deleted; it was dropped"
+            );
+            return self.done(key);
+        }
         let mut left = ITEMS;
         for class in [Class::Tag, Class::Manifest] {
             for past in [false, true] {

@@ -1,0 +1,124 @@
+//! Accounts, and rows of tables that nothing writes: what is wrong with them, in the words of the report. What cannot be
+//! read is kept in `quarantine/` before it is taken out.
+
+use super::Checker;
+use super::contents::blocking;
+use crate::auth::{AccountFault, AuthError, FaultyAccount};
+use crate::blobs::BlobError;
+use crate::repo::RepoError;
+use crate::repo::check::{Kind, Problem};
+use crate::types::{Algorithm, Digest};
+
+const CHANGED: &str = "it changed while it was looked at; check again";
+
+impl Checker {
+    /// Every account's row; answers how many there are.
+    pub(super) async fn accounts(
+        &self,
+        repair: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<u64, RepoError> {
+        let (seen, faulty) = self.0.auth.faulty_accounts().await.map_err(failed)?;
+        for account in faulty {
+            problems.push(self.account(&account, repair).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn account(&self, account: &FaultyAccount, repair: bool) -> Result<Problem, RepoError> {
+        let name = &account.name;
+        let (kind, what) = match &account.fault {
+            AccountFault::Unreadable => (Kind::AccountUnreadable, "cannot be read".to_owned()),
+            AccountFault::TooNew => {
+                let text = "was written by a newer version".to_owned();
+                (Kind::AccountUnreadable, text)
+            }
+            AccountFault::Password => {
+                let text = "has a password hash that cannot be read: nobody can log in";
+                (Kind::AccountPasswordUnreadable, text.to_owned())
+            }
+            AccountFault::Order => {
+                let text = "has its grants in the wrong order".to_owned();
+                (Kind::AccountGrantsWrong, text)
+            }
+            AccountFault::Grant(prefix) => {
+                let text = format!("has a grant that nobody could have given, on {prefix:?}");
+                (Kind::AccountGrantsWrong, text)
+            }
+        };
+        let problem = Problem::new(kind, format!("account {name:?} {what}"));
+        Ok(match &account.fault {
+            AccountFault::TooNew => problem.how("run the version that wrote it"),
+            AccountFault::Password => {
+                problem.how(format!("set it again: dryport user passwd {name}"))
+            }
+            AccountFault::Grant(_) => problem.how(format!(
+                "rights are not guessed: look at `dryport user list`, then remove the account and add it again: dryport user remove {name}"
+            )),
+            AccountFault::Order if !repair => problem.how("--repair mends it"),
+            AccountFault::Order => {
+                let sorted = self.0.auth.sort_grants(account).await.map_err(failed)?;
+                if sorted { problem.done("mended") } else { problem.how(CHANGED) }
+            }
+            AccountFault::Unreadable if !repair => {
+                problem.how("--repair moves its row to quarantine/; then add the account again")
+            }
+            AccountFault::Unreadable => {
+                let to = self.keep(&account.row).await?;
+                let dropped = self.0.auth.drop_row(account).await.map_err(failed)?;
+                if dropped {
+                    problem.done(format!(
+                        "its row was moved to {to}; add the account again: dryport user add {name}"
+                    ))
+                } else {
+                    problem.how(CHANGED)
+                }
+            }
+        })
+    }
+
+    /// Rows of tables that this version never writes.
+    pub(super) async fn unused(
+        &self,
+        repair: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), RepoError> {
+        for row in self.0.repos.unused_rows().await? {
+            let what = format!(
+                "table {} has a row that nothing writes: {}",
+                row.table,
+                row.name()
+            );
+            let problem = Problem::new(Kind::RowExtra, what);
+            problems.push(if repair {
+                let to = self.keep(&row.value).await?;
+                if self.0.repos.drop_unused(row).await? {
+                    problem.done(format!("moved to {to}"))
+                } else {
+                    problem.how(CHANGED)
+                }
+            } else {
+                problem.how("--repair moves it to quarantine/")
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps a row's bytes; answers where.
+    async fn keep(&self, row: &[u8]) -> Result<String, RepoError> {
+        let (blobs, row) = (self.0.blobs.clone(), row.to_vec());
+        let kept: Result<String, BlobError> = blocking(move || {
+            let digest = Digest::of(Algorithm::Sha256, &row);
+            blobs.quarantine_bytes(&digest, &row)
+        })
+        .await?;
+        Ok(kept?)
+    }
+}
+
+fn failed(error: AuthError) -> RepoError {
+    match error {
+        AuthError::Store(error) => error.into(),
+        other => RepoError::Task(other.to_string()),
+    }
+}

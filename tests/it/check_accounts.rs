@@ -1,0 +1,102 @@
+//! `dryport check`: accounts, and rows of tables that nothing writes.
+
+use std::fs;
+
+use dryport::store::Table;
+
+use crate::check::{all, case};
+use crate::damage::{Copy, Rows, world};
+use crate::harness::run_ok;
+
+/// The administrator's row: name and record.
+fn admin_row(rows: &Rows) -> (Vec<u8>, Vec<u8>) {
+    rows.all(Table::Principals).remove(0)
+}
+
+/// The administrator's row with these grants (role, prefix of one letter) in place of the one on everything.
+fn with_grants(rows: &Rows, grants: &[(u8, u8)]) {
+    let (key, mut row) = admin_row(rows);
+    assert_eq!(row.split_off(row.len() - 3), [1, 2, 0], "one grant");
+    row.push(u8::try_from(grants.len()).unwrap());
+    for (role, letter) in grants {
+        row.extend([*role, 1, *letter]);
+    }
+    rows.put(Table::Principals, &key, &row);
+}
+
+#[tokio::test]
+async fn accounts() {
+    all(vec![
+        case("account-unreadable", "its record", |_, c| {
+            let rows = c.rows();
+            let (key, _) = admin_row(&rows);
+            rows.put(Table::Principals, &key, b"\x01junk");
+        }),
+        case("account-unreadable", "its name", |_, c| {
+            let rows = c.rows();
+            let (_, row) = admin_row(&rows);
+            rows.put(Table::Principals, b"No Name\0", &row);
+        }),
+        case("account-unreadable", "of a newer version", |_, c| {
+            let rows = c.rows();
+            let (key, mut row) = admin_row(&rows);
+            row[0] = 99;
+            rows.put(Table::Principals, &key, &row);
+        })
+        .still("account-unreadable"),
+        case("account-password-unreadable", "its hash", |_, c| {
+            let rows = c.rows();
+            let (key, mut row) = admin_row(&rows);
+            let at = row.windows(6).position(|w| w == b"$argon").unwrap();
+            row[at] = b'?';
+            rows.put(Table::Principals, &key, &row);
+        })
+        .still("account-password-unreadable"),
+        case("account-grants-wrong", "out of order", |_, c| {
+            with_grants(&c.rows(), &[(0, b'b'), (1, b'a')]);
+        }),
+        case("account-grants-wrong", "twice on one prefix", |_, c| {
+            with_grants(&c.rows(), &[(0, b'a'), (1, b'a')]);
+        })
+        .still("account-grants-wrong"),
+        case("account-grants-wrong", "on what is no prefix", |_, c| {
+            with_grants(&c.rows(), &[(0, b'A')]);
+        })
+        .still("account-grants-wrong"),
+        case("row-extra", "a token of nobody", |_, c| {
+            c.rows().put(Table::Tokens, b"t1", b"whatever");
+        }),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_kept_and_can_be_made_again() {
+    let world = world().await;
+    let copy = Copy::of(world);
+    let (name, row) = {
+        let rows = copy.rows();
+        let (key, mut row) = admin_row(&rows);
+        row.truncate(20);
+        rows.put(Table::Principals, &key, &row);
+        (
+            String::from_utf8(key[..key.len() - 1].to_vec()).unwrap(),
+            row,
+        )
+    };
+    let (code, report) = copy.check(&["--repair"]);
+    assert_eq!((code, &report["repaired"]), (0, &1.into()), "{report:#}");
+    let kept = fs::read_dir(copy.dir().join("quarantine")).unwrap().next();
+    assert_eq!(fs::read(kept.unwrap().unwrap().path()).unwrap(), row);
+    let dir = copy.dir();
+    let dir = dir.to_str().unwrap();
+    let add = ["user", "add", "--data", dir, &name, "--password-stdin"];
+    let output = crate::harness::run_with_input(crate::harness::dryport(&add), "new-password\n");
+    assert!(
+        output.status.success(),
+        "{}",
+        crate::harness::text_of(&output)
+    );
+    let users = run_ok(&["user", "list", "--data", dir]);
+    assert!(users.contains(&name), "{users}");
+}
