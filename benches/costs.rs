@@ -75,6 +75,8 @@ fn repos(dir: &Path, lease: Duration) -> (Store, Repos) {
         keep: Duration::ZERO,
         upload_idle: Duration::from_hours(24),
         manifest_max: 4 << 20,
+        uploads_max: 1000,
+        upload_memory: 48 << 20,
         strict: false,
         cache_bytes: 64 << 20,
         format: &dryport::formats::oci::Oci,

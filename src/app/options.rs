@@ -42,6 +42,8 @@ pub(super) fn repos(config: &Config) -> RepoOptions {
         keep: Duration::from_secs(config.keep_seconds),
         upload_idle: Duration::from_secs(config.upload_idle_seconds),
         manifest_max: config.manifest_max,
+        uploads_max: usize::try_from(config.uploads_max).unwrap_or(usize::MAX),
+        upload_memory: config.upload_memory_bytes,
         strict: config.strict,
         cache_bytes: config.cache_bytes,
         format: &crate::formats::oci::Oci,

@@ -153,7 +153,7 @@ fn address_key(from: IpAddr) -> Key {
 }
 
 /// IPv4 as it is, IPv6 by its /64: one machine has all of that.
-pub(super) fn net(from: IpAddr) -> IpAddr {
+pub fn net(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = u128::from(v6) & (u128::MAX << 64);

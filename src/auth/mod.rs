@@ -24,6 +24,7 @@ mod user;
 mod who;
 
 pub use check::{AccountFault, FaultyAccount};
+pub use delay::net;
 pub use error::{AuthError, AuthErrorKind};
 pub use scope::Scope;
 pub use user::Account;

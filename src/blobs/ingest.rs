@@ -131,10 +131,18 @@ impl Ingest {
     /// Hands all bytes to the kernel, so that they outlive this process (not the machine). To be called before a chunk
     /// is acknowledged; costs no fsync.
     pub fn flush(&mut self) -> Result<(), BlobError> {
-        self.usable()?;
-        let flushed = self.upload.spill();
+        let flushed = self.spill();
         self.promised |= self.upload.written > 0;
-        self.tried(flushed)
+        flushed
+    }
+
+    /// Hands all bytes to the kernel, so that none are in memory; promises nothing.
+    pub fn spill(&mut self) -> Result<(), BlobError> {
+        self.usable()?;
+        let spilled = self.upload.spill();
+        // It may be long until the next bytes come.
+        self.upload.pending = Vec::new();
+        self.tried(spilled)
     }
 
     /// Makes all bytes so far durable, then says what to keep.

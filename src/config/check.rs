@@ -33,6 +33,21 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             ));
         }
     }
+    for (key, number) in [
+        ("limits.connections", config.connections_max),
+        ("limits.requests", config.requests_max),
+        ("limits.uploads", config.uploads_max),
+        ("serve.idle", config.idle_ms),
+    ] {
+        if number == 0 {
+            return Err(format!(
+                "`{key}` is zero, which would let nobody in; leave it out for the default"
+            ));
+        }
+    }
+    if config.upload_memory_bytes < 4 << 20 {
+        return Err("`limits.upload_memory` must be at least 4MiB".to_owned());
+    }
     if !(1 << 10..=64 << 20).contains(&config.manifest_max) {
         return Err("`limits.manifest` must lie between 1KiB and 64MiB (the registry protocol asks for at least 4MiB)".to_owned());
     }

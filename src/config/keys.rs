@@ -222,13 +222,43 @@ pub(super) const KEYS: &[Key] = &[
         "serve.progress",
         Kind::Duration,
         "60s",
-        "A connection that moves no byte for this long is closed. There is no limit for a whole transfer.",
+        "A connection on which so long nothing moves, or less than 4 KiB of a body, is closed. There is no limit for a\nwhole transfer.",
+    ),
+    key(
+        "serve.idle",
+        Kind::Duration,
+        "75s",
+        "A connection that brings no whole request for this long is closed.",
     ),
     key(
         "limits.manifest",
         Kind::Size,
         "4MiB",
         "The largest manifest accepted; larger ones are refused with 413.",
+    ),
+    key(
+        "limits.connections",
+        Kind::Count,
+        "4000",
+        "Most connections of one address (an IPv6 /64 counts as one). Over it the longest idle one is closed, or the new\none where none is idle. Loopback and trusted_proxies may have three quarters of all; nobody may have more.",
+    ),
+    key(
+        "limits.requests",
+        Kind::Count,
+        "1000",
+        "Most requests at once of one account or, without one, of one address. More wait for 10 s, then they get 429.\nRequests without an account that come from loopback or trusted_proxies themselves are not counted.",
+    ),
+    key(
+        "limits.uploads",
+        Kind::Count,
+        "4000",
+        "Most unfinished uploads of one account or, without one, of one address; one more gets 429.",
+    ),
+    key(
+        "limits.upload_memory",
+        Kind::Size,
+        "48MiB",
+        "Memory for the bytes of all uploads together; when it is used up, clients are made to send slower.",
     ),
 ];
 

@@ -392,7 +392,12 @@ fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError> {
         slow_ms: read.number("log.slow"),
         drain_seconds: read.seconds("serve.drain"),
         progress_seconds: read.seconds("serve.progress"),
+        idle_ms: read.number("serve.idle"),
         manifest_max: read.number("limits.manifest"),
+        connections_max: read.number("limits.connections"),
+        requests_max: read.number("limits.requests"),
+        uploads_max: read.number("limits.uploads"),
+        upload_memory_bytes: read.number("limits.upload_memory"),
     };
     super::check::check(&config).map_err(ConfigError::Together)?;
     Ok(config)

@@ -81,8 +81,18 @@ pub struct Config {
     pub drain_seconds: u64,
     /// `serve.progress` in seconds.
     pub progress_seconds: u64,
+    /// `serve.idle` in milliseconds; never 0.
+    pub idle_ms: u64,
     /// `limits.manifest` in bytes.
     pub manifest_max: u64,
+    /// `limits.connections`: of one address; never 0.
+    pub connections_max: u64,
+    /// `limits.requests`: of one account or address at once; never 0.
+    pub requests_max: u64,
+    /// `limits.uploads`: unfinished ones of one account or address; never 0.
+    pub uploads_max: u64,
+    /// `limits.upload_memory` in bytes.
+    pub upload_memory_bytes: u64,
 }
 
 /// What the presets are for (DESIGN.md section 6).
@@ -203,6 +213,15 @@ const FIXED: &[Fixed] = &[
         a.store_cache_bytes == b.store_cache_bytes
     }),
     ("log.level", |a, b| a.log_level == b.log_level),
+    ("serve.idle", |a, b| a.idle_ms == b.idle_ms),
+    ("limits.connections", |a, b| {
+        a.connections_max == b.connections_max
+    }),
+    ("limits.requests", |a, b| a.requests_max == b.requests_max),
+    ("limits.uploads", |a, b| a.uploads_max == b.uploads_max),
+    ("limits.upload_memory", |a, b| {
+        a.upload_memory_bytes == b.upload_memory_bytes
+    }),
 ];
 
 impl Config {

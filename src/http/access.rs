@@ -3,7 +3,9 @@
 //! A line never holds credentials nor a query: tokens travel in both.
 
 use super::State;
+use super::connections::Use;
 use super::metrics::Done;
+use super::places::Place;
 use super::route::Class;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
@@ -56,6 +58,10 @@ impl fmt::Display for RequestId {
 pub struct Record {
     /// The server, for its metrics and the threshold of slow requests.
     pub state: Arc<State>,
+    /// The request's use of its connection, and its place among those of its client, until the answer is through.
+    pub used: Option<Arc<Use>>,
+    /// See `used`.
+    pub place: Option<Place>,
     /// The request.
     pub id: RequestId,
     /// When its head had come.
@@ -138,6 +144,9 @@ impl http_body::Body for Counted {
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             this.record.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
+            if let Some(used) = &this.record.used {
+                used.touch();
+            }
         }
         polled
     }

@@ -18,10 +18,29 @@ use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 /// One read: large enough that the hop to a blocking thread does not show.
 const CHUNK: u64 = 256 * 1024;
+/// Chunks of that size that all answers together may hold; those that find none left get along with small ones, one
+/// at a time. So clients that take nothing cost little, and never stop others.
+const CHUNKS: usize = 96;
+/// A small chunk.
+const SMALL: u64 = 16 * 1024;
+static SENDING: Semaphore = Semaphore::const_new(CHUNKS);
+
+/// Bytes of a file on their way, and the leave to hold so many.
+struct Held {
+    bytes: Vec<u8>,
+    _leave: Option<SemaphorePermit<'static>>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Bytes to answer with.
 pub enum Content {
@@ -231,8 +250,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Starts reading the next chunk, if a span of a file comes next.
-    fn ahead(&mut self) {
+    /// Starts reading the next chunk, if a span of a file comes next. `early`: nobody has asked for it yet.
+    fn ahead(&mut self, early: bool) {
         if self.read.is_some() {
             return;
         }
@@ -240,7 +259,15 @@ impl Pieces {
         else {
             return;
         };
-        let (start, len) = (span.start, span.len.min(CHUNK));
+        // The span's end is small without leave, too, and needs none.
+        let leave = (span.len > SMALL)
+            .then(|| SENDING.try_acquire().ok())
+            .flatten();
+        if early && leave.is_none() {
+            return;
+        }
+        let most = if leave.is_some() { CHUNK } else { SMALL };
+        let (start, len) = (span.start, span.len.min(most));
         span.start += len;
         span.len -= len;
         if span.len == 0 {
@@ -248,9 +275,12 @@ impl Pieces {
         }
         let file = Arc::clone(file);
         self.read = Some(tokio::task::spawn_blocking(move || {
-            let mut chunk = vec![0; len as usize];
-            file.read_exact_at(&mut chunk, start)?;
-            Ok(chunk.into())
+            let mut bytes = vec![0; len as usize];
+            file.read_exact_at(&mut bytes, start)?;
+            Ok(Bytes::from_owner(Held {
+                bytes,
+                _leave: leave,
+            }))
         }));
     }
 }
@@ -264,7 +294,7 @@ impl http_body::Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        this.ahead();
+        this.ahead(false);
         let data = if let Some(read) = this.read.as_mut() {
             let chunk = ready!(Pin::new(read).poll(cx));
             this.read = None;
@@ -287,7 +317,7 @@ impl http_body::Body for Pieces {
             }
         };
         this.left = this.left.saturating_sub(data.len() as u64);
-        this.ahead();
+        this.ahead(true);
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 

@@ -27,6 +27,8 @@ pub struct Caller {
     pub host: String,
     /// Whether somebody in between said that the request was forwarded, trusted or not.
     pub forwarded: bool,
+    /// The address is one through which many clients come: loopback, or a trusted proxy that names nobody behind it.
+    pub gate: bool,
 }
 
 impl Caller {
@@ -39,7 +41,9 @@ impl Caller {
             scheme: if peer.tls { "https" } else { "http" },
             host: own.filter(|h| is_host(h)).unwrap_or("localhost").to_owned(),
             forwarded: headers.contains_key("forwarded") || headers.contains_key("x-forwarded-for"),
+            gate: false,
         };
+        caller.gate = caller.ip.is_loopback();
         if trusted.is_empty() || !is_trusted(caller.ip, trusted) {
             return caller;
         }
@@ -74,6 +78,7 @@ impl Caller {
                 break;
             }
         }
+        caller.gate = is_trusted(caller.ip, trusted) || caller.ip.is_loopback();
         caller
     }
 
@@ -150,7 +155,7 @@ impl Forwarded {
 }
 
 /// Whether `ip` is one of the addresses or networks.
-fn is_trusted(ip: IpAddr, trusted: &[Network]) -> bool {
+pub fn is_trusted(ip: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|net| net.contains(ip))
 }
 

@@ -231,6 +231,10 @@ impl From<RepoError> for Fail {
             }
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
+            RepoError::TooManyUploads { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
+                    .with(RETRY_AFTER, "60")
+            }
             RepoError::Body(_) => Self::bad("BLOB_UPLOAD_INVALID", text),
             RepoError::Task(_) => Self::internal(text),
             RepoError::Blob(blob) => blob.into(),

@@ -110,7 +110,10 @@ async fn metrics(req: &Req, peer: Peer) -> Result<Response<Body>, Fail> {
             ));
         }
     }
-    let mut response = text(StatusCode::OK, req.state.metrics.render(&req.state.app));
+    let state = &req.state;
+    let connections = state.connections.count() as u64;
+    let rendered = state.metrics.render(&state.app, connections);
+    let mut response = text(StatusCode::OK, rendered);
     put(
         &mut response,
         CONTENT_TYPE,

@@ -27,8 +27,6 @@ struct PerClass {
 #[derive(Default)]
 pub struct Metrics {
     classes: [PerClass; CLASSES],
-    /// Connections open now.
-    pub connections: AtomicU64,
     /// TLS handshakes that failed.
     pub handshakes_failed: AtomicU64,
     /// Handlers that panicked.
@@ -74,8 +72,8 @@ impl Metrics {
         class.bytes_out.fetch_add(done.bytes_out, Relaxed);
     }
 
-    /// The Prometheus text, with the counters of `app`.
-    pub fn render(&self, app: &App) -> String {
+    /// The Prometheus text, with the counters of `app` and the number of open connections.
+    pub fn render(&self, app: &App, connections: u64) -> String {
         let mut out = String::with_capacity(8 * 1024);
         self.requests(&mut out);
         self.latency(&mut out);
@@ -84,7 +82,7 @@ impl Metrics {
             "dryport_http_connections",
             "gauge",
             "Open connections.",
-            self.connections.load(Relaxed),
+            connections,
         );
         let failed = self.handshakes_failed.load(Relaxed);
         single(
@@ -306,6 +304,8 @@ fn content(out: &mut String, app: &App) {
     let r = app.repos.counters();
     let open = "Upload sessions that are open.";
     gauge(out, "dryport_uploads_open", open, r.open_uploads);
+    let memory = "Bytes of uploads in memory.";
+    gauge(out, "dryport_upload_memory_bytes", memory, r.upload_memory);
     let entries = "Entries in the cache of small bodies.";
     gauge(out, "dryport_cache_entries", entries, r.cache.entries);
     gauge(out, "dryport_cache_bytes", "Bytes in it.", r.cache.bytes);

@@ -7,11 +7,14 @@ mod access;
 mod auth;
 mod body;
 mod client;
+mod connections;
 pub mod control;
+mod documents;
 mod error;
 mod health;
 mod metrics;
 mod oci;
+mod places;
 mod progress;
 mod refuse;
 mod request;
@@ -31,9 +34,12 @@ use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{CONNECTION, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, Version};
+use connections::{Connections, Use};
+use documents::Documents;
 use error::Fail;
 use futures_util::FutureExt as _;
 use metrics::Metrics;
+use places::{Client, Place, Places};
 use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
 use std::panic::AssertUnwindSafe;
@@ -41,6 +47,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// How long a request waits for others of its client to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
@@ -50,15 +58,25 @@ pub struct State {
     pub app: crate::app::App,
     /// Counters.
     pub metrics: Metrics,
+    /// Who is connected.
+    pub connections: Arc<Connections>,
+    requests: Places,
+    documents: Documents,
     ids: Ids,
 }
 
 impl State {
-    /// A server's state; counters start at zero.
-    pub fn new(app: crate::app::App) -> Arc<Self> {
+    /// The state of a server with at most so many connections; counters start at zero.
+    pub fn new(app: crate::app::App, connections: usize) -> Arc<Self> {
+        let connections = Connections::new(connections);
+        let requests = usize::try_from(app.config.load().requests_max).unwrap_or(usize::MAX);
         Arc::new(Self {
             app,
             metrics: Metrics::default(),
+            // Each may hold a file open.
+            requests: Places::new(connections.share(requests)),
+            connections,
+            documents: Documents::new(),
             ids: Ids::default(),
         })
     }
@@ -79,6 +97,8 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let caller = Caller::of(peer, &head.headers, &head.uri, &config.trusted_proxies);
     let mut record = Record {
         state: Arc::clone(&state),
+        used: head.extensions.get::<Arc<Use>>().cloned(),
+        place: None,
         id,
         start: Instant::now(),
         method: head.method.clone(),
@@ -103,6 +123,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         headers: head.headers,
         caller,
         grant: anonymous(),
+        place: None,
     };
     let handled = AssertUnwindSafe(handle(&mut req, route, peer, &mut body))
         .catch_unwind()
@@ -111,6 +132,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     if req.grant.principal != crate::auth::Principal::Anonymous {
         record.who = who(&req.grant.principal);
     }
+    record.place = req.place.take();
     record.bytes_in = body.bytes();
     let mut response = result.unwrap_or_else(|fail| fail.into_response(&id.to_string()));
     finish(&mut response, id, protocol);
@@ -120,6 +142,9 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     record.status = response.status().as_u16();
+    if let Some(used) = &record.used {
+        used.answered();
+    }
     response.map(|body| Counted::wrap(body, record))
 }
 
@@ -148,6 +173,7 @@ async fn handle(
     {
         return health::answer(req, route, peer).await;
     }
+    req.place = at_address(req).await?;
     if !matches!(route, Ok(Route::Oci(route::OciRoute::Auth))) {
         let scope = match &route {
             Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),
@@ -159,11 +185,28 @@ async fn handle(
         if let (Principal::User(user), None) = (&req.grant.principal, &req.grant.scope) {
             req.state.app.after_login(user.as_str());
         }
+        if let Client::Account(_) = req.client() {
+            req.place = Some(place(req, &req.client()).await?);
+        }
     }
     match route.map_err(|error| malformed(error, &req.method))? {
         Route::Oci(route) => oci::answer(req, route, body).await,
         other => health::answer(req, &other, peer).await,
     }
+}
+
+/// A place among the requests of the caller's address; who comes through a gate is counted by account only.
+async fn at_address(req: &Req) -> Result<Option<Place>, Fail> {
+    if req.caller.gate {
+        return Ok(None);
+    }
+    place(req, &req.client()).await.map(Some)
+}
+
+async fn place(req: &Req, client: &Client) -> Result<Place, Fail> {
+    let to_do = "try again when some are done, or ask its administrator to raise limits.requests";
+    let words = ("requests", to_do);
+    req.state.requests.take(client, PATIENCE, words).await
 }
 
 /// A path that names nothing. Who only reads a tag that cannot be is told that it is not there.

@@ -5,7 +5,8 @@
 use super::State;
 use super::client::Caller;
 use super::error::Fail;
-use crate::auth::Grant;
+use super::places::{Client, Place};
+use crate::auth::{Grant, Principal, net};
 use crate::config::Config;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method};
@@ -34,12 +35,22 @@ pub struct Req {
     pub caller: Caller,
     /// Who asks, with the limits of the token if there is one.
     pub grant: Grant,
+    /// The request's place among those of its client.
+    pub place: Option<Place>,
 }
 
 impl Req {
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// Whom limits count for.
+    pub fn client(&self) -> Client {
+        match &self.grant.principal {
+            Principal::User(name) => Client::Account(name.as_str().into()),
+            Principal::Anonymous | Principal::Operator => Client::Address(net(self.caller.ip)),
+        }
     }
 
     /// The declared length of the body.
@@ -87,12 +98,20 @@ impl Query {
     }
 }
 
+/// Bytes that must come in each stretch of waiting as long as the progress timeout: about 70 a second.
+const LEAST: usize = 4096;
+
 /// The body of a request as a stream of its data, with a progress timeout and a count of its bytes.
 pub struct Incoming {
     body: Body,
     progress: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when nothing has come although it was asked for.
+    waiting: Option<Instant>,
+    /// How long was waited for the last [`LEAST`] bytes, and how many of them have come. What the server itself takes
+    /// its time for is not in it.
+    waited: Duration,
+    since: usize,
     bytes: u64,
     touched: bool,
     ended: bool,
@@ -101,8 +120,8 @@ pub struct Incoming {
 /// Why a body stopped before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum IncomingError {
-    /// Nothing came for the progress time.
-    #[error("no data came for {0} s")]
+    /// Nothing, or next to nothing, came for the progress time.
+    #[error("no data, or hardly any, came in {0} s")]
     Stalled(u64),
     /// The connection broke or the framing is wrong.
     #[error("the connection broke: {0}")]
@@ -117,7 +136,9 @@ impl Incoming {
             body,
             progress,
             timer: None,
-            waiting: false,
+            waiting: None,
+            waited: Duration::ZERO,
+            since: 0,
             bytes: 0,
             touched: false,
             ended,
@@ -156,15 +177,27 @@ impl Incoming {
         Ok(Some(all.into()))
     }
 
+    fn came(&mut self, len: usize) {
+        self.bytes += len as u64;
+        self.since += len;
+        if let Some(since) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
+        if self.since >= LEAST {
+            (self.since, self.waited) = (0, Duration::ZERO);
+        }
+    }
+
     /// Nothing came: starts the clock at the first empty-handed poll and fails once it has run out.
     fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, IncomingError>>> {
-        let deadline = Instant::now() + self.progress;
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep(self.progress)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(deadline);
+        if self.waiting.is_none() {
+            let now = Instant::now();
+            self.waiting = Some(now);
+            let left = self.progress.saturating_sub(self.waited);
+            timer.as_mut().reset(now + left);
         }
         if timer.as_mut().poll(cx).is_ready() {
             self.ended = true;
@@ -192,10 +225,9 @@ impl Stream for Incoming {
                     return Poll::Ready(Some(Err(IncomingError::Broken(error.to_string()))));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.waiting = false;
                     // Trailers carry nothing that is used here.
                     if let Ok(data) = frame.into_data() {
-                        this.bytes += data.len() as u64;
+                        this.came(data.len());
                         return Poll::Ready(Some(Ok(data)));
                     }
                 }
@@ -215,6 +247,29 @@ mod tests {
         assert_eq!(q.get("x"), Some(""));
         assert_eq!(q.get("scope"), Some("repository:a:pull registry"));
         assert_eq!(q.get("none"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drops_of_a_body_are_no_progress() {
+        use futures_util::{StreamExt as _, stream};
+        let drops = |bytes: &'static [u8]| {
+            let pause = Duration::from_secs(25);
+            let body = stream::repeat(bytes)
+                .take(100)
+                .then(move |data| async move {
+                    sleep(pause).await;
+                    Ok::<_, std::io::Error>(data)
+                });
+            Incoming::new(Body::from_stream(body), Duration::from_mins(1))
+        };
+        let got = drops(b"1").take(100).collect::<Vec<_>>().await;
+        assert_eq!(got.len(), 3);
+        assert!(matches!(got.last(), Some(Err(IncomingError::Stalled(60)))));
+        let mut slow = drops(&[0; LEAST]);
+        assert_eq!(
+            slow.collect(1 << 20).await.expect("whole").map(|b| b.len()),
+            Some(100 * LEAST)
+        );
     }
 
     #[tokio::test]

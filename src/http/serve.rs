@@ -1,9 +1,10 @@
 //! The accept loop: TCP, TLS, HTTP/1.1 and HTTP/2, and a graceful end.
 //!
-//! Owns limits and clocks of connections. `axum::serve` has no TLS, no head timeout and no limit on draining.
+//! Owns clocks and buffers of connections; how many there may be is `connections`'. `axum::serve` has no TLS, no head
+//! timeout and no limit on draining.
 
-use super::client::Peer;
-use super::metrics::Metrics;
+use super::client::{Peer, is_trusted};
+use super::connections::{Connections, Entry, Link, Use};
 use super::progress::Progress;
 use super::{State, router};
 use crate::app::App;
@@ -16,22 +17,28 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections at once; more wait in the kernel's queue where none is idle.
 const CONNECTIONS: usize = 16_384;
 /// Open files of a server without connections, about.
 const OWN_FILES: usize = 32;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEAD: Duration = Duration::from_secs(30);
+/// What HTTP/1.1 holds of a connection's bytes, each way; also the longest request head.
+const BUFFER: usize = 64 << 10;
+/// HTTP/2 connections that may each have [`WIDE`] bytes on the way to us; those beyond have [`BUFFER`].
+const WIDE_ONES: usize = 32;
+/// Taken in before anybody asks for it, since HTTP/2 promises room beforehand.
+const WIDE: u32 = 1 << 20;
+/// How often clocks of HTTP/2 connections are looked at.
+const TICK: Duration = Duration::from_secs(5);
 /// After a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often failed accepts are told of.
@@ -92,8 +99,10 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
 struct Server {
     state: Arc<State>,
     router: axum::Router,
-    builder: Builder<TokioExecutor>,
-    permits: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    /// HTTP/2 connections that are open.
+    http2: AtomicUsize,
+    idle: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -101,12 +110,14 @@ struct Server {
 /// Serves until `stop`, then lets requests in flight finish for at most the configured drain time.
 pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) {
     let config = app.config.load_full();
-    let state = State::new(app);
+    let most = connections();
+    let state = State::new(app, most);
     let server = Arc::new(Server {
         router: router(Arc::clone(&state)),
+        connections: Arc::clone(&state.connections),
         state,
-        builder: builder(),
-        permits: Arc::new(Semaphore::new(connections())),
+        http2: AtomicUsize::new(0),
+        idle: Duration::from_millis(config.idle_ms),
         tasks: TaskTracker::new(),
         stop,
     });
@@ -147,7 +158,7 @@ fn connections() -> usize {
     possible
 }
 
-/// Tells that accepting fails; once a minute at most, however often it does.
+/// Tells of what happens to new connections; once a minute at most, however often it does.
 #[derive(Default)]
 struct Trouble {
     said: Option<Instant>,
@@ -156,93 +167,104 @@ struct Trouble {
 
 impl Trouble {
     fn failed(&mut self, error: &io::Error) {
-        self.times += 1;
-        if self.said.is_none_or(|at| at.elapsed() > TROUBLE_EVERY) {
-            let times = std::mem::take(&mut self.times);
+        if let Some(times) = self.tell() {
             tracing::warn!(%error, times, "connections cannot be accepted; they wait");
-            self.said = Some(Instant::now());
         }
+    }
+
+    fn refused(&mut self, addr: SocketAddr) {
+        if let Some(times) = self.tell() {
+            let address = addr.ip();
+            tracing::warn!(%address, times, "connections are closed: this address has all that limits.connections allows, and none is idle");
+        }
+    }
+
+    /// How often it happened since it was told last, if it is to be told now.
+    fn tell(&mut self) -> Option<u64> {
+        self.times += 1;
+        if self.said.is_some_and(|at| at.elapsed() <= TROUBLE_EVERY) {
+            return None;
+        }
+        self.said = Some(Instant::now());
+        Some(std::mem::take(&mut self.times))
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(idle: Duration, window: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(1 << 20);
+        // From the end of the answer before, or the connection's begin, to the end of the next head.
+        .header_read_timeout(idle)
+        .max_buf_size(BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .max_frame_size(1 << 20)
-        .max_send_buf_size(1 << 20)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .max_frame_size(BUFFER as u32)
+        .max_send_buf_size(4 * BUFFER)
         .max_concurrent_streams(250)
         .keep_alive_interval(Duration::from_secs(30));
     builder
 }
 
 async fn accept(server: Arc<Server>, listener: Listener) {
-    let mut trouble = Trouble::default();
+    let (mut trouble, mut refusals) = (Trouble::default(), Trouble::default());
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => return,
-            accepted = next(&server, &listener.tcp) => accepted,
+            accepted = listener.tcp.accept() => accepted,
         };
-        match accepted {
-            Ok((tcp, addr, permit)) => {
-                let shared = Arc::clone(&server);
-                let peer = Peer {
-                    addr,
-                    tls: listener.tls,
-                };
-                server.tasks.spawn(async move {
-                    let _permit = permit;
-                    let _open = Open::new(&shared.state.metrics);
-                    connection(&shared, tcp, peer).await;
-                });
-            }
+        let (tcp, addr) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 trouble.failed(&error);
                 tokio::time::sleep(PAUSE).await;
+                continue;
             }
+        };
+        let Some(entry) = enter(&server, addr) else {
+            refusals.refused(addr);
+            continue;
+        };
+        tokio::select! {
+            () = server.stop.cancelled() => return,
+            () = server.connections.room() => {}
         }
+        let shared = Arc::clone(&server);
+        let peer = Peer {
+            addr,
+            tls: listener.tls,
+        };
+        server.tasks.spawn(async move {
+            tokio::select! {
+                () = connection(&shared, tcp, peer, &entry.link) => {}
+                () = entry.link.told_to_go() => {}
+            }
+        });
     }
 }
 
-type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-async fn next(server: &Server, tcp: &TcpListener) -> io::Result<Accepted> {
-    let permit = Arc::clone(&server.permits)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
-    let (stream, addr) = tcp.accept().await?;
-    Ok((stream, addr, permit))
+/// Takes up a connection unless its address has its share.
+fn enter(server: &Server, addr: SocketAddr) -> Option<Entry> {
+    let config = server.state.app.config.load();
+    let ip = addr.ip().to_canonical();
+    // Many clients come through these.
+    let gate = ip.is_loopback() || is_trusted(ip, &config.trusted_proxies);
+    let most = if gate {
+        usize::MAX
+    } else {
+        usize::try_from(config.connections_max).unwrap_or(usize::MAX)
+    };
+    server.connections.enter(ip, server.connections.share(most))
 }
 
-/// Counts a connection while it lives.
-struct Open<'a>(&'a Metrics);
-
-impl<'a> Open<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.connections.fetch_add(1, Ordering::Relaxed);
-        Self(metrics)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn connection(server: &Server, tcp: TcpStream, peer: Peer) {
+async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link>) {
     let _ = tcp.set_nodelay(true);
     if !peer.tls {
-        return speak(server, tcp, peer, false).await;
+        return speak(server, tcp, peer, link, false).await;
     }
     let Some(tls) = &server.state.app.tls else {
         tracing::error!("a TLS listener without certificates: the connection is closed");
@@ -253,7 +275,10 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer) {
         handshake = timeout(HANDSHAKE, tls.accept(tcp)) => handshake,
     };
     match handshake {
-        Ok(Ok((stream, http2))) => speak(server, stream, peer, http2).await,
+        Ok(Ok((stream, http2))) => {
+            link.touch();
+            speak(server, stream, peer, link, http2).await;
+        }
         failed => {
             server
                 .state
@@ -269,20 +294,46 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer) {
     }
 }
 
+/// Counts an HTTP/2 connection while it lives.
+struct Http2<'a>(&'a AtomicUsize);
+
+impl<'a> Http2<'a> {
+    /// Also how many bytes it may have on the way to us.
+    fn open(count: &'a AtomicUsize) -> (Self, u32) {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let window = if before < WIDE_ONES {
+            WIDE
+        } else {
+            BUFFER as u32
+        };
+        (Self(count), window)
+    }
+}
+
+impl Drop for Http2<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Speaks one protocol, chosen beforehand: detecting it from the first bytes has no time limit.
-async fn speak<T>(server: &Server, io: T, peer: Peer, http2: bool)
+async fn speak<T>(server: &Server, io: T, peer: Peer, link: &Arc<Link>, http2: bool)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limit = Duration::from_secs(server.state.app.config.load().progress_seconds.max(1));
     let io = TokioIo::new(Progress::new(io, limit));
     let router = server.router.clone();
+    let of = Arc::clone(link);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(Arc::new(Use::begin(&of)));
         router.clone().oneshot(request)
     });
-    let builder = server.builder.clone();
+    let open = http2.then(|| Http2::open(&server.http2));
+    let window = open.as_ref().map_or(WIDE, |(_, window)| *window);
+    let builder = builder(server.idle, window);
     let builder = if http2 {
         builder.http2_only()
     } else {
@@ -290,6 +341,7 @@ where
     };
     let mut serving = pin!(builder.serve_connection(io, service));
     let mut told = false;
+    let mut tick = interval(TICK.min(server.idle));
     loop {
         tokio::select! {
             result = serving.as_mut() => {
@@ -301,6 +353,17 @@ where
             () = server.stop.cancelled(), if !told => {
                 told = true;
                 serving.as_mut().graceful_shutdown();
+            }
+            // HTTP/1.1 has clocks of its own; pings keep an HTTP/2 connection open that is of no use to anybody.
+            _ = tick.tick(), if http2 => {
+                let still = link.still();
+                if link.is_waiting() && still > limit + server.idle {
+                    return;
+                }
+                if link.is_idle() && still > server.idle && !told {
+                    told = true;
+                    serving.as_mut().graceful_shutdown();
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::blobs::{BlobError, BlobErrorKind};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::types::{Digest, RepoName};
+use std::sync::Arc;
 
 /// A refused or failed repository operation. Nothing was changed unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,16 @@ pub enum RepoError {
     /// Two requests write to one upload.
     #[error("another request is writing to this upload; wait for it to end")]
     UploadBusy,
+    /// Too many uploads that their owner began and did not finish.
+    #[error(
+        "{owner} has {most} unfinished uploads, the most at once; finish or cancel some, or ask the administrator to raise limits.uploads (those without bytes for uploads.idle end by themselves)"
+    )]
+    TooManyUploads {
+        /// Whose they are.
+        owner: Arc<str>,
+        /// The limit.
+        most: usize,
+    },
     /// The client's bytes ended early.
     #[error("the content was cut short: {0}")]
     Body(String),
@@ -148,7 +159,7 @@ impl RepoError {
             Self::TooLarge(_) => K::TooLarge,
             Self::ReadOnly(_) | Self::Refused(_) => K::Refused,
             Self::Quota { .. } => K::Quota,
-            Self::UploadBusy => K::Busy,
+            Self::UploadBusy | Self::TooManyUploads { .. } => K::Busy,
             Self::Body(_) => K::Body,
             Self::Task(_) => K::Internal,
             Self::Blob(e) => match e.kind() {

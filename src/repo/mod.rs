@@ -11,6 +11,7 @@ mod fill;
 pub mod format;
 pub mod keys;
 mod manifest;
+mod memory;
 mod moment;
 mod quota;
 mod read;
@@ -40,9 +41,10 @@ use crate::store::{Get, Lane, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
 use format::Format;
 use keys::DueKind;
+use memory::Memory;
 use record::RepoRecord;
 use state::{Generations, Sessions};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Settings of [`Repos`].
@@ -56,6 +58,10 @@ pub struct RepoOptions {
     pub upload_idle: Duration,
     /// The longest manifest in bytes.
     pub manifest_max: u64,
+    /// Most unfinished uploads of one owner; at least 1.
+    pub uploads_max: usize,
+    /// Bytes of all uploads together that may be in memory.
+    pub upload_memory: u64,
     /// Refuse manifests whose content is missing.
     pub strict: bool,
     /// Memory for manifests and small blobs.
@@ -67,8 +73,10 @@ pub struct RepoOptions {
 /// Counters for metrics.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RepoCounters {
-    /// Uploads held in memory.
+    /// Unfinished uploads.
     pub open_uploads: u64,
+    /// Bytes of uploads in memory.
+    pub upload_memory: u64,
     /// The cache of manifests and small blobs.
     pub cache: cache::Counters,
 }
@@ -85,6 +93,9 @@ struct Inner {
     small: Cache<(RepoName, Digest), blob::Known>,
     generations: Generations,
     sessions: Sessions,
+    memory: Memory,
+    /// Held while a manifest is read: a hostile one unfolds to many times its length in memory.
+    inspecting: Mutex<()>,
     /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
     written_in_boot: Option<String>,
 }
@@ -98,6 +109,8 @@ impl Repos {
         let inner = Inner {
             store,
             blobs,
+            memory: Memory::new(options.upload_memory),
+            inspecting: Mutex::new(()),
             options,
             manifests,
             small,
@@ -241,6 +254,7 @@ impl Repos {
     pub fn counters(&self) -> RepoCounters {
         RepoCounters {
             open_uploads: self.0.sessions.len() as u64,
+            upload_memory: self.0.memory.used(),
             cache: self.0.manifests.counters(),
         }
     }

@@ -2,15 +2,20 @@
 
 use super::Repos;
 use super::error::RepoError;
+use super::memory::Share;
 use super::state::{Turn, lock};
 use crate::types::{ContentRange, Digest};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 /// Network frames are gathered to pieces of this size before they are hashed and written.
 const PIECE: usize = 1 << 20;
+/// The longest time that received bytes wait for more.
+const HELD: Duration = Duration::from_secs(1);
 /// How often a row is saved while bytes come in.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// After so many bytes of a body of unknown length the quotas are looked at, and again at each doubling.
@@ -18,6 +23,9 @@ const LOOK_AT: u64 = 64 << 20;
 
 impl Repos {
     /// Streams a body into the upload's ingest: one piece is hashed and written while the next is received.
+    ///
+    /// Every byte held is paid for from the budget of all uploads. Where that is used up, what this upload holds is
+    /// written before it waits.
     pub(super) async fn receive<S, E>(
         &self,
         turn: &mut Turn<'_>,
@@ -32,35 +40,37 @@ impl Repos {
     {
         let before = turn.session.offset;
         self.check_chunk(turn, range, len, digest).await?;
-        let mut writer = Writer {
-            repos: self,
-            turn,
-            pending: None,
-            saved: Instant::now(),
-            look_at: LOOK_AT,
-        };
-        let mut piece = BytesMut::new();
+        let mut writer = Writer::new(self, turn);
+        let mut piece = Piece::default();
         let mut broken = None;
-        while let Some(frame) = body.next().await {
-            match frame {
-                Ok(frame) if piece.is_empty() && frame.len() >= PIECE => {
-                    writer.write(frame).await?;
+        loop {
+            let frame = match piece.next(&mut body).await {
+                Next::Frame(frame) => frame,
+                Next::Late => {
+                    writer.write(std::mem::take(&mut piece), false).await?;
+                    continue;
                 }
-                Ok(frame) => {
-                    piece.extend_from_slice(&frame);
-                    if piece.len() >= PIECE {
-                        writer.write(piece.split().freeze()).await?;
-                    }
-                }
-                Err(e) => {
-                    broken = Some(RepoError::Body(e.to_string()));
+                Next::End => break,
+                Next::Broken(error) => {
+                    broken = Some(RepoError::Body(error));
                     break;
                 }
+            };
+            let share = match self.0.memory.try_take(frame.len()) {
+                Some(share) => share,
+                None => {
+                    writer.write(std::mem::take(&mut piece), false).await?;
+                    writer.flush().await?;
+                    self.0.memory.take(frame.len()).await
+                }
+            };
+            piece.add(&frame, share);
+            if piece.bytes.len() >= PIECE {
+                writer.write(std::mem::take(&mut piece), false).await?;
             }
         }
-        if !piece.is_empty() {
-            writer.write(piece.freeze()).await?;
-        }
+        let closing = digest.is_some() && broken.is_none();
+        writer.write(piece, closing).await?;
         writer.flush().await?;
         if let Some(broken) = broken {
             return Err(broken);
@@ -107,17 +117,77 @@ impl Repos {
     }
 }
 
+/// Received bytes that wait to be written, and what they cost.
+#[derive(Default)]
+struct Piece {
+    bytes: BytesMut,
+    share: Share,
+    /// When it is written, whole or not: a slow client does not keep memory from others.
+    due: Option<Instant>,
+}
+
+/// What a body brings next.
+enum Next {
+    Frame(Bytes),
+    /// Nothing yet, and the piece is due.
+    Late,
+    End,
+    Broken(String),
+}
+
+impl Piece {
+    async fn next<S, E>(&self, body: &mut S) -> Next
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let frame = match self.due {
+            None => body.next().await,
+            Some(due) => match timeout_at(due, body.next()).await {
+                Ok(frame) => frame,
+                Err(_) => return Next::Late,
+            },
+        };
+        match frame {
+            Some(Ok(frame)) => Next::Frame(frame),
+            Some(Err(error)) => Next::Broken(error.to_string()),
+            None => Next::End,
+        }
+    }
+
+    fn add(&mut self, frame: &[u8], share: Share) {
+        self.due.get_or_insert_with(|| Instant::now() + HELD);
+        self.bytes.extend_from_slice(frame);
+        self.share.add(share);
+    }
+}
+
 /// Writes pieces behind the receiving: at most one is on its way.
 struct Writer<'a, 'b> {
     repos: &'a Repos,
     turn: &'a mut Turn<'b>,
-    pending: Option<tokio::task::JoinHandle<Result<u64, RepoError>>>,
+    pending: Option<JoinHandle<Result<(u64, Share), RepoError>>>,
     saved: Instant,
     look_at: u64,
 }
 
-impl Writer<'_, '_> {
-    async fn write(&mut self, piece: Bytes) -> Result<(), RepoError> {
+impl<'a, 'b> Writer<'a, 'b> {
+    fn new(repos: &'a Repos, turn: &'a mut Turn<'b>) -> Self {
+        Self {
+            repos,
+            turn,
+            pending: None,
+            saved: Instant::now(),
+            look_at: LOOK_AT,
+        }
+    }
+
+    /// Starts to hash and write a piece. The last one of an upload may stay in memory until it is sealed, and keeps its
+    /// share as long; of others nothing stays.
+    async fn write(&mut self, piece: Piece, last: bool) -> Result<(), RepoError> {
+        if piece.bytes.is_empty() {
+            return Ok(());
+        }
         self.flush().await?;
         if self.turn.session.offset == 0 && lock(&self.turn.session.ingest).is_none() {
             let session = &self.turn.session;
@@ -142,19 +212,26 @@ impl Writer<'_, '_> {
         }
         let slot = Arc::clone(&self.turn.session.ingest);
         self.pending = Some(tokio::task::spawn_blocking(move || {
+            let Piece { bytes, share, .. } = piece;
             let mut guard = lock(&slot);
             let ingest = guard.as_mut().ok_or(RepoError::UploadUnknown)?;
-            ingest.write(&piece)?;
-            Ok(ingest.offset())
+            ingest.write(&bytes)?;
+            if !last {
+                ingest.spill()?;
+            }
+            let kept = if last { share } else { Share::default() };
+            Ok((ingest.offset(), kept))
         }));
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), RepoError> {
         if let Some(pending) = self.pending.take() {
-            self.turn.session.offset = pending
+            let (offset, kept) = pending
                 .await
                 .map_err(|e| RepoError::Task(e.to_string()))??;
+            self.turn.session.offset = offset;
+            self.turn.held.add(kept);
         }
         Ok(())
     }

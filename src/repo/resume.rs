@@ -39,9 +39,7 @@ impl Repos {
             other => other?,
         };
         let (algorithm, ingest) = found.ok_or(RepoError::UploadUnknown)?;
-        self.0
-            .sessions
-            .insert(id, name.clone(), algorithm, Some(ingest));
+        self.0.sessions.insert(id, name.clone(), algorithm, ingest);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What the repositories keep in memory: cache generations and upload sessions.
 
 use super::error::RepoError;
+use super::memory::Share;
 use crate::blobs::Ingest;
 use crate::types::{Algorithm, RepoName, UploadId};
 use std::collections::HashMap;
@@ -54,55 +55,102 @@ pub(super) struct Session {
     pub algorithm: Algorithm,
     pub ingest: Slot,
     pub offset: u64,
+    /// Who began it; `None` for one of before a restart.
+    owner: Option<Arc<str>>,
     busy: bool,
     used: Instant,
 }
 
+impl Session {
+    fn new(
+        name: RepoName,
+        algorithm: Algorithm,
+        ingest: Option<Ingest>,
+        owner: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            name,
+            algorithm,
+            offset: ingest.as_ref().map_or(0, Ingest::offset),
+            ingest: Arc::new(Mutex::new(ingest)),
+            owner,
+            busy: false,
+            used: Instant::now(),
+        }
+    }
+}
+
 /// The uploads in memory.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<UploadId, Session>>);
+pub(super) struct Sessions(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    all: HashMap<UploadId, Session>,
+    /// How many of them each owner began.
+    owned: HashMap<Arc<str>, usize>,
+}
 
 impl Sessions {
-    pub fn insert(
+    /// A new upload, unless its owner has `most` already.
+    pub fn begin(
         &self,
         id: UploadId,
         name: RepoName,
         algorithm: Algorithm,
-        ingest: Option<Ingest>,
-    ) {
-        let offset = ingest.as_ref().map_or(0, Ingest::offset);
-        let ingest = Arc::new(Mutex::new(ingest));
-        let session = Session {
-            name,
-            algorithm,
-            ingest,
-            offset,
-            busy: false,
-            used: Instant::now(),
-        };
-        lock(&self.0).entry(id).or_insert(session);
+        owner: &Arc<str>,
+        most: usize,
+    ) -> Result<(), RepoError> {
+        let mut open = lock(&self.0);
+        let count = open.owned.entry(Arc::clone(owner)).or_insert(0);
+        if *count >= most {
+            return Err(RepoError::TooManyUploads {
+                owner: Arc::clone(owner),
+                most,
+            });
+        }
+        *count += 1;
+        let session = Session::new(name, algorithm, None, Some(Arc::clone(owner)));
+        open.all.insert(id, session);
+        Ok(())
+    }
+
+    /// An upload of before a restart.
+    pub fn insert(&self, id: UploadId, name: RepoName, algorithm: Algorithm, ingest: Ingest) {
+        let session = Session::new(name, algorithm, Some(ingest), None);
+        lock(&self.0).all.entry(id).or_insert(session);
     }
 
     pub fn get(&self, id: UploadId) -> Option<Session> {
-        lock(&self.0).get(&id).cloned()
+        lock(&self.0).all.get(&id).cloned()
     }
 
-    pub fn remove(&self, id: UploadId) -> Option<Session> {
-        lock(&self.0).remove(&id)
+    fn remove(&self, id: UploadId) {
+        let mut open = lock(&self.0);
+        let removed = open.all.remove(&id);
+        if let Some(owner) = removed.and_then(|session| session.owner)
+            && let Some(count) = open.owned.get_mut(&owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                open.owned.remove(&owner);
+            }
+        }
     }
 
     pub fn ids(&self) -> Vec<UploadId> {
-        lock(&self.0).keys().copied().collect()
+        lock(&self.0).all.keys().copied().collect()
     }
 
     pub fn len(&self) -> usize {
-        lock(&self.0).len()
+        lock(&self.0).all.len()
     }
 
     /// Uploads that nobody has written to for `idle`.
     pub fn idle(&self, idle: Duration) -> Vec<UploadId> {
-        let sessions = lock(&self.0);
-        let idle = sessions
+        let open = lock(&self.0);
+        let idle = open
+            .all
             .iter()
             .filter(|(_, s)| !s.busy && s.used.elapsed() > idle);
         idle.map(|(id, _)| *id).collect()
@@ -110,8 +158,9 @@ impl Sessions {
 
     /// Takes the upload for one request; given back when the turn is dropped, also if the client went away.
     pub fn take(&self, id: UploadId, name: &RepoName) -> Result<Turn<'_>, RepoError> {
-        let mut sessions = lock(&self.0);
-        let session = sessions
+        let mut open = lock(&self.0);
+        let session = open
+            .all
             .get_mut(&id)
             .filter(|s| s.name == *name)
             .ok_or(RepoError::UploadUnknown)?;
@@ -123,6 +172,7 @@ impl Sessions {
             sessions: self,
             id,
             session: session.clone(),
+            held: Share::default(),
         })
     }
 }
@@ -132,6 +182,8 @@ pub(super) struct Turn<'a> {
     sessions: &'a Sessions,
     pub id: UploadId,
     pub session: Session,
+    /// What its bytes in memory cost.
+    pub held: Share,
 }
 
 impl Turn<'_> {
@@ -143,7 +195,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(session) = lock(&self.sessions.0).get_mut(&self.id) {
+        if let Some(session) = lock(&self.sessions.0).all.get_mut(&self.id) {
             session.busy = false;
             session.used = Instant::now();
             session.offset = session.offset.max(self.session.offset);

@@ -25,15 +25,18 @@ enum Ready {
 }
 
 impl Repos {
-    /// A new upload. Nothing durable is written before its first byte.
+    /// A new upload of `owner`, a word of the caller's: nobody has more than `uploads_max` unfinished ones. Nothing
+    /// durable is written before its first byte.
     pub async fn begin_upload(
         &self,
         name: &RepoName,
         algorithm: Algorithm,
+        owner: &str,
     ) -> Result<UploadId, RepoError> {
         self.check_writable(name).await?;
         let id = new_upload_id()?;
-        self.0.sessions.insert(id, name.clone(), algorithm, None);
+        let (sessions, most) = (&self.0.sessions, self.0.options.uploads_max);
+        sessions.begin(id, name.clone(), algorithm, &owner.into(), most)?;
         Ok(id)
     }
 

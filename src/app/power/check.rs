@@ -384,7 +384,7 @@ async fn push(
 ) -> Result<Digest, RepoError> {
     let digest = Digest::of(algorithm, bytes);
     let repos = &client.service.repos;
-    let id = repos.begin_upload(name, algorithm).await?;
+    let id = repos.begin_upload(name, algorithm, "ann").await?;
     let body = stream::iter([Ok::<_, String>(bytes.clone())]);
     repos
         .finish_upload(name, id, None, None, body, &digest)

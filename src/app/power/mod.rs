@@ -95,6 +95,8 @@ fn repo_options() -> RepoOptions {
         keep: Duration::from_hours(24),
         upload_idle: Duration::from_hours(24),
         manifest_max: 4 << 20,
+        uploads_max: 1000,
+        upload_memory: 48 << 20,
         strict: true,
         cache_bytes: 0,
         format: &crate::formats::oci::Oci,

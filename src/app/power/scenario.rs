@@ -53,7 +53,7 @@ impl Client<'_> {
         let digest = Digest::of(algorithm, bytes);
         self.ledger.know(digest, bytes.clone());
         let repos = &self.service.repos;
-        let id = repos.begin_upload(repo, algorithm).await?;
+        let id = repos.begin_upload(repo, algorithm, "ann").await?;
         let upload = self.ledger.upload(repo, id, digest);
         self.ledger.sending(upload, bytes.len() as u64);
         self.ledger.ending(upload);
@@ -78,7 +78,7 @@ impl Client<'_> {
         let digest = Digest::of(algorithm, bytes);
         self.ledger.know(digest, bytes.clone());
         let repos = &self.service.repos;
-        let id = repos.begin_upload(repo, algorithm).await?;
+        let id = repos.begin_upload(repo, algorithm, "ann").await?;
         let upload = self.ledger.upload(repo, id, digest);
         let mut at = 0;
         for (n, chunk) in bytes[..upto].chunks(90_000).enumerate() {

@@ -8,7 +8,7 @@ use crate::http::error::Fail;
 use crate::http::request::{Incoming, Req};
 use crate::repo::{PutManifest, RepoError, Source};
 use crate::types::{MediaType, Reference, RepoName, Tag};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use std::sync::Arc;
@@ -92,7 +92,10 @@ pub async fn put(
     };
     let repos = &req.state.app.repos;
     repos.check_writable(name).await?;
-    let bytes = collect(req, body).await?;
+    let max = req.config.manifest_max;
+    let came = req.document(body, max).await?;
+    // The turn ends with the commit.
+    let (bytes, _turn) = came.ok_or(RepoError::TooLarge(max))?;
     let source = Source::Push {
         by: who(&req.grant.principal),
     };
@@ -137,15 +140,6 @@ fn tags(req: &Req) -> Result<Vec<Tag>, Fail> {
         }
     }
     Ok(tags)
-}
-
-async fn collect(req: &Req, body: &mut Incoming) -> Result<Bytes, Fail> {
-    let max = req.config.manifest_max;
-    if req.length().is_some_and(|len| len > max) {
-        return Err(RepoError::TooLarge(max).into());
-    }
-    let bytes = body.collect(max).await?;
-    bytes.ok_or_else(|| RepoError::TooLarge(max).into())
 }
 
 /// DELETE: a tag alone, or a manifest with every tag that points to it.

@@ -41,7 +41,8 @@ pub async fn begin(
     let algorithm = named
         .or(whole.or(mount).map(|d| d.algorithm()))
         .unwrap_or(Algorithm::Sha256);
-    let id = repos.begin_upload(name, algorithm).await?;
+    let owner = req.client().to_string();
+    let id = repos.begin_upload(name, algorithm, &owner).await?;
     match whole {
         Some(digest) if mount.is_none() => {
             if let Err(error) = repos
