@@ -188,7 +188,10 @@ async fn push(repos: &Repos, name: &RepoName, n: u64, len: usize) {
     let mut bytes = vec![0; len];
     bytes[..8].copy_from_slice(&n.to_be_bytes());
     let digest = Digest::of(Algorithm::Sha256, &bytes);
-    let id = repos.begin_upload(name, Algorithm::Sha256).await.unwrap();
+    let id = repos
+        .begin_upload(name, Algorithm::Sha256, "bench")
+        .await
+        .unwrap();
     let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from(bytes))]);
     repos
         .finish_upload(name, id, None, Some(len as u64), body, &digest)

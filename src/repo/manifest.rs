@@ -4,7 +4,6 @@ use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::BlobRecord;
 use super::rows;
-use super::state::lock;
 use super::{Inner, Origin, Put, PutManifest, Repos, is_unborn, keys, visible};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
@@ -132,11 +131,7 @@ impl Repos {
                     "the manifest's bytes are {digest}, not {wanted}"
                 )));
             }
-            let inspected = {
-                let _turn = lock(&inner.inspecting);
-                let format = inner.options.format;
-                format.inspect(&put.bytes, put.media_type.as_ref())
-            };
+            let inspected = inner.inspect(&put.bytes, put.media_type.as_ref());
             let inspected = inspected.map_err(|e| RepoError::ManifestInvalid(e.0))?;
             let mut tags = put.tags;
             if let Reference::Tag(tag) = put.reference

@@ -94,7 +94,7 @@ struct Inner {
     generations: Generations,
     sessions: Sessions,
     memory: Memory,
-    /// Held while a manifest is read: a hostile one unfolds to many times its length in memory.
+    /// Held while a manifest is read.
     inspecting: Mutex<()>,
     /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
     written_in_boot: Option<String>,

@@ -1,8 +1,9 @@
 //! Reading manifests: from memory where it can be, else in one hop.
 
 use super::error::RepoError;
-use super::format::Inspected;
+use super::format::{FormatError, Inspected};
 use super::keys::{self, Name};
+use super::state::lock;
 use super::{Inner, Manifest, Repos, reclaim, rows, visible};
 use crate::blobs::Place;
 use crate::store::{Get, Read, Table};
@@ -152,5 +153,17 @@ pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result
 /// The parts of a manifest that the referrers list shows.
 pub(super) fn inspect(inner: &Inner, bytes: &[u8], media_type: &str) -> Option<Inspected> {
     let declared = media_type.parse().ok();
-    inner.options.format.inspect(bytes, declared.as_ref()).ok()
+    inner.inspect(bytes, declared.as_ref()).ok()
+}
+
+impl Inner {
+    /// What a manifest's bytes mean; one at a time, as a hostile one unfolds to many times its length in memory.
+    pub(super) fn inspect(
+        &self,
+        bytes: &[u8],
+        declared: Option<&MediaType>,
+    ) -> Result<Inspected, FormatError> {
+        let _turn = lock(&self.inspecting);
+        self.options.format.inspect(bytes, declared)
+    }
 }

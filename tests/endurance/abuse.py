@@ -1,0 +1,528 @@
+#!/usr/bin/env python3
+"""Attacks on a server, one after the other, each with a bystander that must not notice much.
+
+    python3 tests/endurance/abuse.py --binary PATH [--scale 1.0] [--only NAME[,NAME]]
+
+For each attack a fresh server is started; a bystander reads a manifest all the time from an address of its own, first
+in peace, then while the attack goes on. Prints one line an attack: the server's memory before and at its peak (MiB),
+what one connection costs where the attack is made of connections (KiB), the bystander's p50 and p99 (ms) in peace and
+under attack, and what the attacker got. Exits 1 if the bystander fails once, if memory passes the attack's bound, or if
+the attack did not end as it must (say, idle connections that nobody closes).
+
+Attackers come from 127.0.0.2 and others of 127.0.0.0/8. Loopback is let in more freely than other addresses, so these
+are the attacks without the limits of one address, but for those that name an address through a trusted proxy.
+--scale 0.1 makes every attack a tenth as large. Python 3.11, standard library only; Linux.
+"""
+
+import argparse
+import hashlib
+import http.client
+import json
+import os
+import resource
+import selectors
+import shutil
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+import time
+
+from client import OCI_MANIFEST, Client, sha256
+from server import USER, Server
+
+REPO = "bystander/app"
+MIB = 1 << 20
+
+
+# ---- the bystander ---------------------------------------------------------------------------------------------------
+class Bystander(threading.Thread):
+    """Reads a manifest every few milliseconds on a connection of its own."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.times, self.failures, self.done = port, [], [], threading.Event()
+
+    def run(self):
+        connection = None
+        while not self.done.is_set():
+            begin = time.perf_counter()
+            try:
+                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                connection.request("GET", f"/v2/{REPO}/manifests/v1", headers={"Accept": OCI_MANIFEST})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failures.append(f"status {answer.status}")
+            except (OSError, http.client.HTTPException) as e:
+                self.failures.append(f"{type(e).__name__}: {e}")
+                connection = None
+            self.times.append(time.perf_counter() - begin)
+            self.done.wait(0.004)
+        if connection:
+            connection.close()
+
+    def stop(self):
+        self.done.set()
+        self.join(30)
+        return self
+
+    def quantile(self, q):
+        ordered = sorted(self.times) or [0.0]
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * q))]
+
+
+# ---- what attackers do -----------------------------------------------------------------------------------------------
+def connect(port, n, wait=10.0):
+    """A connection from one of a few loopback addresses, as one address has too few ports for many."""
+    s = socket.socket()
+    s.settimeout(wait)
+    s.bind((f"127.0.1.{1 + n % 8}", 0))
+    s.connect(("127.0.0.1", port))
+    return s
+
+
+def crowd(port, number, greeting=b""):
+    sockets = []
+    for n in range(number):
+        s = connect(port, n)
+        if greeting:
+            s.sendall(greeting)
+        sockets.append(s)
+    return sockets
+
+
+def wait_closed(sockets, limit):
+    """Waits until the server has closed them all; gives how many it has not."""
+    selector, still, end = selectors.DefaultSelector(), set(sockets), time.monotonic() + limit
+    for s in sockets:
+        s.setblocking(False)
+        selector.register(s, selectors.EVENT_READ)
+    while still and time.monotonic() < end:
+        for key, _ in selector.select(0.5):
+            try:
+                if key.fileobj.recv(65536):
+                    continue
+            except BlockingIOError:
+                continue
+            except OSError:
+                pass
+            selector.unregister(key.fileobj)
+            still.discard(key.fileobj)
+    selector.close()
+    return len(still)
+
+
+def close(sockets):
+    for s in sockets:
+        s.close()
+
+
+def head(method, path, *more):
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *more, "", ""]).encode()
+
+
+def authorization():
+    import base64  # pylint: disable=import-outside-toplevel
+    return "Authorization: Basic " + base64.b64encode(":".join(USER).encode()).decode()
+
+
+def threads(number, work):
+    """Runs `work(n)` in so many threads; gives what they gave, exceptions among it."""
+    results = [None] * number
+
+    def one(n):
+        try:
+            results[n] = work(n)
+        except Exception as e:  # pylint: disable=broad-except
+            results[n] = e
+    all_of_them = [threading.Thread(target=one, args=(n,), daemon=True) for n in range(number)]
+    for t in all_of_them:
+        t.start()
+    for t in all_of_them:
+        t.join(300)
+    return results
+
+
+def status_of(s, data=b""):
+    """Sends, then reads the status of the answer; 0 where there is none."""
+    try:
+        if data:
+            s.sendall(data)
+        line = s.recv(4096).split(b"\r\n")[0].split()
+        return int(line[1]) if len(line) > 1 else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def counted(values):
+    found = {}
+    for value in values:
+        name = type(value).__name__ if isinstance(value, Exception) else str(value)
+        found[name] = found.get(name, 0) + 1
+    return " ".join(f"{name}x{n}" for name, n in sorted(found.items()))
+
+
+# ---- the attacks: each gets the running attack, does its worst, and gives what it saw ---------------------------------
+def idle(a):
+    """Connections that say nothing."""
+    sockets = crowd(a.server.port, a.size(10_000))
+    a.hold(sockets, "closed by serve.idle")
+
+
+def keep_alive(a):
+    """Connections that asked once and stay."""
+    sockets = crowd(a.server.port, a.size(10_000), head("GET", "/livez"))
+    a.hold(sockets, "closed by serve.idle")
+
+
+def slow_heads(a):
+    """Heads that come a byte at a time."""
+    sockets = crowd(a.server.port, a.size(4_000), b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    a.feed(sockets, b"a", 1.0)
+    a.hold(sockets, "closed by serve.idle")
+
+
+def half_tls(a):
+    """TLS handshakes that are begun and left."""
+    context = ssl.create_default_context()
+    hello, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        context.wrap_bio(hello, out, server_hostname="localhost").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    sockets = crowd(a.server.https, a.size(10_000), out.read()[:100])
+    a.hold(sockets, "closed after 10 s", limit=60)
+
+
+def idle_tls(a):
+    """TLS connections after the handshake, idle."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    sockets = [context.wrap_socket(s) for s in crowd(a.server.https, 0)]
+    for n in range(a.size(4_000)):
+        sockets.append(context.wrap_socket(connect(a.server.https, n)))
+    a.hold(sockets, "closed by serve.idle")
+
+
+def slow_bodies(a):
+    """Uploads that come a byte at a time."""
+    begin = head("POST", f"/v2/slow/app/blobs/uploads/?digest={sha256(b'x')}", authorization(), "Content-Length: 1000000")
+    sockets = crowd(a.server.port, min(900, a.size(900)), begin)
+    a.feed(sockets, b"a", 1.0)
+    a.hold(sockets, "closed by serve.progress")
+
+
+def full_pieces(a):
+    """Uploads that send much and then stop, each with as much of the server's memory as it can get."""
+    begin = head("POST", f"/v2/slow/app/blobs/uploads/?digest={sha256(b'x')}", authorization(), "Content-Length: 100000000")
+    data = os.urandom(MIB)
+
+    def one(n):
+        s = connect(a.server.port, n)
+        s.sendall(begin + data)
+        return s
+    a.hold([s for s in threads(min(900, a.size(900)), one) if isinstance(s, socket.socket)], "closed by serve.progress")
+
+
+def never_read(a):
+    """Downloads of a large blob that nobody takes."""
+    sockets = []
+    for n in range(a.size(2_000)):
+        s = connect(a.server.port, n)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.sendall(head("GET", f"/v2/{REPO}/blobs/{a.large}"))
+        sockets.append(s)
+    time.sleep(2)
+    a.settled(len(sockets))
+    # What is in the kernel's hands still arrives; the server is done with these when it has no connection left.
+    a.wait_for(lambda: a.metric("dryport_http_connections") <= 3, 60, "closed by serve.progress")
+    close(sockets)
+
+
+def pushes(a):
+    """64 whole pushes of 100 MB at once."""
+    size, number = a.size(100_000_000), 64
+    data = os.urandom(MIB)
+
+    def one(n):
+        hasher, left, salt = hashlib.sha256(), size, n.to_bytes(8, "big")
+        pieces = [salt]
+        while left > 0:
+            pieces.append(data[:left])
+            left -= len(data)
+        for piece in pieces:
+            hasher.update(piece)
+        s = connect(a.server.port, n, 280)
+        s.sendall(head("POST", f"/v2/push/app/blobs/uploads/?digest=sha256:{hasher.hexdigest()}", authorization(),
+                       f"Content-Length: {size + 8}"))
+        for piece in pieces:
+            s.sendall(piece)
+        status = status_of(s)
+        s.close()
+        return status
+    begin = time.monotonic()
+    results = threads(number, one)
+    took = time.monotonic() - begin
+    a.note(f"{counted(results)}, {number * size / took / 1e6:.0f} MB/s")
+    a.demand(set(results) == {201}, "every push is taken")
+
+
+def pulls(a):
+    """32 pulls of a large blob at once."""
+    def one(n):
+        s = connect(a.server.port, n, 280)
+        s.sendall(head("GET", f"/v2/{REPO}/blobs/{a.large}", "Connection: close"))
+        got = 0
+        while data := s.recv(MIB):
+            got += len(data)
+        s.close()
+        return got > a.large_size
+    a.demand(all(r is True for r in threads(32, one)), "every pull is whole")
+
+
+def declared(a):
+    """A blob of 100 GB is announced, and no byte of it sent."""
+    begin = head("POST", f"/v2/slow/app/blobs/uploads/?digest={sha256(b'x')}", authorization(), "Content-Length: 100000000000")
+    sockets = crowd(a.server.port, a.size(500), begin)
+    time.sleep(2)
+    a.settled(len(sockets))
+    close(sockets)
+    used = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(os.path.join(a.server.data, "uploads")) for f in files)
+    a.note(f"{used} bytes on disk")
+    a.demand(used == 0, "nothing is allocated for what was only announced")
+
+
+def deep_json(a):
+    """Manifests nested 100,000 levels, and such that unfold to much more than their text."""
+    bodies = [b"[" * 100_000, b'{"a":' * 100_000, b'{"schemaVersion":2,"x":[' + b"0," * 2_000_000 + b"0]}",
+              b'{"schemaVersion":2,"annotations":{' + b",".join(b'"%07x":""' % n for n in range(300_000)) + b"}}"]
+
+    def one(n):
+        client = Client(a.server.port, USER)
+        return client.put_manifest("deep/app", "v1", "application/vnd.example.unknown+json", bodies[n % 4]).status
+    a.note(counted(threads(a.size(64), one)))
+
+
+def headers(a):
+    """Requests with a head of 10 MiB, and with 10,000 headers."""
+    def one(n):
+        s = connect(a.server.port, n)
+        if n % 2:
+            status = status_of(s, head("GET", "/v2/", "X-Long: " + "a" * (10 * MIB)))
+        else:
+            status = status_of(s, head("GET", "/v2/", *[f"X-H{i}: {i}" for i in range(10_000)]))
+        s.close()
+        return status
+    results = threads(a.size(200), one)
+    a.note(counted(results))
+    a.demand(set(results) <= {431, 0}, "every head is refused")
+
+
+def sessions(a):
+    """Uploads that are begun and left."""
+    def one(_):
+        client = Client(a.server.port, USER)
+        return [client.begin("flood/app").status for _ in range(a.size(500))]
+    results = [status for some in threads(16, one) for status in (some if isinstance(some, list) else [some])]
+    a.note(counted(results))
+    a.demand(set(results) <= {202, 429}, "begun or refused with 429")
+    a.demand(results.count(202) <= 4000, "no more than limits.uploads")
+
+
+def logins(a):
+    """Wrong passwords from many addresses (by a trusted proxy), so that no delay of one address helps."""
+    def one(n):
+        connection, results = http.client.HTTPConnection("127.0.0.1", a.server.port, timeout=60), []
+        for i in range(a.size(20)):
+            headers = {"Authorization": "Basic " + f"{n:04d}{i:04d}".encode().hex()}
+            import base64  # pylint: disable=import-outside-toplevel
+            headers["Authorization"] = "Basic " + base64.b64encode(f"user{n}:{i}".encode()).decode()
+            headers["X-Forwarded-For"] = f"10.{n // 256}.{n % 256}.{i % 256}"
+            connection.request("GET", "/v2/", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            results.append(answer.status)
+        return results
+    results = [status for some in threads(100, one) for status in (some if isinstance(some, list) else [some])]
+    a.note(counted(results))
+    a.demand(set(results) <= {401, 429}, "refused")
+
+
+def manifests(a):
+    """64 manifests of 4 MiB at once."""
+    filler = "a" * (4 * MIB - 400)
+
+    def one(n):
+        body = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": a.config, "layers": [], "x": filler, "n": n})
+        return Client(a.server.port, USER).put_manifest("large/app", f"v{n}", OCI_MANIFEST, body.encode()).status
+    results = threads(64, one)
+    a.note(counted(results))
+    a.demand(set(results) == {201}, "every manifest is taken")
+
+
+def requests(a):
+    """Requests of one address (by a trusted proxy) that all stay under way."""
+    sockets = crowd(a.server.port, a.size(1_200), head("GET", f"/v2/{REPO}/blobs/{a.large}", "X-Forwarded-For: 10.9.9.9"))
+    begin = time.monotonic()
+    statuses = [status_of(s) for s in sockets]
+    a.settled(len(sockets))
+    a.note(f"{counted(statuses)} after {time.monotonic() - begin:.0f} s")
+    close(sockets)
+    a.demand(set(statuses) <= {200, 429} and statuses.count(200) <= 1000, "no more than limits.requests, and 429")
+
+
+# Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
+ATTACKS = {
+    idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 200,
+    never_read: 150, pushes: 120, pulls: 80, declared: 100, deep_json: 250, headers: 100, sessions: 100, logins: 150,
+    manifests: 400, requests: 150,
+}
+ENV = {"DRYPORT_SERVE__IDLE": "10s", "DRYPORT_SERVE__PROGRESS": "10s", "DRYPORT_TRUSTED_PROXIES": "127.0.0.1/32,127.0.1.0/24",
+       "DRYPORT_METRICS__OPEN": "true", "DRYPORT_LOG__LEVEL": "warn"}
+
+
+class Attack:
+    def __init__(self, args, make, bound):
+        self.args, self.make, self.bound = args, make, bound
+        self.home = tempfile.mkdtemp(prefix="dryport-abuse.", dir=args.dir)
+        self.server = Server(args.binary, self.home, ENV.items())
+        self.notes, self.problems, self.stop_feeding = [], [], threading.Event()
+        self.large, self.large_size, self.config, self.before = "", 0, None, 0
+
+    def run(self):
+        self.server.init()
+        self.server.start()
+        self.fill()
+        peace = self.watch(lambda: time.sleep(2))
+        self.before = self.server.memory()[0]
+        with open(f"/proc/{self.server.process.pid}/clear_refs", "w", encoding="ascii") as reset:
+            reset.write("5")  # The peak so far is forgotten.
+        war = self.watch(lambda: self.make(self))
+        self.stop_feeding.set()
+        if not self.server.alive():
+            self.problems.append(f"the server ended:\n{self.server.tail()}")
+        peak = self.server.memory()[1] if self.server.alive() else 0
+        self.demand(not peace.failures and not war.failures, f"the bystander is served ({(peace.failures + war.failures)[:3]})")
+        self.demand(peak <= self.bound or self.args.scale < 1, f"at most {self.bound} MiB of memory")
+        print(f"{self.make.__name__:<12} memory {self.before:>4} -> {peak:>4} MiB (bound {self.bound:>3})   bystander p50 "
+              f"{peace.quantile(.5):6.2f} -> {war.quantile(.5):6.2f}  p99 {peace.quantile(.99):6.2f} -> "
+              f"{war.quantile(.99):6.2f} ms ({len(war.times)})   {'; '.join(self.notes)}", flush=True)
+        for problem in self.problems:
+            print(f"  FAILED: {problem}", flush=True)
+        return not self.problems
+
+    def fill(self):
+        """What the bystander reads, and a large blob."""
+        client, data = Client(self.server.port, USER), b"{}"
+        big = os.urandom(MIB) * max(1, self.size(100))
+        for content in (data, big):
+            reply = client.post_whole(REPO, sha256(content), content)
+            assert reply.status == 201, (reply.status, reply.body)
+        self.large, self.large_size = sha256(big), len(big)
+        self.config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(data), "size": len(data)}
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": self.config, "layers": []}).encode()
+        reply = client.put_manifest(REPO, "v1", OCI_MANIFEST, manifest)
+        assert reply.status == 201, (reply.status, reply.body)
+        client.close()
+
+    def watch(self, what):
+        bystander = Bystander(self.server.port)
+        bystander.start()
+        try:
+            what()
+        except Exception as e:  # pylint: disable=broad-except
+            self.problems.append(f"the attack broke off: {type(e).__name__}: {e}")
+        return bystander.stop()
+
+    # ---- for the attacks ---------------------------------------------------------------------------------------------
+    def size(self, full):
+        return max(1, int(full * self.args.scale))
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def demand(self, holds, text):
+        if not holds:
+            self.problems.append(f"not so: {text}")
+
+    def settled(self, number):
+        """Notes what each of so many connections costs now."""
+        there = int(self.metric("dryport_http_connections"))
+        cost = (self.server.memory()[0] - self.before) * 1024 / max(1, there)
+        self.note(f"{there} of {number} connections open, {cost:.1f} KiB each")
+
+    def hold(self, sockets, how, limit=60):
+        """Waits a moment, notes the cost, and demands that the server closes all."""
+        time.sleep(2)
+        self.settled(len(sockets))
+        left = wait_closed(sockets, limit)
+        self.stop_feeding.set()
+        close(sockets)
+        self.demand(left == 0, f"{how} ({left} are open after {limit} s)")
+
+    def feed(self, sockets, byte, pause):
+        """Sends a byte on each connection again and again."""
+        def run():
+            while not self.stop_feeding.wait(pause):
+                for s in sockets:
+                    try:
+                        s.send(byte)
+                    except (OSError, ValueError):
+                        pass
+        threading.Thread(target=run, daemon=True).start()
+
+    def metric(self, name):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return next((float(line.split()[1]) for line in lines if line.startswith(name + " ")), -1.0)
+
+    def wait_for(self, holds, limit, how):
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if holds():
+                return
+            time.sleep(0.5)
+        self.demand(False, f"{how} within {limit} s")
+
+    def end(self, keep):
+        self.server.kill()
+        if keep:
+            print(f"  kept: {self.home}")
+        else:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--only", help="names, separated by commas")
+    parser.add_argument("--dir", help="where the data directories are made")
+    parser.add_argument("--keep", action="store_true")
+    args = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < 25_000 * args.scale:
+        print(f"only {hard} files may be open here (ulimit -n): attacks with many connections may be cut short")
+    wanted = set(args.only.split(",")) if args.only else None
+    good = True
+    for make, bound in ATTACKS.items():
+        if wanted and make.__name__ not in wanted:
+            continue
+        attack = Attack(args, make, bound)
+        passed = False
+        try:
+            passed = attack.run()
+        finally:
+            attack.end(args.keep or not passed)
+        good &= passed
+    print(f"abuse: {'nobody else was hurt' if good else 'FAILED'} (scale {args.scale:g}, {soft}/{hard} files)")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
