@@ -67,6 +67,8 @@ fn open(dir: &Path) -> (Store, Repos) {
         keep: Duration::from_hours(24 * 30),
         upload_idle: Duration::from_hours(24),
         manifest_max: 4 << 20,
+        uploads_max: 1000,
+        upload_memory: 48 << 20,
         strict: false,
         cache_bytes: 64 << 20,
         format: &dryport::formats::oci::Oci,
@@ -88,7 +90,10 @@ impl Bench {
         let name: RepoName = "scale/app".parse().unwrap();
         let config = Bytes::from_static(b"{}");
         let blob = Digest::of(Algorithm::Sha256, &config);
-        let id = repos.begin_upload(&name, Algorithm::Sha256).await.unwrap();
+        let id = repos
+            .begin_upload(&name, Algorithm::Sha256, "bench")
+            .await
+            .unwrap();
         let body = stream::iter([Ok::<_, String>(config)]);
         repos
             .finish_upload(&name, id, None, None, body, &blob)

@@ -173,7 +173,8 @@ async fn handle(
     {
         return health::answer(req, route, peer).await;
     }
-    req.place = at_address(req).await?;
+    let first = at_first(req);
+    req.place = place(req, &first).await?;
     if !matches!(route, Ok(Route::Oci(route::OciRoute::Auth))) {
         let scope = match &route {
             Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),
@@ -185,8 +186,9 @@ async fn handle(
         if let (Principal::User(user), None) = (&req.grant.principal, &req.grant.scope) {
             req.state.app.after_login(user.as_str());
         }
-        if let Client::Account(_) = req.client() {
-            req.place = Some(place(req, &req.client()).await?);
+        let client = req.client();
+        if client != first {
+            req.place = place(req, &client).await?;
         }
     }
     match route.map_err(|error| malformed(error, &req.method))? {
@@ -195,18 +197,25 @@ async fn handle(
     }
 }
 
-/// A place among the requests of the caller's address; who comes through a gate is counted by account only.
-async fn at_address(req: &Req) -> Result<Option<Place>, Fail> {
-    if req.caller.gate {
-        return Ok(None);
+/// Whom a request counts for until its credentials are checked.
+fn at_first(req: &Req) -> Client {
+    match req.client() {
+        Client::Address(address) if auth::shown(&req.headers).is_some() => Client::Login(address),
+        client => client,
     }
-    place(req, &req.client()).await.map(Some)
 }
 
-async fn place(req: &Req, client: &Client) -> Result<Place, Fail> {
+/// A place among the requests of a client; who comes through a gate is counted by account only.
+async fn place(req: &Req, client: &Client) -> Result<Option<Place>, Fail> {
+    if req.caller.gate && !matches!(client, Client::Account(_)) {
+        return Ok(None);
+    }
     let to_do = "try again when some are done, or ask its administrator to raise limits.requests";
-    let words = ("requests", to_do);
-    req.state.requests.take(client, PATIENCE, words).await
+    let taken = req
+        .state
+        .requests
+        .take(client, PATIENCE, ("requests", to_do));
+    taken.await.map(Some)
 }
 
 /// A path that names nothing. Who only reads a tag that cannot be is told that it is not there.

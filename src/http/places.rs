@@ -24,6 +24,8 @@ pub enum Client {
     Account(Arc<str>),
     /// Somebody without an account; see [`crate::auth::net`].
     Address(IpAddr),
+    /// Who shows credentials that are not yet checked: people without an account at the same address are not in the way.
+    Login(IpAddr),
 }
 
 impl fmt::Display for Client {
@@ -31,6 +33,7 @@ impl fmt::Display for Client {
         match self {
             Self::Account(name) => write!(f, "the account {name}"),
             Self::Address(address) => write!(f, "the address {address}"),
+            Self::Login(address) => write!(f, "the address {address}, logging in,"),
         }
     }
 }

@@ -6,6 +6,7 @@
 // The rule keeps content files inside `blobs`; here a test writes its own configuration and certificates.
 #![allow(clippy::disallowed_methods)]
 
+mod abuse;
 mod access;
 mod authz;
 mod authz_cells;
