@@ -119,8 +119,12 @@ impl Ingest {
     /// [`super::Blobs::resume`], which also says from where to go on.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.usable()?;
-        // First the file, so that the hash never knows more than could be kept.
         let kept = self.upload.append(bytes);
+        self.taken(kept, bytes)
+    }
+
+    /// First the file, so that the hash never knows more than could be kept.
+    fn taken(&mut self, kept: Result<(), BlobError>, bytes: &[u8]) -> Result<(), BlobError> {
         self.tried(kept)?;
         self.hasher.update(bytes);
         let bytes_in = &self.upload.files.counts.bytes_in;
@@ -128,21 +132,20 @@ impl Ingest {
         Ok(())
     }
 
+    /// As [`Ingest::write`], but nothing stays in memory: for bytes that others may follow much later.
+    pub fn write_through(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.usable()?;
+        let kept = self.upload.spill().and_then(|()| self.upload.put(bytes));
+        self.taken(kept, bytes)
+    }
+
     /// Hands all bytes to the kernel, so that they outlive this process (not the machine). To be called before a chunk
     /// is acknowledged; costs no fsync.
     pub fn flush(&mut self) -> Result<(), BlobError> {
-        let flushed = self.spill();
-        self.promised |= self.upload.written > 0;
-        flushed
-    }
-
-    /// Hands all bytes to the kernel, so that none are in memory; promises nothing.
-    pub fn spill(&mut self) -> Result<(), BlobError> {
         self.usable()?;
-        let spilled = self.upload.spill();
-        // It may be long until the next bytes come.
-        self.upload.pending = Vec::new();
-        self.tried(spilled)
+        let flushed = self.upload.spill();
+        self.promised |= self.upload.written > 0;
+        self.tried(flushed)
     }
 
     /// Makes all bytes so far durable, then says what to keep.

@@ -257,7 +257,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.upload_memory",
         Kind::Size,
-        "48MiB",
+        "32MiB",
         "Memory for the bytes of all uploads together; when it is used up, clients are made to send slower.",
     ),
 ];

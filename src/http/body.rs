@@ -274,8 +274,10 @@ impl Pieces {
             self.parts.pop_front();
         }
         let file = Arc::clone(file);
+        // Taken here, where it is given back, too: the allocator would keep something for each of the blocking threads.
+        let mut bytes = Vec::with_capacity(len as usize);
         self.read = Some(tokio::task::spawn_blocking(move || {
-            let mut bytes = vec![0; len as usize];
+            bytes.resize(len as usize, 0);
             file.read_exact_at(&mut bytes, start)?;
             Ok(Bytes::from_owner(Held {
                 bytes,

@@ -215,11 +215,13 @@ impl<'a, 'b> Writer<'a, 'b> {
             let Piece { bytes, share, .. } = piece;
             let mut guard = lock(&slot);
             let ingest = guard.as_mut().ok_or(RepoError::UploadUnknown)?;
-            ingest.write(&bytes)?;
-            if !last {
-                ingest.spill()?;
-            }
-            let kept = if last { share } else { Share::default() };
+            let kept = if last {
+                ingest.write(&bytes)?;
+                share
+            } else {
+                ingest.write_through(&bytes)?;
+                Share::default()
+            };
             Ok((ingest.offset(), kept))
         }));
         Ok(())

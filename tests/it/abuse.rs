@@ -21,11 +21,15 @@ async fn start(env: &[(&str, &str)]) -> Server {
 }
 
 async fn start_under(under: &[&str], env: &[(&str, &str)]) -> Server {
-    let home = tempfile::tempdir().unwrap();
-    crate::harness::init(&home.path().join("data"), &[]);
-    let server = Server::serve_under(under, home, &[], env).await;
+    let server = start_empty(under, env).await;
     push_image(&server.admin(), "a", "v1", 1).await;
     server
+}
+
+async fn start_empty(under: &[&str], env: &[(&str, &str)]) -> Server {
+    let home = tempfile::tempdir().unwrap();
+    crate::harness::init(&home.path().join("data"), &[]);
+    Server::serve_under(under, home, &[], env).await
 }
 
 /// Another client is served, on a connection of its own.
@@ -215,7 +219,7 @@ async fn a_length_alone_takes_nothing() {
     assert_eq!(uploads.count(), 0);
     assert!(peak(&server) < before + 100);
     drop(streams);
-    let full = start(&[("DRYPORT_BLOBS__RESERVE", "1000TiB")]).await;
+    let full = start_empty(&[], &[("DRYPORT_BLOBS__RESERVE", "1000TiB")]).await;
     let answer = full.raw(&push_head(100_000_000_000));
     assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
 }
