@@ -260,6 +260,8 @@ fn repos(world: &World, dir: &Path, tags: u64) -> (Repos, RepoName) {
         keep: Duration::ZERO,
         upload_idle: Duration::from_hours(1),
         manifest_max: 4 << 20,
+        uploads_max: 1000,
+        upload_memory: 48 << 20,
         strict: false,
         cache_bytes: 64 << 20,
         format: &Oci,
