@@ -19,9 +19,9 @@ const SMALL: u64 = 64 << 10;
 /// Turns at once.
 const TURNS: usize = 2;
 /// How long a document waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long it may take to come once it has one.
-const SWIFT: Duration = Duration::from_secs(60);
+const SWIFT: Duration = Duration::from_mins(1);
 
 /// The turns.
 pub struct Documents {
@@ -44,14 +44,13 @@ impl Documents {
     async fn turn(&self, client: &Client) -> Result<(Place, Place), Fail> {
         let words = ("large document", "try again when it is done");
         let own = self.clients.take(client, PATIENCE, words).await?;
-        match timeout(PATIENCE, Arc::clone(&self.all).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok((own, turn)),
-            Ok(Err(_)) | Err(_) => {
-                let text = "the server is busy with large documents of others; try again shortly";
-                let fail = Fail::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text);
-                Err(fail.with(RETRY_AFTER, "10"))
-            }
+        let turn = timeout(PATIENCE, Arc::clone(&self.all).acquire_owned()).await;
+        if let Ok(Ok(turn)) = turn {
+            return Ok((own, turn));
         }
+        let text = "the server is busy with large documents of others; try again shortly";
+        let fail = Fail::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text);
+        Err(fail.with(RETRY_AFTER, "10"))
     }
 }
 
@@ -71,12 +70,11 @@ impl Req {
             return Ok(bytes.map(|bytes| (bytes, Turn(None))));
         }
         let turn = self.state.documents.turn(&self.client()).await?;
-        match timeout(SWIFT, body.collect(max)).await {
-            Ok(bytes) => Ok(bytes?.map(|bytes| (bytes, Turn(Some(turn))))),
-            Err(_) => {
-                let text = format!("the document did not come within {} s", SWIFT.as_secs());
-                Err(Fail::new(StatusCode::REQUEST_TIMEOUT, "SIZE_INVALID", text))
-            }
+        if let Ok(bytes) = timeout(SWIFT, body.collect(max)).await {
+            return Ok(bytes?.map(|bytes| (bytes, Turn(Some(turn)))));
         }
+        let text = format!("the document did not come within {} s", SWIFT.as_secs());
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Err(Fail::new(status, "SIZE_INVALID", text))
     }
 }

@@ -56,13 +56,12 @@ impl Repos {
                     break;
                 }
             };
-            let share = match self.0.memory.try_take(frame.len()) {
-                Some(share) => share,
-                None => {
-                    writer.write(std::mem::take(&mut piece), false).await?;
-                    writer.flush().await?;
-                    self.0.memory.take(frame.len()).await
-                }
+            let share = if let Some(share) = self.0.memory.try_take(frame.len()) {
+                share
+            } else {
+                writer.write(std::mem::take(&mut piece), false).await?;
+                writer.flush().await?;
+                self.0.memory.take(frame.len()).await
             };
             piece.add(&frame, share);
             if piece.bytes.len() >= PIECE {

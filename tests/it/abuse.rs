@@ -171,7 +171,7 @@ async fn answers_that_nobody_takes_hold_little() {
         peak(&server)
     );
     // One asks.
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while metric(&server, "dryport_http_connections").await > 10 {
         assert!(Instant::now() < end, "they are still connected");
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -282,7 +282,7 @@ async fn manifests_of_full_length_come_one_after_the_other() {
 #[tokio::test]
 async fn long_heads_are_refused() {
     let server = start(&[]).await;
-    let many: String = (0..5000).map(|n| format!("X-H{n}: {n}\r\n")).collect();
+    let many = "X-H: 1\r\n".repeat(5000);
     let long = format!("X-Long: {}\r\n", "a".repeat(60_000));
     for (headers, status) in [(many, "431"), (long.repeat(20), "431"), (long, "401")] {
         let answer =
