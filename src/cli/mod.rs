@@ -30,6 +30,9 @@ use std::process::ExitCode;
 
 pub use exit::Exit;
 
+/// Threads for what blocks (disk, hashes, passwords): each keeps a heap and a stack, and more make no disk faster.
+const BLOCKING: usize = 64;
+
 const EXAMPLES: &str = "\
 First steps:
   dryport serve                                  start; the first start makes what is missing
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build();
     let done = match runtime {

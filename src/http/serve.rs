@@ -264,7 +264,8 @@ fn enter(server: &Server, addr: SocketAddr) -> Option<Entry> {
 async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link>) {
     let _ = tcp.set_nodelay(true);
     if !peer.tls {
-        return speak(server, tcp, peer, link, false).await;
+        // Boxed, so that a connection holds no room for what it does not speak or speaks later.
+        return Box::pin(speak(server, tcp, peer, link, false)).await;
     }
     let Some(tls) = &server.state.app.tls else {
         tracing::error!("a TLS listener without certificates: the connection is closed");
@@ -272,12 +273,12 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
     };
     let handshake = tokio::select! {
         () = server.stop.cancelled() => return,
-        handshake = timeout(HANDSHAKE, tls.accept(tcp)) => handshake,
+        handshake = timeout(HANDSHAKE, Box::pin(tls.accept(tcp))) => handshake,
     };
     match handshake {
         Ok(Ok((stream, http2))) => {
             link.touch();
-            speak(server, stream, peer, link, http2).await;
+            Box::pin(speak(server, stream, peer, link, http2)).await;
         }
         failed => {
             server

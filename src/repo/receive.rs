@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// Network frames are gathered to pieces of this size before they are hashed and written.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 512 << 10;
 /// The longest time that received bytes wait for more.
 const HELD: Duration = Duration::from_secs(1);
 /// How often a row is saved while bytes come in.
