@@ -31,6 +31,10 @@ use dryport::store::record::Record as _;
 use dryport::store::{Get as _, Lane, Store, StoreError, StoreOptions, Table};
 use dryport::types::{Algorithm, ByteRange, Digest, Page, Reference, RepoName};
 
+/// As in the program.
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const DIGEST: &str = "sha256:6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b";
 const NAME: &str = "team/project/application";
 

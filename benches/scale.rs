@@ -35,16 +35,15 @@ fn main() {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    match keep {
-        Some(dir) => runtime.block_on(measure(Path::new(&dir), tags, true)),
-        None => {
-            let dir = match std::env::var_os("DRYPORT_BENCH_DIR") {
-                Some(dir) => tempfile::tempdir_in(dir).unwrap(),
-                None => tempfile::tempdir().unwrap(),
-            };
-            runtime.block_on(measure(dir.path(), tags, false));
-        }
+    if let Some(dir) = keep {
+        runtime.block_on(measure(Path::new(&dir), tags, true));
+        return;
     }
+    let dir = match std::env::var_os("DRYPORT_BENCH_DIR") {
+        Some(dir) => tempfile::tempdir_in(dir).unwrap(),
+        None => tempfile::tempdir().unwrap(),
+    };
+    runtime.block_on(measure(dir.path(), tags, false));
 }
 
 fn open(dir: &Path) -> (Store, Repos) {
@@ -185,7 +184,7 @@ impl Bench {
         let (first, second) = (page(None), page(Some(middle.clone())));
         let repo = format!("scale/r{:09}", tags / 2);
         let mut line = what.to_owned();
-        let mut add = |name: &str, times: Vec<u128>| line.push_str(&figure(name, times));
+        let mut add = |name: &str, times: Vec<u128>| line.push_str(&figure(name, &times));
         add(
             "PUT",
             samples(SAMPLES / 4, async |n| {
@@ -245,7 +244,7 @@ async fn samples(count: u64, mut one: impl AsyncFnMut(u64)) -> Vec<u128> {
     times
 }
 
-fn figure(name: &str, times: Vec<u128>) -> String {
+fn figure(name: &str, times: &[u128]) -> String {
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     format!(" | {name} {}/{}", at(50), at(99))
 }

@@ -394,7 +394,9 @@ fn the_background_gets_its_turn_however_many_requests_come() {
         done.unwrap();
     }
     enough.store(true, SeqCst);
-    clients.into_iter().for_each(|c| c.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -213,11 +213,10 @@ impl Cell {
             Answer::Referrers if exists || !past => (200, ""),
             Answer::Tags if exists => (200, ""),
             Answer::Manifest(status) if known => (status, ""),
-            // The past shows what a manifest of then needs, and does not ask what the client has.
+            // The past shows what a manifest of then needs.
             Answer::Blob(_) if known && past && self.label.contains("loose") => {
                 (404, "BLOB_UNKNOWN")
             }
-            Answer::Blob(304) if known && past => (200, ""),
             Answer::Blob(status) if known => (status, ""),
             Answer::Manifest(_) if exists => (404, "MANIFEST_UNKNOWN"),
             Answer::Blob(_) if exists => (404, "BLOB_UNKNOWN"),

@@ -12,7 +12,7 @@ use crate::content::{noise, push_blob, push_image};
 use crate::damage::{Copy, check, kinds, world};
 use crate::disks_clock::faketime;
 use crate::disks_faulty::{Faulty, home};
-use crate::harness::{Server, dryport, run_with_input, text_of};
+use crate::harness::{Server, dryport, run_with_input, skip, text_of};
 
 /// Content files of a server that was filled, and their length.
 const FILES: u64 = 30;
@@ -204,7 +204,7 @@ fn on_a_terminal(command: &str) -> Option<String> {
     match shown {
         Ok(output) => Some(text_of(&output)),
         Err(error) => {
-            eprintln!("SKIP: no terminal to show progress on: script: {error}");
+            skip(&format!("no terminal to show progress on: script: {error}"));
             None
         }
     }
