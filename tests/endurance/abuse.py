@@ -370,7 +370,8 @@ def requests(a):
     a.settled(len(sockets))
     a.note(f"{counted(statuses)} after {time.monotonic() - begin:.0f} s")
     close(sockets)
-    a.demand(set(statuses) <= {200, 429} and statuses.count(200) <= 1000, "no more than limits.requests, and 429")
+    # Those that are cut off by serve.progress make room for others meanwhile.
+    a.demand(set(statuses) <= {200, 429} and (a.args.scale < 1 or 429 in statuses), "no more than limits.requests, and 429")
 
 
 # Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
