@@ -5,7 +5,7 @@ use super::error::RepoError;
 use super::memory::Share;
 use super::state::{Turn, lock};
 use crate::types::{ContentRange, Digest};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Network frames are gathered to pieces of this size before they are hashed and written.
 const PIECE: usize = 512 << 10;
+/// A small body, or the begin of a large one, takes no more memory than this.
+const FIRST: usize = 64 << 10;
 /// The longest time that received bytes wait for more.
 const HELD: Duration = Duration::from_secs(1);
 /// How often a row is saved while bytes come in.
@@ -56,12 +58,13 @@ impl Repos {
                     break;
                 }
             };
-            let share = if let Some(share) = self.0.memory.try_take(frame.len()) {
+            let room = piece.room_for(frame.len());
+            let share = if let Some(share) = self.0.memory.try_take(room) {
                 share
             } else {
                 writer.write(std::mem::take(&mut piece), false).await?;
                 writer.flush().await?;
-                self.0.memory.take(frame.len()).await
+                self.0.memory.take(piece.room_for(frame.len())).await
             };
             piece.add(&frame, share);
             if piece.bytes.len() >= PIECE {
@@ -119,7 +122,7 @@ impl Repos {
 /// Received bytes that wait to be written, and what they cost.
 #[derive(Default)]
 struct Piece {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     share: Share,
     /// When it is written, whole or not: a slow client does not keep memory from others.
     due: Option<Instant>,
@@ -154,8 +157,24 @@ impl Piece {
         }
     }
 
+    /// By how much the piece must become larger in memory to take so many bytes more: what is paid for is what is held,
+    /// not what is used of it.
+    fn room_for(&self, len: usize) -> usize {
+        let (held, wanted) = (self.bytes.capacity(), self.bytes.len() + len);
+        match wanted {
+            _ if wanted <= held => 0,
+            ..=FIRST => FIRST - held,
+            _ => wanted.max(PIECE) - held,
+        }
+    }
+
     fn add(&mut self, frame: &[u8], share: Share) {
         self.due.get_or_insert_with(|| Instant::now() + HELD);
+        let more = self.room_for(frame.len());
+        if more > 0 {
+            let unused = self.bytes.capacity() - self.bytes.len();
+            self.bytes.reserve_exact(unused + more);
+        }
         self.bytes.extend_from_slice(frame);
         self.share.add(share);
     }
