@@ -33,7 +33,7 @@ use dryport::types::{Algorithm, ByteRange, Digest, Page, Reference, RepoName};
 
 /// As in the program.
 #[global_allocator]
-static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const DIGEST: &str = "sha256:6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b";
 const NAME: &str = "team/project/application";

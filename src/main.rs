@@ -3,7 +3,7 @@
 /// glibc's gives each thread a heap of its own and returns little of it: a box that took many uploads at once would keep
 /// their buffers for good.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     dryport::tls::install_provider();

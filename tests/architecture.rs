@@ -42,8 +42,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("rcgen", "tls/"),
     ("argon2", "auth/"),
     ("jsonwebtoken", "auth/"),
-    ("mimalloc", "main.rs"),
     ("moka", "cache/"),
+    ("tikv_jemallocator", "main.rs"),
     ("reqwest", "fetch/"),
 ];
 
