@@ -12,14 +12,15 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
 #![allow(clippy::disallowed_methods)] // its files are its own
 
+mod common;
+
 use bytes::Bytes;
-use dryport::blobs::{BlobOptions, Blobs};
+use common::{repos, scratch, store};
 use dryport::gc::{Collector, GcOptions};
-use dryport::repo::{RepoOptions, Repos};
-use dryport::store::{Lane, Store, StoreError, StoreOptions, Table};
+use dryport::repo::Repos;
+use dryport::store::{Lane, Store, StoreError, Table};
 use dryport::types::{Algorithm, Digest, RepoName};
 use futures_util::stream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -42,47 +43,6 @@ fn main() {
             );
         }
     }
-}
-
-fn scratch() -> tempfile::TempDir {
-    match std::env::var_os("DRYPORT_BENCH_DIR") {
-        Some(dir) => tempfile::tempdir_in(dir).unwrap(),
-        None => tempfile::tempdir().unwrap(),
-    }
-}
-
-fn store(dir: &Path) -> Store {
-    Store::open(StoreOptions {
-        dir: dir.to_owned(),
-        cache_bytes: 64 << 20,
-        slow: Duration::from_mins(10),
-        holder: "bench".into(),
-        reserve_bytes: 0,
-    })
-    .unwrap()
-}
-
-fn repos(dir: &Path, lease: Duration) -> (Store, Repos) {
-    let store = store(dir);
-    let blobs = Blobs::open(BlobOptions {
-        dir: dir.to_owned(),
-        reserve_bytes: 0,
-        inline_max: 4096,
-    })
-    .unwrap();
-    let options = RepoOptions {
-        lease,
-        keep: Duration::ZERO,
-        upload_idle: Duration::from_hours(24),
-        manifest_max: 4 << 20,
-        uploads_max: 1000,
-        upload_memory: 48 << 20,
-        strict: false,
-        cache_bytes: 64 << 20,
-        format: &dryport::formats::oci::Oci,
-    };
-    let repos = Repos::open(store.clone(), blobs, options).unwrap();
-    (store, repos)
 }
 
 fn quantile(sorted: &[u128], q: f64) -> u128 {
@@ -202,7 +162,7 @@ async fn push(repos: &Repos, name: &RepoName, n: u64, len: usize) {
 /// Blobs that lost their lease: half of them lie in the database, half in content files.
 async fn orphans(count: u64) {
     let dir = scratch();
-    let (store, repos) = repos(dir.path(), Duration::from_millis(1));
+    let (store, repos) = repos(dir.path(), Duration::from_millis(1), Duration::ZERO);
     let name: RepoName = "bench/orphans".parse().unwrap();
     let begun = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
@@ -270,7 +230,7 @@ async fn pushes(repos: &Repos, seconds: u64, round: u64) -> u64 {
 /// Alternating rounds: with a sweep running beside all the time (everything pushed is garbage a second later), and without.
 async fn sweep(seconds: u64) {
     let dir = scratch();
-    let (store, repos) = repos(dir.path(), Duration::from_secs(1));
+    let (store, repos) = repos(dir.path(), Duration::from_secs(1), Duration::ZERO);
     let options = GcOptions {
         interval: Duration::ZERO,
         files_per_second: 2000,

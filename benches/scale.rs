@@ -10,10 +10,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
 
+mod common;
+
 use bytes::Bytes;
-use dryport::blobs::{BlobOptions, Blobs};
-use dryport::repo::{PutManifest, RepoOptions, Repos, Source};
-use dryport::store::{Store, StoreOptions};
+use common::{repos, scratch};
+use dryport::repo::{PutManifest, Repos, Source};
+use dryport::store::Store;
 use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag};
 use futures_util::{StreamExt as _, stream};
 use std::path::Path;
@@ -39,41 +41,12 @@ fn main() {
         runtime.block_on(measure(Path::new(&dir), tags, true));
         return;
     }
-    let dir = match std::env::var_os("DRYPORT_BENCH_DIR") {
-        Some(dir) => tempfile::tempdir_in(dir).unwrap(),
-        None => tempfile::tempdir().unwrap(),
-    };
+    let dir = scratch();
     runtime.block_on(measure(dir.path(), tags, false));
 }
 
 fn open(dir: &Path) -> (Store, Repos) {
-    let store = Store::open(StoreOptions {
-        dir: dir.to_owned(),
-        cache_bytes: 64 << 20,
-        slow: Duration::from_mins(10),
-        holder: "bench".into(),
-        reserve_bytes: 0,
-    })
-    .unwrap();
-    let blobs = Blobs::open(BlobOptions {
-        dir: dir.to_owned(),
-        reserve_bytes: 0,
-        inline_max: 4096,
-    })
-    .unwrap();
-    let options = RepoOptions {
-        lease: Duration::from_hours(24),
-        keep: Duration::from_hours(24 * 30),
-        upload_idle: Duration::from_hours(24),
-        manifest_max: 4 << 20,
-        uploads_max: 1000,
-        upload_memory: 48 << 20,
-        strict: false,
-        cache_bytes: 64 << 20,
-        format: &dryport::formats::oci::Oci,
-    };
-    let repos = Repos::open(store.clone(), blobs, options).unwrap();
-    (store, repos)
+    repos(dir, Duration::from_hours(24), Duration::from_hours(24 * 30))
 }
 
 /// The repository that grows, and what every manifest in it shares.
