@@ -22,6 +22,7 @@ mod referrers;
 mod restore;
 mod resume;
 mod rows;
+mod sessions;
 mod state;
 mod tags;
 mod upload;
@@ -43,7 +44,8 @@ use format::Format;
 use keys::DueKind;
 use memory::Memory;
 use record::RepoRecord;
-use state::{Generations, Sessions};
+use sessions::Sessions;
+use state::Generations;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -115,7 +117,7 @@ impl Repos {
             manifests,
             small,
             generations: Generations::new(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(),
             written_in_boot,
         };
         Ok(Self(Arc::new(inner)))
@@ -146,6 +148,17 @@ impl Repos {
         work: impl FnOnce() -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
         match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(e) => Err(RepoError::Task(e.to_string())),
+        }
+    }
+
+    /// Work that is not left half done when the client goes away.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, RepoError>> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        match tokio::spawn(work).await {
             Ok(result) => result,
             Err(e) => Err(RepoError::Task(e.to_string())),
         }

@@ -3,7 +3,8 @@
 use super::Repos;
 use super::error::RepoError;
 use super::memory::Share;
-use super::state::{Turn, lock};
+use super::sessions::Turn;
+use super::state::lock;
 use crate::types::{ContentRange, Digest};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -30,7 +31,7 @@ impl Repos {
     /// written before it waits.
     pub(super) async fn receive<S, E>(
         &self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn,
         range: Option<ContentRange>,
         len: Option<u64>,
         digest: Option<&Digest>,
@@ -90,7 +91,7 @@ impl Repos {
     /// Refuses what can be refused before the bytes come: a chunk out of order, and one for which there is no room.
     async fn check_chunk(
         &self,
-        turn: &Turn<'_>,
+        turn: &Turn,
         range: Option<ContentRange>,
         len: Option<u64>,
         digest: Option<&Digest>,
@@ -181,16 +182,16 @@ impl Piece {
 }
 
 /// Writes pieces behind the receiving: at most one is on its way.
-struct Writer<'a, 'b> {
+struct Writer<'a> {
     repos: &'a Repos,
-    turn: &'a mut Turn<'b>,
+    turn: &'a mut Turn,
     pending: Option<JoinHandle<Result<(u64, Share), RepoError>>>,
     saved: Instant,
     look_at: u64,
 }
 
-impl<'a, 'b> Writer<'a, 'b> {
-    fn new(repos: &'a Repos, turn: &'a mut Turn<'b>) -> Self {
+impl<'a> Writer<'a> {
+    fn new(repos: &'a Repos, turn: &'a mut Turn) -> Self {
         Self {
             repos,
             turn,
@@ -228,7 +229,7 @@ impl<'a, 'b> Writer<'a, 'b> {
             self.saved = Instant::now();
             self.repos.save_session(self.turn.id).await?;
         }
-        let slot = Arc::clone(&self.turn.session.ingest);
+        let (slot, hold) = (Arc::clone(&self.turn.session.ingest), self.turn.hold());
         self.pending = Some(tokio::task::spawn_blocking(move || {
             let Piece { bytes, share, .. } = piece;
             let mut guard = lock(&slot);
@@ -240,6 +241,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                 ingest.write_through(&bytes)?;
                 Share::default()
             };
+            hold.reached(ingest.offset());
             Ok((ingest.offset(), kept))
         }));
         Ok(())

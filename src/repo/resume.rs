@@ -28,6 +28,17 @@ impl Repos {
         if self.0.sessions.get(id).is_some() {
             return Ok(());
         }
+        let (repos, name) = (self.clone(), name.clone());
+        // Of a client that went away nothing may run on beside what the next one does.
+        self.to_its_end(async move { repos.reopen(&name, id).await })
+            .await
+    }
+
+    async fn reopen(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
+        let _alone = self.0.sessions.alone(id).await;
+        if self.0.sessions.get(id).is_some() {
+            return Ok(());
+        }
         let found = match self.take_up(name, id).await {
             Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged => {
                 // Nothing of it can be used, so there is nothing that the client could go on with.
@@ -44,7 +55,7 @@ impl Repos {
     }
 
     /// An upload of before: from its row, or from its file alone if it never lived long enough to be saved. `None` if
-    /// there is none, or if it is a blob by now.
+    /// there is none, or if it is a blob by now. Not to be called twice at once for one upload.
     pub(super) async fn take_up(
         &self,
         name: &RepoName,

@@ -6,7 +6,8 @@
 
 use super::error::RepoError;
 use super::record::UploadRecord;
-use super::state::{Session, Slot, Turn, lock};
+use super::sessions::{Session, Slot, Turn};
+use super::state::lock;
 use super::{Repos, keys, manifest, new_upload_id, rows};
 use crate::blobs::{Ingest, Saved, Sealed, SealedBody, UploadName, Verified};
 use crate::store::record::Record;
@@ -15,6 +16,10 @@ use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, 
 use bytes::Bytes;
 use futures_util::Stream;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Until an upload that is still in use is looked at again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Bytes whose digest was checked.
 enum Ready {
@@ -22,6 +27,28 @@ enum Ready {
     Known(Verified),
     /// They are durable at a place of their own.
     New(Sealed),
+}
+
+/// Gives an upload up when dropped, unless it is a blob by then.
+struct Over {
+    repos: Repos,
+    name: RepoName,
+    id: UploadId,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        if self.repos.0.sessions.get(self.id).is_none() {
+            return;
+        }
+        let (repos, name, id) = (self.repos.clone(), self.name.clone(), self.id);
+        tokio::spawn(async move {
+            // What is still being written of it has its end soon.
+            while let Err(RepoError::UploadBusy) = repos.cancel_upload(&name, id).await {
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+    }
 }
 
 impl Repos {
@@ -74,7 +101,8 @@ impl Repos {
         Ok(turn.session.offset)
     }
 
-    /// Takes the last bytes, if any, checks the digest and links the blob: durable when this returns.
+    /// Takes the last bytes, if any, checks the digest and links the blob: durable when this returns. Once all bytes are
+    /// there it is brought to its end, whether or not somebody still waits for it.
     pub async fn finish_upload<S, E>(
         &self,
         name: &RepoName,
@@ -96,31 +124,71 @@ impl Repos {
             self.let_go_of_failed(turn, before, &error).await;
             return Err(error);
         }
-        let ingest = lock(&turn.session.ingest).take();
+        let (repos, digest) = (self.clone(), *digest);
+        self.to_its_end(async move { repos.end_upload(turn, before, &digest).await })
+            .await
+    }
+
+    /// Makes a blob of an upload's bytes, of which `acknowledged` were there before the last request.
+    async fn end_upload(
+        &self,
+        turn: Turn,
+        acknowledged: u64,
+        digest: &Digest,
+    ) -> Result<(), RepoError> {
+        let (id, session) = (turn.id, turn.session.clone());
+        let ingest = lock(&session.ingest).take();
         let ingest = match ingest {
             Some(ingest) if ingest.offset() > 0 => ingest,
+            None if session.offset > 0 => {
+                // Its end did not come to an end: what became of it is on disk.
+                turn.end();
+                return Err(RepoError::UploadUnknown);
+            }
             _ => {
-                let repo = self.ensure_repo(name).await?;
+                let repo = self.ensure_repo(&session.name).await?;
                 self.0.blobs.begin(id, repo, digest.algorithm())
             }
         };
-        let done = self.seal(name, ingest, digest).await;
+        let done = self.seal(&session.name, ingest, digest).await;
         // A commit of which it is not known whether it stands leaves the upload as it was.
         if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
             let _ = self.drop_row(id).await;
         }
-        let session = turn.session.clone();
         turn.end();
-        if before == 0 && matches!(done, Err(RepoError::Blob(_))) {
+        if acknowledged == 0 && matches!(done, Err(RepoError::Blob(_))) {
             self.drop_refused(&session, id).await;
         }
         done
     }
 
+    /// A whole blob in one request: an upload that nobody can go on with, so nothing stays of one that fails.
+    pub async fn push_blob<S, E>(
+        &self,
+        name: &RepoName,
+        owner: &str,
+        len: Option<u64>,
+        body: S,
+        digest: &Digest,
+    ) -> Result<(), RepoError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let id = self.begin_upload(name, digest.algorithm(), owner).await?;
+        // Also if the client goes away, which drops this future.
+        let _over = Over {
+            repos: self.clone(),
+            name: name.clone(),
+            id,
+        };
+        self.finish_upload(name, id, None, len, body, digest).await
+    }
+
     /// An upload that the disk refused: its bytes in memory are of no use any more. If some were acknowledged before this
     /// request, it is taken up from its file when the client comes back; else its file goes, so that refused pushes do
     /// not keep the disk full.
-    async fn let_go_of_failed(&self, turn: Turn<'_>, acknowledged: u64, error: &RepoError) {
+    async fn let_go_of_failed(&self, turn: Turn, acknowledged: u64, error: &RepoError) {
         let session = turn.session.clone();
         if !matches!(error, RepoError::Blob(_)) || lock(&session.ingest).take().is_none() {
             return;
@@ -143,15 +211,19 @@ impl Repos {
     pub async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
         self.find_session(name, id).await?;
         let turn = self.0.sessions.take(id, name)?;
-        self.discard(
-            &turn.session.name,
-            id,
-            turn.session.algorithm,
-            &turn.session.ingest,
-        )
-        .await?;
-        turn.end();
-        Ok(())
+        let repos = self.clone();
+        self.to_its_end(async move {
+            let Session {
+                name,
+                algorithm,
+                ingest,
+                ..
+            } = &turn.session;
+            repos.discard(name, id, *algorithm, ingest).await?;
+            turn.end();
+            Ok(())
+        })
+        .await
     }
 
     /// Gives up uploads without a byte for the time that is set; answers how many.
@@ -175,6 +247,10 @@ impl Repos {
             .into_iter()
             .filter(|f| f.idle > idle && self.0.sessions.get(f.id).is_none())
         {
+            let _alone = self.0.sessions.alone(file.id).await;
+            if self.0.sessions.get(file.id).is_some() {
+                continue;
+            }
             let blobs = self.0.blobs.clone();
             self.block(move || Ok(blobs.discard(file.id, file.repo, file.algorithm)?))
                 .await?;

@@ -20,6 +20,7 @@ mod authz_tokens;
 mod authz_wire;
 mod authz_world;
 mod bad_input;
+mod broken_off;
 mod check;
 mod check_accounts;
 mod check_deep;

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod check;
+mod closing;
 mod disk;
 mod ledger;
 mod scenario;

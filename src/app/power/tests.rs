@@ -3,7 +3,7 @@ use super::disk::{Disk, Fault};
 use super::ledger::Ledger;
 use super::scenario::{self, Client, Recording};
 use super::state::{Op, State};
-use super::{Rng, Service};
+use super::{Rng, Service, closing};
 use crate::types::Algorithm;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -343,4 +343,11 @@ fn killed_then_cut(step: usize) -> Vec<String> {
         lost.extend(report.lost.into_iter().map(what));
     }
     lost
+}
+
+#[test]
+fn an_upload_whose_end_is_cut_off_goes_on() {
+    let (tried, lost) = runtime().block_on(closing::cut_everywhere(&base()));
+    assert_eq!(lost, Vec::<String>::new());
+    assert!(tried > 50, "{tried}");
 }

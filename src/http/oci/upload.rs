@@ -42,21 +42,15 @@ pub async fn begin(
         .or(whole.or(mount).map(|d| d.algorithm()))
         .unwrap_or(Algorithm::Sha256);
     let owner = req.client().to_string();
-    let id = repos.begin_upload(name, algorithm, &owner).await?;
-    match whole {
-        Some(digest) if mount.is_none() => {
-            if let Err(error) = repos
-                .finish_upload(name, id, None, req.length(), &mut *body, &digest)
-                .await
-            {
-                // The client has no session to go on with: what came of it is of no use.
-                let _ = repos.cancel_upload(name, id).await;
-                return Err(error.into());
-            }
-            Ok(created(name, &digest))
-        }
-        _ => Ok(progress(StatusCode::ACCEPTED, name, id, 0)),
+    if let Some(digest) = whole.filter(|_| mount.is_none()) {
+        let length = req.length();
+        repos
+            .push_blob(name, &owner, length, &mut *body, &digest)
+            .await?;
+        return Ok(created(name, &digest));
     }
+    let id = repos.begin_upload(name, algorithm, &owner).await?;
+    Ok(progress(StatusCode::ACCEPTED, name, id, 0))
 }
 
 /// Links a blob from a repository that the *user behind* the request may read; the token's scope limits the target

@@ -228,9 +228,11 @@ pub(super) fn is_known_place(
     digest: &Digest,
     place: &Place,
 ) -> Result<bool, RepoError> {
-    if get.get(Table::Condemned, place.0.as_bytes())?.is_some() {
-        return Ok(true);
-    }
+    Ok(get.get(Table::Condemned, place.0.as_bytes())?.is_some() || is_named(get, digest, place)?)
+}
+
+/// Whether the blob's row names the place.
+fn is_named(get: &impl Get, digest: &Digest, place: &Place) -> Result<bool, RepoError> {
     let row = get.get(Table::Blobs, digest.as_key())?;
     let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
     Ok(row.is_some_and(|row| row.place.as_deref() == Some(place.0.as_str())))
@@ -242,10 +244,12 @@ pub(in crate::repo) fn condemn_stray(
     place: &Place,
     at_ms: u64,
 ) -> Result<bool, RepoError> {
-    if is_known_place(tx, digest, place)? {
+    if is_named(tx, digest, place)? {
         return Ok(false);
     }
-    condemn(tx, digest, &place.0, at_ms)?;
+    if tx.get(Table::Condemned, place.0.as_bytes())?.is_none() {
+        condemn(tx, digest, &place.0, at_ms)?;
+    }
     Ok(true)
 }
 

@@ -1,0 +1,112 @@
+//! The end of an upload, cut off: whatever a client was told to count on is there, or the blob is.
+
+use super::Service;
+use super::disk::{Disk, Fault};
+use super::scenario::repo;
+use super::state::State;
+use crate::repo::RepoError;
+use crate::types::{Algorithm, Digest, UploadId};
+use bytes::Bytes;
+use futures_util::stream;
+
+const BOOT: &str = "one boot";
+const FIRST: usize = 30_000;
+
+fn bytes() -> Bytes {
+    (0..50_000_u32).map(|n| (n % 251) as u8).collect()
+}
+
+fn digest() -> Digest {
+    Digest::of(Algorithm::Sha256, &bytes())
+}
+
+fn on(state: &State) -> Disk {
+    Disk::start(state.clone(), BOOT.into(), Fault::None)
+}
+
+fn body(of: Bytes) -> impl futures_util::Stream<Item = Result<Bytes, String>> + Unpin {
+    stream::iter([Ok(of)])
+}
+
+async fn finish(service: &Service, id: UploadId, from: usize) -> Result<(), RepoError> {
+    let rest = body(bytes().slice(from..));
+    let repos = &service.repos;
+    repos
+        .finish_upload(&repo("team/a"), id, None, None, rest, &digest())
+        .await
+}
+
+/// An upload of which [`FIRST`] bytes were acknowledged, and the disk on which the process was killed before the step of
+/// this number of its end; `None` if the end has fewer steps.
+async fn cut_off(base: &State, step: usize) -> Option<(UploadId, State)> {
+    let disk = on(base);
+    let service = Service::open(&disk).expect("opens");
+    let (repos, name) = (&service.repos, repo("team/a"));
+    let begun = repos.begin_upload(&name, Algorithm::Sha256, "ann").await;
+    let id = begun.expect("begins");
+    let first = body(bytes().slice(..FIRST));
+    let sent = repos.append(&name, id, None, None, first).await;
+    assert_eq!(sent.expect("taken"), FIRST as u64);
+    disk.kill_at(disk.steps() + step);
+    let before = disk.steps() + step;
+    // It may be acknowledged although what follows the commit is cut off.
+    let _ = finish(&service, id, FIRST).await;
+    let whole = disk.steps() < before;
+    disk.kill();
+    service.abandon();
+    (!whole).then(|| (id, disk.history().1))
+}
+
+/// Two clients ask at once, as one whose first question was not answered in time does; then the upload is finished.
+async fn goes_on(disk: &Disk, id: UploadId) -> Result<(), String> {
+    let service = Service::open(disk).expect("opens");
+    let (repos, name) = (&service.repos, repo("team/a"));
+    let (one, other) = tokio::join!(
+        repos.upload_offset(&name, id),
+        repos.upload_offset(&name, id)
+    );
+    let result = match (one, other) {
+        (Ok(one), Ok(other)) if one == other && one >= FIRST as u64 => {
+            finish(&service, id, one as usize)
+                .await
+                .map_err(|e| format!("it stands at {one} and cannot be finished: {e}"))
+        }
+        (Err(RepoError::UploadUnknown), Err(RepoError::UploadUnknown)) => Ok(()),
+        answers => Err(format!("{answers:?}")),
+    };
+    let there = repos.has_blob(&name, &digest()).await;
+    service.close().await;
+    result?;
+    match there {
+        Ok(true) => Ok(()),
+        other => Err(format!("neither upload nor blob: {other:?}")),
+    }
+}
+
+/// Every step of the end, and of the taking up after it.
+pub(super) async fn cut_everywhere(base: &State) -> (usize, Vec<String>) {
+    let (mut tried, mut lost) = (0, Vec::new());
+    for step in 0.. {
+        let Some((id, left)) = cut_off(base, step).await else {
+            return (tried, lost);
+        };
+        for again in 0.. {
+            let disk = on(&left);
+            let service = Service::open(&disk).expect("opens");
+            let before = disk.steps() + again;
+            disk.kill_at(before);
+            let _ = service.repos.upload_offset(&repo("team/a"), id).await;
+            let whole = disk.steps() < before;
+            let disk = disk.kill();
+            service.abandon();
+            tried += 1;
+            if let Err(what) = goes_on(&disk, id).await {
+                lost.push(format!("cut {step}, then {again}: {what}"));
+            }
+            if whole {
+                break;
+            }
+        }
+    }
+    (tried, lost)
+}

@@ -1,0 +1,215 @@
+//! Uploads in memory, each used by one request at a time.
+//!
+//! A request may be dropped at any moment, because its client went away, while a piece of it is still being written. Until
+//! that has ended, too, the upload is not given to the next request.
+
+use super::error::RepoError;
+use super::memory::Share;
+use super::state::lock;
+use crate::blobs::Ingest;
+use crate::types::{Algorithm, RepoName, UploadId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How many uploads can be taken up at once, if chance puts them apart.
+const LANES: usize = 64;
+
+/// The bytes of an upload; `None` before the first and after the last request.
+pub(super) type Slot = Arc<Mutex<Option<Ingest>>>;
+
+/// One upload in memory.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub name: RepoName,
+    pub algorithm: Algorithm,
+    pub ingest: Slot,
+    pub offset: u64,
+    /// Who began it; `None` for one of before a restart.
+    owner: Option<Arc<str>>,
+    busy: bool,
+    used: Instant,
+}
+
+impl Session {
+    fn new(
+        name: RepoName,
+        algorithm: Algorithm,
+        ingest: Option<Ingest>,
+        owner: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            name,
+            algorithm,
+            offset: ingest.as_ref().map_or(0, Ingest::offset),
+            ingest: Arc::new(Mutex::new(ingest)),
+            owner,
+            busy: false,
+            used: Instant::now(),
+        }
+    }
+}
+
+/// The uploads in memory.
+pub(super) struct Sessions {
+    open: Arc<Mutex<Open>>,
+    taking_up: [tokio::sync::Mutex<()>; LANES],
+}
+
+#[derive(Default)]
+struct Open {
+    all: HashMap<UploadId, Session>,
+    /// How many of them each owner began.
+    owned: HashMap<Arc<str>, usize>,
+}
+
+impl Open {
+    fn remove(&mut self, id: UploadId) {
+        let removed = self.all.remove(&id);
+        if let Some(owner) = removed.and_then(|session| session.owner)
+            && let Some(count) = self.owned.get_mut(&owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.owned.remove(&owner);
+            }
+        }
+    }
+}
+
+impl Sessions {
+    pub fn new() -> Self {
+        Self {
+            open: Arc::default(),
+            taking_up: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+        }
+    }
+
+    /// To be held while an upload that is not in memory is taken up or given up: two at once would write to one file.
+    pub async fn alone(&self, id: UploadId) -> tokio::sync::MutexGuard<'_, ()> {
+        let lane = usize::from(id.0[0]) % LANES;
+        self.taking_up[lane].lock().await
+    }
+
+    /// A new upload, unless its owner has `most` already.
+    pub fn begin(
+        &self,
+        id: UploadId,
+        name: RepoName,
+        algorithm: Algorithm,
+        owner: &Arc<str>,
+        most: usize,
+    ) -> Result<(), RepoError> {
+        let mut open = lock(&self.open);
+        let count = open.owned.entry(Arc::clone(owner)).or_insert(0);
+        if *count >= most {
+            return Err(RepoError::TooManyUploads {
+                owner: Arc::clone(owner),
+                most,
+            });
+        }
+        *count += 1;
+        let session = Session::new(name, algorithm, None, Some(Arc::clone(owner)));
+        open.all.insert(id, session);
+        Ok(())
+    }
+
+    /// An upload of before a restart.
+    pub fn insert(&self, id: UploadId, name: RepoName, algorithm: Algorithm, ingest: Ingest) {
+        let session = Session::new(name, algorithm, Some(ingest), None);
+        lock(&self.open).all.entry(id).or_insert(session);
+    }
+
+    pub fn get(&self, id: UploadId) -> Option<Session> {
+        lock(&self.open).all.get(&id).cloned()
+    }
+
+    pub fn ids(&self) -> Vec<UploadId> {
+        lock(&self.open).all.keys().copied().collect()
+    }
+
+    pub fn len(&self) -> usize {
+        lock(&self.open).all.len()
+    }
+
+    /// Uploads that nobody has written to for `idle`.
+    pub fn idle(&self, idle: Duration) -> Vec<UploadId> {
+        let open = lock(&self.open);
+        let idle = open
+            .all
+            .iter()
+            .filter(|(_, s)| !s.busy && s.used.elapsed() > idle);
+        idle.map(|(id, _)| *id).collect()
+    }
+
+    /// Takes the upload for one request; given back when the turn and all its holds are dropped.
+    pub fn take(&self, id: UploadId, name: &RepoName) -> Result<Turn, RepoError> {
+        let mut open = lock(&self.open);
+        let session = open
+            .all
+            .get_mut(&id)
+            .filter(|s| s.name == *name)
+            .ok_or(RepoError::UploadUnknown)?;
+        if session.busy {
+            return Err(RepoError::UploadBusy);
+        }
+        session.busy = true;
+        let hold = Hold {
+            open: Arc::clone(&self.open),
+            id,
+            offset: AtomicU64::new(session.offset),
+        };
+        Ok(Turn {
+            id,
+            session: session.clone(),
+            held: Share::default(),
+            hold: Arc::new(hold),
+        })
+    }
+}
+
+/// One request's exclusive use of an upload.
+pub(super) struct Turn {
+    pub id: UploadId,
+    pub session: Session,
+    /// What its bytes in memory cost.
+    pub held: Share,
+    hold: Arc<Hold>,
+}
+
+impl Turn {
+    /// For work on the upload that goes on if the request is dropped.
+    pub fn hold(&self) -> Arc<Hold> {
+        Arc::clone(&self.hold)
+    }
+
+    /// The upload is over.
+    pub fn end(self) {
+        lock(&self.hold.open).remove(self.id);
+    }
+}
+
+/// Keeps an upload from other requests while it lives.
+pub(super) struct Hold {
+    open: Arc<Mutex<Open>>,
+    id: UploadId,
+    offset: AtomicU64,
+}
+
+impl Hold {
+    /// So many bytes have arrived in all.
+    pub fn reached(&self, offset: u64) {
+        self.offset.fetch_max(offset, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(session) = lock(&self.open).all.get_mut(&self.id) {
+            session.busy = false;
+            session.used = Instant::now();
+            session.offset = *self.offset.get_mut();
+        }
+    }
+}

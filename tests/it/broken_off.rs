@@ -1,0 +1,179 @@
+//! Requests that the client breaks off in their middle: an upload goes on from where it stands, whatever was on its way.
+
+use super::content::{noise, sha256};
+use super::harness::{ADMIN, Client, Server, init};
+use base64::Engine as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
+const ROUNDS: usize = 40;
+
+fn basic() -> String {
+    let pair = format!("{}:{}", ADMIN.0, ADMIN.1);
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(pair)
+    )
+}
+
+/// Sends the head of a request and `sent` of its `body`, then closes the connection without waiting for the answer.
+fn break_off(server: &Server, method: &str, path: &str, body: &[u8], sent: usize) {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+        server.host(),
+        basic(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let _ = stream.write_all(&body[..sent]);
+}
+
+/// As [`break_off`], by a reset of one stream of an HTTP/2 connection that stays.
+async fn reset(http: &reqwest::Client, server: &Server, method: &str, path: &str, body: &[u8]) {
+    let url = format!("https://127.0.0.1:{}{path}", server.https);
+    let request = http
+        .request(method.parse().unwrap(), url)
+        .header("authorization", basic())
+        .header(OCTETS.0, OCTETS.1)
+        .body(body.to_vec());
+    let wait = Duration::from_micros(500 + 250 * (body.len() as u64 % 31));
+    let _ = tokio::time::timeout(wait, request.send()).await;
+}
+
+fn http2() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true)
+        .http2_prior_knowledge()
+        .build()
+        .unwrap()
+}
+
+async fn begin(client: &Client) -> String {
+    client
+        .send("POST", "/v2/a/blobs/uploads/", &[], &[])
+        .await
+        .expect(202)
+        .location()
+}
+
+fn with_digest(at: &str, digest: &str) -> String {
+    let and = if at.contains('?') { '&' } else { '?' };
+    format!("{at}{and}digest={digest}")
+}
+
+/// Finishes an upload as a client does that comes back: asks where it stands and sends the rest. A blob that is there
+/// although nobody heard of it is as good.
+async fn come_back(client: &Client, at: &str, bytes: &[u8], acknowledged: usize) {
+    let digest = sha256(bytes);
+    let blob = format!("/v2/a/blobs/{digest}");
+    for _ in 0..100 {
+        let status = client.get(at).await;
+        if status.status == 404 {
+            assert_eq!(client.get(&blob).await.expect(200).body, bytes);
+            return;
+        }
+        let status = status.expect(204);
+        let from = match status.header("range").split_once('-') {
+            // What an upload without a byte answers, too.
+            Some((_, "0")) | None => 0,
+            Some((_, last)) => last.parse::<usize>().unwrap() + 1,
+        };
+        assert!(
+            from >= acknowledged,
+            "{from} of {acknowledged} that were acknowledged"
+        );
+        let put = with_digest(&status.location(), &digest);
+        let range = format!("{from}-{}", bytes.len().max(1) - 1);
+        let range = [OCTETS, ("content-range", range.as_str())];
+        let headers = if from < bytes.len() {
+            &range[..]
+        } else {
+            &[OCTETS]
+        };
+        let reply = client.send("PUT", &put, headers, &bytes[from..]).await;
+        match reply.status {
+            // Still at what was broken off, or further than it was a moment ago.
+            404 | 409 | 416 => tokio::time::sleep(Duration::from_millis(20)).await,
+            _ => {
+                reply.expect(201);
+                assert_eq!(client.get(&blob).await.expect(200).body, bytes);
+                return;
+            }
+        }
+    }
+    panic!("it cannot be finished");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_is_broken_off() {
+    let server = Server::start().await;
+    let client = server.admin();
+    for round in 0..ROUNDS {
+        let bytes = noise(round as u64, 3_000_000 + round * 7919);
+        let at = begin(&client).await;
+        let sent = bytes.len() * (round % 8) / 8;
+        break_off(&server, "PATCH", &at, &bytes, sent);
+        come_back(&client, &at, &bytes, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_reset() {
+    let server = Server::start().await;
+    let client = server.admin();
+    let http = http2();
+    for round in 0..ROUNDS {
+        let bytes = noise(round as u64, 4_000_000 + round * 7919);
+        let at = begin(&client).await;
+        reset(&http, &server, "PATCH", &at, &bytes).await;
+        come_back(&client, &at, &bytes, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closing_put_that_is_broken_off() {
+    let server = Server::start().await;
+    let client = server.admin();
+    for round in 0..ROUNDS {
+        let bytes = noise(1000 + round as u64, 600_000 + round * 7919);
+        let at = begin(&client).await;
+        let first = bytes.len() / 2;
+        let range = format!("0-{}", first - 1);
+        let range = [OCTETS, ("content-range", range.as_str())];
+        let at = client.send("PATCH", &at, &range, &bytes[..first]).await;
+        let at = at.expect(202).location();
+        let put = with_digest(&at, &sha256(&bytes));
+        // All of it arrives, only the answer is not waited for.
+        break_off(&server, "PUT", &put, &bytes[first..], bytes.len() - first);
+        tokio::time::sleep(Duration::from_micros(200 * (round as u64 % 9))).await;
+        come_back(&client, &at, &bytes, first).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_in_one_post_that_are_broken_off_do_not_count_as_uploads() {
+    let home = tempfile::tempdir().unwrap();
+    init(&home.path().join("data"), &[]);
+    let server = Server::serve(home, &[], &[("DRYPORT_LIMITS__UPLOADS", "20")]).await;
+    let (client, http) = (server.admin(), http2());
+    for round in 0..30 {
+        let bytes = noise(2000 + round, 2_000_000 + round as usize * 7919);
+        let post = format!("/v2/a/blobs/uploads/?digest={}", sha256(&bytes));
+        break_off(&server, "POST", &post, &bytes, 150_000);
+        reset(&http, &server, "POST", &post, &bytes).await;
+    }
+    let uploads = server.data().join("uploads");
+    let left = || std::fs::read_dir(&uploads).unwrap().count();
+    let end = Instant::now() + Duration::from_secs(10);
+    while left() > 0 && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(left(), 0);
+    for _ in 0..20 {
+        begin(&client).await;
+    }
+}
