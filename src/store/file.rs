@@ -35,7 +35,20 @@ impl OpenFile {
 
     /// The open file and the number of its opening, which is at least `since`; waits a little while it is being reopened.
     pub fn get(&self, since: u64) -> Result<(Arc<Database>, u64), StoreError> {
-        let end = Instant::now() + READER_PATIENCE;
+        self.get_within(READER_PATIENCE, since)
+    }
+
+    /// The open file, for the thread that reopens it: it would wait for itself.
+    pub fn get_now(&self) -> Result<Arc<Database>, StoreError> {
+        self.get_within(Duration::ZERO, 0).map(|(db, _)| db)
+    }
+
+    fn get_within(
+        &self,
+        patience: Duration,
+        since: u64,
+    ) -> Result<(Arc<Database>, u64), StoreError> {
+        let end = Instant::now() + patience;
         let mut state = lock_of(&self.state);
         loop {
             match &*state {

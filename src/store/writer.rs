@@ -71,8 +71,8 @@ impl Shared {
 
     fn batch(&self, passed: &mut u32) {
         let mut jobs = Vec::new();
-        let done = match self.file.get(0) {
-            Ok((db, _)) => {
+        let done = match self.file.get_now() {
+            Ok(db) => {
                 // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
                 catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs, passed))).unwrap_or_else(
                     |_| {
@@ -239,7 +239,7 @@ impl Shared {
 
     /// A commit of nothing but the running time.
     fn save_running_time(&self) {
-        let saved = self.file.get(0).and_then(|(db, _)| {
+        let saved = self.file.get_now().and_then(|db| {
             let txn = upgrade::begin_write(&db)?;
             let batch = Batch::new(&txn, self.clock.now_ms());
             batch.save_running()?;
