@@ -1,8 +1,7 @@
-//! Bodies of answers: whole, in ranges, not modified (RFC 9110 sections 13 and 14), and files streamed in large pieces.
-//!
-//! A read error in the middle breaks the body, so that the client sees a broken connection and never a short success.
+//! Bodies of answers: whole, in ranges, not modified (RFC 9110 sections 13 and 14).
 
 use super::error::Fail;
+use super::pieces::{Piece, pieces};
 use crate::types::{ByteRange, Digest, RangeError, Span};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -10,37 +9,8 @@ use axum::http::header::{
     RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinHandle;
-
-/// One read: large enough that the hop to a blocking thread does not show.
-const CHUNK: u64 = 256 * 1024;
-/// Chunks of that size that all answers together may hold; those that find none left get along with small ones, one
-/// at a time. So clients that take nothing cost little, and never stop others.
-const CHUNKS: usize = 96;
-/// A small chunk.
-const SMALL: u64 = 16 * 1024;
-static SENDING: Semaphore = Semaphore::const_new(CHUNKS);
-
-/// Bytes of a file on their way, and the leave to hold so many.
-struct Held {
-    bytes: Vec<u8>,
-    _leave: Option<SemaphorePermit<'static>>,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
 
 /// Bytes to answer with.
 pub enum Content {
@@ -185,151 +155,11 @@ fn multipart(spans: &[Span], kind: &str, total: u64, boundary: &str) -> (VecDequ
 }
 
 fn whole(content: Content) -> Body {
-    match content {
-        Content::Bytes(bytes) => Body::from(bytes),
-        Content::File(_, 0) => Body::empty(),
-        Content::File(file, len) => pieces(
-            Content::File(file, len),
-            [Piece::Span(Span { start: 0, len })].into(),
-        ),
-    }
-}
-
-fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
-    if let (Content::Bytes(bytes), 1, Some(Piece::Span(span))) =
-        (&content, parts.len(), parts.front())
-    {
-        return Body::from(slice(bytes, *span));
-    }
-    let left = parts.iter().map(Piece::len).sum();
-    let content = match content {
-        Content::Bytes(bytes) => Source::Bytes(bytes),
-        Content::File(file, _) => Source::File(Arc::new(file)),
+    let span = Span {
+        start: 0,
+        len: content.len(),
     };
-    Body::new(Pieces {
-        content,
-        parts,
-        read: None,
-        left,
-    })
-}
-
-/// One piece of a body.
-enum Piece {
-    /// Multipart framing.
-    Text(Bytes),
-    /// A part of the content.
-    Span(Span),
-}
-
-impl Piece {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Text(text) => text.len() as u64,
-            Self::Span(span) => span.len,
-        }
-    }
-}
-
-enum Source {
-    Bytes(Bytes),
-    File(Arc<File>),
-}
-
-fn slice(bytes: &Bytes, span: Span) -> Bytes {
-    let end = (span.start + span.len).min(bytes.len() as u64) as usize;
-    bytes.slice((span.start as usize).min(end)..end)
-}
-
-/// A body of several pieces. The next chunk of a file is read while the last one is being sent.
-struct Pieces {
-    content: Source,
-    parts: VecDeque<Piece>,
-    read: Option<JoinHandle<io::Result<Bytes>>>,
-    left: u64,
-}
-
-impl Pieces {
-    /// Starts reading the next chunk, if a span of a file comes next. `early`: nobody has asked for it yet.
-    fn ahead(&mut self, early: bool) {
-        if self.read.is_some() {
-            return;
-        }
-        let (Source::File(file), Some(Piece::Span(span))) = (&self.content, self.parts.front_mut())
-        else {
-            return;
-        };
-        // The span's end is small without leave, too, and needs none.
-        let leave = (span.len > SMALL)
-            .then(|| SENDING.try_acquire().ok())
-            .flatten();
-        if early && leave.is_none() {
-            return;
-        }
-        let most = if leave.is_some() { CHUNK } else { SMALL };
-        let (start, len) = (span.start, span.len.min(most));
-        span.start += len;
-        span.len -= len;
-        if span.len == 0 {
-            self.parts.pop_front();
-        }
-        let file = Arc::clone(file);
-        // Taken here, where it is given back, too: the allocator would keep something for each of the blocking threads.
-        let mut bytes = Vec::with_capacity(len as usize);
-        self.read = Some(tokio::task::spawn_blocking(move || {
-            bytes.resize(len as usize, 0);
-            file.read_exact_at(&mut bytes, start)?;
-            Ok(Bytes::from_owner(Held {
-                bytes,
-                _leave: leave,
-            }))
-        }));
-    }
-}
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let this = &mut *self;
-        this.ahead(false);
-        let data = if let Some(read) = this.read.as_mut() {
-            let chunk = ready!(Pin::new(read).poll(cx));
-            this.read = None;
-            match chunk.map_err(io::Error::other).flatten() {
-                Ok(chunk) => chunk,
-                Err(error) => {
-                    tracing::error!(%error, "reading a content file failed while it was being sent");
-                    this.parts.clear();
-                    return Poll::Ready(Some(Err(error)));
-                }
-            }
-        } else {
-            match (this.parts.pop_front(), &this.content) {
-                (None, _) => return Poll::Ready(None),
-                (Some(Piece::Text(text)), _) => text,
-                (Some(Piece::Span(span)), Source::Bytes(bytes)) => slice(bytes, span),
-                (Some(Piece::Span(_)), Source::File(_)) => {
-                    return Poll::Ready(Some(Err(io::Error::other("lost span"))));
-                }
-            }
-        };
-        this.left = this.left.saturating_sub(data.len() as u64);
-        this.ahead(true);
-        Poll::Ready(Some(Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.read.is_none() && self.parts.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
+    pieces(content, [Piece::Span(span)].into())
 }
 
 #[cfg(test)]

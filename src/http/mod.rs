@@ -14,6 +14,7 @@ mod error;
 mod health;
 mod metrics;
 mod oci;
+mod pieces;
 mod places;
 mod progress;
 mod refuse;

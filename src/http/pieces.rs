@@ -1,0 +1,290 @@
+//! Bodies made of pieces: files sent in large chunks, with the framing of several ranges between them.
+//!
+//! A read error in the middle breaks the body, so that the client sees a broken connection and never a short success.
+
+use super::body::Content;
+use crate::types::Span;
+use axum::body::{Body, Bytes};
+use http_body::{Frame, SizeHint};
+use rustix::io::ReadWriteFlags;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
+
+/// One read: large enough that neither the call nor a hop to a blocking thread shows.
+const CHUNK: usize = 512 * 1024;
+/// Chunks of that size that all answers together may hold; those that find none left get along with small ones, one
+/// at a time. So clients that take nothing cost little, and never stop others.
+const CHUNKS: usize = 48;
+/// A small chunk.
+const SMALL: usize = 16 * 1024;
+/// Memory of chunks that is kept for the next ones: it would have to be cleared each time.
+const SPARES: usize = 8;
+static SENDING: Semaphore = Semaphore::const_new(CHUNKS);
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// One piece of a body.
+pub enum Piece {
+    /// Framing between ranges.
+    Text(Bytes),
+    /// A part of the content.
+    Span(Span),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Span(span) => span.len,
+        }
+    }
+}
+
+/// A body of these pieces of the content.
+pub fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
+    if let (Content::Bytes(bytes), 1, Some(Piece::Span(span))) =
+        (&content, parts.len(), parts.front())
+    {
+        return Body::from(slice(bytes, *span));
+    }
+    let left = parts.iter().map(Piece::len).sum();
+    if left == 0 {
+        return Body::empty();
+    }
+    let content = match content {
+        Content::Bytes(bytes) => Source::Bytes(bytes),
+        Content::File(file, _) => Source::File(Arc::new(file)),
+    };
+    Body::new(Pieces {
+        content,
+        parts,
+        read: None,
+        left,
+    })
+}
+
+enum Source {
+    Bytes(Bytes),
+    File(Arc<File>),
+}
+
+fn slice(bytes: &Bytes, span: Span) -> Bytes {
+    let end = (span.start + span.len).min(bytes.len() as u64) as usize;
+    bytes.slice((span.start as usize).min(end)..end)
+}
+
+/// A part of a file on its way, and the leave to hold so many bytes.
+struct Chunk {
+    bytes: Vec<u8>,
+    len: usize,
+    leave: Option<SemaphorePermit<'static>>,
+}
+
+impl Chunk {
+    /// Room for the begin of a span: for all that one read may have, or little. `bytes` is never shorter than `len`.
+    fn new(span: Span) -> Self {
+        // The end of a span is small without leave, too, and needs none.
+        let leave = (span.len > SMALL as u64)
+            .then(|| SENDING.try_acquire().ok())
+            .flatten();
+        let most = if leave.is_some() { CHUNK } else { SMALL };
+        let len = usize::try_from(span.len).map_or(most, |len| len.min(most));
+        let bytes = match &leave {
+            Some(_) => {
+                let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                spare.unwrap_or_else(|| vec![0; CHUNK])
+            }
+            None => vec![0; len],
+        };
+        Self { bytes, len, leave }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.leave.is_some() {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < SPARES {
+                spare.push(std::mem::take(&mut self.bytes));
+            }
+        }
+    }
+}
+
+/// How many of the bytes the kernel has in memory; those are read.
+fn read_cached(file: &File, to: &mut [u8], start: u64) -> usize {
+    let mut to = [IoSliceMut::new(to)];
+    // Also a file system that cannot tell has none.
+    rustix::io::preadv2(file, &mut to, start, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
+/// What a body does next.
+enum Next {
+    Ready(Bytes),
+    /// The disk is asked.
+    Reading,
+    End,
+}
+
+/// A body of several pieces. What the kernel has in memory is read at once; where it must ask the disk, the next chunk is
+/// read while the last one is being sent.
+struct Pieces {
+    content: Source,
+    parts: VecDeque<Piece>,
+    read: Option<JoinHandle<io::Result<Bytes>>>,
+    left: u64,
+}
+
+impl Pieces {
+    fn next(&mut self) -> Next {
+        let (file, span) = match (&self.content, self.parts.pop_front()) {
+            (_, None) => return Next::End,
+            (_, Some(Piece::Text(text))) => return Next::Ready(text),
+            (Source::Bytes(bytes), Some(Piece::Span(span))) => {
+                return Next::Ready(slice(bytes, span));
+            }
+            (Source::File(file), Some(Piece::Span(span))) => (Arc::clone(file), span),
+        };
+        let mut chunk = self.begin(span);
+        let start = span.start;
+        let cached = read_cached(&file, chunk.room(), start);
+        if cached == chunk.len {
+            return Next::Ready(Bytes::from_owner(chunk));
+        }
+        self.ask_disk(file, chunk, start, cached);
+        Next::Reading
+    }
+
+    /// Takes the begin of a span; the rest stays the next piece.
+    fn begin(&mut self, span: Span) -> Chunk {
+        let chunk = Chunk::new(span);
+        let taken = chunk.len as u64;
+        if taken < span.len {
+            self.parts.push_front(Piece::Span(Span {
+                start: span.start + taken,
+                len: span.len - taken,
+            }));
+        }
+        chunk
+    }
+
+    fn ask_disk(&mut self, file: Arc<File>, mut chunk: Chunk, start: u64, cached: usize) {
+        self.read = Some(tokio::task::spawn_blocking(move || {
+            file.read_exact_at(&mut chunk.room()[cached..], start + cached as u64)?;
+            Ok(Bytes::from_owner(chunk))
+        }));
+    }
+
+    /// Reads the next chunk before it is asked for, unless memory is short.
+    fn read_ahead(&mut self) {
+        let (Source::File(file), Some(Piece::Span(span))) = (&self.content, self.parts.front())
+        else {
+            return;
+        };
+        if SENDING.available_permits() > 0 {
+            let (file, span) = (Arc::clone(file), *span);
+            self.parts.pop_front();
+            let chunk = self.begin(span);
+            self.ask_disk(file, chunk, span.start, 0);
+        }
+    }
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        if this.read.is_none() {
+            match this.next() {
+                Next::Ready(data) => {
+                    this.left = this.left.saturating_sub(data.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Next::End => return Poll::Ready(None),
+                Next::Reading => {}
+            }
+        }
+        let Some(read) = this.read.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let chunk = ready!(Pin::new(read).poll(cx));
+        this.read = None;
+        match chunk.map_err(io::Error::other).flatten() {
+            Ok(data) => {
+                this.left = this.left.saturating_sub(data.len() as u64);
+                this.read_ahead();
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading a content file failed while it was being sent");
+                this.parts.clear();
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_none() && self.parts.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Advice, fadvise};
+    use std::io::Write as _;
+
+    /// Larger than what one read has, three times, and not a multiple of it.
+    const LEN: usize = 3 * CHUNK + 4321;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn from_memory_and_from_the_disk() {
+        let bytes: Vec<u8> = (0..LEN).map(|n| (n % 251) as u8).collect();
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(&bytes).expect("written");
+        file.sync_all().expect("synced");
+        let spans = [(0, LEN), (7, CHUNK), (CHUNK - 5, SMALL + 10), (LEN - 3, 3)];
+        for (start, len) in spans {
+            for cold in [false, true] {
+                if cold {
+                    fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
+                }
+                let content = Content::File(file.try_clone().expect("a handle"), LEN as u64);
+                let text = || Piece::Text(Bytes::from_static(b"--"));
+                let span = Piece::Span(Span {
+                    start: start as u64,
+                    len: len as u64,
+                });
+                let body = pieces(content, [text(), span, text()].into());
+                let got = axum::body::to_bytes(body, usize::MAX).await.expect("read");
+                let want = [b"--", &bytes[start..start + len], b"--"].concat();
+                assert!(got == want, "{len} bytes from {start}, cold: {cold}");
+            }
+        }
+    }
+}
