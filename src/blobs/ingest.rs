@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 
 /// Bytes that go to the file in one call, and are read back in one.
 const PIECE: usize = 256 * 1024;
+/// So many bytes more, and the disk is asked to begin with them: the sync at the end is what a client waits for.
+const BEGIN_SYNC: u64 = 4 << 20;
 
 /// Bytes on their way to become a blob. All methods block: call from `spawn_blocking`.
 ///
@@ -34,6 +36,8 @@ struct Upload {
     name: UploadName,
     file: Option<File>,
     written: u64,
+    /// As far as the disk was asked to begin.
+    begun: u64,
     pending: Vec<u8>,
 }
 
@@ -45,6 +49,7 @@ impl Ingest {
                 name,
                 file: None,
                 written: 0,
+                begun: 0,
                 pending: Vec::new(),
             },
             hasher: Hasher::new(name.algorithm),
@@ -95,6 +100,7 @@ impl Ingest {
         ingest.promised = written > 0;
         ingest.upload.file = Some(file);
         ingest.upload.written = written;
+        ingest.upload.begun = written;
         ingest.hasher = ingest.upload.hash(hasher, from)?;
         Ok(ingest)
     }
@@ -267,6 +273,12 @@ impl Upload {
             return Err(self.files.fault("write to", &path, needed, e));
         }
         self.written += needed;
+        if self.written - self.begun >= BEGIN_SYNC {
+            self.files
+                .disk
+                .begin_sync(file, self.begun, self.written - self.begun);
+            self.begun = self.written;
+        }
         Ok(())
     }
 

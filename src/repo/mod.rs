@@ -6,6 +6,7 @@
 mod blob;
 mod change;
 pub mod check;
+mod closing;
 mod error;
 mod fill;
 pub mod format;

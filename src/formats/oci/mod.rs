@@ -2,9 +2,11 @@
 //!
 //! Only reads. Bytes and media type are kept as they came by whoever asked.
 
+mod body;
+
 use crate::repo::format::{Child, Format, FormatError, Inspected};
 use crate::types::{Digest, MediaType};
-use serde::Deserialize;
+use body::{Body, Descriptor, Document};
 use std::collections::BTreeMap;
 
 /// A manifest names at most this many digests: one transaction writes a row for each.
@@ -12,30 +14,6 @@ const DIGESTS_MAX: usize = 4000;
 
 /// The format of container images and other OCI artifacts.
 pub struct Oci;
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Body {
-    schema_version: Option<u64>,
-    media_type: Option<String>,
-    artifact_type: Option<String>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
-    blobs: Option<Vec<Descriptor>>,
-    subject: Option<Descriptor>,
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: Option<String>,
-    digest: String,
-    size: i64,
-    #[serde(default)]
-    urls: Vec<String>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -50,22 +28,14 @@ impl Format for Oci {
         bytes: &[u8],
         declared: Option<&MediaType>,
     ) -> Result<Inspected, FormatError> {
-        let value: serde_json::Value = serde_json::from_slice(bytes)
-            .map_err(|e| FormatError(format!("it is not JSON: {e}")))?;
-        if !value.is_object() {
-            return Err(FormatError("it is not a JSON object".into()));
-        }
-        let inner = value
-            .get("mediaType")
-            .and_then(|m| m.as_str())
-            .map(str::to_owned);
-        let media_type = media_type(&value, inner.as_deref(), declared)?;
+        let document = Document::read(bytes)?;
+        let media_type = media_type(&document, declared)?;
         let shape = shape(&media_type);
-        let body = match Body::deserialize(value) {
+        let body = match document.body() {
             Ok(body) => body,
             // A type of somebody else's may use these names in its own way: keep the bytes, follow nothing.
             Err(_) if shape == Shape::Other => Body::default(),
-            Err(e) => return Err(FormatError(format!("a field has the wrong form: {e}"))),
+            Err(e) => return Err(e),
         };
         check(&body, shape, &media_type)?;
         let children = children(&body, shape)?;
@@ -106,14 +76,14 @@ fn shape(media_type: &MediaType) -> Shape {
 
 /// The type it was pushed with; its own field must agree. Without either, what its fields tell.
 fn media_type(
-    value: &serde_json::Value,
-    inner: Option<&str>,
+    document: &Document<'_>,
     declared: Option<&MediaType>,
 ) -> Result<MediaType, FormatError> {
+    let inner = document.media_type();
     let bad = |e: crate::types::MediaTypeError| FormatError(e.to_string());
     let declared =
         declared.filter(|d| !matches!(d.as_str(), "application/json" | "application/octet-stream"));
-    let media_type = match (declared, inner) {
+    let media_type = match (declared, inner.as_deref()) {
         (Some(declared), Some(inner)) if declared.as_str() != inner => {
             return Err(FormatError(format!(
                 "it was pushed as {declared}, but its own mediaType is {inner}; they must be the same"
@@ -121,12 +91,8 @@ fn media_type(
         }
         (Some(declared), _) => declared.clone(),
         (None, Some(inner)) => inner.parse().map_err(bad)?,
-        (None, None) if value.get("manifests").is_some() => {
-            MediaType::OCI_INDEX.parse().map_err(bad)?
-        }
-        (None, None) if value.get("config").is_some() => {
-            MediaType::OCI_MANIFEST.parse().map_err(bad)?
-        }
+        (None, None) if document.has_manifests() => MediaType::OCI_INDEX.parse().map_err(bad)?,
+        (None, None) if document.has_config() => MediaType::OCI_MANIFEST.parse().map_err(bad)?,
         (None, None) => {
             return Err(FormatError(
                 "it has no media type; send it as Content-Type".into(),

@@ -1,0 +1,238 @@
+//! The fields of a manifest, read without unfolding what nobody asks for: a document of a few MiB may have more values than
+//! memory should hold.
+
+use crate::repo::format::FormatError;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Nothing real is nested deeper, and what reads it later may be recursive.
+const DEPTH_MAX: usize = 128;
+
+/// A descriptor, as far as it is looked at (image-spec descriptor.md).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    pub media_type: Option<String>,
+    pub digest: String,
+    pub size: i64,
+    #[serde(default)]
+    pub urls: Vec<String>,
+}
+
+/// The fields of both kinds of manifest, each as its kind says.
+#[derive(Default)]
+pub(super) struct Body {
+    pub schema_version: Option<u64>,
+    pub artifact_type: Option<String>,
+    pub config: Option<Descriptor>,
+    pub layers: Option<Vec<Descriptor>>,
+    pub manifests: Option<Vec<Descriptor>>,
+    pub blobs: Option<Vec<Descriptor>>,
+    pub subject: Option<Descriptor>,
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// The same fields as they came. Of one that comes twice the last counts, as for every client.
+#[derive(Default)]
+pub(super) struct Document<'a> {
+    schema_version: Option<&'a RawValue>,
+    media_type: Option<&'a RawValue>,
+    artifact_type: Option<&'a RawValue>,
+    config: Option<&'a RawValue>,
+    layers: Option<&'a RawValue>,
+    manifests: Option<&'a RawValue>,
+    blobs: Option<&'a RawValue>,
+    subject: Option<&'a RawValue>,
+    annotations: Option<&'a RawValue>,
+}
+
+impl<'a> Document<'a> {
+    /// Reads bytes that must be one JSON object.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let not_json = |e: &dyn fmt::Display| FormatError(format!("it is not JSON: {e}"));
+        let text = std::str::from_utf8(bytes).map_err(|e| not_json(&e))?;
+        if depth(bytes) > DEPTH_MAX {
+            let why = format!("it is nested more than {DEPTH_MAX} deep");
+            return Err(FormatError(why));
+        }
+        if text.trim_ascii_start().starts_with('{') {
+            return serde_json::from_str(text).map_err(|e| not_json(&e));
+        }
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Err(FormatError("it is not a JSON object".into())),
+            Err(e) => Err(not_json(&e)),
+        }
+    }
+
+    /// Its own media type, if that is text.
+    pub fn media_type(&self) -> Option<String> {
+        field(self.media_type, "mediaType").ok().flatten()
+    }
+
+    pub fn has_manifests(&self) -> bool {
+        self.manifests.is_some()
+    }
+
+    pub fn has_config(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// All fields, or which of them has not the form of an OCI manifest.
+    pub fn body(&self) -> Result<Body, FormatError> {
+        field::<String>(self.media_type, "mediaType")?;
+        Ok(Body {
+            schema_version: field(self.schema_version, "schemaVersion")?,
+            artifact_type: field(self.artifact_type, "artifactType")?,
+            config: field(self.config, "config")?,
+            layers: field(self.layers, "layers")?,
+            manifests: field(self.manifests, "manifests")?,
+            blobs: field(self.blobs, "blobs")?,
+            subject: field(self.subject, "subject")?,
+            annotations: field(self.annotations, "annotations")?,
+        })
+    }
+}
+
+/// How deep arrays and objects are nested at most; of what is no JSON, at least as deep as a reader of it would get.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut most) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
+fn field<'a, T: Deserialize<'a>>(
+    raw: Option<&'a RawValue>,
+    name: &str,
+) -> Result<Option<T>, FormatError> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get())
+        .map_err(|e| FormatError(format!("its {name} has the wrong form: {e}")))
+}
+
+impl<'de> Deserialize<'de> for Document<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Document<'de>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a manifest")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document<'de>, A::Error> {
+        let mut found = Document::default();
+        while let Some(Key(slot)) = map.next_key()? {
+            match slot {
+                Some(slot) => *slot(&mut found) = Some(map.next_value()?),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where the value of a key goes; `None` if nobody asks for it.
+struct Key(Option<Slot>);
+
+type Slot = for<'a, 'b> fn(&'b mut Document<'a>) -> &'b mut Option<&'a RawValue>;
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_identifier(Keys)
+    }
+}
+
+struct Keys;
+
+impl Visitor<'_> for Keys {
+    type Value = Key;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a field")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        let slot: Slot = match name {
+            "schemaVersion" => |d| &mut d.schema_version,
+            "mediaType" => |d| &mut d.media_type,
+            "artifactType" => |d| &mut d.artifact_type,
+            "config" => |d| &mut d.config,
+            "layers" => |d| &mut d.layers,
+            "manifests" => |d| &mut d.manifests,
+            "blobs" => |d| &mut d.blobs,
+            "subject" => |d| &mut d.subject,
+            "annotations" => |d| &mut d.annotations,
+            _ => return Ok(Key(None)),
+        };
+        Ok(Key(Some(slot)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_text() {
+        for (json, deep) in [
+            ("{}", 1),
+            (r#"{"a":[{}],"b":"[[[[\"[[[["}"#, 3),
+            ("1", 0),
+            (r#"["\\",[]]"#, 2),
+        ] {
+            assert_eq!(depth(json.as_bytes()), deep, "{json}");
+        }
+        let nested = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(Document::read(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+        assert!(Document::read(nested(DEPTH_MAX).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_not_asked_for_must_be_json_all_the_same() {
+        for bad in [
+            &b"{\"x\":tru}"[..],
+            b"{\"x\":\"\xff\"}",
+            b"{\"x\":1,}",
+            b"{\"x\":[1}",
+            b"{} {}",
+            b"{\"layers\":[}",
+        ] {
+            let text = String::from_utf8_lossy(bad);
+            let error = Document::read(bad).err().expect(&text).0;
+            assert!(error.contains("not JSON"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_counts_and_names_may_be_escaped() {
+        let json = br#"{"schemaVersion":1,"schema\u0056ersion":2,"config":null}"#;
+        let document = Document::read(json).expect("JSON");
+        assert!(document.has_config() && !document.has_manifests());
+        let body = document.body().expect("well formed");
+        assert_eq!(body.schema_version, Some(2));
+        assert!(body.config.is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! Closings: an upload becomes a blob of its repository. Once begun, one comes to its end whether or not its client waits.
+
+use super::error::RepoError;
+use super::sessions::Turn;
+use super::state::lock;
+use super::{Repos, manifest, rows};
+use crate::blobs::{Ingest, Sealed, SealedBody, UploadName, Verified};
+use crate::types::{Digest, RepoName};
+use std::sync::Arc;
+
+/// Bytes whose digest was checked.
+enum Ready {
+    /// The store has the blob, as it seems.
+    Known(Verified),
+    /// They are durable at a place of their own.
+    New(Sealed),
+}
+
+impl Repos {
+    /// Makes a blob of an upload's bytes, of which `acknowledged` were there before the last request.
+    pub(super) async fn end_upload(
+        &self,
+        turn: Turn,
+        acknowledged: u64,
+        digest: &Digest,
+    ) -> Result<(), RepoError> {
+        let (id, session) = (turn.id, turn.session.clone());
+        let ingest = lock(&session.ingest).take();
+        let ingest = match ingest {
+            Some(ingest) if ingest.offset() > 0 => ingest,
+            None if session.offset > 0 => {
+                // Its end did not come to an end: what became of it is on disk.
+                turn.end();
+                return Err(RepoError::UploadUnknown);
+            }
+            _ => {
+                let repo = self.ensure_repo(&session.name).await?;
+                self.0.blobs.begin(id, repo, digest.algorithm())
+            }
+        };
+        let done = self.seal(&session.name, ingest, digest).await;
+        // A commit of which it is not known whether it stands leaves the upload as it was.
+        if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
+            let _ = self.drop_row(id).await;
+        }
+        turn.end();
+        if acknowledged == 0 && matches!(done, Err(RepoError::Blob(_))) {
+            self.drop_refused(&session, id).await;
+        }
+        done
+    }
+
+    /// Checks the digest, makes the bytes durable unless the store has them, and links the blob.
+    pub(super) async fn seal(
+        &self,
+        name: &RepoName,
+        ingest: Ingest,
+        digest: &Digest,
+    ) -> Result<(), RepoError> {
+        let (inner, digest) = (Arc::clone(&self.0), *digest);
+        let ready = self.block(move || {
+            let verified = ingest.verify(&digest)?;
+            let known = inner
+                .store
+                .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))?;
+            Ok(if known {
+                Ready::Known(verified)
+            } else {
+                Ready::New(verified.seal()?)
+            })
+        });
+        let sealed = match ready.await? {
+            Ready::New(sealed) => sealed,
+            Ready::Known(verified) => {
+                let size = verified.size();
+                if self.link(name, None, digest, size).await? {
+                    // Only now that the commit stands are these bytes spare.
+                    return self.block(move || Ok(verified.discard()?)).await;
+                }
+                self.block(move || Ok(verified.seal()?)).await?
+            }
+        };
+        let size = sealed.size;
+        let place = match &sealed.body {
+            SealedBody::Placed(place) => Some(place.clone()),
+            SealedBody::Inline(_) => None,
+        };
+        let upload = sealed.upload;
+        let linked = self.link(name, Some(sealed), digest, size).await;
+        let refused = linked.as_ref().is_err_and(RepoError::is_refusal);
+        if refused {
+            self.drop_spare(place.into_iter().collect()).await;
+        }
+        if let Some(upload) = upload.filter(|_| refused || linked.is_ok()) {
+            self.drop_file(upload).await;
+        }
+        linked.map(|_| ())
+    }
+
+    /// Links the blob; with `sealed` its row is written, too. `false`: the row was expected and is not there.
+    async fn link(
+        &self,
+        name: &RepoName,
+        sealed: Option<Sealed>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<bool, RepoError> {
+        let context = self.context("", "blob.put");
+        let wanted = name.clone();
+        let write = self.write("blob.put", move |tx| {
+            let (id, _) = match rows::find(tx, wanted.as_str())? {
+                Some(found) => found,
+                None => manifest::writable_or_new(tx, &wanted, context.at_ms)?,
+            };
+            let spare = match &sealed {
+                Some(sealed) => manifest::put_blob(tx, sealed, context.at_ms)?,
+                None if rows::blob(tx, &digest)?.is_none() => return Ok(None),
+                None => None,
+            };
+            rows::link(tx, id, &digest, size, context.lease_ms)?;
+            Ok(Some(spare))
+        });
+        match write.await? {
+            Some(spare) => {
+                self.drop_spare(spare.into_iter().collect()).await;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// The upload is over, whether its file goes now or with the idle ones.
+    async fn drop_file(&self, upload: UploadName) {
+        let blobs = self.0.blobs.clone();
+        let UploadName {
+            id,
+            repo,
+            algorithm,
+        } = upload;
+        let gone = self.block(move || Ok(blobs.discard(id, repo, algorithm)?));
+        if let Err(error) = gone.await {
+            tracing::debug!(upload = %id, %error, "the file of a finished upload stays until it is reaped");
+        }
+    }
+}
