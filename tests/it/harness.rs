@@ -154,8 +154,26 @@ impl Server {
             env,
             under,
         };
-        server.wait_ready().await;
+        // Another test's client may have been given one of the ports meanwhile.
+        for _ in 0..3 {
+            match server.ready().await {
+                Err(log) if log.contains("in use") => {
+                    (server.http, server.https) = (free_port(), free_port());
+                    server.spawn();
+                }
+                other => {
+                    other.unwrap();
+                    break;
+                }
+            }
+        }
         server
+    }
+
+    fn spawn(&mut self) {
+        let (http, https) = (self.http, self.https);
+        let (under, args, env) = (&self.under, &self.args, &self.env);
+        self.child = spawn(under, self.home.path(), http, https, args, env);
     }
 
     pub fn data(&self) -> PathBuf {
@@ -183,25 +201,22 @@ impl Server {
         format!("127.0.0.1:{}", self.http)
     }
 
-    async fn wait_ready(&mut self) {
+    /// Returns when the server answers; its log if it ended or does not.
+    async fn ready(&mut self) -> Result<(), String> {
         let client = self.anonymous();
         let end = Instant::now() + Duration::from_mins(1);
-        loop {
+        while Instant::now() < end {
             if let Some(reply) = client.try_send("GET", "/readyz", &[], Vec::new()).await
                 && reply.status == 200
             {
-                return;
+                return Ok(());
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the server ended with {status}:\n{}", self.log());
+                return Err(format!("the server ended with {status}:\n{}", self.log()));
             }
-            assert!(
-                Instant::now() < end,
-                "the server is not ready:\n{}",
-                self.log()
-            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
+        Err(format!("the server is not ready:\n{}", self.log()))
     }
 
     /// kill -9, as a power button would.
@@ -241,15 +256,8 @@ impl Server {
 
     /// Starts again on the same directory and the same ports.
     pub async fn restart(&mut self) {
-        self.child = spawn(
-            &self.under,
-            self.home.path(),
-            self.http,
-            self.https,
-            &self.args,
-            &self.env,
-        );
-        self.wait_ready().await;
+        self.spawn();
+        self.ready().await.unwrap();
     }
 
     /// A client with the admin's name and password.
