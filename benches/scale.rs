@@ -27,6 +27,8 @@ const WRITERS: usize = 256;
 const SAMPLES: u64 = 2000;
 /// Tags for one more repository beside the large one.
 const TAGS_A_REPO: u64 = 100;
+/// Entries of a page.
+const PAGE: usize = 100;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
@@ -83,6 +85,11 @@ impl Bench {
         for n in 0..10 {
             let (label, subject) = (format!("referrer {n}"), Some(bench.subject));
             bench.put(&bench.name, &label, subject, None).await;
+        }
+        // So that a page of the catalog is as long with few tags as with many.
+        for n in 0..PAGE {
+            let name = format!("scale/s{n:09}").parse().unwrap();
+            bench.put(&name, "one", None, Some("latest")).await;
         }
         bench
     }
@@ -153,19 +160,22 @@ impl Bench {
     /// One line: p50 and p99 of each figure, one request after the other.
     async fn line(&self, what: &str, tags: u64, round: &str) {
         let middle = format!("t{:09}", tags / 2);
-        let page = |last: Option<String>| Page { n: Some(100), last };
+        let page = |last: Option<String>| Page {
+            n: Some(PAGE),
+            last,
+        };
         let (first, second) = (page(None), page(Some(middle.clone())));
         let repo = format!("scale/r{:09}", tags / 2);
         let mut line = what.to_owned();
         let mut add = |name: &str, times: Vec<u128>| line.push_str(&figure(name, &times));
-        add(
-            "PUT",
-            samples(SAMPLES / 4, async |n| {
-                let tag = format!("{round}-{n}");
-                self.put(&self.name, &tag, None, Some(&tag)).await;
-            })
-            .await,
-        );
+        let (before, puts) = (written(), SAMPLES / 4);
+        let times = samples(puts, async |n| {
+            let tag = format!("{round}-{n}");
+            self.put(&self.name, &tag, None, Some(&tag)).await;
+        });
+        let times = times.await;
+        let kib = (written() - before) / puts / 1024;
+        add(&format!("PUT of {kib} KiB"), times);
         add(
             "tags",
             samples(SAMPLES, async |_| {
@@ -183,7 +193,7 @@ impl Bench {
         add(
             "catalog from the middle",
             samples(SAMPLES, async |_| {
-                self.repos.names(Some(&repo), 100).await.unwrap();
+                self.repos.names(Some(&repo), PAGE).await.unwrap();
             })
             .await,
         );
@@ -215,6 +225,13 @@ async fn samples(count: u64, mut one: impl AsyncFnMut(u64)) -> Vec<u128> {
     }
     times.sort_unstable();
     times
+}
+
+/// Bytes that this process has given to the kernel.
+fn written() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("wchar: "));
+    line.unwrap().parse().unwrap()
 }
 
 fn figure(name: &str, times: &[u128]) -> String {

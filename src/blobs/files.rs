@@ -41,6 +41,7 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Makes what folders are missing.
     pub fn open(options: BlobOptions, disk: Arc<dyn Disk>) -> Result<Self, BlobError> {
         let files = Self {
             boot_id: disk.boot_id(),
@@ -114,14 +115,17 @@ impl Files {
         made.map_err(BlobError::io("make the folder", path))
     }
 
+    /// Where uploads are.
     pub fn uploads_dir(&self) -> PathBuf {
         self.options.dir.join("uploads")
     }
 
+    /// The file of an upload.
     pub fn upload_path(&self, name: UploadName) -> PathBuf {
         self.uploads_dir().join(name.to_string())
     }
 
+    /// The file of a place.
     pub fn place_path(&self, place: &Place) -> PathBuf {
         self.options.dir.join("blobs").join(&place.0)
     }
@@ -157,6 +161,7 @@ impl Files {
         mark.is_ok_and(|mark| mark == self.boot_id.as_bytes())
     }
 
+    /// Removes an upload's file; fine if it is gone.
     pub fn discard(&self, name: UploadName) -> Result<(), BlobError> {
         let path = self.upload_path(name);
         match self.disk.remove(&path) {
@@ -231,6 +236,7 @@ impl Files {
         }
     }
 
+    /// Opens content for reading; `Damaged` if it has not this size.
     pub fn open_place(&self, place: &Place, size: u64) -> Result<File, BlobError> {
         place.digest()?;
         let path = self.place_path(place);
@@ -249,6 +255,7 @@ impl Files {
         }
     }
 
+    /// Removes content files and syncs their folders; fine if they are gone.
     pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {
         let mut result = Ok(());
         let mut folders = BTreeSet::new();
@@ -291,6 +298,7 @@ impl Files {
         .map_err(|e| self.fault("make durable", &dir, 0, e))
     }
 
+    /// Makes a folder's entries durable, with one fsync for all who ask at once.
     pub fn sync_dir(&self, dir: &Path) -> Result<(), BlobError> {
         self.timed(|| self.disk.sync_dir(dir))
             .map_err(BlobError::io("make durable", dir))
@@ -316,6 +324,7 @@ impl Files {
         Ok(free.saturating_sub(self.options.reserve_bytes))
     }
 
+    /// `NoSpace` if so many bytes more would touch the reserve.
     pub fn room_for(&self, needed: u64) -> Result<(), BlobError> {
         let free = self.free()?;
         if needed <= free {

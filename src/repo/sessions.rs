@@ -79,6 +79,7 @@ impl Open {
 }
 
 impl Sessions {
+    /// No uploads.
     pub fn new() -> Self {
         Self {
             open: Arc::default(),
@@ -121,14 +122,17 @@ impl Sessions {
         lock(&self.open).all.entry(id).or_insert(session);
     }
 
+    /// The upload, if it is in memory.
     pub fn get(&self, id: UploadId) -> Option<Session> {
         lock(&self.open).all.get(&id).cloned()
     }
 
+    /// All of them, in no order.
     pub fn ids(&self) -> Vec<UploadId> {
         lock(&self.open).all.keys().copied().collect()
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         lock(&self.open).all.len()
     }
@@ -158,6 +162,7 @@ impl Sessions {
         let hold = Hold {
             open: Arc::clone(&self.open),
             id,
+            slot: Arc::clone(&session.ingest),
             offset: AtomicU64::new(session.offset),
         };
         Ok(Turn {
@@ -194,6 +199,7 @@ impl Turn {
 pub(super) struct Hold {
     open: Arc<Mutex<Open>>,
     id: UploadId,
+    slot: Slot,
     offset: AtomicU64,
 }
 
@@ -206,7 +212,10 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(session) = lock(&self.open).all.get_mut(&self.id) {
+        let mut open = lock(&self.open);
+        // Not one that was taken up from disk since.
+        let session = open.all.get_mut(&self.id);
+        if let Some(session) = session.filter(|s| Arc::ptr_eq(&s.ingest, &self.slot)) {
             session.busy = false;
             session.used = Instant::now();
             session.offset = *self.offset.get_mut();

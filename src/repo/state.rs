@@ -15,6 +15,7 @@ pub(super) struct Generations {
 }
 
 impl Generations {
+    /// All at 0.
     pub fn new() -> Self {
         Self {
             hasher: RandomState::new(),
@@ -26,10 +27,12 @@ impl Generations {
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
 
+    /// The repository's generation.
     pub fn now(&self, name: &RepoName) -> u64 {
         self.shard(name).load(Ordering::Acquire)
     }
 
+    /// A visible change of the repository was committed.
     pub fn bump(&self, name: &RepoName) {
         self.shard(name).fetch_add(1, Ordering::AcqRel);
     }

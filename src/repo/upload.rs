@@ -33,8 +33,12 @@ impl Drop for Over {
         if self.repos.0.sessions.get(self.id).is_none() {
             return;
         }
+        // Without a runtime the server is at its end, and the next start gives up what no row knows.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         let (repos, name, id) = (self.repos.clone(), self.name.clone(), self.id);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             // What is still being written of it has its end soon.
             while let Err(RepoError::UploadBusy) = repos.cancel_upload(&name, id).await {
                 tokio::time::sleep(AGAIN).await;
@@ -141,7 +145,11 @@ impl Repos {
             name: name.clone(),
             id,
         };
-        self.finish_upload(name, id, None, len, body, digest).await
+        let done = self.finish_upload(name, id, None, len, body, digest).await;
+        if done.is_err() {
+            let _ = self.cancel_upload(name, id).await;
+        }
+        done
     }
 
     /// An upload that the disk refused: its bytes in memory are of no use any more. If some were acknowledged before this

@@ -25,6 +25,7 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
+    /// A file that was opened for the first time.
     pub fn new(db: Database) -> Self {
         Self {
             state: Mutex::new(State::Open(Arc::new(db), 0)),

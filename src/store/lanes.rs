@@ -137,6 +137,7 @@ const fn index(lane: Lane) -> usize {
 }
 
 impl Lanes {
+    /// Empty and open.
     pub fn new() -> Self {
         Self {
             queues: Mutex::default(),

@@ -101,6 +101,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    /// Goes on from `base` ms.
     pub fn resume(base: u64) -> Self {
         Self {
             base,
@@ -108,6 +109,7 @@ impl Clock {
         }
     }
 
+    /// Running time in ms.
     pub fn now_ms(&self) -> u64 {
         let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.base.saturating_add(since)

@@ -217,6 +217,7 @@ pub(super) struct Batch<'t> {
 }
 
 impl<'t> Batch<'t> {
+    /// Nothing is written yet.
     pub fn new(txn: &'t WriteTransaction, running_ms: u64) -> Self {
         Self {
             txn,

@@ -377,7 +377,7 @@ def requests(a):
 # Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
 ATTACKS = {
     idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 200,
-    never_read: 260, pushes: 120, pulls: 80, declared: 100, deep_json: 330, headers: 100, sessions: 100, logins: 150,
+    never_read: 220, pushes: 120, pulls: 80, declared: 100, deep_json: 290, headers: 100, sessions: 100, logins: 150,
     manifests: 400, requests: 190,
 }
 ENV = {"DRYPORT_SERVE__IDLE": "10s", "DRYPORT_SERVE__PROGRESS": "10s", "DRYPORT_TRUSTED_PROXIES": "127.0.0.1/32,127.0.1.0/24",

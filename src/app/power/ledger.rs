@@ -16,6 +16,7 @@ pub(super) enum Key {
 }
 
 impl Key {
+    /// The repository that it is about.
     pub fn repo(&self) -> &RepoName {
         match self {
             Self::Tag(repo, _) | Self::Manifest(repo, _) | Self::Blob(repo, _) => repo,
@@ -73,6 +74,7 @@ pub(super) struct Promise {
 }
 
 impl Ledger {
+    /// Of a run on this disk, which begins.
     pub fn new(disk: Disk) -> Self {
         Self {
             disk,
@@ -89,10 +91,12 @@ impl Ledger {
         self.pages().bytes.insert(digest, bytes);
     }
 
+    /// Content that the run has made; panics for other digests.
     pub fn bytes(&self, digest: &Digest) -> Bytes {
         self.pages().bytes[digest].clone()
     }
 
+    /// Content, if the run has made it.
     pub fn known(&self, digest: &Digest) -> Option<Bytes> {
         self.pages().bytes.get(digest).cloned()
     }
@@ -160,21 +164,25 @@ impl Ledger {
         pages.uploads.len() - 1
     }
 
+    /// Bytes up to here are on their way.
     pub fn sending(&self, upload: usize, to: u64) {
         let now = self.disk.steps();
         self.pages().uploads[upload].sent.push((now, to));
     }
 
+    /// Bytes up to here were acknowledged.
     pub fn saved(&self, upload: usize, to: u64) {
         let now = self.disk.steps();
         self.pages().uploads[upload].saved.push((now, to));
     }
 
+    /// Its last request is on its way.
     pub fn ending(&self, upload: usize) {
         let now = self.disk.steps();
         self.pages().uploads[upload].ended = Some(now);
     }
 
+    /// Its end was acknowledged, or it was given up.
     pub fn over(&self, upload: usize) {
         let now = self.disk.steps();
         self.pages().uploads[upload].over = Some(now);

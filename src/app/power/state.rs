@@ -105,6 +105,7 @@ impl State {
         Self { nodes, next: 1 }
     }
 
+    /// A file; panics for a folder.
     pub fn file(&self, ino: Ino) -> &File {
         match &self.nodes[&ino] {
             Node::File(file) => file,
@@ -119,6 +120,7 @@ impl State {
         }
     }
 
+    /// A folder; `None` for a file.
     pub fn dir(&self, ino: Ino) -> Option<&Dir> {
         match &self.nodes[&ino] {
             Node::Dir(dir) => Some(dir),

@@ -72,10 +72,12 @@ impl<'a> Document<'a> {
         field(self.media_type, "mediaType").ok().flatten()
     }
 
+    /// Whether it has a field `manifests`, whatever is in it.
     pub fn has_manifests(&self) -> bool {
         self.manifests.is_some()
     }
 
+    /// Whether it has a field `config`, whatever is in it.
     pub fn has_config(&self) -> bool {
         self.config.is_some()
     }

@@ -41,6 +41,7 @@ struct Counts {
 }
 
 impl Far {
+    /// Nothing is looked at yet.
     pub fn new(pace: Pace) -> Self {
         Self(Arc::new(Counts {
             pace,
@@ -72,6 +73,7 @@ impl Far {
         self.at_blob();
     }
 
+    /// From here on rows are compared.
     pub fn at_rows(&self) {
         self.0.at_rows.store(true, Ordering::Relaxed);
     }

@@ -63,6 +63,7 @@ impl Pace {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Whether it is to end as soon as it can.
     pub fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
     }

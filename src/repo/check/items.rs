@@ -29,6 +29,7 @@ pub(super) struct Item<'a> {
 }
 
 impl Item<'_> {
+    /// The item in words.
     pub fn text(&self) -> String {
         let state = if self.past { "past " } else { "" };
         let name = match self.name {
@@ -38,6 +39,7 @@ impl Item<'_> {
         format!("{state}{name} of {} (revision {})", self.repo, self.added.0)
     }
 
+    /// A problem of this item, with the tag or digest that it touches.
     pub fn problem(&self, kind: Kind, what: String) -> Problem {
         let mut problem = Problem::new(kind, what).repo(&self.repo);
         match self.name {

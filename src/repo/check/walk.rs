@@ -74,6 +74,7 @@ pub(super) enum Owner {
 }
 
 impl Walk {
+    /// Before the first row.
     pub fn new() -> Self {
         Self {
             found: Vec::new(),
@@ -119,6 +120,7 @@ impl Walk {
         self.refs.insert(hash);
     }
 
+    /// Whether an item asks for this row of `refs`.
     pub fn expects_ref(&self, key: &[u8]) -> bool {
         self.refs.contains(&self.hasher.hash_one(key))
     }
@@ -148,10 +150,12 @@ impl Walk {
         self.due.insert(hash);
     }
 
+    /// Whether a due row of this kind (its code) and subject is there.
     pub fn has_due(&self, kind: u8, what: &[u8]) -> bool {
         self.due.contains(&self.hasher.hash_one((kind, what)))
     }
 
+    /// The due rows are done with.
     pub fn forget_due(&mut self) {
         self.due.clear();
     }
@@ -163,16 +167,19 @@ impl Walk {
         self.lost.insert(hash)
     }
 
+    /// Whether this item's row is gone though others speak of it.
     pub fn is_lost(&self, id: RepoId, name: &Name<'_>, added: Rev) -> bool {
         let hash = self.hasher.hash_one(keys::change(id, added, name));
         self.lost.contains(&hash)
     }
 
+    /// A name's row is there.
     pub fn note_name(&mut self, name: &str) {
         let hash = self.hasher.hash_one(name);
         self.names.insert(hash);
     }
 
+    /// Whether the name's row is there.
     pub fn has_name(&self, name: &str) -> bool {
         self.names.contains(&self.hasher.hash_one(name))
     }

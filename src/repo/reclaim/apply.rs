@@ -1,13 +1,13 @@
 //! The steps of a plan, each inside a background transaction: the truth is looked at again, then rows are dropped.
 
 use super::Tally;
+use super::places::condemn;
 use super::step::{OwnName, Step};
-use crate::blobs::Place;
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::quota;
-use crate::repo::record::{BlobRecord, CondemnedRecord, ItemRecord, RepoRecord};
+use crate::repo::record::{BlobRecord, ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
@@ -213,44 +213,6 @@ fn orphan(tx: &mut Txn<'_>, digest: &Digest, at_ms: u64) -> Result<Option<u64>, 
         Some(place) => condemn(tx, digest, place, at_ms)?,
     }
     Ok(Some(row.size))
-}
-
-fn condemn(tx: &mut Txn<'_>, digest: &Digest, place: &str, at_ms: u64) -> Result<(), StoreError> {
-    let row = CondemnedRecord {
-        digest: digest.as_key().to_vec(),
-        at_ms,
-    };
-    tx.put(Table::Condemned, place.as_bytes(), &row.to_bytes()?)
-}
-
-pub(super) fn is_known_place(
-    get: &impl Get,
-    digest: &Digest,
-    place: &Place,
-) -> Result<bool, RepoError> {
-    Ok(get.get(Table::Condemned, place.0.as_bytes())?.is_some() || is_named(get, digest, place)?)
-}
-
-/// Whether the blob's row names the place.
-fn is_named(get: &impl Get, digest: &Digest, place: &Place) -> Result<bool, RepoError> {
-    let row = get.get(Table::Blobs, digest.as_key())?;
-    let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
-    Ok(row.is_some_and(|row| row.place.as_deref() == Some(place.0.as_str())))
-}
-
-pub(in crate::repo) fn condemn_stray(
-    tx: &mut Txn<'_>,
-    digest: &Digest,
-    place: &Place,
-    at_ms: u64,
-) -> Result<bool, RepoError> {
-    if is_named(tx, digest, place)? {
-        return Ok(false);
-    }
-    if tx.get(Table::Condemned, place.0.as_bytes())?.is_none() {
-        condemn(tx, digest, &place.0, at_ms)?;
-    }
-    Ok(true)
 }
 
 /// What needs a manifest beside its own item: a tag or manifest, live or past, or the live manifest it refers to.

@@ -5,6 +5,7 @@
 //! a crash anywhere only means that it is looked at again. When to sweep, and how fast, is `gc`'s business.
 
 mod apply;
+mod places;
 mod plan;
 mod step;
 mod survey;
@@ -21,7 +22,8 @@ use plan::Plan;
 use std::collections::BTreeSet;
 use step::Step;
 
-pub(super) use apply::{condemn_stray, is_needed};
+pub(super) use apply::is_needed;
+pub(super) use places::condemn_stray;
 pub(super) use step::OwnName;
 pub use survey::{Holding, Survey};
 
@@ -190,7 +192,7 @@ impl Repos {
         let digest = place.digest()?;
         let (place, at_ms) = (place.clone(), wall_ms());
         let write = self.0.store.write(Lane::Background, "gc.stray", move |tx| {
-            apply::condemn_stray(tx, &digest, &place, at_ms)
+            places::condemn_stray(tx, &digest, &place, at_ms)
         });
         write.await
     }
@@ -199,7 +201,7 @@ impl Repos {
     pub async fn is_known_place(&self, place: &Place) -> Result<bool, RepoError> {
         let digest = place.digest()?;
         let place = place.clone();
-        self.hop(move |_, r| apply::is_known_place(r, &digest, &place))
+        self.hop(move |_, r| places::is_known_place(r, &digest, &place))
             .await
     }
 }

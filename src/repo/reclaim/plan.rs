@@ -34,6 +34,7 @@ pub(super) struct Plan<'a, 'r> {
 }
 
 impl<'a, 'r> Plan<'a, 'r> {
+    /// Plans over one view of the store; with `purge` the past is over, whatever its time.
     pub fn new(inner: &'a Inner, read: &'a Read<'r>, purge: bool) -> Self {
         Self {
             inner,
@@ -45,6 +46,7 @@ impl<'a, 'r> Plan<'a, 'r> {
         }
     }
 
+    /// The steps and what they come to.
     pub fn finish(self) -> (Vec<Step>, Tally) {
         (self.steps, self.tally)
     }

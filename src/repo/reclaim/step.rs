@@ -13,6 +13,7 @@ pub(in crate::repo) enum OwnName {
 }
 
 impl OwnName {
+    /// The name, borrowed.
     pub fn as_name(&self) -> Name<'_> {
         match self {
             Self::Tag(tag) => Name::Tag(tag),
