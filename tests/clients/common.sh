@@ -82,6 +82,7 @@ own_namespace() { # [mounts]
 serve() {
   local dir=$WORK/$1 mode=${2:-mirror} port tls
   port=$(free_port) tls=$(free_port)
+  while [ "$tls" = "$port" ]; do tls=$(free_port); done
   if [ ! -d "$dir" ]; then
     echo $PASSWORD | "$DRYPORT" init --data "$dir" --mode "$mode" --admin $ADMIN --password-stdin >"$dir.init" 2>&1 ||
       fail "init: $(tail -n 3 "$dir.init" | tr '\n' ' ')"

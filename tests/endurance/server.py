@@ -14,10 +14,15 @@ import time
 USER = ("ci", "s3cret-of-ci")
 
 
-def free_port():
-    with socket.socket() as s:
+def free_ports(count):
+    """Ports that were free a moment ago. All are held until the last is known, or one could come twice."""
+    held = [socket.socket() for _ in range(count)]
+    for s in held:
         s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    ports = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
 
 
 def clean_environment(more=()):
@@ -33,7 +38,7 @@ class Server:
     def __init__(self, binary, home, env=()):
         self.binary, self.home, self.env = binary, home, clean_environment(env)
         self.data, self.log = os.path.join(home, "data"), os.path.join(home, "log")
-        self.port, self.https, self.process = free_port(), free_port(), None
+        (self.port, self.https), self.process = free_ports(2), None
 
     def init(self):
         command = [self.binary, "init", "--data", self.data, "--admin", USER[0], "--password-stdin"]

@@ -79,13 +79,18 @@ pub fn text_of(output: &Output) -> String {
     )
 }
 
-/// A port that was free a moment ago.
+/// Ports that were free a moment ago, each another one.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until the last is known, or one could come twice.
+    let held: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// One such port.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    let [port] = free_ports();
+    port
 }
 
 pub fn init(dir: &Path, more: &[&str]) {
@@ -143,7 +148,7 @@ impl Server {
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect::<Vec<_>>();
-        let (http, https) = (free_port(), free_port());
+        let [http, https] = free_ports();
         let child = spawn(&under, home.path(), http, https, &args, &env);
         let mut server = Self {
             child,
@@ -158,7 +163,7 @@ impl Server {
         for _ in 0..3 {
             match server.ready().await {
                 Err(log) if log.contains("in use") => {
-                    (server.http, server.https) = (free_port(), free_port());
+                    [server.http, server.https] = free_ports();
                     server.spawn();
                 }
                 other => {
