@@ -65,6 +65,7 @@ pub fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
         content,
         parts,
         read: None,
+        pause: None,
         left,
     })
 }
@@ -148,6 +149,8 @@ struct Pieces {
     content: Source,
     parts: VecDeque<Piece>,
     read: Option<JoinHandle<io::Result<Bytes>>>,
+    /// The others' turn: a client that takes as fast as it is given would else keep the thread for itself.
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     left: u64,
 }
 
@@ -165,6 +168,7 @@ impl Pieces {
         let start = span.start;
         let cached = read_cached(&file, chunk.room(), start);
         if cached == chunk.len {
+            self.pause = Some(Box::pin(tokio::task::yield_now()));
             return Next::Ready(Bytes::from_owner(chunk));
         }
         self.ask_disk(file, chunk, start, cached);
@@ -215,6 +219,10 @@ impl http_body::Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
+        if let Some(pause) = this.pause.as_mut() {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
         if this.read.is_none() {
             match this.next() {
                 Next::Ready(data) => {
@@ -256,6 +264,7 @@ impl http_body::Body for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body::Body as _;
     use rustix::fs::{Advice, fadvise};
     use std::io::Write as _;
 
@@ -286,5 +295,24 @@ mod tests {
                 assert!(got == want, "{len} bytes from {start}, cold: {cold}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_between_chunks() {
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(&vec![7; 2 * CHUNK]).expect("written");
+        let span = Piece::Span(Span {
+            start: 0,
+            len: 2 * CHUNK as u64,
+        });
+        let mut body = pieces(Content::File(file, 2 * CHUNK as u64), [span].into());
+        let mut polled = async || {
+            let poll = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut body).poll_frame(cx));
+            std::future::poll_fn(poll).await.is_ready()
+        };
+        assert!(polled().await, "the kernel has it");
+        assert!(!polled().await, "it waits a turn");
+        tokio::task::yield_now().await;
+        assert!(polled().await);
     }
 }
