@@ -168,7 +168,9 @@ impl Pieces {
         let start = span.start;
         let cached = read_cached(&file, chunk.room(), start);
         if cached == chunk.len {
-            self.pause = Some(Box::pin(tokio::task::yield_now()));
+            if !self.parts.is_empty() {
+                self.pause = Some(Box::pin(tokio::task::yield_now()));
+            }
             return Next::Ready(Bytes::from_owner(chunk));
         }
         self.ask_disk(file, chunk, start, cached);

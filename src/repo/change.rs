@@ -15,9 +15,6 @@ use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, Rev, Tag};
 
-/// Longer annotations than this stay in the manifest; the referrers list reads them from there.
-const ANNOTATIONS_MAX: usize = 8 << 10;
-
 /// What the rows of a transaction need to know beside the rows.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
@@ -385,20 +382,11 @@ impl<'a, 't> Change<'a, 't> {
 
 /// A manifest's row among the referrers of its subject.
 pub(super) fn referrer_row(inspected: &Inspected, size: u64, removed: u64) -> ReferrerRecord {
-    let lengths = inspected
-        .annotations
-        .iter()
-        .map(|(k, v)| k.len() + v.len() + 8);
-    let long = lengths.sum::<usize>() > ANNOTATIONS_MAX;
     ReferrerRecord {
         removed,
         media_type: inspected.media_type.as_str().into(),
         size,
-        annotations: if long {
-            Vec::new()
-        } else {
-            inspected.annotations.clone()
-        },
-        long,
+        annotations: inspected.annotations.clone().unwrap_or_default(),
+        long: inspected.annotations.is_none(),
     }
 }

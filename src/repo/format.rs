@@ -2,11 +2,17 @@
 
 use crate::types::{Digest, MediaType};
 
+/// Annotations of more bytes than this are long: keys and values, and 8 for each pair.
+pub const ANNOTATIONS_MAX: usize = 8 << 10;
+
 /// Reads one kind of content; knows neither store nor network.
 pub trait Format: Send + Sync {
     /// What these bytes are and what they name. `declared` is the media type that came with them.
     fn inspect(&self, bytes: &[u8], declared: Option<&MediaType>)
     -> Result<Inspected, FormatError>;
+
+    /// All annotations, however long, in the order of their keys; none if it has none that can be read.
+    fn annotations(&self, bytes: &[u8]) -> Vec<(String, String)>;
 }
 
 /// The bytes are not of the format; the text says why, for the person who pushed.
@@ -25,8 +31,9 @@ pub struct Inspected {
     pub subject: Option<Digest>,
     /// What a referrers list shows as its artifact type; empty if it has none.
     pub artifact_type: String,
-    /// Its annotations.
-    pub annotations: Vec<(String, String)>,
+    /// Its annotations, in the order of their keys; `None` if they are long ([`ANNOTATIONS_MAX`]), or if it has no subject
+    /// and so stands in no referrers list.
+    pub annotations: Option<Vec<(String, String)>>,
 }
 
 /// One digest that a manifest names.

@@ -24,23 +24,33 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// After so many bytes of a body of unknown length the quotas are looked at, and again at each doubling.
 const LOOK_AT: u64 = 64 << 20;
 
+/// A request's body: bytes as they come, or why no more do.
+pub trait Body: Stream<Item = Result<Bytes, <Self as Body>::Error>> + Send + Unpin {
+    /// Why it broke off, in words.
+    type Error: std::fmt::Display;
+}
+
+impl<S, E> Body for S
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: std::fmt::Display,
+{
+    type Error = E;
+}
+
 impl Repos {
     /// Streams a body into the upload's ingest: one piece is hashed and written while the next is received.
     ///
     /// Every byte held is paid for from the budget of all uploads. Where that is used up, what this upload holds is
     /// written before it waits.
-    pub(super) async fn receive<S, E>(
+    pub(super) async fn receive(
         &self,
         turn: &mut Turn,
         range: Option<ContentRange>,
         len: Option<u64>,
         digest: Option<&Digest>,
-        mut body: S,
-    ) -> Result<(), RepoError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-        E: std::fmt::Display,
-    {
+        mut body: impl Body,
+    ) -> Result<(), RepoError> {
         let before = turn.session.offset;
         self.check_chunk(turn, range, len, digest).await?;
         let mut writer = Writer::new(self, turn);
@@ -139,11 +149,7 @@ enum Next {
 }
 
 impl Piece {
-    async fn next<S, E>(&self, body: &mut S) -> Next
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-        E: std::fmt::Display,
-    {
+    async fn next(&self, body: &mut impl Body) -> Next {
         let frame = match self.due {
             None => body.next().await,
             Some(due) => match timeout_at(due, body.next()).await {

@@ -107,9 +107,7 @@ pub(super) fn descriptor(
     let mut annotations = row.annotations;
     if row.long {
         let bytes = read::read_bytes(inner, r, digest)?;
-        annotations = read::inspect(inner, &bytes, &row.media_type)
-            .map(|i| i.annotations)
-            .unwrap_or_default();
+        annotations = inner.options.format.annotations(&bytes);
     }
     let mut value = json!({ "mediaType": row.media_type, "digest": digest, "size": row.size });
     if !artifact_type.is_empty() {

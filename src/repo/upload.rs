@@ -5,6 +5,7 @@
 //! if the machine was not rebooted meanwhile, else cut off.
 
 use super::error::RepoError;
+use super::receive::Body;
 use super::record::UploadRecord;
 use super::sessions::{Session, Slot, Turn};
 use super::state::lock;
@@ -13,8 +14,6 @@ use crate::blobs::{Ingest, Saved};
 use crate::store::record::Record;
 use crate::store::{Get, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
-use bytes::Bytes;
-use futures_util::Stream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,18 +70,14 @@ impl Repos {
     }
 
     /// Streams a chunk in; answers how many bytes have arrived. `len` is the declared length, if there is one.
-    pub async fn append<S, E>(
+    pub async fn append(
         &self,
         name: &RepoName,
         id: UploadId,
         range: Option<ContentRange>,
         len: Option<u64>,
-        body: S,
-    ) -> Result<u64, RepoError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-        E: std::fmt::Display,
-    {
+        body: impl Body,
+    ) -> Result<u64, RepoError> {
         self.find_session(name, id).await?;
         let mut turn = self.0.sessions.take(id, name)?;
         let before = turn.session.offset;
@@ -99,19 +94,15 @@ impl Repos {
 
     /// Takes the last bytes, if any, checks the digest and links the blob: durable when this returns. Once all bytes are
     /// there it is brought to its end, whether or not somebody still waits for it.
-    pub async fn finish_upload<S, E>(
+    pub async fn finish_upload(
         &self,
         name: &RepoName,
         id: UploadId,
         range: Option<ContentRange>,
         len: Option<u64>,
-        body: S,
+        body: impl Body,
         digest: &Digest,
-    ) -> Result<(), RepoError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-        E: std::fmt::Display,
-    {
+    ) -> Result<(), RepoError> {
         self.find_session(name, id).await?;
         let mut turn = self.0.sessions.take(id, name)?;
         let before = turn.session.offset;
@@ -126,18 +117,14 @@ impl Repos {
     }
 
     /// A whole blob in one request: an upload that nobody can go on with, so nothing stays of one that fails.
-    pub async fn push_blob<S, E>(
+    pub async fn push_blob(
         &self,
         name: &RepoName,
         owner: &str,
         len: Option<u64>,
-        body: S,
+        body: impl Body,
         digest: &Digest,
-    ) -> Result<(), RepoError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-        E: std::fmt::Display,
-    {
+    ) -> Result<(), RepoError> {
         let id = self.begin_upload(name, digest.algorithm(), owner).await?;
         // Also if the client goes away, which drops this future.
         let _over = Over {

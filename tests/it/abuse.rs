@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::content::{OCI_MANIFEST, push_image, sha256};
-use crate::harness::{Client, Server};
+use crate::harness::{ADMIN, Client, Server, basic};
 
 /// Short clocks, so that what must end ends within a test.
 const CLOCKS: [(&str, &str); 2] = [
@@ -86,20 +86,16 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-fn basic() -> String {
-    use base64::Engine as _;
-    let (name, password) = crate::harness::ADMIN;
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
-    format!("Authorization: Basic {pair}\r\n")
-}
-
 /// The head of a push in one request that announces so many bytes.
 fn push_head(len: u64) -> Vec<u8> {
     let (path, auth) = (
         format!("/v2/slow/blobs/uploads/?digest={}", sha256(b"x")),
-        basic(),
+        basic(ADMIN.0, ADMIN.1),
     );
-    format!("POST {path} HTTP/1.1\r\nHost: x\r\n{auth}Content-Length: {len}\r\n\r\n").into_bytes()
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {auth}\r\nContent-Length: {len}\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 /// As somebody behind a trusted proxy.

@@ -2,18 +2,12 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
 use serde_json::json;
 
 use crate::authz_law::{Right, Spot, User, Who, everything, granted};
 use crate::authz_tokens::Forge;
 use crate::authz_world::World;
-use crate::harness::{ADMIN, dryport, run_ok, run_with_input, text_of};
-
-fn basic(user: &str, password: &str) -> String {
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    format!("Basic {pair}")
-}
+use crate::harness::{ADMIN, basic, dryport, run_ok, run_with_input, text_of};
 
 /// A user's password; that of the admin is the harness's.
 fn password(user: &str) -> String {

@@ -79,6 +79,12 @@ pub fn text_of(output: &Output) -> String {
     )
 }
 
+/// The value of an Authorization header.
+pub fn basic(name: &str, password: &str) -> String {
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+    format!("Basic {pair}")
+}
+
 /// Ports that were free a moment ago, each another one.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     // All are held until the last is known, or one could come twice.
@@ -275,11 +281,7 @@ impl Server {
     }
 
     pub fn client(&self, user: Option<(&str, &str)>) -> Client {
-        let auth = user.map(|(name, password)| {
-            let pair =
-                base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
-            format!("Basic {pair}")
-        });
+        let auth = user.map(|(name, password)| basic(name, password));
         Client::new(format!("http://127.0.0.1:{}", self.http), auth)
     }
 

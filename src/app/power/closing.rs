@@ -2,12 +2,11 @@
 
 use super::Service;
 use super::disk::{Disk, Fault};
-use super::scenario::repo;
+use super::scenario::{body, repo};
 use super::state::State;
 use crate::repo::RepoError;
 use crate::types::{Algorithm, Digest, UploadId};
 use bytes::Bytes;
-use futures_util::stream;
 
 const BOOT: &str = "one boot";
 const FIRST: usize = 30_000;
@@ -24,12 +23,8 @@ fn on(state: &State) -> Disk {
     Disk::start(state.clone(), BOOT.into(), Fault::None)
 }
 
-fn body(of: Bytes) -> impl futures_util::Stream<Item = Result<Bytes, String>> + Unpin {
-    stream::iter([Ok(of)])
-}
-
 async fn finish(service: &Service, id: UploadId, from: usize) -> Result<(), RepoError> {
-    let rest = body(bytes().slice(from..));
+    let rest = body(&bytes().slice(from..));
     let repos = &service.repos;
     repos
         .finish_upload(&repo("team/a"), id, None, None, rest, &digest())
@@ -44,11 +39,11 @@ async fn cut_off(base: &State, step: usize) -> Option<(UploadId, State)> {
     let (repos, name) = (&service.repos, repo("team/a"));
     let begun = repos.begin_upload(&name, Algorithm::Sha256, "ann").await;
     let id = begun.expect("begins");
-    let first = body(bytes().slice(..FIRST));
+    let first = body(&bytes().slice(..FIRST));
     let sent = repos.append(&name, id, None, None, first).await;
     assert_eq!(sent.expect("taken"), FIRST as u64);
-    disk.kill_at(disk.steps() + step);
     let before = disk.steps() + step;
+    disk.kill_at(before);
     // It may be acknowledged although what follows the commit is cut off.
     let _ = finish(&service, id, FIRST).await;
     let whole = disk.steps() < before;

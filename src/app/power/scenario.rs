@@ -5,7 +5,7 @@ use super::disk::{Disk, Fault};
 use super::ledger::{Key, Ledger, Promise};
 use super::state::{Op, State};
 use super::{Rng, Service};
-use crate::repo::{PutManifest, RepoError, Source};
+use crate::repo::{Body, PutManifest, RepoError, Source};
 use crate::types::{Algorithm, Digest, Reference, RepoName, Tag, UploadId};
 use bytes::Bytes;
 use futures_util::stream;
@@ -39,10 +39,11 @@ fn content(rng: &mut Rng, len: usize) -> Bytes {
     (0..len).map(|_| rng.below(256) as u8).collect()
 }
 
-fn body(bytes: &Bytes) -> impl futures_util::Stream<Item = Result<Bytes, String>> + Unpin + use<> {
+/// The bytes in frames of 30,000.
+pub(super) fn body(bytes: &Bytes) -> impl Body + use<> {
     let frames: Vec<_> = bytes
         .chunks(30_000)
-        .map(|c| Ok(Bytes::copy_from_slice(c)))
+        .map(|c| Ok::<_, String>(Bytes::copy_from_slice(c)))
         .collect();
     stream::iter(frames)
 }

@@ -1,8 +1,8 @@
 //! The fields of a manifest, read without unfolding what nobody asks for: a document of a few MiB may have more values than
 //! memory should hold.
 
-use crate::repo::format::FormatError;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use crate::repo::format::{ANNOTATIONS_MAX, FormatError};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -32,7 +32,8 @@ pub(super) struct Body {
     pub manifests: Option<Vec<Descriptor>>,
     pub blobs: Option<Vec<Descriptor>>,
     pub subject: Option<Descriptor>,
-    pub annotations: Option<BTreeMap<String, String>>,
+    /// As a referrers list needs them: `None` if they are long, or without a subject.
+    pub annotations: Option<Vec<(String, String)>>,
 }
 
 /// The same fields as they came. Of one that comes twice the last counts, as for every client.
@@ -85,6 +86,13 @@ impl<'a> Document<'a> {
     /// All fields, or which of them has not the form of an OCI manifest.
     pub fn body(&self) -> Result<Body, FormatError> {
         field::<String>(self.media_type, "mediaType")?;
+        let subject = field(self.subject, "subject")?;
+        let most = if subject.is_some() {
+            ANNOTATIONS_MAX
+        } else {
+            0
+        };
+        let annotations = self.annotations(most)?.filter(|_| subject.is_some());
         Ok(Body {
             schema_version: field(self.schema_version, "schemaVersion")?,
             artifact_type: field(self.artifact_type, "artifactType")?,
@@ -92,9 +100,21 @@ impl<'a> Document<'a> {
             layers: field(self.layers, "layers")?,
             manifests: field(self.manifests, "manifests")?,
             blobs: field(self.blobs, "blobs")?,
-            subject: field(self.subject, "subject")?,
-            annotations: field(self.annotations, "annotations")?,
+            subject,
+            annotations,
         })
+    }
+
+    /// Its annotations in the order of their keys, if all their keys and values and 8 bytes for each pair come to `most` bytes
+    /// at most; none are kept in memory else.
+    pub fn annotations(&self, most: usize) -> Result<Option<Vec<(String, String)>>, FormatError> {
+        let Some(raw) = self.annotations.filter(|raw| raw.get() != "null") else {
+            return Ok(Some(Vec::new()));
+        };
+        let mut from = serde_json::Deserializer::from_str(raw.get());
+        let kept = Texts { most }.deserialize(&mut from);
+        let kept = kept.map_err(|e| wrong("annotations", &e))?;
+        Ok(kept.map(|kept| kept.into_iter().collect()))
     }
 }
 
@@ -123,8 +143,44 @@ fn field<'a, T: Deserialize<'a>>(
     name: &str,
 ) -> Result<Option<T>, FormatError> {
     let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get())
-        .map_err(|e| FormatError(format!("its {name} has the wrong form: {e}")))
+    serde_json::from_str(raw.get()).map_err(|e| wrong(name, &e))
+}
+
+fn wrong(name: &str, why: &serde_json::Error) -> FormatError {
+    FormatError(format!("its {name} has the wrong form: {why}"))
+}
+
+/// Reads an object of texts; keeps them as long as they are not too long.
+struct Texts {
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Texts {
+    type Value = Option<BTreeMap<String, String>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Option<BTreeMap<String, String>>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut kept, mut len) = (Some(BTreeMap::new()), 0);
+        while let Some((key, value)) = map.next_entry::<String, String>()? {
+            len += key.len() + value.len() + 8;
+            kept = kept.filter(|_| len <= self.most);
+            if let Some(kept) = &mut kept {
+                kept.insert(key, value);
+            }
+        }
+        Ok(kept)
+    }
 }
 
 impl<'de> Deserialize<'de> for Document<'de> {
@@ -225,6 +281,44 @@ mod tests {
             let text = String::from_utf8_lossy(bad);
             let error = Document::read(bad).err().expect(&text).0;
             assert!(error.contains("not JSON"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn annotations_are_kept_for_a_referrer_unless_they_are_long() {
+        let subject = format!(
+            r#","subject":{{"digest":"sha256:{}","size":2}}"#,
+            "a".repeat(64)
+        );
+        let text = |len: usize| format!(r#"{{"b":"2","a":"{}"}}"#, "x".repeat(len));
+        let read = |annotations: &str, subject: &str| {
+            let json = format!(r#"{{"annotations":{annotations}{subject}}}"#);
+            let document = Document::read(json.as_bytes()).expect("JSON");
+            let all = document.annotations(usize::MAX);
+            document.body().map(|body| (body.annotations, all))
+        };
+        // Two pairs cost 8 bytes each beside their keys and the value "2".
+        let full = ANNOTATIONS_MAX - 2 * 8 - 3;
+        for (len, subject, kept) in [
+            (3, subject.as_str(), true),
+            (full, &subject, true),
+            (full + 1, &subject, false),
+            (3, "", false),
+        ] {
+            let want = vec![
+                ("a".to_owned(), "x".repeat(len)),
+                ("b".to_owned(), "2".to_owned()),
+            ];
+            let (got, all) = read(&text(len), subject).expect("well formed");
+            assert_eq!(got, kept.then(|| want.clone()), "{len} {subject}");
+            assert_eq!(all.expect("well formed"), Some(want));
+        }
+        assert_eq!(read("null", &subject).expect("none").0, Some(Vec::new()));
+        for bad in ["[]", "1", r#"{"a":1}"#, r#"{"a":null}"#] {
+            for subject in ["", &subject] {
+                let error = read(bad, subject).expect_err(bad).0;
+                assert!(error.contains("annotations"), "{bad}: {error}");
+            }
         }
     }
 

@@ -55,14 +55,18 @@ impl Format for Oci {
         let artifact_type = artifact_type
             .filter(|t| t.len() <= 255 && !t.contains('\0'))
             .unwrap_or_default();
-        let annotations = body.annotations.unwrap_or_default().into_iter().collect();
         Ok(Inspected {
             media_type,
             children,
             subject,
             artifact_type,
-            annotations,
+            annotations: body.annotations,
         })
+    }
+
+    fn annotations(&self, bytes: &[u8]) -> Vec<(String, String)> {
+        let read = Document::read(bytes).and_then(|d| d.annotations(usize::MAX));
+        read.ok().flatten().unwrap_or_default()
     }
 }
 
@@ -227,7 +231,10 @@ mod tests {
         assert!(got.children.iter().all(|c| !c.is_manifest && !c.optional));
         assert_eq!(got.subject, Some(Digest::of(Algorithm::Sha256, b"l")));
         assert_eq!(got.artifact_type, "application/x.config");
-        assert_eq!(got.annotations, [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(
+            got.annotations,
+            Some(vec![("a".to_owned(), "b".to_owned())])
+        );
     }
 
     #[test]
