@@ -164,6 +164,7 @@ fn whole(content: Content) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pieces::sent;
     use super::*;
     use crate::types::Algorithm;
     use std::io::Write as _;
@@ -189,9 +190,7 @@ mod tests {
                     .to_str()
                     .expect("text")
                     .to_owned();
-                let body = axum::body::to_bytes(response.into_body(), 1 << 20)
-                    .await
-                    .expect("body");
+                let body = sent(response.into_body()).await;
                 assert_eq!(len, body.len().to_string());
                 (status, String::from_utf8_lossy(&body).into_owned())
             }

@@ -1,5 +1,6 @@
 //! Bodies made of pieces: files sent in large chunks, with the framing of several ranges between them.
 //!
+//! Who reads such a body drops each frame once it is sent: where memory is short the next one waits for that.
 //! A read error in the middle breaks the body, so that the client sees a broken connection and never a short success.
 
 use super::body::Content;
@@ -14,13 +15,13 @@ use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 /// One read: large enough that neither the call nor a hop to a blocking thread shows.
 const CHUNK: usize = 512 * 1024;
-/// Chunks of that size that all answers together may hold; those that find none left get along with small ones, one
-/// at a time. So clients that take nothing cost little, and never stop others.
+/// Chunks of that size that all answers together may hold; those that find none left get along with small ones, each once
+/// the last has been taken. So clients that take nothing cost little, and never stop others.
 const CHUNKS: usize = 48;
 /// A small chunk.
 const SMALL: usize = 16 * 1024;
@@ -85,6 +86,8 @@ struct Chunk {
     bytes: Vec<u8>,
     len: usize,
     leave: Option<SemaphorePermit<'static>>,
+    /// Dropped with the chunk, for who waits for that.
+    gone: Option<oneshot::Sender<()>>,
 }
 
 impl Chunk {
@@ -103,7 +106,26 @@ impl Chunk {
             }
             None => vec![0; len],
         };
-        Self { bytes, len, leave }
+        Self {
+            bytes,
+            len,
+            leave,
+            gone: None,
+        }
+    }
+
+    /// What to wait for between this chunk and the next: a turn of the others, as a client that takes as fast as it is given
+    /// would else keep the thread for itself; or that a small one is gone.
+    fn pause(&mut self) -> Pause {
+        if self.leave.is_some() {
+            return Box::pin(tokio::task::yield_now());
+        }
+        let (gone, wait) = oneshot::channel();
+        self.gone = Some(gone);
+        Box::pin(async {
+            // Nothing is ever sent: it ends when the chunk is dropped.
+            let _ = wait.await;
+        })
     }
 
     fn room(&mut self) -> &mut [u8] {
@@ -135,6 +157,8 @@ fn read_cached(file: &File, to: &mut [u8], start: u64) -> usize {
     rustix::io::preadv2(file, &mut to, start, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }
 
+type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What a body does next.
 enum Next {
     Ready(Bytes),
@@ -148,9 +172,9 @@ enum Next {
 struct Pieces {
     content: Source,
     parts: VecDeque<Piece>,
-    read: Option<JoinHandle<io::Result<Bytes>>>,
-    /// The others' turn: a client that takes as fast as it is given would else keep the thread for itself.
-    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    read: Option<JoinHandle<io::Result<Chunk>>>,
+    /// What the next chunk waits for.
+    pause: Option<Pause>,
     left: u64,
 }
 
@@ -169,7 +193,7 @@ impl Pieces {
         let cached = read_cached(&file, chunk.room(), start);
         if cached == chunk.len {
             if !self.parts.is_empty() {
-                self.pause = Some(Box::pin(tokio::task::yield_now()));
+                self.pause = Some(chunk.pause());
             }
             return Next::Ready(Bytes::from_owner(chunk));
         }
@@ -193,7 +217,7 @@ impl Pieces {
     fn ask_disk(&mut self, file: Arc<File>, mut chunk: Chunk, start: u64, cached: usize) {
         self.read = Some(tokio::task::spawn_blocking(move || {
             file.read_exact_at(&mut chunk.room()[cached..], start + cached as u64)?;
-            Ok(Bytes::from_owner(chunk))
+            Ok(chunk)
         }));
     }
 
@@ -241,9 +265,13 @@ impl http_body::Body for Pieces {
         let chunk = ready!(Pin::new(read).poll(cx));
         this.read = None;
         match chunk.map_err(io::Error::other).flatten() {
-            Ok(data) => {
-                this.left = this.left.saturating_sub(data.len() as u64);
+            Ok(mut chunk) => {
+                this.left = this.left.saturating_sub(chunk.len as u64);
                 this.read_ahead();
+                if !this.is_end_stream() {
+                    this.pause = Some(chunk.pause());
+                }
+                let data = Bytes::from_owner(chunk);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Err(error) => {
@@ -263,15 +291,30 @@ impl http_body::Body for Pieces {
     }
 }
 
+/// All of a body, each frame dropped as a connection does that has sent it.
+#[cfg(test)]
+pub(super) async fn sent(mut body: Body) -> Vec<u8> {
+    use http_body_util::BodyExt as _;
+    let mut sent = Vec::new();
+    while let Some(frame) = body.frame().await {
+        sent.extend_from_slice(frame.expect("read").data_ref().expect("data"));
+    }
+    sent
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body::Body as _;
+    use http_body_util::BodyExt as _;
     use rustix::fs::{Advice, fadvise};
     use std::io::Write as _;
+    use std::time::Duration;
 
     /// Larger than what one read has, three times, and not a multiple of it.
     const LEN: usize = 3 * CHUNK + 4321;
+    /// One test takes all leave.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
     #[tokio::test(flavor = "multi_thread")]
     async fn from_memory_and_from_the_disk() {
@@ -291,8 +334,7 @@ mod tests {
                     start: start as u64,
                     len: len as u64,
                 });
-                let body = pieces(content, [text(), span, text()].into());
-                let got = axum::body::to_bytes(body, usize::MAX).await.expect("read");
+                let got = sent(pieces(content, [text(), span, text()].into())).await;
                 let want = [b"--", &bytes[start..start + len], b"--"].concat();
                 assert!(got == want, "{len} bytes from {start}, cold: {cold}");
             }
@@ -301,6 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn others_have_their_turn_between_chunks() {
+        let _with_leave = ALONE.lock().await;
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(&vec![7; 2 * CHUNK]).expect("written");
         let span = Piece::Span(Span {
@@ -316,5 +359,34 @@ mod tests {
         assert!(!polled().await, "it waits a turn");
         tokio::task::yield_now().await;
         assert!(polled().await);
+    }
+
+    #[tokio::test]
+    async fn without_leave_a_chunk_waits_until_the_last_is_gone() {
+        let _alone = ALONE.lock().await;
+        let _all = SENDING.acquire_many(CHUNKS as u32).await.expect("open");
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(&vec![7; 3 * SMALL]).expect("written");
+        for cold in [false, true] {
+            if cold {
+                file.sync_all().expect("synced");
+                fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
+            }
+            let span = Piece::Span(Span {
+                start: 0,
+                len: 3 * SMALL as u64,
+            });
+            let content = Content::File(file.try_clone().expect("a handle"), 3 * SMALL as u64);
+            let mut body = pieces(content, [span].into());
+            let mut last = body.frame().await.expect("a chunk").expect("read");
+            for _ in 1..3 {
+                let early = tokio::time::timeout(Duration::from_millis(20), body.frame()).await;
+                assert!(early.is_err(), "cold: {cold}");
+                drop(last);
+                last = body.frame().await.expect("a chunk").expect("read");
+                assert_eq!(last.data_ref().map(Bytes::len), Some(SMALL));
+            }
+            assert!(body.frame().await.is_none());
+        }
     }
 }

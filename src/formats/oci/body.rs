@@ -19,8 +19,11 @@ pub(super) struct Descriptor {
     pub digest: String,
     pub size: i64,
     #[serde(default)]
-    pub urls: Vec<String>,
+    pub urls: Vec<Text>,
 }
+
+/// A text that nobody reads, of no size in memory: only how many there are is kept.
+pub(super) struct Text;
 
 /// The fields of both kinds of manifest, each as its kind says.
 #[derive(Default)]
@@ -148,6 +151,24 @@ fn field<'a, T: Deserialize<'a>>(
 
 fn wrong(name: &str, why: &serde_json::Error) -> FormatError {
     FormatError(format!("its {name} has the wrong form: {why}"))
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Self)
+    }
+}
+
+impl Visitor<'_> for Text {
+    type Value = Self;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a text")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
 }
 
 /// Reads an object of texts; keeps them as long as they are not too long.

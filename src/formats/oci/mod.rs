@@ -165,13 +165,12 @@ fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
                 Err(_) if shape == Shape::Other => {}
                 Err(e) => return Err(e),
             }
+            if found.len() > DIGESTS_MAX {
+                return Err(FormatError(format!(
+                    "it names more than {DIGESTS_MAX} digests, the most"
+                )));
+            }
         }
-    }
-    if found.len() > DIGESTS_MAX {
-        return Err(FormatError(format!(
-            "it names {} digests; {DIGESTS_MAX} are the most",
-            found.len()
-        )));
     }
     Ok(found.into_values().collect())
 }
@@ -300,6 +299,38 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(read(&deep, MediaType::OCI_MANIFEST).is_err());
+    }
+
+    #[test]
+    fn a_manifest_names_so_many_digests_and_no_more() {
+        let image = |layers: usize, of: &dyn Fn(usize) -> String| {
+            let layers: Vec<_> = (0..layers).map(|n| descriptor(&of(n), "a/b")).collect();
+            let (config, layers) = (descriptor("config", "a/b"), layers.join(","));
+            let body = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layers}]}}"#);
+            read(&body, MediaType::OCI_MANIFEST)
+        };
+        let most = image(DIGESTS_MAX - 1, &|n| n.to_string()).expect("most");
+        assert_eq!(most.children.len(), DIGESTS_MAX);
+        let error = image(DIGESTS_MAX, &|n| n.to_string()).expect_err("more").0;
+        assert!(error.contains("more than 4000 digests"), "{error}");
+        // The same one any number of times.
+        let same = image(DIGESTS_MAX * 2, &|_| "one".into()).expect("two digests");
+        assert_eq!(same.children.len(), 2);
+    }
+
+    #[test]
+    fn what_has_urls_may_be_elsewhere() {
+        let with = |urls: &str| {
+            let layer = descriptor("layer", "a/b").replace('}', &format!(r#","urls":{urls}}}"#));
+            let config = descriptor("config", "a/b");
+            let body = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
+            let inspected = read(&body, MediaType::OCI_MANIFEST)?;
+            Ok::<_, FormatError>(inspected.children.iter().filter(|c| c.optional).count())
+        };
+        assert_eq!(with("[]").expect("none"), 0);
+        assert_eq!(with(r#"["http://x/\u0041",""]"#).expect("two"), 1);
+        assert!(with("[1]").is_err());
+        assert!(with("\"http://x\"").is_err());
     }
 
     #[test]
