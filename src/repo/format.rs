@@ -1,6 +1,7 @@
 //! What a format tells the repository about an item's bytes. Declared here, implemented in `formats`.
 
 use crate::types::{Digest, MediaType};
+use serde_json::value::RawValue;
 
 /// Annotations of more bytes than this are long: keys and values, and 8 for each pair.
 pub const ANNOTATIONS_MAX: usize = 8 << 10;
@@ -11,8 +12,8 @@ pub trait Format: Send + Sync {
     fn inspect(&self, bytes: &[u8], declared: Option<&MediaType>)
     -> Result<Inspected, FormatError>;
 
-    /// All annotations, however long, in the order of their keys; none if it has none that can be read.
-    fn annotations(&self, bytes: &[u8]) -> Vec<(String, String)>;
+    /// All annotations, however long, as the JSON object that they are in these bytes; none if it has none that can be read.
+    fn annotations(&self, bytes: &[u8]) -> Option<Box<RawValue>>;
 }
 
 /// The bytes are not of the format; the text says why, for the person who pushed.

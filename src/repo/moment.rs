@@ -10,6 +10,7 @@ use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, Page, Reference, RepoId, RepoName, Rev};
+use serde_json::value::RawValue;
 
 /// Rows read in one page.
 const PAGE: usize = 500;
@@ -83,7 +84,7 @@ impl Repos {
     }
 
     /// The manifests of a revision whose subject is `digest`, as descriptors; at most 1,000 of what is live and of what
-    /// is past.
+    /// is past, and no more once they have 3 MiB.
     pub async fn referrers_at(
         &self,
         name: &RepoName,
@@ -95,25 +96,25 @@ impl Repos {
         let wanted = artifact_type.map(str::to_owned);
         self.hop(move |inner, r| {
             let id = repo_at(r, &name, rev)?;
-            let mut descriptors = Vec::new();
+            let (mut descriptors, mut bytes) = (Vec::<Box<RawValue>>::new(), 0);
             for past in [false, true] {
                 let (from, to) = keys::referrers(id, past, &digest).range();
                 for (key, value) in r.scan(Table::Referrers, &from, &to, 2 * PAGE)? {
                     let Some((artifact_type, referrer)) = keys::referrer_parts(&key) else {
                         continue;
                     };
+                    if bytes > referrers::PAGE_BYTES {
+                        break;
+                    }
                     let shown = wanted.as_deref().is_none_or(|w| w == artifact_type);
                     let there = rows::at(r, id, &Name::Manifest(&referrer), rev)?;
                     let added = keys::added_of_referrer(&key);
                     if shown && there.is_some_and(|(rev, _)| Some(rev) == added) {
                         let row = ReferrerRecord::from_bytes(&value)?;
-                        descriptors.push(referrers::descriptor(
-                            inner,
-                            r,
-                            artifact_type,
-                            &referrer,
-                            row,
-                        )?);
+                        let shown =
+                            referrers::descriptor(inner, r, artifact_type, &referrer, &row)?;
+                        bytes += shown.get().len();
+                        descriptors.push(shown);
                     }
                 }
             }

@@ -2,14 +2,17 @@
 
 use super::error::RepoError;
 use super::record::ReferrerRecord;
+use super::state::lock;
 use super::{Inner, ReferrerPage, Repos, keys, read};
 use crate::store::record::Record;
 use crate::store::{Read, Table};
 use crate::types::{Digest, RepoName};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// A page ends before its descriptors grow beyond this (the spec's limit for an index is 4 MiB).
-const PAGE_BYTES: usize = 3 << 20;
+pub(super) const PAGE_BYTES: usize = 3 << 20;
 /// And never holds more than this many.
 const PAGE_ROWS: usize = 1000;
 
@@ -85,8 +88,8 @@ fn page(inner: &Inner, r: &Read<'_>, from: &[u8], to: &[u8]) -> Result<ReferrerP
             continue;
         };
         let row = ReferrerRecord::from_bytes(value)?;
-        let descriptor = descriptor(inner, r, artifact_type, &digest, row)?;
-        bytes += descriptor.to_string().len();
+        let descriptor = descriptor(inner, r, artifact_type, &digest, &row)?;
+        bytes += descriptor.get().len();
         descriptors.push(descriptor);
         end = Some(format!("{digest},{artifact_type}"));
     }
@@ -96,29 +99,47 @@ fn page(inner: &Inner, r: &Read<'_>, from: &[u8], to: &[u8]) -> Result<ReferrerP
     })
 }
 
-/// One referrer as the list shows it.
+/// A descriptor, in the order in which clients are used to see its fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    artifact_type: &'a str,
+    digest: &'a Digest,
+    media_type: &'a str,
+    size: u64,
+}
+
+/// One referrer as the list shows it. Long annotations stay the text that they are in the manifest: unfolded they may have
+/// many times its length. They are read by one request at a time.
 pub(super) fn descriptor(
     inner: &Inner,
     r: &Read<'_>,
     artifact_type: &str,
     digest: &Digest,
-    row: ReferrerRecord,
-) -> Result<Value, RepoError> {
-    let mut annotations = row.annotations;
-    if row.long {
+    row: &ReferrerRecord,
+) -> Result<Box<RawValue>, RepoError> {
+    let annotations = if row.long {
+        let _turn = lock(&inner.inspecting);
         let bytes = read::read_bytes(inner, r, digest)?;
-        annotations = inner.options.format.annotations(&bytes);
-    }
-    let mut value = json!({ "mediaType": row.media_type, "digest": digest, "size": row.size });
-    if !artifact_type.is_empty() {
-        value["artifactType"] = artifact_type.into();
-    }
-    if !annotations.is_empty() {
-        let annotations: Map<String, Value> = annotations
-            .into_iter()
-            .map(|(k, v)| (k, v.into()))
-            .collect();
-        value["annotations"] = annotations.into();
-    }
-    Ok(value)
+        inner.options.format.annotations(&bytes)
+    } else if row.annotations.is_empty() {
+        None
+    } else {
+        let texts = row.annotations.iter().map(|(k, v)| (k, v));
+        Some(raw(&texts.collect::<BTreeMap<_, _>>())?)
+    };
+    raw(&Shown {
+        annotations,
+        artifact_type,
+        digest,
+        media_type: &row.media_type,
+        size: row.size,
+    })
+}
+
+fn raw(value: &impl Serialize) -> Result<Box<RawValue>, RepoError> {
+    serde_json::value::to_raw_value(value).map_err(|e| RepoError::Task(e.to_string()))
 }

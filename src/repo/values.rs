@@ -116,7 +116,7 @@ pub struct TagPage {
 #[derive(Debug, Clone)]
 pub struct ReferrerPage {
     /// Descriptors, as JSON objects.
-    pub descriptors: Vec<serde_json::Value>,
+    pub descriptors: Vec<Box<serde_json::value::RawValue>>,
     /// Where the next page goes on, if there is one; opaque.
     pub next: Option<String>,
 }

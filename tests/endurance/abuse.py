@@ -317,9 +317,15 @@ def deep_json(a):
     def put(n):
         client = Client(a.server.port, USER)
         return client.put_manifest("deep/app", f"v{n}", *bodies[n % len(bodies)]).status
-    statuses = threads(a.size(72), put)
-    a.note(counted(statuses))
-    a.demand(set(statuses) <= {201, 400}, "each is taken or refused, whatever it unfolds to")
+    statuses = threads(max(len(bodies), a.size(72)), put)
+    # Large ones of one account come one after the other, and wait a minute for their turn at most.
+    a.demand(set(statuses) <= {201, 400, 429}, "each is taken or refused, whatever it unfolds to")
+
+    def referrers(_):
+        return Client(a.server.port, USER).request("GET", "/v2/deep/app/referrers/" + digest.decode()).status
+    lists = threads(a.size(24), referrers)
+    a.demand(set(lists) == {200}, "a list of referrers with long annotations")
+    a.note(f"{counted(statuses)}; lists {counted(lists)}")
 
 
 def headers(a):

@@ -110,7 +110,7 @@ impl<'a> Document<'a> {
 
     /// Its annotations in the order of their keys, if all their keys and values and 8 bytes for each pair come to `most` bytes
     /// at most; none are kept in memory else.
-    pub fn annotations(&self, most: usize) -> Result<Option<Vec<(String, String)>>, FormatError> {
+    fn annotations(&self, most: usize) -> Result<Option<Vec<(String, String)>>, FormatError> {
         let Some(raw) = self.annotations.filter(|raw| raw.get() != "null") else {
             return Ok(Some(Vec::new()));
         };
@@ -118,6 +118,13 @@ impl<'a> Document<'a> {
         let kept = Texts { most }.deserialize(&mut from);
         let kept = kept.map_err(|e| wrong("annotations", &e))?;
         Ok(kept.map(|kept| kept.into_iter().collect()))
+    }
+
+    /// Its annotations as the text that they are, if they have the form of annotations.
+    pub fn annotations_as_they_came(&self) -> Option<Box<RawValue>> {
+        self.annotations(0).ok()?;
+        let raw = self.annotations.filter(|raw| raw.get() != "null");
+        raw.map(ToOwned::to_owned)
     }
 }
 
@@ -194,11 +201,14 @@ impl<'de> Visitor<'de> for Texts {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut kept, mut len) = (Some(BTreeMap::new()), 0);
         while let Some((key, value)) = map.next_entry::<String, String>()? {
-            len += key.len() + value.len() + 8;
-            kept = kept.filter(|_| len <= self.most);
-            if let Some(kept) = &mut kept {
-                kept.insert(key, value);
+            let Some(texts) = &mut kept else { continue };
+            let of_key = key.len() + 8;
+            len += of_key + value.len();
+            // Of a key that comes twice the last value counts.
+            if let Some(before) = texts.insert(key, value) {
+                len -= of_key + before.len();
             }
+            kept = kept.filter(|_| len <= self.most);
         }
         Ok(kept)
     }
@@ -315,7 +325,7 @@ mod tests {
         let read = |annotations: &str, subject: &str| {
             let json = format!(r#"{{"annotations":{annotations}{subject}}}"#);
             let document = Document::read(json.as_bytes()).expect("JSON");
-            let all = document.annotations(usize::MAX);
+            let all = document.annotations_as_they_came();
             document.body().map(|body| (body.annotations, all))
         };
         // Two pairs cost 8 bytes each beside their keys and the value "2".
@@ -332,9 +342,13 @@ mod tests {
             ];
             let (got, all) = read(&text(len), subject).expect("well formed");
             assert_eq!(got, kept.then(|| want.clone()), "{len} {subject}");
-            assert_eq!(all.expect("well formed"), Some(want));
+            assert_eq!(all.expect("there").get(), text(len));
         }
-        assert_eq!(read("null", &subject).expect("none").0, Some(Vec::new()));
+        let (none, all) = read("null", &subject).expect("none");
+        assert!(none == Some(Vec::new()) && all.is_none());
+        let twice = format!(r#"{{"a":"{0}","a":"{0}"}}"#, "x".repeat(full * 2 / 3));
+        let (once, _) = read(&twice, &subject).expect("well formed");
+        assert_eq!(once.expect("not long").len(), 1);
         for bad in ["[]", "1", r#"{"a":1}"#, r#"{"a":null}"#] {
             for subject in ["", &subject] {
                 let error = read(bad, subject).expect_err(bad).0;

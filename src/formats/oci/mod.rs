@@ -7,6 +7,7 @@ mod body;
 use crate::repo::format::{Child, Format, FormatError, Inspected};
 use crate::types::{Digest, MediaType};
 use body::{Body, Descriptor, Document};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// A manifest names at most this many digests: one transaction writes a row for each.
@@ -64,9 +65,8 @@ impl Format for Oci {
         })
     }
 
-    fn annotations(&self, bytes: &[u8]) -> Vec<(String, String)> {
-        let read = Document::read(bytes).and_then(|d| d.annotations(usize::MAX));
-        read.ok().flatten().unwrap_or_default()
+    fn annotations(&self, bytes: &[u8]) -> Option<Box<RawValue>> {
+        Document::read(bytes).ok()?.annotations_as_they_came()
     }
 }
 

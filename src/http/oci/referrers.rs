@@ -8,8 +8,18 @@ use crate::types::{Digest, MediaType, RepoName};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{HeaderName, LINK};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    manifests: Vec<Box<RawValue>>,
+    media_type: &'static str,
+    schema_version: u8,
+}
 
 /// One page of descriptors.
 pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
@@ -21,12 +31,13 @@ pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respons
         let after = req.query.get("after");
         repos.referrers(name, digest, filter, after).await?
     };
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": MediaType::OCI_INDEX,
-        "manifests": found.descriptors,
-    });
-    let mut response = json(MediaType::OCI_INDEX, index.to_string());
+    let index = Index {
+        manifests: found.descriptors,
+        media_type: MediaType::OCI_INDEX,
+        schema_version: 2,
+    };
+    let index = serde_json::to_string(&index).map_err(|e| Fail::internal(e.to_string()))?;
+    let mut response = json(MediaType::OCI_INDEX, index);
     if filter.is_some() {
         put(&mut response, FILTERS, "artifactType");
     }
