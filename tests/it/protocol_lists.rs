@@ -202,6 +202,9 @@ async fn many_referrers_come_in_pages() {
         );
         for manifest in reply.json()["manifests"].as_array().unwrap() {
             assert!(seen.insert(manifest["digest"].to_string()), "twice");
+            let shown = &manifest["annotations"];
+            assert_eq!(shown["fill"].as_str().unwrap().len(), 24_000);
+            assert!(shown["note"].as_str().unwrap().starts_with('n'));
         }
         path = reply.next();
     }
