@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// A page ends before its descriptors grow beyond this (the spec's limit for an index is 4 MiB).
+/// A page ends with the descriptor that makes it longer than this (the spec's limit for an index is 4 MiB; one descriptor
+/// with long annotations may still be longer).
 pub(super) const PAGE_BYTES: usize = 3 << 20;
 /// And never holds more than this many.
 const PAGE_ROWS: usize = 1000;
