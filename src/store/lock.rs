@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// A held lock; dropping it lets the next process in.
 pub(super) struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -38,7 +38,16 @@ impl DirLock {
         if let Err(e) = told {
             tracing::warn!(error = %e, path = %path.display(), "the lock file does not name its holder");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirLock {
+    /// Gives the lock back at once: closing alone would leave it with a child that is between fork and exec, which has
+    /// the same open file (flock(2)).
+    fn drop(&mut self) {
+        // What cannot be unlocked goes when the file is closed.
+        let _ = self.file.unlock();
     }
 }
 
@@ -88,4 +97,20 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| io(format!("sync {}", dir.display()), &e))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test fails by panicking
+mod tests {
+    use super::DirLock;
+
+    #[test]
+    fn a_lock_that_is_given_back_is_free_though_a_child_has_the_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DirLock::take(dir.path(), "one").unwrap();
+        let forked = lock.file.try_clone().unwrap();
+        drop(lock);
+        DirLock::take(dir.path(), "two").unwrap();
+        drop(forked);
+    }
 }
