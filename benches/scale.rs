@@ -14,7 +14,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{repos, scratch};
-use dryport::repo::{PutManifest, Repos, Source};
+use dryport::repo::{PutManifest, ReferrerQuery, Repos, Source};
 use dryport::store::Store;
 use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag};
 use futures_util::{StreamExt as _, stream};
@@ -197,11 +197,13 @@ impl Bench {
             })
             .await,
         );
+        let all = ReferrerQuery::default();
         add(
             "referrers",
             samples(SAMPLES, async |_| {
-                let found = self.repos.referrers(&self.name, &self.subject, None, None);
-                assert_eq!(found.await.unwrap().descriptors.len(), 10);
+                let found = self.repos.short_referrers(&self.name, &self.subject, &all);
+                let found = found.await.unwrap().expect("few are short");
+                assert_eq!(found.descriptors.len(), 10);
             })
             .await,
         );

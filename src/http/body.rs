@@ -11,13 +11,14 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::Arc;
 
 /// Bytes to answer with.
 pub enum Content {
     /// In memory.
     Bytes(Bytes),
     /// In a file of `.1` bytes.
-    File(File, u64),
+    File(Arc<File>, u64),
 }
 
 impl Content {
@@ -207,7 +208,7 @@ mod tests {
         let file = || {
             let mut file = tempfile::tempfile().expect("file");
             file.write_all(b"0123456789").expect("write");
-            Content::File(file, 10)
+            Content::File(Arc::new(file), 10)
         };
         for make in [memory as fn() -> Content, file] {
             assert_eq!(get(&[], make()).await, (200, "0123456789".into()));
@@ -238,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_short_file_breaks_the_body() {
         let digest = Digest::of(Algorithm::Sha256, b"");
-        let content = Content::File(tempfile::tempfile().expect("file"), 10);
+        let content = Content::File(Arc::new(tempfile::tempfile().expect("file")), 10);
         let response = respond(&HeaderMap::new(), &digest, "text/plain", content).expect("head");
         assert!(
             axum::body::to_bytes(response.into_body(), 100)

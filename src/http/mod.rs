@@ -12,6 +12,7 @@ pub mod control;
 mod documents;
 mod error;
 mod health;
+mod lists;
 mod metrics;
 mod oci;
 mod pieces;
@@ -39,6 +40,7 @@ use connections::{Connections, Use};
 use documents::Documents;
 use error::Fail;
 use futures_util::FutureExt as _;
+use lists::Lists;
 use metrics::Metrics;
 use places::{Client, Place, Places};
 use request::{Incoming, Req};
@@ -63,6 +65,7 @@ pub struct State {
     pub connections: Arc<Connections>,
     requests: Places,
     documents: Documents,
+    lists: Lists,
     ids: Ids,
 }
 
@@ -70,6 +73,7 @@ impl State {
     /// The state of a server with at most so many connections; counters start at zero.
     pub fn new(app: crate::app::App, connections: usize) -> Arc<Self> {
         let connections = Connections::new(connections);
+        let longest = oci::longest_list(&app.repos);
         let requests = usize::try_from(app.config.load().requests_max).unwrap_or(usize::MAX);
         Arc::new(Self {
             app,
@@ -78,6 +82,7 @@ impl State {
             requests: Places::new(connections.share(requests)),
             connections,
             documents: Documents::new(),
+            lists: Lists::new(longest),
             ids: Ids::default(),
         })
     }

@@ -60,7 +60,7 @@ pub fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
     }
     let content = match content {
         Content::Bytes(bytes) => Source::Bytes(bytes),
-        Content::File(file, _) => Source::File(Arc::new(file)),
+        Content::File(file, _) => Source::File(file),
     };
     Body::new(Pieces {
         content,
@@ -322,13 +322,14 @@ mod tests {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(&bytes).expect("written");
         file.sync_all().expect("synced");
+        let file = Arc::new(file);
         let spans = [(0, LEN), (7, CHUNK), (CHUNK - 5, SMALL + 10), (LEN - 3, 3)];
         for (start, len) in spans {
             for cold in [false, true] {
                 if cold {
                     fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
                 }
-                let content = Content::File(file.try_clone().expect("a handle"), LEN as u64);
+                let content = Content::File(Arc::clone(&file), LEN as u64);
                 let text = || Piece::Text(Bytes::from_static(b"--"));
                 let span = Piece::Span(Span {
                     start: start as u64,
@@ -350,7 +351,10 @@ mod tests {
             start: 0,
             len: 2 * CHUNK as u64,
         });
-        let mut body = pieces(Content::File(file, 2 * CHUNK as u64), [span].into());
+        let mut body = pieces(
+            Content::File(Arc::new(file), 2 * CHUNK as u64),
+            [span].into(),
+        );
         let mut polled = async || {
             let poll = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut body).poll_frame(cx));
             std::future::poll_fn(poll).await.is_ready()
@@ -367,6 +371,7 @@ mod tests {
         let _all = SENDING.acquire_many(CHUNKS as u32).await.expect("open");
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(&vec![7; 3 * SMALL]).expect("written");
+        let file = Arc::new(file);
         for cold in [false, true] {
             if cold {
                 file.sync_all().expect("synced");
@@ -376,7 +381,7 @@ mod tests {
                 start: 0,
                 len: 3 * SMALL as u64,
             });
-            let content = Content::File(file.try_clone().expect("a handle"), 3 * SMALL as u64);
+            let content = Content::File(Arc::clone(&file), 3 * SMALL as u64);
             let mut body = pieces(content, [span].into());
             let mut last = body.frame().await.expect("a chunk").expect("read");
             for _ in 1..3 {

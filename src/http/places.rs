@@ -74,11 +74,22 @@ impl Places {
         patience: Duration,
         (what, to_do): (&str, &str),
     ) -> Result<Place, Fail> {
+        self.take_many(1, client, patience, (what, to_do)).await
+    }
+
+    /// Takes so many places at once, in the same way.
+    pub async fn take_many(
+        &self,
+        number: u32,
+        client: &Client,
+        patience: Duration,
+        (what, to_do): (&str, &str),
+    ) -> Result<Place, Fail> {
         let places = self.of(client);
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+        if let Ok(place) = Arc::clone(&places).try_acquire_many_owned(number) {
             return Ok(place);
         }
-        match tokio::time::timeout(patience, places.acquire_owned()).await {
+        match tokio::time::timeout(patience, places.acquire_many_owned(number)).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(refusal(client, what, self.most, to_do)),
         }

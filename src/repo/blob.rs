@@ -9,6 +9,7 @@ use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId, RepoName};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What is known of a blob in a repository; of small blobs that is everything.
 #[derive(Clone)]
@@ -95,7 +96,7 @@ impl Repos {
             let body = match known.body {
                 KnownBody::Inline(bytes) => BlobBody::Inline(bytes),
                 KnownBody::Placed(place) => match inner.blobs.open_place(&place, known.size) {
-                    Ok(file) => BlobBody::File(file),
+                    Ok(file) => BlobBody::File(Arc::new(file)),
                     Err(e) => return Err(inner.why_missing(&digest, &place, e)),
                 },
             };

@@ -2,15 +2,13 @@
 
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
-use super::record::{ChangeRecord, ItemRecord, ReferrerRecord};
+use super::record::{ChangeRecord, ItemRecord};
 use super::restore::readable;
-use super::{Blob, BlobBody, Inner, Manifest, ReferrerPage, Repos, TagPage, read, referrers, rows};
-use crate::blobs::Place;
+use super::{Blob, Manifest, Repos, TagPage, read, rows};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, Page, Reference, RepoId, RepoName, Rev};
-use serde_json::value::RawValue;
 
 /// Rows read in one page.
 const PAGE: usize = 500;
@@ -57,9 +55,8 @@ impl Repos {
             let (_, item) = item.ok_or_else(unknown)?;
             let digest = item.digest().ok_or_else(unknown)?;
             Ok(Manifest {
-                digest,
+                blob: read::open_manifest(inner, r, &digest)?,
                 media_type: item.media_type.parse().map_err(|_| unknown())?,
-                bytes: read::read_bytes(inner, r, &digest)?,
             })
         })
         .await
@@ -78,50 +75,7 @@ impl Repos {
             if !shown_at(r, id, &digest, rev)? {
                 return Err(RepoError::BlobUnknown(digest));
             }
-            open(inner, r, &digest)
-        })
-        .await
-    }
-
-    /// The manifests of a revision whose subject is `digest`, as descriptors; at most 1,000 of what is live and of what
-    /// is past, and no more once they have 3 MiB.
-    pub async fn referrers_at(
-        &self,
-        name: &RepoName,
-        digest: &Digest,
-        artifact_type: Option<&str>,
-        rev: Rev,
-    ) -> Result<ReferrerPage, RepoError> {
-        let (name, digest) = (name.clone(), *digest);
-        let wanted = artifact_type.map(str::to_owned);
-        self.hop(move |inner, r| {
-            let id = repo_at(r, &name, rev)?;
-            let (mut descriptors, mut bytes) = (Vec::<Box<RawValue>>::new(), 0);
-            for past in [false, true] {
-                let (from, to) = keys::referrers(id, past, &digest).range();
-                for (key, value) in r.scan(Table::Referrers, &from, &to, 2 * PAGE)? {
-                    let Some((artifact_type, referrer)) = keys::referrer_parts(&key) else {
-                        continue;
-                    };
-                    if bytes > referrers::PAGE_BYTES {
-                        break;
-                    }
-                    let shown = wanted.as_deref().is_none_or(|w| w == artifact_type);
-                    let there = rows::at(r, id, &Name::Manifest(&referrer), rev)?;
-                    let added = keys::added_of_referrer(&key);
-                    if shown && there.is_some_and(|(rev, _)| Some(rev) == added) {
-                        let row = ReferrerRecord::from_bytes(&value)?;
-                        let shown =
-                            referrers::descriptor(inner, r, artifact_type, &referrer, &row)?;
-                        bytes += shown.get().len();
-                        descriptors.push(shown);
-                    }
-                }
-            }
-            Ok(ReferrerPage {
-                descriptors,
-                next: None,
-            })
+            read::open(inner, r, &digest)
         })
         .await
     }
@@ -176,7 +130,8 @@ fn made(r: &Read<'_>, id: RepoId, from: Rev, to: Rev) -> Result<Option<(Rev, u64
     Ok(None)
 }
 
-fn repo_at(r: &Read<'_>, name: &RepoName, rev: Rev) -> Result<RepoId, RepoError> {
+/// The repository of a name, if it can still be read as of the revision.
+pub(super) fn repo_at(r: &Read<'_>, name: &RepoName, rev: Rev) -> Result<RepoId, RepoError> {
     let (id, record) =
         super::visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     readable(&record, rev)?;
@@ -202,23 +157,6 @@ fn shown_at(r: &Read<'_>, id: RepoId, digest: &Digest, rev: Rev) -> Result<bool,
             None => return Ok(false),
         }
     }
-}
-
-fn open(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Blob, RepoError> {
-    let row = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
-    let body = if let Some(place) = row.place {
-        let place = Place(place);
-        let file = inner.blobs.open_place(&place, row.size);
-        BlobBody::File(file.map_err(|e| inner.why_missing(digest, &place, e))?)
-    } else {
-        let bytes = r.get(Table::Bytes, digest.as_key())?;
-        BlobBody::Inline(bytes.ok_or(RepoError::BlobUnknown(*digest))?.into())
-    };
-    Ok(Blob {
-        digest: *digest,
-        size: row.size,
-        body,
-    })
 }
 
 /// The first tag after `last` that ever was and is not forgotten.

@@ -1,16 +1,19 @@
-//! Reading manifests: from memory where it can be, else in one hop.
+//! Reading manifests: from memory where it can be, else in one hop. Large ones are never whole in memory for a client.
 
 use super::error::RepoError;
 use super::format::{FormatError, Inspected};
 use super::keys::{self, Name};
 use super::state::lock;
-use super::{Inner, Manifest, Repos, reclaim, rows, visible};
-use crate::blobs::Place;
+use super::{Blob, BlobBody, Inner, Manifest, Repos, reclaim, rows, visible};
+use crate::blobs::{BlobError, Place};
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, MediaType, Reference, RepoName};
 use bytes::Bytes;
 use std::io::Read as _;
 use std::sync::Arc;
+
+/// Larger manifests are sent from their files: each client that takes one slowly would hold all of it else.
+const LARGE: u64 = 64 << 10;
 
 /// A manifest in memory.
 #[derive(Clone)]
@@ -24,7 +27,7 @@ pub(super) struct Known {
 impl Known {
     /// Bytes that a cache entry weighs.
     pub fn weigh(key: &(RepoName, Reference), known: &Self) -> usize {
-        key.0.as_str().len() + 65 + known.manifest.bytes.len()
+        key.0.as_str().len() + 65 + known.manifest.blob.size as usize
     }
 }
 
@@ -49,7 +52,7 @@ impl Repos {
         if self.0.store.running_ms() < known.rests_until {
             return Ok(known.manifest);
         }
-        let (wanted, digest) = (name.clone(), known.manifest.digest);
+        let (wanted, digest) = (name.clone(), known.manifest.blob.digest);
         let context = self.context("", "lease.renew");
         let write = self.write("lease.renew", move |tx| {
             let unknown = || RepoError::ManifestUnknown(digest.to_string());
@@ -83,7 +86,9 @@ impl Repos {
                 rests_until,
                 manifest: Arc::new(manifest),
             };
-            inner.manifests.insert(key.clone(), known.clone());
+            if matches!(known.manifest.blob.body, BlobBody::Inline(_)) {
+                inner.manifests.insert(key.clone(), known.clone());
+            }
             Ok(known)
         })
         .await
@@ -106,7 +111,7 @@ fn read_manifest(
     let (_, item) = item.ok_or_else(unknown)?;
     let digest = item.digest().ok_or_else(unknown)?;
     let media_type: MediaType = item.media_type.parse().map_err(|_| unknown())?;
-    let bytes = match read_bytes(inner, r, &digest) {
+    let blob = match open_manifest(inner, r, &digest) {
         // Collected since this read began.
         Err(RepoError::BlobUnknown(_)) => return Err(unknown()),
         read => read?,
@@ -119,35 +124,62 @@ fn read_manifest(
             end.map_or(0, |end| inner.rests_until(rows::number(&end)))
         }
     };
-    let manifest = Manifest {
-        digest,
-        media_type,
-        bytes,
+    Ok((Manifest { blob, media_type }, rests_until))
+}
+
+/// A blob or manifest of any repository, opened.
+pub(super) fn open(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Blob, RepoError> {
+    // Damaged and known to be: as if it were not here, so that it is pushed again.
+    let row = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
+    let body = if let Some(place) = row.place {
+        let place = Place(place);
+        let file = inner.blobs.open_place(&place, row.size);
+        let file = file.map_err(|e| inner.why_missing(digest, &place, e))?;
+        BlobBody::File(Arc::new(file))
+    } else {
+        let bytes = r.get(Table::Bytes, digest.as_key())?;
+        BlobBody::Inline(bytes.ok_or_else(|| damaged(digest))?.into())
     };
-    Ok((manifest, rests_until))
+    Ok(Blob {
+        digest: *digest,
+        size: row.size,
+        body,
+    })
+}
+
+/// The same for a manifest; in memory unless it is large.
+pub(super) fn open_manifest(
+    inner: &Inner,
+    r: &Read<'_>,
+    digest: &Digest,
+) -> Result<Blob, RepoError> {
+    let mut blob = open(inner, r, digest)?;
+    if blob.size <= LARGE {
+        blob.body = BlobBody::Inline(whole(&blob)?);
+    }
+    Ok(blob)
 }
 
 /// All bytes of a manifest.
 pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Bytes, RepoError> {
-    let damaged = || RepoError::Blob(crate::blobs::BlobError::Damaged(digest.to_string()));
-    // Damaged and known to be: as if it were not here, so that it is pushed again.
-    let row = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
-    match row.place {
-        None => Ok(r
-            .get(Table::Bytes, digest.as_key())?
-            .ok_or_else(damaged)?
-            .into()),
-        Some(place) => {
-            let at = Place(place.clone());
-            let file = inner.blobs.open_place(&at, row.size);
-            let file = file.map_err(|e| inner.why_missing(digest, &at, e))?;
-            let mut bytes = Vec::with_capacity(row.size as usize);
-            file.take(row.size)
-                .read_to_end(&mut bytes)
-                .map_err(|e| crate::blobs::BlobError::Io(place, e))?;
-            Ok(bytes.into())
-        }
-    }
+    whole(&open(inner, r, digest)?)
+}
+
+fn whole(blob: &Blob) -> Result<Bytes, RepoError> {
+    let file = match &blob.body {
+        BlobBody::Inline(bytes) => return Ok(bytes.clone()),
+        BlobBody::File(file) => file,
+    };
+    let mut bytes = Vec::with_capacity(blob.size as usize);
+    (&**file)
+        .take(blob.size)
+        .read_to_end(&mut bytes)
+        .map_err(|e| BlobError::Io(blob.digest.to_string(), e))?;
+    Ok(bytes.into())
+}
+
+fn damaged(digest: &Digest) -> BlobError {
+    BlobError::Damaged(digest.to_string())
 }
 
 /// The parts of a manifest that the referrers list shows.

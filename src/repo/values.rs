@@ -3,6 +3,8 @@
 use super::record::SourceRecord;
 use crate::types::{Digest, MediaType, Reference, Rev, Tag};
 use bytes::Bytes;
+use std::fs::File;
+use std::sync::Arc;
 
 /// Where an item came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,16 +51,14 @@ impl Origin {
 /// A manifest: its bytes and media type are exactly what was pushed.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// Its digest.
-    pub digest: Digest,
+    /// Its digest and bytes.
+    pub blob: Blob,
     /// As pushed.
     pub media_type: MediaType,
-    /// As pushed.
-    pub bytes: Bytes,
 }
 
 /// A blob, ready to be read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Blob {
     /// Its digest.
     pub digest: Digest,
@@ -69,12 +69,12 @@ pub struct Blob {
 }
 
 /// Where a blob's bytes are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum BlobBody {
     /// In memory.
     Inline(Bytes),
     /// In an open content file.
-    File(std::fs::File),
+    File(Arc<File>),
 }
 
 /// A manifest on its way in.
@@ -113,12 +113,17 @@ pub struct TagPage {
 }
 
 /// One page of referrers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ReferrerPage {
     /// Descriptors, as JSON objects.
     pub descriptors: Vec<Box<serde_json::value::RawValue>>,
     /// Where the next page goes on, if there is one; opaque.
     pub next: Option<String>,
+}
+
+impl ReferrerPage {
+    /// Most descriptors of one page.
+    pub const ROWS: usize = 1000;
 }
 
 /// A repository, for people and scripts.

@@ -78,6 +78,9 @@ impl FromStr for RepoName {
 pub struct Tag(Arc<str>);
 
 impl Tag {
+    /// Longest tag in bytes.
+    pub const MAX: usize = 128;
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -90,7 +93,7 @@ impl FromStr for Tag {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let bytes = text.as_bytes();
-        let good = bytes.len() <= 128
+        let good = bytes.len() <= Self::MAX
             && bytes.first().is_some_and(|b| word(*b))
             && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
         if good {

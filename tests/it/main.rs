@@ -34,6 +34,7 @@ mod disks_faulty;
 mod disks_files;
 mod gc;
 mod harness;
+mod lists;
 mod mirror;
 mod protocol;
 mod protocol_lists;

@@ -8,7 +8,7 @@ use super::state::{Op, State};
 use super::{Rng, Service};
 use crate::blobs::Place;
 use crate::repo::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
-use crate::repo::{BlobBody, RepoError, RepoErrorKind};
+use crate::repo::{Blob, BlobBody, RepoError, RepoErrorKind};
 use crate::store::key::Parts;
 use crate::store::record::Record as _;
 use crate::store::{Get as _, Row, StoreError, Table};
@@ -141,31 +141,29 @@ impl Check<'_> {
             Key::Blob(name, digest) => return self.blob(name, digest).await,
         };
         match repos.manifest(key.repo(), &reference).await {
-            Ok(manifest) => {
-                if self.is(&manifest.digest, &manifest.bytes) {
-                    Ok(Some(manifest.digest))
-                } else {
-                    Err(format!("{} has other bytes", manifest.digest))
-                }
-            }
+            Ok(manifest) => self.verified(&manifest.blob),
             Err(e) => absent(&e),
         }
     }
 
     async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Option<Digest>, String> {
-        let blob = match self.service.repos.blob(name, digest).await {
-            Ok(blob) => blob,
-            Err(e) => return absent(&e),
-        };
+        match self.service.repos.blob(name, digest).await {
+            Ok(blob) => self.verified(&blob),
+            Err(e) => absent(&e),
+        }
+    }
+
+    fn verified(&self, blob: &Blob) -> Result<Option<Digest>, String> {
         let mut bytes = Vec::new();
-        match blob.body {
-            BlobBody::Inline(inline) => bytes.extend_from_slice(&inline),
-            BlobBody::File(mut file) => {
-                file.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+        match &blob.body {
+            BlobBody::Inline(inline) => bytes.extend_from_slice(inline),
+            BlobBody::File(file) => {
+                let read = (&**file).read_to_end(&mut bytes);
+                read.map_err(|e| e.to_string())?;
             }
         }
-        if self.is(digest, &bytes) {
-            Ok(Some(*digest))
+        if self.is(&blob.digest, &bytes) {
+            Ok(Some(blob.digest))
         } else {
             Err(format!("its {} bytes are others", bytes.len()))
         }

@@ -19,14 +19,14 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
     let mut response = if let Some((name, rev)) = past(req, name).await? {
         let blob = repos.blob_at(&name, digest, rev).await?;
         if req.method == Method::HEAD {
-            described(digest, blob.size)
+            described(digest, KIND, blob.size)
         } else if body::not_modified(&req.headers, digest) {
             unchanged(digest)
         } else {
             body::respond(&req.headers, digest, KIND, content(blob))?
         }
     } else if req.method == Method::HEAD {
-        described(digest, repos.blob_size(name, digest).await?)
+        described(digest, KIND, repos.blob_size(name, digest).await?)
     } else if req.headers.contains_key(IF_NONE_MATCH) && body::not_modified(&req.headers, digest) {
         // The tag matches by the URL alone; whether the repository shows the blob must still be asked.
         repos.blob_size(name, digest).await?;
@@ -41,19 +41,22 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
     Ok(response)
 }
 
-fn unchanged(digest: &Digest) -> Response<Body> {
+/// 304.
+pub fn unchanged(digest: &Digest) -> Response<Body> {
     let mut response = empty(StatusCode::NOT_MODIFIED);
     put(&mut response, ETAG, &body::etag(digest));
     response
 }
 
-fn described(digest: &Digest, size: u64) -> Response<Body> {
+/// 200 for HEAD.
+pub fn described(digest: &Digest, kind: &str, size: u64) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
-    body::describe(&mut response, digest, KIND, size);
+    body::describe(&mut response, digest, kind, size);
     response
 }
 
-fn content(blob: Blob) -> Content {
+/// What to answer with.
+pub fn content(blob: Blob) -> Content {
     match blob.body {
         BlobBody::Inline(bytes) => Content::Bytes(bytes),
         BlobBody::File(file) => Content::File(file, blob.size),

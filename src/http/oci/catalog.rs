@@ -1,10 +1,13 @@
 //! `/v2/_catalog`: the repositories that the caller may list, a page at a time.
 
-use super::{CATALOG_SCOPE, json, next_link, only_get, tags::page};
+use super::tags::{few, longest, page};
+use super::{CATALOG_SCOPE, answered, next_link, only_get};
 use crate::auth::Action;
 use crate::http::body::put;
 use crate::http::error::Fail;
+use crate::http::lists::Leave;
 use crate::http::request::Req;
+use crate::types::RepoName;
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::LINK;
@@ -19,6 +22,7 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     req.require_server(Action::Catalog, CATALOG_SCOPE).await?;
     let page = page(req)?;
     let limit = page.limit();
+    let mut leave = Leave::default();
     let at_once = (limit + 1).clamp(BATCH.0, BATCH.1);
     let mut names: Vec<String> = Vec::new();
     let mut last = page.last;
@@ -37,11 +41,14 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
                 more = true;
                 break 'full;
             }
+            if names.len() == few(RepoName::MAX) {
+                leave = req.list(longest(limit, RepoName::MAX)).await?;
+            }
             names.push(name.to_string());
         }
     }
     let text = serde_json::json!({ "repositories": names });
-    let mut response = json("application/json", text.to_string());
+    let mut response = answered("application/json", leave.body(text.to_string()));
     if let (true, Some(last)) = (more, names.last()) {
         let next = [("n", limit.to_string()), ("last", last.clone())];
         put(&mut response, LINK, &next_link("/v2/_catalog", &next));

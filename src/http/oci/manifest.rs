@@ -1,9 +1,10 @@
 //! `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing manifests", "Content Management").
 
+use super::blob::{content, described, unchanged};
 use super::{CONTENT_DIGEST, empty, immutable, past};
 use crate::auth::Action;
 use crate::http::auth::who;
-use crate::http::body::{self, Content, put as set};
+use crate::http::body::{self, put as set};
 use crate::http::error::Fail;
 use crate::http::request::{Incoming, Req};
 use crate::repo::{PutManifest, RepoError, Source};
@@ -13,8 +14,9 @@ use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use std::sync::Arc;
 
-/// More `?tag=` in one request are refused (the spec asks for ten).
-const MAX_TAGS: usize = 100;
+/// More `?tag=` in one request are refused (the spec asks for ten): each has a header in the answer, and many clients take
+/// no more than 100 headers.
+const MAX_TAGS: usize = 64;
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
@@ -35,33 +37,15 @@ pub async fn get(
     } else {
         repos.manifest(name, reference).await?
     };
-    let kind = manifest.media_type.as_str();
-    let mut response = if body::not_modified(&req.headers, &manifest.digest) {
-        let mut response = empty(StatusCode::NOT_MODIFIED);
-        set(
-            &mut response,
-            axum::http::header::ETAG,
-            &body::etag(&manifest.digest),
-        );
-        response
+    let (blob, kind) = (&manifest.blob, manifest.media_type.as_str());
+    let mut response = if body::not_modified(&req.headers, &blob.digest) {
+        unchanged(&blob.digest)
     } else if req.method == Method::HEAD {
-        let mut response = empty(StatusCode::OK);
-        body::describe(
-            &mut response,
-            &manifest.digest,
-            kind,
-            manifest.bytes.len() as u64,
-        );
-        response
+        described(&blob.digest, kind, blob.size)
     } else {
-        body::respond(
-            &req.headers,
-            &manifest.digest,
-            kind,
-            Content::Bytes(manifest.bytes.clone()),
-        )?
+        body::respond(&req.headers, &blob.digest, kind, content(blob.clone()))?
     };
-    set(&mut response, CONTENT_DIGEST, &manifest.digest.to_string());
+    set(&mut response, CONTENT_DIGEST, &blob.digest.to_string());
     let cache = if matches!(reference, Reference::Digest(_)) {
         immutable(req, name).await?
     } else {

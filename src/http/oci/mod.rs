@@ -16,10 +16,16 @@ use super::request::{Incoming, Req};
 use super::route::OciRoute;
 use super::token;
 use crate::auth::{Action, Principal};
+use crate::repo::Repos;
 use crate::types::{RepoName, Rev};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
+
+/// Most bytes of a list of these repositories.
+pub fn longest_list(repos: &Repos) -> usize {
+    referrers::longest(repos.referrers_max())
+}
 
 /// The digest of what was served or stored.
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -120,14 +126,14 @@ fn base(req: &Req) -> Result<Response<Body>, Fail> {
     if req.grant.principal == Principal::Anonymous && req.grant.scope.is_none() {
         return Err(req.unauthorized("", None));
     }
-    Ok(json("application/json", "{}".to_owned()))
+    Ok(json("{}".to_owned()))
 }
 
 /// The extensions on offer (distribution-spec, extensions): none yet.
 async fn discover(req: &Req) -> Result<Response<Body>, Fail> {
     only_get(req)?;
     req.require_server(Action::Ping, "").await?;
-    Ok(json("application/json", r#"{"extensions":[]}"#.to_owned()))
+    Ok(json(r#"{"extensions":[]}"#.to_owned()))
 }
 
 /// Runs a reading handler on the repository that is meant: `?ns=HOST` (distribution-spec, "Registry Proxying") means
@@ -221,8 +227,13 @@ fn empty(status: StatusCode) -> Response<Body> {
 }
 
 /// 200 with JSON.
-fn json(kind: &str, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+fn json(text: String) -> Response<Body> {
+    answered("application/json", Body::from(text))
+}
+
+/// 200 with a body of this media type.
+fn answered(kind: &str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     put(&mut response, CONTENT_TYPE, kind);
     response
 }

@@ -1,47 +1,35 @@
 //! `/v2/NAME/referrers/DIGEST` (distribution-spec, "Listing Referrers"): an image index, never 404.
 
-use super::{json, next_link, past};
+use super::{answered, next_link, past};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::request::Req;
+use crate::repo::{ReferrerPage, ReferrerQuery};
 use crate::types::{Digest, MediaType, RepoName};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{HeaderName, LINK};
-use serde::Serialize;
-use serde_json::value::RawValue;
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Index {
-    manifests: Vec<Box<RawValue>>,
-    media_type: &'static str,
-    schema_version: u8,
-}
+const BEGIN: &str = r#"{"manifests":["#;
+const END: &str = r#"],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
 
 /// One page of descriptors.
 pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
-    let repos = &req.state.app.repos;
-    let found = if let Some((name, rev)) = past(req, name).await? {
-        repos.referrers_at(&name, digest, filter, rev).await?
-    } else {
-        let after = req.query.get("after");
-        repos.referrers(name, digest, filter, after).await?
+    let past = past(req, name).await?;
+    let (there, rev) = past.map_or((name.clone(), None), |(name, rev)| (name, Some(rev)));
+    let query = ReferrerQuery {
+        artifact_type: filter.map(str::to_owned),
+        after: req.query.get("after").map(str::to_owned),
+        rev,
     };
-    let index = Index {
-        manifests: found.descriptors,
-        media_type: MediaType::OCI_INDEX,
-        schema_version: 2,
-    };
-    let index = serde_json::to_string(&index).map_err(|e| Fail::internal(e.to_string()))?;
-    let mut response = json(MediaType::OCI_INDEX, index);
+    let (index, next) = index(req, there, *digest, query).await?;
+    let mut response = answered(MediaType::OCI_INDEX, index);
     if filter.is_some() {
         put(&mut response, FILTERS, "artifactType");
     }
-    if let Some(next) = found.next {
+    if let Some(next) = next {
         let mut parameters = vec![("after", next)];
         parameters.extend(filter.map(|f| ("artifactType", f.to_owned())));
         put(
@@ -51,4 +39,41 @@ pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respons
         );
     }
     Ok(response)
+}
+
+/// The index, and where the next page goes on.
+async fn index(
+    req: &Req,
+    name: RepoName,
+    digest: Digest,
+    query: ReferrerQuery,
+) -> Result<(Body, Option<String>), Fail> {
+    let repos = req.state.app.repos.clone();
+    if let Some(page) = repos.short_referrers(&name, &digest, &query).await? {
+        let (index, next) = text(page);
+        return Ok((Body::from(index), next));
+    }
+    let leave = req.list(super::longest_list(&repos)).await?;
+    let making = async move { Ok(text(repos.referrers(&name, &digest, &query).await?)) };
+    leave.make(making).await
+}
+
+/// Most bytes of an index whose descriptors have so many.
+pub fn longest(descriptors: usize) -> usize {
+    BEGIN.len() + descriptors + ReferrerPage::ROWS + END.len()
+}
+
+/// The index as text. The descriptors are dropped one after the other: together with it they would take twice its length.
+fn text(page: ReferrerPage) -> (String, Option<String>) {
+    let descriptors: usize = page.descriptors.iter().map(|d| d.get().len()).sum();
+    let mut text = String::with_capacity(longest(descriptors));
+    text.push_str(BEGIN);
+    for (n, descriptor) in page.descriptors.into_iter().enumerate() {
+        if n > 0 {
+            text.push(',');
+        }
+        text.push_str(descriptor.get());
+    }
+    text.push_str(END);
+    (text, page.next)
 }

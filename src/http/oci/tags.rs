@@ -1,10 +1,12 @@
 //! `/v2/NAME/tags/list` (distribution-spec, "Listing Tags").
 
-use super::{json, next_link, past};
+use super::{answered, next_link, past};
 use crate::http::body::put;
 use crate::http::error::Fail;
+use crate::http::lists::{Leave, SHORT};
 use crate::http::request::Req;
-use crate::types::{Page, RepoName};
+use crate::repo::TagPage;
+use crate::types::{Page, RepoName, Rev, Tag};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::LINK;
@@ -15,22 +17,31 @@ pub fn page(req: &Req) -> Result<Page, Fail> {
         .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))
 }
 
+/// Bytes around the names of a page, at most.
+const AROUND: usize = RepoName::MAX + r#"{"name":"","repositories":[]}"#.len();
+/// Bytes around one of them. No name needs escapes.
+const QUOTES: usize = r#""","#.len();
+
+/// Most bytes of a page of so many names, each of `of_one` bytes at most.
+pub const fn longest(names: usize, of_one: usize) -> usize {
+    AROUND + names * (of_one + QUOTES)
+}
+
+/// How many such names are a short list.
+pub const fn few(of_one: usize) -> usize {
+    (SHORT - AROUND) / (of_one + QUOTES)
+}
+
 /// One page of tags, in byte order.
 pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
     let page = page(req)?;
-    let repos = &req.state.app.repos;
-    let found = match past(req, name).await? {
-        Some((name, rev)) => repos.tags_at(&name, rev, &page).await?,
-        None => repos.tags(name, &page).await?,
-    };
-    let tags: Vec<&str> = found.tags.iter().map(crate::types::Tag::as_str).collect();
+    let limit = page.limit();
+    let (found, leave) = wanted(req, name, page).await?;
+    let tags: Vec<&str> = found.tags.iter().map(Tag::as_str).collect();
     let text = serde_json::json!({ "name": name.as_str(), "tags": tags });
-    let mut response = json("application/json", text.to_string());
-    if let (true, Some(last)) = (found.more && page.limit() > 0, tags.last()) {
-        let next = [
-            ("n", page.limit().to_string()),
-            ("last", (*last).to_owned()),
-        ];
+    let mut response = answered("application/json", leave.body(text.to_string()));
+    if let (true, Some(last)) = (found.more && limit > 0, tags.last()) {
+        let next = [("n", limit.to_string()), ("last", (*last).to_owned())];
         put(
             &mut response,
             LINK,
@@ -38,4 +49,40 @@ pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
         );
     }
     Ok(response)
+}
+
+/// The tags of a page, and the leave that a long one needs.
+async fn wanted(req: &Req, name: &RepoName, page: Page) -> Result<(TagPage, Leave), Fail> {
+    let past = past(req, name).await?;
+    let limit = page.limit();
+    let begin = Page {
+        n: Some(limit.min(few(Tag::MAX))),
+        last: page.last,
+    };
+    let mut found = part(req, name, past.as_ref(), &begin).await?;
+    if !found.more || found.tags.len() >= limit {
+        return Ok((found, Leave::default()));
+    }
+    let leave = req.list(longest(limit, Tag::MAX)).await?;
+    let rest = Page {
+        n: Some(limit - found.tags.len()),
+        last: found.tags.last().map(ToString::to_string),
+    };
+    let rest = part(req, name, past.as_ref(), &rest).await?;
+    found.tags.extend(rest.tags);
+    found.more = rest.more;
+    Ok((found, leave))
+}
+
+async fn part(
+    req: &Req,
+    name: &RepoName,
+    past: Option<&(RepoName, Rev)>,
+    page: &Page,
+) -> Result<TagPage, Fail> {
+    let repos = &req.state.app.repos;
+    Ok(match past {
+        Some((name, rev)) => repos.tags_at(name, *rev, page).await?,
+        None => repos.tags(name, page).await?,
+    })
 }
