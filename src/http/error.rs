@@ -203,6 +203,9 @@ impl From<AuthError> for Fail {
     }
 }
 
+/// So many missing digests are told of: a refusal is short, whether it is taken or not.
+const MISSING: usize = 256;
+
 impl From<RepoError> for Fail {
     fn from(error: RepoError) -> Self {
         let text = error.to_string();
@@ -221,7 +224,9 @@ impl From<RepoError> for Fail {
             RepoError::Digest(_) => Self::bad("DIGEST_INVALID", text),
             RepoError::ManifestInvalid(_) => Self::bad("MANIFEST_INVALID", text),
             RepoError::ManifestBlobUnknown(missing) => {
-                Self::bad("MANIFEST_BLOB_UNKNOWN", text).detail(json!({ "missing": missing }))
+                let some = &missing[..missing.len().min(MISSING)];
+                let detail = json!({ "missing": some, "count": missing.len() });
+                Self::bad("MANIFEST_BLOB_UNKNOWN", text).detail(detail)
             }
             RepoError::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)

@@ -24,7 +24,7 @@ pub const SHORT: usize = 36 << 10;
 const OF_ONE: usize = 16 << 10;
 /// So many times what one client may have is what all may.
 const CLIENTS: usize = 3;
-/// Lists that are made at the same time: meanwhile one may take twice its length.
+/// Lists that are made at the same time: meanwhile one may take three times its length, and it is soon done.
 const MAKERS: usize = 2;
 /// How long a list waits for leave.
 const PATIENCE: Duration = Duration::from_secs(10);

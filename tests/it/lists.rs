@@ -8,20 +8,24 @@ use serde_json::{Value, json};
 
 use crate::abuse::connect;
 use crate::content::{
-    OCI_INDEX, OCI_MANIFEST, artifact, bytes_of, descriptor, push_blob, push_image, put_manifest,
-    sha256,
+    OCI_INDEX, OCI_MANIFEST, artifact, bytes_of, descriptor, image, push_blob, push_image,
+    put_manifest, sha256,
 };
 use crate::harness::{Client, Reply, Server};
 
 /// A server that counts clients by `X-Forwarded-For`, and cuts nobody off while a test runs.
 async fn start() -> Server {
+    start_with(&[]).await
+}
+
+async fn start_with(more: &[(&str, &str)]) -> Server {
     let home = tempfile::tempdir().unwrap();
     crate::harness::init(&home.path().join("data"), &[]);
     let env = [
         ("DRYPORT_TRUSTED_PROXIES", "127.0.0.1"),
         ("DRYPORT_SERVE__PROGRESS", "5m"),
     ];
-    Server::serve(home, &[], &env).await
+    Server::serve(home, &[], &[&env, more].concat()).await
 }
 
 /// Annotations of two referrers whose list is about as long as one may be: the kernel's own buffers do not hold it.
@@ -229,4 +233,25 @@ async fn large_manifests_are_served_whole() {
         .expect(202);
     anyone.get("/v2/a/manifests/v1").await.expect(404);
     drop(held);
+}
+
+#[tokio::test]
+async fn a_refusal_names_some_of_what_is_missing() {
+    let server = start_with(&[("DRYPORT_POLICY__STRICT", "true")]).await;
+    let admin = server.admin();
+    push_blob(&admin, "a", b"{}").await;
+    for (count, named) in [(3, 3), (300, 256)] {
+        let layers: Vec<_> = (0..count).map(|n: u32| n.to_be_bytes()).collect();
+        let layers: Vec<&[u8]> = layers.iter().map(|l| &l[..]).collect();
+        let body = bytes_of(&image(b"{}", &layers));
+        let (path, kind) = ("/v2/a/manifests/v1", [("content-type", OCI_MANIFEST)]);
+        let reply = admin.send("PUT", path, &kind, &body).await;
+        let reply = reply.refused(400, "MANIFEST_BLOB_UNKNOWN");
+        let detail = &reply.json()["errors"][0]["detail"];
+        let missing: Vec<_> = layers.iter().take(named).map(|l| sha256(l)).collect();
+        assert_eq!(
+            (&detail["missing"], &detail["count"]),
+            (&json!(missing), &json!(count))
+        );
+    }
 }
