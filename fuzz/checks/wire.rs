@@ -37,12 +37,16 @@ pub fn route(data: &[u8]) {
     assert_eq!(again, Ok(Route::Oci(route)), "{text:?}");
 }
 
-/// A query: as many pairs as it has parts, the first of a name wins, no text grows; a page holds at most 1,000.
+/// A query: 256 pairs at most, as many as it has parts, the first of a name wins, no text grows; a page holds at most 1,000.
 pub fn query(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let query = Query::parse(text);
-    assert_eq!(query, Query::parse(text));
-    for part in text.split('&').filter(|p| !p.is_empty()) {
+    let parts = || text.split('&').filter(|p| !p.is_empty());
+    let Ok(query) = Query::parse(text) else {
+        return assert!(parts().count() > 256);
+    };
+    assert!(parts().count() <= 256);
+    assert_eq!(Query::parse(text).ok().as_ref(), Some(&query));
+    for part in parts() {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         // A name without escapes stands for itself.
         if key.bytes().all(|b| b.is_ascii_alphanumeric()) {

@@ -13,7 +13,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 /// Makes request ids: unlike in every process, never the same twice in one.
@@ -141,14 +141,26 @@ impl http_body::Body for Counted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.record.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
-            if let Some(used) = &this.record.used {
-                used.touch();
-            }
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            other => return Poll::Ready(other),
+        };
+        this.record.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
+        if let Some(used) = &this.record.used {
+            used.touch();
         }
-        polled
+        if !this.body.is_end_stream() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        // The connection drops the body with its last frame, which then may wait for the client.
+        let (used, place) = (this.record.used.take(), this.record.place.take());
+        let last = frame.map_data(|bytes| {
+            Bytes::from_owner(Last {
+                bytes,
+                _until_sent: (used, place),
+            })
+        });
+        Poll::Ready(Some(Ok(last)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -162,6 +174,18 @@ impl http_body::Body for Counted {
         } else {
             self.body.size_hint()
         }
+    }
+}
+
+/// The last frame of an answer, and what the request has until that is sent.
+struct Last {
+    bytes: Bytes,
+    _until_sent: (Option<Arc<Use>>, Option<Place>),
+}
+
+impl AsRef<[u8]> for Last {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -119,8 +119,9 @@ impl Fail {
             None => serde_json::Map::new(),
         };
         detail.insert("request_id".to_owned(), Value::from(id));
+        let message = clip(&self.message);
         let body =
-            json!({ "errors": [{ "code": self.code, "message": self.message, "detail": detail }] });
+            json!({ "errors": [{ "code": self.code, "message": message, "detail": detail }] });
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -201,6 +202,13 @@ impl From<AuthError> for Fail {
             }
         }
     }
+}
+
+/// Most bytes of a message: what it quotes may be long, and a refusal is short.
+const MESSAGE: usize = 2000;
+
+fn clip(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MESSAGE)]
 }
 
 /// So many missing digests are told of: a refusal is short, whether it is taken or not.

@@ -5,6 +5,7 @@
 //! that nothing that is usual ever waits for those who take nothing.
 
 use super::body::Content;
+use super::connections::Use;
 use super::error::Fail;
 use super::pieces::{Piece, pieces};
 use super::places::{Place, Places};
@@ -17,21 +18,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A list of at most so many bytes needs no leave.
 pub const SHORT: usize = 36 << 10;
-/// KiB of the lists of one client at least; there is always room for two of the longest.
-const OF_ONE: usize = 16 << 10;
 /// So many times what one client may have is what all may.
 const CLIENTS: usize = 3;
-/// Lists that are made at the same time: meanwhile one may take three times its length, and it is soon done.
+/// Lists of several times their length in the making at once.
 const MAKERS: usize = 2;
 /// How long a list waits for leave.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take for a list: nobody can keep the room from others.
+const SWIFT: Duration = Duration::from_mins(2);
 /// A connection may copy what it is given: it gets so much at a time.
 const PIECE: usize = 64 << 10;
 
-/// What lists may hold, in KiB.
+/// What lists of one kind may hold, in KiB.
 pub struct Lists {
     clients: Places,
     all: Arc<Semaphore>,
@@ -45,39 +47,38 @@ pub struct Leave(Option<Held>);
 struct Held {
     own: Place,
     all: OwnedSemaphorePermit,
-    maker: OwnedSemaphorePermit,
+    makers: Arc<Semaphore>,
+    used: Option<Arc<Use>>,
 }
 
 impl Lists {
-    /// Room for lists of which the longest has `longest` bytes.
-    pub fn new(longest: usize) -> Self {
-        let most = OF_ONE.max(2 * longest.div_ceil(1024));
+    /// Lists that may take so many bytes for one client.
+    pub fn new(of_one: usize) -> Self {
+        let most = kib(of_one) as usize;
         Self {
             clients: Places::new(most),
             all: Arc::new(Semaphore::new(CLIENTS * most)),
             makers: Arc::new(Semaphore::new(MAKERS)),
         }
     }
-}
 
-impl Req {
-    /// Leave to make a list of at most `most` bytes, once it is known that it is not short.
-    pub async fn list(&self, most: usize) -> Result<Leave, Fail> {
-        let lists = &self.state.lists;
-        let (client, kib) = (self.client(), kib(most));
+    /// Leave to make a list of at most `most` bytes, which must not be more than one client may have.
+    pub async fn leave(&self, req: &Req, most: usize) -> Result<Leave, Fail> {
+        let (client, kib) = (req.client(), kib(most));
         let words = (
             "KiB of long lists",
             "take them, or ask again when they are sent",
         );
-        let own = lists.clients.take_many(kib, &client, PATIENCE, words);
+        let own = self.clients.take_many(kib, &client, PATIENCE, words);
         let own = own.await?;
-        // Who makes a list waits for no client: this never lasts.
-        let makers = Arc::clone(&lists.makers);
-        let all = timeout(PATIENCE, Arc::clone(&lists.all).acquire_many_owned(kib)).await;
-        if let Ok(Ok(all)) = all
-            && let Ok(maker) = makers.acquire_owned().await
-        {
-            return Ok(Leave(Some(Held { own, all, maker })));
+        let all = timeout(PATIENCE, Arc::clone(&self.all).acquire_many_owned(kib)).await;
+        if let Ok(Ok(all)) = all {
+            return Ok(Leave(Some(Held {
+                own,
+                all,
+                makers: Arc::clone(&self.makers),
+                used: req.used.clone(),
+            })));
         }
         let text = "long lists are on their way to many clients; try again shortly, or ask for shorter pages";
         let fail = Fail::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text);
@@ -86,14 +87,20 @@ impl Req {
 }
 
 impl Leave {
-    /// Makes the list and what else is to be known of it, to its end also when the client goes away meanwhile: what it
-    /// takes counts until then.
+    /// Makes the list and what else is to be known of it, in a turn, as that takes several times its length. It goes on to
+    /// its end also when the client goes away meanwhile: what it takes counts until then.
     pub async fn make<T: Send + 'static>(
         self,
         making: impl Future<Output = Result<(String, T), Fail>> + Send + 'static,
     ) -> Result<(Body, T), Fail> {
         let made = tokio::spawn(async move {
+            // Who makes a list waits for no client, so the turn comes.
+            let turn = match &self.0 {
+                Some(held) => Arc::clone(&held.makers).acquire_owned().await.ok(),
+                None => None,
+            };
             let (list, more) = making.await?;
+            drop(turn);
             Ok((self.body(list), more))
         });
         made.await.map_err(|e| Fail::internal(e.to_string()))?
@@ -104,14 +111,13 @@ impl Leave {
         let Some(mut held) = self.0.filter(|_| list.len() > SHORT) else {
             return Body::from(list);
         };
-        let rest = held
-            .all
-            .num_permits()
-            .saturating_sub(kib(list.len()) as usize);
-        drop((held.own.split(rest), held.all.split(rest), held.maker));
+        let needed = kib(list.len()) as usize;
+        let rest = held.all.num_permits().saturating_sub(needed);
+        drop((held.own.split(rest), held.all.split(rest)));
         let sent = Sent {
             list: list.into_boxed_str(),
-            _until_sent: (held.own, held.all),
+            _leave: (held.own, held.all),
+            _swift: held.used.map(|used| used.end_after(SWIFT)),
         };
         let len = sent.list.len();
         let spans = (0..len).step_by(PIECE).map(|start| {
@@ -128,7 +134,9 @@ impl Leave {
 /// A list and what it has leave to hold.
 struct Sent {
     list: Box<str>,
-    _until_sent: (Place, OwnedSemaphorePermit),
+    _leave: (Place, OwnedSemaphorePermit),
+    /// Ends the connection unless the list is dropped before.
+    _swift: Option<AbortOnDropHandle<()>>,
 }
 
 impl AsRef<[u8]> for Sent {

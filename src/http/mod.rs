@@ -50,6 +50,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Bytes of long lists of referrers that one client may have on their way; there is always room for two of the longest.
+const REFERRERS: usize = 16 << 20;
+/// And of long lists of tags or repositories.
+const NAMES: usize = 4 << 20;
 /// How long a request waits for others of its client to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -65,7 +69,8 @@ pub struct State {
     pub connections: Arc<Connections>,
     requests: Places,
     documents: Documents,
-    lists: Lists,
+    lists_of_referrers: Lists,
+    lists_of_names: Lists,
     ids: Ids,
 }
 
@@ -73,7 +78,7 @@ impl State {
     /// The state of a server with at most so many connections; counters start at zero.
     pub fn new(app: crate::app::App, connections: usize) -> Arc<Self> {
         let connections = Connections::new(connections);
-        let longest = oci::longest_list(&app.repos);
+        let longest = oci::longest_referrers(&app.repos);
         let requests = usize::try_from(app.config.load().requests_max).unwrap_or(usize::MAX);
         Arc::new(Self {
             app,
@@ -82,7 +87,8 @@ impl State {
             requests: Places::new(connections.share(requests)),
             connections,
             documents: Documents::new(),
-            lists: Lists::new(longest),
+            lists_of_referrers: Lists::new(REFERRERS.max(2 * longest)),
+            lists_of_names: Lists::new(NAMES),
             ids: Ids::default(),
         })
     }
@@ -122,16 +128,18 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let protocol = matches!(&route, Ok(Route::Oci(_)) | Err(_));
     let mut body = Incoming::new(body, Duration::from_secs(config.progress_seconds.max(1)));
     let mut req = Req {
-        query: Query::parse(head.uri.query().unwrap_or_default()),
+        query: Query::default(),
         state,
         config,
         method: head.method,
         headers: head.headers,
         caller,
         grant: anonymous(),
+        used: record.used.clone(),
         place: None,
     };
-    let handled = AssertUnwindSafe(handle(&mut req, route, peer, &mut body))
+    let query = head.uri.query().unwrap_or_default();
+    let handled = AssertUnwindSafe(handle(&mut req, query, route, peer, &mut body))
         .catch_unwind()
         .await;
     let result = handled.unwrap_or_else(|panic| Err(panicked(&req, &*panic)));
@@ -170,6 +178,7 @@ fn action(route: &Result<Route, RouteError>, method: &Method) -> crate::auth::Ac
 
 async fn handle(
     req: &mut Req,
+    query: &str,
     route: Result<Route, RouteError>,
     peer: Peer,
     body: &mut Incoming,
@@ -181,6 +190,7 @@ async fn handle(
     }
     let first = at_first(req);
     req.place = place(req, &first).await?;
+    req.query = Query::parse(query)?;
     if !matches!(route, Ok(Route::Oci(route::OciRoute::Auth))) {
         let scope = match &route {
             Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),

@@ -4,12 +4,13 @@
 
 use super::State;
 use super::client::Caller;
+use super::connections::Use;
 use super::error::Fail;
 use super::places::{Client, Place};
 use crate::auth::{Grant, Principal, net};
 use crate::config::Config;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
 use futures_util::Stream;
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
@@ -35,6 +36,8 @@ pub struct Req {
     pub caller: Caller,
     /// Who asks, with the limits of the token if there is one.
     pub grant: Grant,
+    /// The request's use of its connection.
+    pub used: Option<Arc<Use>>,
     /// The request's place among those of its client.
     pub place: Option<Place>,
 }
@@ -59,26 +62,29 @@ impl Req {
     }
 }
 
+/// More parameters than this are refused: each takes more memory than it has text.
+const PARAMETERS: usize = 256;
+
 /// Decoded query parameters, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses `a=b&c=d`; also the body of a form. What is not UTF-8 is read with replacement characters, which no
-    /// name or digest accepts.
-    pub fn parse(text: &str) -> Self {
+    /// Parses `a=b&c=d`, at most 256 of them; also the body of a form. What is not UTF-8 is read with replacement
+    /// characters, which no name or digest accepts.
+    pub fn parse(text: &str) -> Result<Self, Fail> {
         let decode = |s: &str| {
             percent_decode_str(&s.replace('+', " "))
                 .decode_utf8_lossy()
                 .into_owned()
         };
-        let pairs = text.split('&').filter(|p| !p.is_empty());
-        Self(
-            pairs
-                .map(|p| p.split_once('=').unwrap_or((p, "")))
-                .map(|(k, v)| (decode(k), decode(v)))
-                .collect(),
-        )
+        let pairs = || text.split('&').filter(|p| !p.is_empty());
+        if pairs().nth(PARAMETERS).is_some() {
+            let text = format!("at most {PARAMETERS} parameters in one request");
+            return Err(Fail::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", text));
+        }
+        let pairs = pairs().map(|p| p.split_once('=').unwrap_or((p, "")));
+        Ok(Self(pairs.map(|(k, v)| (decode(k), decode(v))).collect()))
     }
 
     /// The first value of `key`.
@@ -242,11 +248,15 @@ mod tests {
 
     #[test]
     fn queries() {
-        let q = Query::parse("tag=a&tag=b%2Bc&x&scope=repository%3Aa%3Apull+registry");
+        let read = |text: &str| Query::parse(text).map_err(|fail| fail.status);
+        let q = read("tag=a&tag=b%2Bc&x&scope=repository%3Aa%3Apull+registry").expect("few");
         assert_eq!(q.all("tag").collect::<Vec<_>>(), ["a", "b+c"]);
         assert_eq!(q.get("x"), Some(""));
         assert_eq!(q.get("scope"), Some("repository:a:pull registry"));
         assert_eq!(q.get("none"), None);
+        assert!(read(&"=&".repeat(PARAMETERS)).is_ok());
+        let many = read(&"=&".repeat(PARAMETERS + 1));
+        assert_eq!(many, Err(StatusCode::URI_TOO_LONG));
     }
 
     #[tokio::test]

@@ -13,6 +13,8 @@ use serde_json::json;
 
 /// A form is a few short fields.
 const FORM_MAX: u64 = 64 * 1024;
+/// A longer name of a service is refused: it would come back in the token.
+const SERVICE_MAX: usize = 255;
 
 /// GET and POST of `/v2/auth`. Sets the principal of `req`, for the log.
 pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>, Fail> {
@@ -28,7 +30,7 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
             from_header(req).await?;
             let form = body.collect(FORM_MAX).await?;
             let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
-            let form = Query::parse(&String::from_utf8_lossy(&form));
+            let form = Query::parse(&String::from_utf8_lossy(&form))?;
             req.grant.principal = from_form(req, &form).await?;
             issue(req, &form).await
         }
@@ -105,8 +107,13 @@ fn refused(text: &str) -> Fail {
 }
 
 async fn issue(req: &Req, fields: &Query) -> Result<Response<Body>, Fail> {
-    let scopes: Vec<Scope> = fields.all("scope").flat_map(Scope::parse).collect();
+    let scopes: Vec<&str> = fields.all("scope").collect();
+    let scopes = Scope::parse(&scopes.join(" "));
     let name = fields.get("service").filter(|s| !s.is_empty());
+    if name.is_some_and(|name| name.len() > SERVICE_MAX) {
+        let text = format!("a service has a name of at most {SERVICE_MAX} bytes");
+        return Err(Fail::bad("UNSUPPORTED", text));
+    }
     let name = name.unwrap_or_else(|| service(&req.config, &req.caller));
     let issued = req
         .state

@@ -19,7 +19,20 @@ pub trait Format: Send + Sync {
 /// The bytes are not of the format; the text says why, for the person who pushed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct FormatError(pub String);
+pub struct FormatError(String);
+
+impl FormatError {
+    /// Most characters that are kept of a text: it may quote what was pushed.
+    const MAX: usize = 300;
+
+    /// An error with this text, cut where it is long.
+    pub fn new(text: String) -> Self {
+        match text.char_indices().nth(Self::MAX) {
+            Some((end, _)) => Self(format!("{} ...", &text[..end])),
+            None => Self(text),
+        }
+    }
+}
 
 /// A manifest, as far as the repository needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,4 +63,16 @@ pub struct Child {
     pub optional: bool,
     /// Its descriptor's media type.
     pub media_type: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_error_quotes_is_cut() {
+        assert_eq!(FormatError::new("short".into()).to_string(), "short");
+        let long = FormatError::new("ä".repeat(4 << 20)).to_string();
+        assert_eq!(long.chars().count(), FormatError::MAX + 4);
+    }
 }

@@ -132,7 +132,7 @@ impl Repos {
                 )));
             }
             let inspected = inner.inspect(&put.bytes, put.media_type.as_ref());
-            let inspected = inspected.map_err(|e| RepoError::ManifestInvalid(e.0))?;
+            let inspected = inspected.map_err(|e| RepoError::ManifestInvalid(e.to_string()))?;
             let mut tags = put.tags;
             if let Reference::Tag(tag) = put.reference
                 && !tags.contains(&tag)

@@ -10,11 +10,11 @@ use super::record::ReferrerRecord;
 use super::state::lock;
 use super::{Inner, ReferrerPage, Repos, read, rows, visible};
 use crate::store::record::Record;
-use crate::store::{Get as _, Read, Table};
+use crate::store::{Get as _, Read, Row, Table};
 use crate::types::{Digest, RepoId, RepoName, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// A page ends with the descriptor that makes it longer than this (the spec's limit for an index is 4 MiB; one descriptor
@@ -95,25 +95,33 @@ impl Repos {
     }
 }
 
-/// Where a page ended: `DIGEST,ARTIFACT-TYPE`, and `past,` before it among the rows of the past.
+/// Where a page ended, a row's own place: `DIGEST,REVISION,ARTIFACT-TYPE`.
 struct End<'a> {
-    past: bool,
     digest: Digest,
+    added: Rev,
     artifact_type: &'a str,
 }
 
 impl<'a> End<'a> {
     /// `None` for what no page ever ended with.
     fn parse(text: &'a str) -> Option<Self> {
-        let (past, text) = match text.strip_prefix("past,") {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (digest, artifact_type) = text.split_once(',').unwrap_or((text, ""));
-        let digest = digest.parse().ok()?;
-        (!artifact_type.contains('\0')).then_some(Self {
-            past,
+        let mut parts = text.splitn(3, ',');
+        let digest = parts.next()?.parse().ok()?;
+        let added = Rev(parts.next()?.parse().ok()?);
+        let artifact_type = parts.next().filter(|t| !t.contains('\0'))?;
+        Some(Self {
             digest,
+            added,
+            artifact_type,
+        })
+    }
+
+    fn of(key: &'a [u8]) -> Option<Self> {
+        let (artifact_type, digest) = keys::referrer_parts(key)?;
+        let added = keys::added_of_referrer(key)?;
+        Some(Self {
+            digest,
+            added,
             artifact_type,
         })
     }
@@ -121,8 +129,28 @@ impl<'a> End<'a> {
 
 impl fmt::Display for End<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let past = if self.past { "past," } else { "" };
-        write!(f, "{past}{},{}", self.digest, self.artifact_type)
+        write!(f, "{},{},{}", self.digest, self.added.0, self.artifact_type)
+    }
+}
+
+/// The live rows of a subject, or those of the past, that are still to be looked at.
+struct Half {
+    rows: VecDeque<Row>,
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Half {
+    fn fill(&mut self, r: &Read<'_>) -> Result<(), RepoError> {
+        if self.rows.is_empty() && self.from < self.to {
+            let rows = r.scan(Table::Referrers, &self.from, &self.to, BATCH)?;
+            self.from = match rows.last().filter(|_| rows.len() == BATCH) {
+                Some((last, _)) => [last.as_slice(), &[0]].concat(),
+                None => self.to.clone(),
+            };
+            self.rows = rows.into();
+        }
+        Ok(())
     }
 }
 
@@ -137,38 +165,34 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// The page. Live rows and those of the past come in one order: one that changes sides between two pages is neither
+    /// lost nor shown twice.
     fn page(&self, id: RepoId) -> Result<ReferrerPage, RepoError> {
-        let after = self.query.after.as_deref().and_then(End::parse);
         let mut page = Page::default();
-        let from_past = after.as_ref().is_some_and(|a| a.past);
-        for past in [false, true] {
-            if (from_past && !past) || (past && self.query.rev.is_none()) {
-                continue;
+        let mut halves: Vec<_> = [false, true]
+            .into_iter()
+            .filter(|past| !past || self.query.rev.is_some())
+            .filter_map(|past| self.half(id, past))
+            .collect();
+        let side = keys::referrers(id, false, &self.subject).done().len();
+        loop {
+            for half in &mut halves {
+                half.fill(self.r)?;
             }
-            let after = after.as_ref().filter(|a| a.past == past);
-            let Some((mut from, to)) = self.range(id, past, after) else {
-                continue;
+            let first = halves.iter_mut().filter(|half| !half.rows.is_empty());
+            let first = first.min_by(|a, b| a.rows[0].0[side..].cmp(&b.rows[0].0[side..]));
+            let Some((key, value)) = first.and_then(|half| half.rows.pop_front()) else {
+                return Ok(page.shown);
             };
-            while from < to {
-                let rows = self.r.scan(Table::Referrers, &from, &to, BATCH)?;
-                for (key, value) in &rows {
-                    if !self.add(&mut page, id, past, key, value)? {
-                        return Ok(page.cut());
-                    }
-                }
-                match rows.last().filter(|_| rows.len() == BATCH) {
-                    Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
-                    None => break,
-                }
+            if !self.add(&mut page, id, &key, &value)? {
+                return Ok(page.cut());
             }
         }
-        Ok(page.shown)
     }
 
-    /// The rows that are asked for; `None` if there can be none.
-    fn range(&self, id: RepoId, past: bool, after: Option<&End<'_>>) -> Option<(Vec<u8>, Vec<u8>)> {
-        let all = || keys::referrers(id, past, &self.subject);
-        let mut key = all();
+    /// The rows of one side that are asked for; `None` if there can be none.
+    fn half(&self, id: RepoId, past: bool) -> Option<Half> {
+        let mut key = keys::referrers(id, past, &self.subject);
         if let Some(wanted) = self.query.artifact_type.as_deref() {
             if wanted.contains('\0') {
                 return None;
@@ -176,14 +200,17 @@ impl Walk<'_> {
             key = key.text(wanted);
         }
         let (mut from, to) = key.range();
-        if let Some(after) = after {
-            let last = all().text(after.artifact_type).raw(after.digest.as_key());
-            let mut start = last.done();
-            // Behind every revision that the referrer was added at.
-            start.extend([0xff; 9]);
-            from = from.max(start);
+        if let Some(last) = self.query.after.as_deref().and_then(End::parse) {
+            let (kind, digest) = (last.artifact_type, &last.digest);
+            let mut behind = keys::referrer(id, past, &self.subject, kind, digest, last.added);
+            behind.push(0);
+            from = from.max(behind);
         }
-        Some((from, to))
+        Some(Half {
+            rows: VecDeque::new(),
+            from,
+            to,
+        })
     }
 
     /// Puts a row on the page, if it is to be shown; `false` if the page is full.
@@ -191,43 +218,38 @@ impl Walk<'_> {
         &self,
         page: &mut Page,
         id: RepoId,
-        past: bool,
         key: &[u8],
         value: &[u8],
     ) -> Result<bool, RepoError> {
-        let Some((artifact_type, digest)) = keys::referrer_parts(key) else {
+        let Some(end) = End::of(key) else {
             return Ok(true);
         };
-        let most = if self.short { SHORT_BYTES } else { PAGE_BYTES };
-        if page.is_full(most) {
+        if page.is_full() {
             return Ok(false);
         }
-        if self.is_shown(id, key, &digest)? {
+        if self.is_shown(id, &end)? {
             let row = ReferrerRecord::from_bytes(value)?;
             if self.short && row.long {
                 return Ok(false);
             }
-            let shown = descriptor(self.inner, self.r, artifact_type, &digest, &row)?;
+            let shown = descriptor(self.inner, self.r, end.artifact_type, &end.digest, &row)?;
             page.bytes += shown.get().len();
+            if self.short && page.bytes > SHORT_BYTES {
+                return Ok(false);
+            }
             page.shown.descriptors.push(shown);
         }
         page.looks += 1;
-        let end = End {
-            past,
-            digest,
-            artifact_type,
-        };
         page.end = end.to_string();
         Ok(true)
     }
 
-    fn is_shown(&self, id: RepoId, key: &[u8], referrer: &Digest) -> Result<bool, RepoError> {
+    fn is_shown(&self, id: RepoId, row: &End<'_>) -> Result<bool, RepoError> {
         let Some(rev) = self.query.rev else {
             return Ok(true);
         };
-        let there = rows::at(self.r, id, &Name::Manifest(referrer), rev)?;
-        let added = keys::added_of_referrer(key);
-        Ok(there.is_some_and(|(rev, _)| Some(rev) == added))
+        let there = rows::at(self.r, id, &Name::Manifest(&row.digest), rev)?;
+        Ok(there.is_some_and(|(added, _)| added == row.added))
     }
 }
 
@@ -240,8 +262,8 @@ struct Page {
 }
 
 impl Page {
-    fn is_full(&self, most: usize) -> bool {
-        self.bytes > most
+    fn is_full(&self) -> bool {
+        self.bytes > PAGE_BYTES
             || self.shown.descriptors.len() == ReferrerPage::ROWS
             || self.looks == PAGE_LOOKS
     }

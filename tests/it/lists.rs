@@ -161,6 +161,19 @@ async fn referrers_of_the_past_come_in_pages() {
     let filtered = format!("{past}?artifactType=application/vnd.example.1");
     let (odd, _) = all_referrers(&admin, &filtered).await;
     assert_eq!(odd.len(), 100);
+    // What comes back is shown once.
+    for digest in &digests[..2] {
+        let path = format!("/v2/a/manifests/{digest}");
+        let manifest = admin
+            .get(&path.replace("/v2/", &format!("/v2/at/{then}/")))
+            .await;
+        let kind = [("content-type", OCI_MANIFEST)];
+        admin
+            .send("PUT", &path, &kind, &manifest.body)
+            .await
+            .expect(201);
+    }
+    assert!(all_referrers(&admin, &past).await.0 == wanted(&digests));
     let none = format!("{past}?artifactType=application/vnd.example.1%00");
     assert!(all_referrers(&admin, &none).await.0.is_empty());
 }
@@ -195,6 +208,36 @@ async fn long_pages_of_names_are_whole() {
     assert_eq!(list(&some, "repositories"), names[..150]);
     let rest = admin.get(&some.next().unwrap()).await.expect(200);
     assert_eq!(list(&rest, "repositories").len(), 11);
+}
+
+/// Also one that is a single piece, and that the connection has taken from the handler.
+#[tokio::test]
+async fn an_answer_counts_until_it_is_taken() {
+    let server = start_with(&[("DRYPORT_LIMITS__REQUESTS", "1")]).await;
+    let (admin, anyone) = (server.admin(), server.anonymous());
+    let body = bytes_of(
+        &json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [],
+        "x": "x".repeat(60_000)}),
+    );
+    put_manifest(&admin, "a", "v1", OCI_INDEX, &body).await;
+    // One after the other, until neither the kernel nor the connection takes more.
+    let path = "/v2/a/manifests/v1";
+    let mut stream = connect(server.http);
+    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+    stream.write_all(head.repeat(200).as_bytes()).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let (same, other) = tokio::join!(
+        get_from(&anyone, path, "192.0.2.1"),
+        get_from(&anyone, path, "192.0.2.2")
+    );
+    assert!(
+        same.refused(429, "TOOMANYREQUESTS")
+            .text()
+            .contains("limits.requests")
+    );
+    assert_eq!(other.status, 200);
+    drop(stream);
+    get_from(&anyone, path, "192.0.2.1").await.expect(200);
 }
 
 /// A manifest that is too long to be kept in memory is served like every other.
@@ -261,4 +304,33 @@ async fn a_refusal_names_some_of_what_is_missing() {
 fn names(list: &Value) -> BTreeSet<String> {
     let list = list.as_array().unwrap().iter();
     list.map(|n| n.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn hostile_questions_get_short_answers() {
+    let server = start().await;
+    let (admin, anyone) = (server.admin(), server.anonymous());
+    let many = format!("/v2/a/tags/list?{}", "=&".repeat(300));
+    anyone.get(&many).await.refused(414, "UNSUPPORTED");
+    let service = format!("/v2/auth?service={}", "s".repeat(300));
+    anyone.get(&service).await.refused(400, "UNSUPPORTED");
+    let scopes: Vec<_> = (0..200)
+        .map(|n| format!("scope=repository:a{n}:pull"))
+        .collect();
+    let token = admin
+        .get(&format!("/v2/auth?{}", scopes.join("&")))
+        .await
+        .expect(200);
+    let scope = token.json()["scope"].as_str().unwrap().to_owned();
+    assert_eq!(scope.split(' ').count(), 64);
+    let quoted = format!(
+        r#"{{"schemaVersion":"{}","manifests":[]}}"#,
+        "\x7f".repeat(60_000)
+    );
+    let kind = [("content-type", OCI_INDEX)];
+    let reply = admin
+        .send("PUT", "/v2/a/manifests/v1", &kind, quoted.as_bytes())
+        .await;
+    let reply = reply.refused(400, "MANIFEST_INVALID");
+    assert!(reply.body.len() < 4000, "{} bytes", reply.body.len());
 }

@@ -56,17 +56,17 @@ pub(super) struct Document<'a> {
 impl<'a> Document<'a> {
     /// Reads bytes that must be one JSON object.
     pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let not_json = |e: &dyn fmt::Display| FormatError(format!("it is not JSON: {e}"));
+        let not_json = |e: &dyn fmt::Display| FormatError::new(format!("it is not JSON: {e}"));
         let text = std::str::from_utf8(bytes).map_err(|e| not_json(&e))?;
         if depth(bytes) > DEPTH_MAX {
             let why = format!("it is nested more than {DEPTH_MAX} deep");
-            return Err(FormatError(why));
+            return Err(FormatError::new(why));
         }
         if text.trim_ascii_start().starts_with('{') {
             return serde_json::from_str(text).map_err(|e| not_json(&e));
         }
         match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Err(FormatError("it is not a JSON object".into())),
+            Ok(_) => Err(FormatError::new("it is not a JSON object".into())),
             Err(e) => Err(not_json(&e)),
         }
     }
@@ -157,7 +157,7 @@ fn field<'a, T: Deserialize<'a>>(
 }
 
 fn wrong(name: &str, why: &serde_json::Error) -> FormatError {
-    FormatError(format!("its {name} has the wrong form: {why}"))
+    FormatError::new(format!("its {name} has the wrong form: {why}"))
 }
 
 impl<'de> Deserialize<'de> for Text {
@@ -310,7 +310,7 @@ mod tests {
             b"{\"layers\":[}",
         ] {
             let text = String::from_utf8_lossy(bad);
-            let error = Document::read(bad).err().expect(&text).0;
+            let error = Document::read(bad).err().expect(&text).to_string();
             assert!(error.contains("not JSON"), "{text}: {error}");
         }
     }
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(once.expect("not long").len(), 1);
         for bad in ["[]", "1", r#"{"a":1}"#, r#"{"a":null}"#] {
             for subject in ["", &subject] {
-                let error = read(bad, subject).expect_err(bad).0;
+                let error = read(bad, subject).expect_err(bad).to_string();
                 assert!(error.contains("annotations"), "{bad}: {error}");
             }
         }

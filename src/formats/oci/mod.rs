@@ -84,12 +84,12 @@ fn media_type(
     declared: Option<&MediaType>,
 ) -> Result<MediaType, FormatError> {
     let inner = document.media_type();
-    let bad = |e: crate::types::MediaTypeError| FormatError(e.to_string());
+    let bad = |e: crate::types::MediaTypeError| FormatError::new(e.to_string());
     let declared =
         declared.filter(|d| !matches!(d.as_str(), "application/json" | "application/octet-stream"));
     let media_type = match (declared, inner.as_deref()) {
         (Some(declared), Some(inner)) if declared.as_str() != inner => {
-            return Err(FormatError(format!(
+            return Err(FormatError::new(format!(
                 "it was pushed as {declared}, but its own mediaType is {inner}; they must be the same"
             )));
         }
@@ -98,14 +98,14 @@ fn media_type(
         (None, None) if document.has_manifests() => MediaType::OCI_INDEX.parse().map_err(bad)?,
         (None, None) if document.has_config() => MediaType::OCI_MANIFEST.parse().map_err(bad)?,
         (None, None) => {
-            return Err(FormatError(
+            return Err(FormatError::new(
                 "it has no media type; send it as Content-Type".into(),
             ));
         }
     };
     let text = media_type.as_str();
     if text.starts_with("application/vnd.docker.distribution.manifest.v1+") {
-        return Err(FormatError(
+        return Err(FormatError::new(
             "docker schema 1 is not taken; push it again with a docker of version 1.10 or later"
                 .into(),
         ));
@@ -113,7 +113,7 @@ fn media_type(
     if text.starts_with("application/vnd.") && text.ends_with("+json") {
         Ok(media_type)
     } else {
-        Err(FormatError(format!(
+        Err(FormatError::new(format!(
             "{text} is not a manifest type; those are application/vnd.*+json"
         )))
     }
@@ -124,21 +124,21 @@ fn check(body: &Body, shape: Shape, media_type: &MediaType) -> Result<(), Format
         return Ok(());
     }
     if body.schema_version != Some(2) {
-        return Err(FormatError("its schemaVersion is not 2".into()));
+        return Err(FormatError::new("its schemaVersion is not 2".into()));
     }
     // A document that can be read as both kinds means different things to different clients (CVE-2021-41190).
     let image = body.config.is_some() || body.layers.is_some();
     if image && body.manifests.is_some() {
-        return Err(FormatError(
+        return Err(FormatError::new(
             "it has the fields of an image and of an index; it must be one of them".into(),
         ));
     }
     match shape {
         Shape::Image if body.config.is_none() => {
-            Err(FormatError(format!("a {media_type} needs a config")))
+            Err(FormatError::new(format!("a {media_type} needs a config")))
         }
         Shape::Index if body.manifests.is_none() => {
-            Err(FormatError(format!("a {media_type} needs manifests")))
+            Err(FormatError::new(format!("a {media_type} needs manifests")))
         }
         _ => Ok(()),
     }
@@ -166,7 +166,7 @@ fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
                 Err(e) => return Err(e),
             }
             if found.len() > DIGESTS_MAX {
-                return Err(FormatError(format!(
+                return Err(FormatError::new(format!(
                     "it names more than {DIGESTS_MAX} digests, the most"
                 )));
             }
@@ -177,7 +177,7 @@ fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
 
 fn child(descriptor: &Descriptor, field: &str, is_manifest: bool) -> Result<Child, FormatError> {
     let size = u64::try_from(descriptor.size).map_err(|_| {
-        FormatError(format!(
+        FormatError::new(format!(
             "a size in {field} is negative: {}",
             descriptor.size
         ))
@@ -196,7 +196,7 @@ fn child(descriptor: &Descriptor, field: &str, is_manifest: bool) -> Result<Chil
 
 fn digest(text: &str, field: &str) -> Result<Digest, FormatError> {
     text.parse()
-        .map_err(|e| FormatError(format!("in {field}: {e}")))
+        .map_err(|e| FormatError::new(format!("in {field}: {e}")))
 }
 
 #[cfg(test)]
@@ -294,7 +294,7 @@ mod tests {
                 "schema 1",
             ),
         ] {
-            let error = read(body, declared).expect_err(body).0;
+            let error = read(body, declared).expect_err(body).to_string();
             assert!(error.contains(says), "{body} as {declared}: {error}");
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -311,7 +311,9 @@ mod tests {
         };
         let most = image(DIGESTS_MAX - 1, &|n| n.to_string()).expect("most");
         assert_eq!(most.children.len(), DIGESTS_MAX);
-        let error = image(DIGESTS_MAX, &|n| n.to_string()).expect_err("more").0;
+        let error = image(DIGESTS_MAX, &|n| n.to_string())
+            .expect_err("more")
+            .to_string();
         assert!(error.contains("more than 4000 digests"), "{error}");
         // The same one any number of times.
         let same = image(DIGESTS_MAX * 2, &|_| "one".into()).expect("two digests");

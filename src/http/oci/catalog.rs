@@ -23,7 +23,8 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     let page = page(req)?;
     let limit = page.limit();
     let mut leave = Leave::default();
-    let at_once = (limit + 1).clamp(BATCH.0, BATCH.1);
+    let few = few(RepoName::MAX);
+    let mut at_once = (limit.min(few) + 1).max(BATCH.0);
     let mut names: Vec<String> = Vec::new();
     let mut last = page.last;
     let mut more = false;
@@ -41,8 +42,10 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
                 more = true;
                 break 'full;
             }
-            if names.len() == few(RepoName::MAX) {
-                leave = req.list(longest(limit, RepoName::MAX)).await?;
+            if names.len() == few {
+                let most = longest(limit, RepoName::MAX);
+                leave = req.state.lists_of_names.leave(req, most).await?;
+                at_once = BATCH.1;
             }
             names.push(name.to_string());
         }

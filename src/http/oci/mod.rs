@@ -22,8 +22,8 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 
-/// Most bytes of a list of these repositories.
-pub fn longest_list(repos: &Repos) -> usize {
+/// Most bytes of a list of referrers of these repositories.
+pub fn longest_referrers(repos: &Repos) -> usize {
     referrers::longest(repos.referrers_max())
 }
 

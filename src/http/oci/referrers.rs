@@ -53,7 +53,8 @@ async fn index(
         let (index, next) = text(page);
         return Ok((Body::from(index), next));
     }
-    let leave = req.list(super::longest_list(&repos)).await?;
+    let most = longest(repos.referrers_max());
+    let leave = req.state.lists_of_referrers.leave(req, most).await?;
     let making = async move { Ok(text(repos.referrers(&name, &digest, &query).await?)) };
     leave.make(making).await
 }

@@ -63,7 +63,8 @@ async fn wanted(req: &Req, name: &RepoName, page: Page) -> Result<(TagPage, Leav
     if !found.more || found.tags.len() >= limit {
         return Ok((found, Leave::default()));
     }
-    let leave = req.list(longest(limit, Tag::MAX)).await?;
+    let most = longest(limit, Tag::MAX);
+    let leave = req.state.lists_of_names.leave(req, most).await?;
     let rest = Page {
         n: Some(limit - found.tags.len()),
         last: found.tags.last().map(ToString::to_string),
