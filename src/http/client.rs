@@ -7,6 +7,9 @@ use crate::config::Network;
 use axum::http::{HeaderMap, Uri};
 use std::net::{IpAddr, SocketAddr};
 
+/// Longest host and port that are taken for one, in bytes.
+pub const HOST_MAX: usize = 300;
+
 /// What the listener knows about a connection; stands in each request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
@@ -99,7 +102,7 @@ pub fn host_part(host: &str) -> &str {
 /// Letters that may stand in a host and port, so that it can go into a header unquoted.
 fn is_host(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= 300
+        && text.len() <= HOST_MAX
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio_util::task::AbortOnDropHandle;
 
 /// Idle connections that go at once, at most: so looking for them is rare.
 const AT_ONCE: usize = 64;
@@ -100,15 +99,6 @@ impl Use {
     /// Something was received or sent.
     pub fn touch(&self) {
         self.link.touch();
-    }
-
-    /// Ends the connection when so much time has passed, unless what this gives is dropped before.
-    pub fn end_after(&self, time: Duration) -> AbortOnDropHandle<()> {
-        let link = Arc::clone(&self.link);
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(time).await;
-            link.go.notify_one();
-        }))
     }
 }
 
@@ -286,19 +276,6 @@ mod tests {
         drop((busy, more, mine, other));
         assert_eq!(all.count(), 0);
         assert!(all.lock().nets.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_connection_ends_when_its_time_has_passed() {
-        let link = Arc::new(Link::new(ip(1)));
-        let used = Use::begin(&link);
-        let (soon, late) = (Duration::from_millis(20), Duration::from_millis(200));
-        drop(used.end_after(soon));
-        let told = tokio::time::timeout(late, link.told_to_go());
-        assert!(told.await.is_err(), "what was dropped ends nothing");
-        let _swift = used.end_after(soon);
-        let told = tokio::time::timeout(late, link.told_to_go());
-        assert!(told.await.is_ok());
     }
 
     #[tokio::test]

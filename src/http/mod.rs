@@ -35,7 +35,7 @@ use auth::{anonymous, authenticate, who};
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{CONNECTION, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, Version};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use connections::{Connections, Use};
 use documents::Documents;
 use error::Fail;
@@ -135,7 +135,6 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         headers: head.headers,
         caller,
         grant: anonymous(),
-        used: record.used.clone(),
         place: None,
     };
     let query = head.uri.query().unwrap_or_default();
@@ -190,7 +189,8 @@ async fn handle(
     }
     let first = at_first(req);
     req.place = place(req, &first).await?;
-    req.query = Query::parse(query)?;
+    req.query = Query::parse(query)
+        .map_err(|e| Fail::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", e.to_string()))?;
     if !matches!(route, Ok(Route::Oci(route::OciRoute::Auth))) {
         let scope = match &route {
             Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),

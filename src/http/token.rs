@@ -3,6 +3,7 @@
 //! Anonymous clients get a token too, with whatever anonymous may do, since `GET /v2/` sends every client here.
 
 use super::auth::{anonymous, basic, service, shown};
+use super::client::HOST_MAX;
 use super::error::Fail;
 use super::request::{Incoming, Query, Req};
 use crate::auth::{AuthError, AuthErrorKind, Issued, Principal, Scope};
@@ -13,8 +14,6 @@ use serde_json::json;
 
 /// A form is a few short fields.
 const FORM_MAX: u64 = 64 * 1024;
-/// A longer name of a service is refused: it would come back in the token.
-const SERVICE_MAX: usize = 255;
 
 /// GET and POST of `/v2/auth`. Sets the principal of `req`, for the log.
 pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>, Fail> {
@@ -30,7 +29,8 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
             from_header(req).await?;
             let form = body.collect(FORM_MAX).await?;
             let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
-            let form = Query::parse(&String::from_utf8_lossy(&form))?;
+            let form = Query::parse(&String::from_utf8_lossy(&form))
+                .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?;
             req.grant.principal = from_form(req, &form).await?;
             issue(req, &form).await
         }
@@ -110,8 +110,9 @@ async fn issue(req: &Req, fields: &Query) -> Result<Response<Body>, Fail> {
     let scopes: Vec<&str> = fields.all("scope").collect();
     let scopes = Scope::parse(&scopes.join(" "));
     let name = fields.get("service").filter(|s| !s.is_empty());
-    if name.is_some_and(|name| name.len() > SERVICE_MAX) {
-        let text = format!("a service has a name of at most {SERVICE_MAX} bytes");
+    // It comes back in the token.
+    if name.is_some_and(|name| name.len() > HOST_MAX) {
+        let text = format!("a service has a name of at most {HOST_MAX} bytes");
         return Err(Fail::bad("UNSUPPORTED", text));
     }
     let name = name.unwrap_or_else(|| service(&req.config, &req.caller));

@@ -32,7 +32,7 @@ mod values;
 pub use error::{RepoError, RepoErrorKind};
 pub use quota::QuotaView;
 pub use receive::Body;
-pub use referrers::ReferrerQuery;
+pub use referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use values::{
     Blob, BlobBody, Manifest, Origin, Put, PutManifest, ReferrerPage, RepoView, Source, TagChange,
     TagPage,

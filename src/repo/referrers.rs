@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::str::FromStr;
 
 /// A page ends with the descriptor that makes it longer than this (the spec's limit for an index is 4 MiB; one descriptor
 /// with long annotations may still be longer).
@@ -35,7 +36,7 @@ pub struct ReferrerQuery {
     /// Only those of this artifact type.
     pub artifact_type: Option<String>,
     /// The `next` of the page before.
-    pub after: Option<String>,
+    pub after: Option<ReferrerEnd>,
     /// Those of this revision; `None`: of now.
     pub rev: Option<Rev>,
 }
@@ -49,8 +50,8 @@ impl Repos {
         digest: &Digest,
         query: &ReferrerQuery,
     ) -> Result<Option<ReferrerPage>, RepoError> {
-        let page = self.page_of_referrers(name, digest, query, true).await?;
-        Ok(Some(page).filter(|page| page.next.is_none()))
+        let (page, more) = self.page_of_referrers(name, digest, query, true).await?;
+        Ok(Some(page).filter(|_| !more))
     }
 
     /// One page of the manifests whose subject is `digest`, as [`Repos::short_referrers`]; its descriptors are at most
@@ -61,7 +62,7 @@ impl Repos {
         digest: &Digest,
         query: &ReferrerQuery,
     ) -> Result<ReferrerPage, RepoError> {
-        self.page_of_referrers(name, digest, query, false).await
+        Ok(self.page_of_referrers(name, digest, query, false).await?.0)
     }
 
     /// Most bytes of the descriptors of one page.
@@ -75,7 +76,7 @@ impl Repos {
         digest: &Digest,
         query: &ReferrerQuery,
         short: bool,
-    ) -> Result<ReferrerPage, RepoError> {
+    ) -> Result<(ReferrerPage, bool), RepoError> {
         let (name, subject, query) = (name.clone(), *digest, query.clone());
         self.hop(move |inner, r| {
             let id = match query.rev {
@@ -89,45 +90,56 @@ impl Repos {
                 query: &query,
                 short,
             };
-            id.map_or(Ok(ReferrerPage::default()), |id| walk.page(id))
+            id.map_or_else(|| Ok(Default::default()), |id| walk.page(id))
         })
         .await
     }
 }
 
-/// Where a page ended, a row's own place: `DIGEST,REVISION,ARTIFACT-TYPE`.
-struct End<'a> {
+/// Where a page ended, a row's own place; as text `DIGEST,REVISION,ARTIFACT-TYPE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferrerEnd {
     digest: Digest,
     added: Rev,
-    artifact_type: &'a str,
+    artifact_type: String,
 }
 
-impl<'a> End<'a> {
-    /// `None` for what no page ever ended with.
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.splitn(3, ',');
-        let digest = parts.next()?.parse().ok()?;
-        let added = Rev(parts.next()?.parse().ok()?);
-        let artifact_type = parts.next().filter(|t| !t.contains('\0'))?;
-        Some(Self {
-            digest,
-            added,
-            artifact_type,
-        })
-    }
+/// No page ever ended with this text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("after= is not what a Link of this list named; begin again without it")]
+pub struct ReferrerEndError;
 
-    fn of(key: &'a [u8]) -> Option<Self> {
+impl ReferrerEnd {
+    fn of(key: &[u8]) -> Option<Self> {
         let (artifact_type, digest) = keys::referrer_parts(key)?;
-        let added = keys::added_of_referrer(key)?;
         Some(Self {
             digest,
-            added,
-            artifact_type,
+            added: keys::added_of_referrer(key)?,
+            artifact_type: artifact_type.to_owned(),
         })
     }
 }
 
-impl fmt::Display for End<'_> {
+impl FromStr for ReferrerEnd {
+    type Err = ReferrerEndError;
+
+    fn from_str(text: &str) -> Result<Self, ReferrerEndError> {
+        let read = || {
+            let mut parts = text.splitn(3, ',');
+            let digest = parts.next()?.parse().ok()?;
+            let added = Rev(parts.next()?.parse().ok()?);
+            let artifact_type = parts.next().filter(|t| !t.contains('\0'))?.to_owned();
+            Some(Self {
+                digest,
+                added,
+                artifact_type,
+            })
+        };
+        read().ok_or(ReferrerEndError)
+    }
+}
+
+impl fmt::Display for ReferrerEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{},{},{}", self.digest, self.added.0, self.artifact_type)
     }
@@ -165,9 +177,9 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The page. Live rows and those of the past come in one order: one that changes sides between two pages is neither
+    /// The page, and whether there is more. Live rows and those of the past come in one order: one that changes sides between two pages is neither
     /// lost nor shown twice.
-    fn page(&self, id: RepoId) -> Result<ReferrerPage, RepoError> {
+    fn page(&self, id: RepoId) -> Result<(ReferrerPage, bool), RepoError> {
         let mut page = Page::default();
         let mut halves: Vec<_> = [false, true]
             .into_iter()
@@ -182,10 +194,11 @@ impl Walk<'_> {
             let first = halves.iter_mut().filter(|half| !half.rows.is_empty());
             let first = first.min_by(|a, b| a.rows[0].0[side..].cmp(&b.rows[0].0[side..]));
             let Some((key, value)) = first.and_then(|half| half.rows.pop_front()) else {
-                return Ok(page.shown);
+                return Ok((page.shown, false));
             };
             if !self.add(&mut page, id, &key, &value)? {
-                return Ok(page.cut());
+                let next = page.end;
+                return Ok((ReferrerPage { next, ..page.shown }, true));
             }
         }
     }
@@ -200,8 +213,8 @@ impl Walk<'_> {
             key = key.text(wanted);
         }
         let (mut from, to) = key.range();
-        if let Some(last) = self.query.after.as_deref().and_then(End::parse) {
-            let (kind, digest) = (last.artifact_type, &last.digest);
+        if let Some(last) = &self.query.after {
+            let (kind, digest) = (last.artifact_type.as_str(), &last.digest);
             let mut behind = keys::referrer(id, past, &self.subject, kind, digest, last.added);
             behind.push(0);
             from = from.max(behind);
@@ -221,7 +234,7 @@ impl Walk<'_> {
         key: &[u8],
         value: &[u8],
     ) -> Result<bool, RepoError> {
-        let Some(end) = End::of(key) else {
+        let Some(end) = ReferrerEnd::of(key) else {
             return Ok(true);
         };
         if page.is_full() {
@@ -232,7 +245,7 @@ impl Walk<'_> {
             if self.short && row.long {
                 return Ok(false);
             }
-            let shown = descriptor(self.inner, self.r, end.artifact_type, &end.digest, &row)?;
+            let shown = descriptor(self.inner, self.r, &end.artifact_type, &end.digest, &row)?;
             page.bytes += shown.get().len();
             if self.short && page.bytes > SHORT_BYTES {
                 return Ok(false);
@@ -240,11 +253,11 @@ impl Walk<'_> {
             page.shown.descriptors.push(shown);
         }
         page.looks += 1;
-        page.end = end.to_string();
+        page.end = Some(end);
         Ok(true)
     }
 
-    fn is_shown(&self, id: RepoId, row: &End<'_>) -> Result<bool, RepoError> {
+    fn is_shown(&self, id: RepoId, row: &ReferrerEnd) -> Result<bool, RepoError> {
         let Some(rev) = self.query.rev else {
             return Ok(true);
         };
@@ -258,7 +271,7 @@ struct Page {
     shown: ReferrerPage,
     bytes: usize,
     looks: usize,
-    end: String,
+    end: Option<ReferrerEnd>,
 }
 
 impl Page {
@@ -266,14 +279,6 @@ impl Page {
         self.bytes > PAGE_BYTES
             || self.shown.descriptors.len() == ReferrerPage::ROWS
             || self.looks == PAGE_LOOKS
-    }
-
-    /// What there is of it, and that there is more.
-    fn cut(self) -> ReferrerPage {
-        ReferrerPage {
-            next: Some(self.end),
-            ..self.shown
-        }
     }
 }
 

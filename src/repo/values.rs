@@ -1,6 +1,7 @@
 //! What goes into a repository and what comes out of it: plain values, no rules.
 
 use super::record::SourceRecord;
+use super::referrers::ReferrerEnd;
 use crate::types::{Digest, MediaType, Reference, Rev, Tag};
 use bytes::Bytes;
 use std::fs::File;
@@ -117,8 +118,8 @@ pub struct TagPage {
 pub struct ReferrerPage {
     /// Descriptors, as JSON objects.
     pub descriptors: Vec<Box<serde_json::value::RawValue>>,
-    /// Where the next page goes on, if there is one; opaque.
-    pub next: Option<String>,
+    /// Where the next page goes on, if there is one.
+    pub next: Option<ReferrerEnd>,
 }
 
 impl ReferrerPage {

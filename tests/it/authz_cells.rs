@@ -176,7 +176,7 @@ fn by_digest(world: &World, spot: Spot, item: Item) -> Vec<Cell> {
         ),
         cell(
             "referrers after",
-            Ask::new("GET", format!("{referrers}?after={layer}")),
+            Ask::new("GET", format!("{referrers}?after={layer},1,")),
             Answer::Referrers,
         ),
         cell(

@@ -312,7 +312,11 @@ async fn hostile_questions_get_short_answers() {
     let (admin, anyone) = (server.admin(), server.anonymous());
     let many = format!("/v2/a/tags/list?{}", "=&".repeat(300));
     anyone.get(&many).await.refused(414, "UNSUPPORTED");
-    let service = format!("/v2/auth?service={}", "s".repeat(300));
+    for after in ["x", &sha256(b"x"), &format!("past,{},1,", sha256(b"x"))] {
+        let path = format!("/v2/a/referrers/{}?after={after}", sha256(b"x"));
+        anyone.get(&path).await.refused(400, "UNSUPPORTED");
+    }
+    let service = format!("/v2/auth?service={}", "s".repeat(301));
     anyone.get(&service).await.refused(400, "UNSUPPORTED");
     let scopes: Vec<_> = (0..200)
         .map(|n| format!("scope=repository:a{n}:pull"))

@@ -4,7 +4,7 @@ use super::{answered, next_link, past};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::request::Req;
-use crate::repo::{ReferrerPage, ReferrerQuery};
+use crate::repo::{ReferrerEnd, ReferrerPage, ReferrerQuery};
 use crate::types::{Digest, MediaType, RepoName};
 use axum::body::Body;
 use axum::http::Response;
@@ -17,11 +17,13 @@ const END: &str = r#"],"mediaType":"application/vnd.oci.image.index.v1+json","sc
 /// One page of descriptors.
 pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
+    let after = req.query.get("after").filter(|a| !a.is_empty());
+    let after = after.map(str::parse::<ReferrerEnd>).transpose();
     let past = past(req, name).await?;
     let (there, rev) = past.map_or((name.clone(), None), |(name, rev)| (name, Some(rev)));
     let query = ReferrerQuery {
         artifact_type: filter.map(str::to_owned),
-        after: req.query.get("after").map(str::to_owned),
+        after: after.map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?,
         rev,
     };
     let (index, next) = index(req, there, *digest, query).await?;
@@ -30,7 +32,7 @@ pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respons
         put(&mut response, FILTERS, "artifactType");
     }
     if let Some(next) = next {
-        let mut parameters = vec![("after", next)];
+        let mut parameters = vec![("after", next.to_string())];
         parameters.extend(filter.map(|f| ("artifactType", f.to_owned())));
         put(
             &mut response,
@@ -47,7 +49,7 @@ async fn index(
     name: RepoName,
     digest: Digest,
     query: ReferrerQuery,
-) -> Result<(Body, Option<String>), Fail> {
+) -> Result<(Body, Option<ReferrerEnd>), Fail> {
     let repos = req.state.app.repos.clone();
     if let Some(page) = repos.short_referrers(&name, &digest, &query).await? {
         let (index, next) = text(page);
@@ -65,7 +67,7 @@ pub fn longest(descriptors: usize) -> usize {
 }
 
 /// The index as text. The descriptors are dropped one after the other: together with it they would take twice its length.
-fn text(page: ReferrerPage) -> (String, Option<String>) {
+fn text(page: ReferrerPage) -> (String, Option<ReferrerEnd>) {
     let descriptors: usize = page.descriptors.iter().map(|d| d.get().len()).sum();
     let mut text = String::with_capacity(longest(descriptors));
     text.push_str(BEGIN);
