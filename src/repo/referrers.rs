@@ -177,8 +177,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The page, and whether there is more. Live rows and those of the past come in one order: one that changes sides between two pages is neither
-    /// lost nor shown twice.
+    /// The page, and whether there is more. Live rows and those of the past come in one order: one that changes sides
+    /// between two pages is neither lost nor shown twice.
     fn page(&self, id: RepoId) -> Result<(ReferrerPage, bool), RepoError> {
         let mut page = Page::default();
         let mut halves: Vec<_> = [false, true]
