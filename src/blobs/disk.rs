@@ -4,14 +4,16 @@
 //! the power-cut tests can put in a disk that forgets what was not synced. Each method is one step that a power cut may
 //! come before or after.
 
+use super::buffer::BLOCK;
 use crate::types::wall_ms;
-use rustix::fs::{Advice, CWD, RenameFlags, XattrFlags};
+use rustix::fs::{Advice, CWD, OFlags, RenameFlags, XattrFlags, fcntl_setfl};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A disk. Nothing that it was told is durable before the matching sync has returned.
 pub(crate) trait Disk: Send + Sync {
@@ -49,8 +51,58 @@ pub(crate) trait Disk: Send + Sync {
 /// Where [`Disk::mark`] is kept.
 const MARK: &str = "user.dryport.boot";
 
+/// From so many bytes on, a write goes past the page cache.
+const DIRECT: usize = 256 << 10;
+/// So many such writes at once at most. Each keeps its thread until the disk has the bytes, and a slow disk may not
+/// take the threads of those who read; the page cache takes what is more.
+const AT_ONCE: usize = 16;
+
 /// The machine's own file system.
-pub(super) struct Machine;
+#[derive(Default)]
+pub(super) struct Machine {
+    /// Writes past the page cache under way.
+    direct: AtomicUsize,
+}
+
+impl Machine {
+    /// Writes past the page cache what of `bytes` may go there; answers how much that was.
+    fn write_direct(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let (at, whole) = (
+            bytes.as_ptr().align_offset(BLOCK),
+            bytes.len() / BLOCK * BLOCK,
+        );
+        if whole < DIRECT || at != 0 || !offset.is_multiple_of(BLOCK as u64) {
+            return Ok(0);
+        }
+        let written = if self.direct.fetch_add(1, Ordering::Relaxed) < AT_ONCE {
+            written_direct(file, &bytes[..whole], offset)
+        } else {
+            Ok(0)
+        };
+        self.direct.fetch_sub(1, Ordering::Relaxed);
+        written
+    }
+}
+
+/// One direct write. Afterwards the file is written to as before, and read: it has the flag for this one call. Where the
+/// file system knows no such writes, or wants other bounds than [`BLOCK`], none of the bytes are written.
+fn written_direct(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    // Of the flags that can be set the file had none: `create` and `open_upload` ask for none.
+    if fcntl_setfl(file, OFlags::DIRECT).is_err() {
+        return Ok(0);
+    }
+    let written = file.write_at(bytes, offset);
+    fcntl_setfl(file, OFlags::empty())?;
+    written.or_else(|error| {
+        let of_the_disk = error.raw_os_error() == Some(Errno::IO.raw_os_error())
+            || matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+            );
+        // Else it may be of this way of writing: the other one, over the same bytes, tells.
+        if of_the_disk { Err(error) } else { Ok(0) }
+    })
+}
 
 impl Disk for Machine {
     /// The kernel's name. Without one every start counts as another boot, which only costs bytes sent again.
@@ -84,7 +136,8 @@ impl Disk for Machine {
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        file.write_all_at(bytes, offset)
+        let written = self.write_direct(file, bytes, offset)?;
+        file.write_all_at(&bytes[written..], offset + written as u64)
     }
 
     fn begin_sync(&self, file: &File, from: u64, len: u64) {
@@ -154,5 +207,80 @@ impl Disk for Machine {
     )]
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::Buffer;
+    use std::io::{Read, Seek, SeekFrom};
+
+    /// `len` bytes of a pattern, as pieces come: at a multiple of a block.
+    fn piece(len: usize) -> Buffer {
+        let mut buffer = Buffer::with_capacity(len);
+        let pattern: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
+        assert_eq!(buffer.fill(&pattern), len);
+        buffer
+    }
+
+    fn in_folder(folder: &Path) {
+        let dir = tempfile::tempdir_in(folder).expect("a folder");
+        let path = dir.path().join("file");
+        let machine = Machine::default();
+        let mut file = machine.create(&path).expect("made");
+        let mut wanted = Vec::new();
+        // Whole blocks, blocks and a rest, what no longer begins at a block, and few bytes.
+        for len in [DIRECT, DIRECT + 100, DIRECT, 5] {
+            let piece = piece(len);
+            machine
+                .write_at(&file, &piece, wanted.len() as u64)
+                .expect("written");
+            wanted.extend_from_slice(&piece);
+        }
+        // From memory that begins anywhere.
+        let piece = piece(DIRECT + 1);
+        machine
+            .write_at(&file, &piece[1..], wanted.len() as u64)
+            .expect("written");
+        wanted.extend_from_slice(&piece[1..]);
+        let flags = rustix::fs::fcntl_getfl(&file).expect("flags");
+        assert!(!flags.contains(OFlags::DIRECT), "it is read as any file");
+        machine.sync(&file, true).expect("synced");
+        file.seek(SeekFrom::Start(0)).expect("at the begin");
+        let mut found = Vec::new();
+        file.read_to_end(&mut found).expect("read");
+        assert!(found == wanted);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        in_folder(&std::env::temp_dir());
+        in_folder(Path::new("/dev/shm"));
+    }
+
+    #[test]
+    fn only_whole_blocks_go_past_the_page_cache() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let machine = Machine::default();
+        let file = machine.create(&dir.path().join("file")).expect("made");
+        let piece = piece(DIRECT + BLOCK + 7);
+        let bytes = &piece;
+        let direct =
+            |bytes: &[u8], offset| machine.write_direct(&file, bytes, offset).expect("written");
+        for none in [
+            direct(&bytes[..DIRECT - 1], 0),
+            direct(&bytes[1..], 0),
+            direct(bytes, 7),
+        ] {
+            assert_eq!(none, 0);
+        }
+        machine.direct.store(AT_ONCE, Ordering::Relaxed);
+        assert_eq!(direct(bytes, 0), 0, "enough are under way");
+        machine.direct.store(0, Ordering::Relaxed);
+        // None on a file system that knows no such writes.
+        let some = direct(bytes, 0);
+        assert!([0, DIRECT + BLOCK].contains(&some), "{some}");
+        assert_eq!(machine.direct.load(Ordering::Relaxed), 0);
     }
 }

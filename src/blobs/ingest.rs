@@ -3,7 +3,7 @@
 use super::files::Files;
 use super::place::UploadName;
 use super::{BlobError, Saved, Sealed, SealedBody};
-use crate::types::{Algorithm, Digest, Hasher, UploadId};
+use crate::types::{Algorithm, Digest, Hasher, RepoId, UploadId};
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
@@ -108,6 +108,11 @@ impl Ingest {
     /// The session's id.
     pub fn id(&self) -> UploadId {
         self.upload.name.id
+    }
+
+    /// The repository that it was begun for.
+    pub fn repo(&self) -> RepoId {
+        self.upload.name.repo
     }
 
     /// What the bytes are hashed with while they arrive. Another one is possible at the end, for the price of reading

@@ -4,6 +4,7 @@
 //! unfinished uploads. Knows nothing of rows: which places are in use, and which uploads go on, the caller says.
 //! Everything blocks: call from `spawn_blocking`.
 
+mod buffer;
 pub(crate) mod disk;
 mod error;
 mod files;
@@ -15,6 +16,7 @@ mod sync;
 mod tests;
 mod twin;
 
+pub use buffer::{BLOCK, Buffer};
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
 pub use place::{Place, UploadName};
@@ -112,7 +114,7 @@ pub struct Blobs {
 impl Blobs {
     /// Opens DIR, making what is not there: folders 0700, durable before this returns.
     pub fn open(options: BlobOptions) -> Result<Self, BlobError> {
-        Self::open_on(options, Arc::new(disk::Machine))
+        Self::open_on(options, Arc::new(disk::Machine::default()))
     }
 
     /// The same on a disk of the caller's.

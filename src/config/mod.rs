@@ -1,6 +1,7 @@
 //! Settings: read from file, environment and flags, checked, and kept with their origin (DESIGN.md section 6).
 //! Owns every key, its default and its meaning. Opens nothing but the configuration file; applies no setting itself.
 
+mod build;
 mod check;
 mod file;
 mod keys;

@@ -3,11 +3,11 @@
 use super::oci::Registry;
 use super::plan::{Plan, PlannedBlob};
 use super::{MirrorError, MirrorReport, Progress};
-use crate::blobs::{BlobError, Ingest};
+use crate::blobs::{BlobError, Buffer, Ingest};
 use crate::fetch::{Download, FetchError};
 use crate::repo::{PutManifest, RepoError, Repos, Source as Provenance};
 use crate::types::{Algorithm, Digest, Reference, RepoName, UploadId};
-use bytes::BytesMut;
+use bytes::{Buf as _, Bytes};
 use futures_util::stream::{self, StreamExt as _};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -277,8 +277,9 @@ impl Copy<'_> {
             Err(error) => return Ok((ingest, Err(error))),
         };
         let mut ingest = ingest;
+        let mut rest = Bytes::new();
         loop {
-            let (piece, ended) = self.gather(&mut download).await;
+            let (piece, ended) = self.gather(&mut download, &mut rest).await;
             if !piece.is_empty() {
                 let (back, wrote) = write(ingest, piece).await?;
                 ingest = back;
@@ -294,22 +295,29 @@ impl Copy<'_> {
         }
     }
 
-    /// About a [`PIECE`] of bytes, and how the transfer ended if it did; bytes that came before an error count.
-    async fn gather(&self, download: &mut Download) -> (BytesMut, Option<Result<(), MirrorError>>) {
-        let mut piece = BytesMut::with_capacity(PIECE + PIECE / 8);
-        while piece.len() < PIECE {
+    /// A [`PIECE`] of bytes, or how the transfer ended and what came before; `rest` is what came for the next piece.
+    async fn gather(
+        &self,
+        download: &mut Download,
+        rest: &mut Bytes,
+    ) -> (Buffer, Option<Result<(), MirrorError>>) {
+        let mut piece = Buffer::with_capacity(PIECE);
+        loop {
+            rest.advance(piece.fill(rest));
+            if piece.len() == PIECE {
+                return (piece, None);
+            }
             let next = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return (piece, Some(Err(MirrorError::Cancelled))),
                 next = download.chunk() => next,
             };
             match next {
-                Ok(Some(bytes)) => piece.extend_from_slice(&bytes),
+                Ok(Some(bytes)) => *rest = bytes,
                 Ok(None) => return (piece, Some(Ok(()))),
                 Err(error) => return (piece, Some(Err(error.into()))),
             }
         }
-        (piece, None)
     }
 
     fn absent(&self, blob: &PlannedBlob, error: FetchError) -> MirrorError {
@@ -326,10 +334,10 @@ impl Copy<'_> {
 
 async fn write(
     mut ingest: Ingest,
-    piece: BytesMut,
+    piece: impl AsRef<[u8]> + Send + 'static,
 ) -> Result<(Ingest, Result<(), BlobError>), MirrorError> {
     tokio::task::spawn_blocking(move || {
-        let result = ingest.write(&piece);
+        let result = ingest.write(piece.as_ref());
         (ingest, result)
     })
     .await
@@ -337,8 +345,8 @@ async fn write(
 }
 
 /// The ingest after these bytes; what it failed to take is dropped.
-pub(super) async fn written(ingest: Ingest, piece: bytes::Bytes) -> Result<Ingest, MirrorError> {
-    let (ingest, wrote) = write(ingest, BytesMut::from(piece)).await?;
+pub(super) async fn written(ingest: Ingest, piece: Bytes) -> Result<Ingest, MirrorError> {
+    let (ingest, wrote) = write(ingest, piece).await?;
     wrote.map_err(RepoError::from)?;
     Ok(ingest)
 }

@@ -1,10 +1,11 @@
 //! Closings: an upload becomes a blob of its repository. Once begun, one comes to its end whether or not its client waits.
 
 use super::error::RepoError;
+use super::piece::Piece;
 use super::sessions::Turn;
 use super::state::lock;
 use super::{Repos, manifest, rows};
-use crate::blobs::{Ingest, Sealed, SealedBody, UploadName, Verified};
+use crate::blobs::{BlobErrorKind, Ingest, Sealed, SealedBody, UploadName, Verified};
 use crate::types::{Digest, RepoName};
 use std::sync::Arc;
 
@@ -17,31 +18,40 @@ enum Ready {
 }
 
 impl Repos {
-    /// Makes a blob of an upload's bytes, of which `acknowledged` were there before the last request.
+    /// Makes a blob of an upload's bytes and the `last` that came for it; `acknowledged` were there before the request.
     pub(super) async fn end_upload(
         &self,
         turn: Turn,
+        last: Piece,
         acknowledged: u64,
         digest: &Digest,
     ) -> Result<(), RepoError> {
-        let (id, session) = (turn.id, turn.session.clone());
+        let (id, mut session) = (turn.id, turn.session.clone());
         let ingest = lock(&session.ingest).take();
         let ingest = match ingest {
-            Some(ingest) if ingest.offset() > 0 => ingest,
+            Some(ingest) if ingest.offset() > 0 || !last.bytes.is_empty() => ingest,
             None if session.offset > 0 => {
                 // Its end did not come to an end: what became of it is on disk.
                 turn.end();
                 return Err(RepoError::UploadUnknown);
             }
             _ => {
-                let repo = self.ensure_repo(&session.name).await?;
+                let repo = self.repo_of(&session).await?;
+                // Its file, if there will be one, has this in its name.
+                session.algorithm = digest.algorithm();
                 self.0.blobs.begin(id, repo, digest.algorithm())
             }
         };
-        let done = self.seal(&session.name, ingest, digest).await;
-        // A commit of which it is not known whether it stands leaves the upload as it was.
-        if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
-            let _ = self.drop_row(id).await;
+        let done = self.seal(&session.name, ingest, last, digest).await;
+        let over = match &done {
+            // Bytes that the disk refused are taken up from as far as they came.
+            Err(RepoError::Blob(error)) => error.kind() == BlobErrorKind::Digest,
+            // A commit of which it is not known whether it stands leaves the upload as it was.
+            Err(error) => error.is_refusal(),
+            Ok(()) => true,
+        };
+        if over {
+            let _ = self.drop_row_of(&session, id).await;
         }
         turn.end();
         if acknowledged == 0 && matches!(done, Err(RepoError::Blob(_))) {
@@ -50,15 +60,23 @@ impl Repos {
         done
     }
 
-    /// Checks the digest, makes the bytes durable unless the store has them, and links the blob.
+    /// Takes the `last` bytes, checks the digest, makes all durable unless the store has them, and links the blob.
     pub(super) async fn seal(
         &self,
         name: &RepoName,
-        ingest: Ingest,
+        mut ingest: Ingest,
+        last: Piece,
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (inner, digest) = (Arc::clone(&self.0), *digest);
+        let Piece {
+            bytes,
+            share: _held_to_the_end,
+            ..
+        } = last;
         let ready = self.block(move || {
+            ingest.write(&bytes)?;
+            inner.memory.give_back(bytes);
             let verified = ingest.verify(&digest)?;
             let known = inner
                 .store

@@ -1,6 +1,7 @@
 //! Fills: blobs that a mirror brings. The mirror writes the bytes; the repository keeps what it needs to go on.
 
 use super::error::RepoError;
+use super::piece::Piece;
 use super::{Repos, rows};
 use crate::blobs::Ingest;
 use crate::types::{Algorithm, Digest, RepoName, UploadId};
@@ -52,7 +53,7 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let id = ingest.id();
-        let done = self.seal(name, ingest, digest).await;
+        let done = self.seal(name, ingest, Piece::default(), digest).await;
         if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
             self.drop_row(id).await?;
         }

@@ -3,14 +3,25 @@
 //! Who finds none left waits, and so its client does, as nothing is read from the connection meanwhile. Nobody waits
 //! while holding some (`receive` sees to that), so the waiting always ends.
 
-use std::sync::Arc;
+use super::state::lock;
+use crate::blobs::{BLOCK, Buffer};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of a whole piece: what is hashed and written in one go.
+pub(super) const PIECE: usize = 512 << 10;
+/// A small body, or the begin of a large one, takes no more memory than this.
+pub(super) const FIRST: usize = 64 << 10;
+/// So many buffers of each size are kept when nobody needs them: new memory must be cleared, and on a virtual machine
+/// often be fetched from the host first.
+const SPARE: [(usize, usize); 2] = [(FIRST, 16), (PIECE, 8)];
 
 /// The budget; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Memory {
     free: Arc<Semaphore>,
     all: u32,
+    spare: Arc<Mutex<[Vec<Buffer>; SPARE.len()]>>,
 }
 
 /// A part of it, given back when dropped.
@@ -24,6 +35,33 @@ impl Memory {
         Self {
             free: Arc::new(Semaphore::new(all as usize)),
             all,
+            spare: Arc::default(),
+        }
+    }
+
+    /// What a buffer of `capacity` bytes costs.
+    pub fn price(capacity: usize) -> usize {
+        if capacity == 0 { 0 } else { capacity + BLOCK }
+    }
+
+    /// An empty buffer of `capacity` bytes, which is paid for by now.
+    pub fn buffer(&self, capacity: usize) -> Buffer {
+        let mut spare = lock(&self.spare);
+        let kept = SPARE.iter().zip(spare.iter_mut());
+        kept.filter(|((size, _), _)| *size == capacity)
+            .find_map(|(_, kept)| kept.pop())
+            .unwrap_or_else(|| Buffer::with_capacity(capacity))
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&self, mut buffer: Buffer) {
+        let mut spare = lock(&self.spare);
+        for ((size, most), kept) in SPARE.iter().zip(spare.iter_mut()) {
+            if *size == buffer.capacity() && kept.len() < *most {
+                buffer.clear();
+                kept.push(buffer);
+                return;
+            }
         }
     }
 
@@ -78,5 +116,23 @@ mod tests {
         assert_eq!(memory.used(), 10);
         drop(all);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn buffers_are_used_again() {
+        let memory = Memory::new(10);
+        let mut first = memory.buffer(PIECE);
+        let at = first.as_ptr();
+        first.fill(b"x");
+        memory.give_back(first);
+        let again = memory.buffer(PIECE);
+        assert!(again.is_empty() && again.as_ptr() == at);
+        for size in [PIECE, FIRST, 9] {
+            for _ in 0..99 {
+                memory.give_back(Buffer::with_capacity(size));
+            }
+        }
+        let kept: Vec<usize> = lock(&memory.spare).iter().map(Vec::len).collect();
+        assert_eq!(kept, SPARE.map(|(_, most)| most));
     }
 }

@@ -14,6 +14,7 @@ pub mod keys;
 mod manifest;
 mod memory;
 mod moment;
+mod piece;
 mod quota;
 mod read;
 mod receive;
@@ -240,20 +241,25 @@ impl Repos {
     /// Refuses a push into a mirror before its bytes come. A name whose first mirror run never ended is the pusher's from
     /// then on.
     pub async fn check_writable(&self, name: &RepoName) -> Result<(), RepoError> {
+        self.writable(name).await.map(drop)
+    }
+
+    /// As [`Repos::check_writable`]; answers the repository's id, if it is there.
+    async fn writable(&self, name: &RepoName) -> Result<Option<RepoId>, RepoError> {
         let wanted = name.clone();
         let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
         match found.await? {
             Some((_, record)) if is_unborn(&record) => {
                 let (name, at_ms) = (name.clone(), wall_ms());
                 let write = self.write("repo.take", move |tx| {
-                    manifest::writable_or_new(tx, &name, at_ms).map(drop)
+                    manifest::writable_or_new(tx, &name, at_ms).map(|(id, _)| Some(id))
                 });
                 write.await
             }
             Some((_, record)) if record.origin != Origin::Local.code() => {
                 Err(RepoError::ReadOnly(name.clone()))
             }
-            _ => Ok(()),
+            found => Ok(found.map(|(id, _)| id)),
         }
     }
 

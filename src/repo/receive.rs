@@ -2,23 +2,17 @@
 
 use super::Repos;
 use super::error::RepoError;
-use super::memory::Share;
+use super::piece::Piece;
 use super::sessions::Turn;
 use super::state::lock;
 use crate::types::{ContentRange, Digest};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// Network frames are gathered to pieces of this size before they are hashed and written.
-const PIECE: usize = 512 << 10;
-/// A small body, or the begin of a large one, takes no more memory than this.
-const FIRST: usize = 64 << 10;
-/// The longest time that received bytes wait for more.
-const HELD: Duration = Duration::from_secs(1);
 /// How often a row is saved while bytes come in.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// After so many bytes of a body of unknown length the quotas are looked at, and again at each doubling.
@@ -42,7 +36,7 @@ impl Repos {
     /// Streams a body into the upload's ingest: one piece is hashed and written while the next is received.
     ///
     /// Every byte held is paid for from the budget of all uploads. Where that is used up, what this upload holds is
-    /// written before it waits.
+    /// written before it waits. With `digest`, for the end of an upload, the last piece comes back and is not written yet.
     pub(super) async fn receive(
         &self,
         turn: &mut Turn,
@@ -50,17 +44,17 @@ impl Repos {
         len: Option<u64>,
         digest: Option<&Digest>,
         mut body: impl Body,
-    ) -> Result<(), RepoError> {
+    ) -> Result<Piece, RepoError> {
         let before = turn.session.offset;
         self.check_chunk(turn, range, len, digest).await?;
         let mut writer = Writer::new(self, turn);
         let mut piece = Piece::default();
         let mut broken = None;
         loop {
-            let frame = match piece.next(&mut body).await {
+            let frame = match next(&mut body, piece.due).await {
                 Next::Frame(frame) => frame,
                 Next::Late => {
-                    writer.write(std::mem::take(&mut piece), false).await?;
+                    writer.write(std::mem::take(&mut piece)).await?;
                     continue;
                 }
                 Next::End => break,
@@ -69,33 +63,48 @@ impl Repos {
                     break;
                 }
             };
-            let room = piece.room_for(frame.len());
-            let share = if let Some(share) = self.0.memory.try_take(room) {
-                share
-            } else {
-                writer.write(std::mem::take(&mut piece), false).await?;
-                writer.flush().await?;
-                self.0.memory.take(piece.room_for(frame.len())).await
-            };
-            piece.add(&frame, share);
-            if piece.bytes.len() >= PIECE {
-                writer.write(std::mem::take(&mut piece), false).await?;
-            }
+            self.gather(frame, &mut piece, &mut writer).await?;
         }
-        let closing = digest.is_some() && broken.is_none();
-        writer.write(piece, closing).await?;
+        if digest.is_none() || broken.is_some() {
+            writer.write(std::mem::take(&mut piece)).await?;
+        }
         writer.flush().await?;
         if let Some(broken) = broken {
             return Err(broken);
         }
-        let got = turn.session.offset - before;
+        let got = turn.session.offset - before + piece.bytes.len() as u64;
         match range.filter(|r| r.len() != got) {
             Some(range) => Err(RepoError::Size {
                 want: range.len(),
                 got,
             }),
-            None => Ok(()),
+            None => Ok(piece),
         }
+    }
+
+    /// Takes a frame into the piece; each that is whole is written.
+    async fn gather(
+        &self,
+        mut frame: Bytes,
+        piece: &mut Piece,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), RepoError> {
+        let memory = &self.0.memory;
+        while !frame.is_empty() {
+            let share = if let Some(share) = memory.try_take(piece.price_of(frame.len())) {
+                share
+            } else {
+                writer.write(std::mem::take(piece)).await?;
+                writer.flush().await?;
+                memory.take(piece.price_of(frame.len())).await
+            };
+            let taken = piece.add(&frame, share, memory);
+            frame.advance(taken);
+            if piece.is_whole() {
+                writer.write(std::mem::take(piece)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what can be refused before the bytes come: a chunk out of order, and one for which there is no room.
@@ -130,15 +139,6 @@ impl Repos {
     }
 }
 
-/// Received bytes that wait to be written, and what they cost.
-#[derive(Default)]
-struct Piece {
-    bytes: Vec<u8>,
-    share: Share,
-    /// When it is written, whole or not: a slow client does not keep memory from others.
-    due: Option<Instant>,
-}
-
 /// What a body brings next.
 enum Next {
     Frame(Bytes),
@@ -148,42 +148,18 @@ enum Next {
     Broken(String),
 }
 
-impl Piece {
-    async fn next(&self, body: &mut impl Body) -> Next {
-        let frame = match self.due {
-            None => body.next().await,
-            Some(due) => match timeout_at(due, body.next()).await {
-                Ok(frame) => frame,
-                Err(_) => return Next::Late,
-            },
-        };
-        match frame {
-            Some(Ok(frame)) => Next::Frame(frame),
-            Some(Err(error)) => Next::Broken(error.to_string()),
-            None => Next::End,
-        }
-    }
-
-    /// By how much the piece must become larger in memory to take so many bytes more: what is paid for is what is held,
-    /// not what is used of it.
-    fn room_for(&self, len: usize) -> usize {
-        let (held, wanted) = (self.bytes.capacity(), self.bytes.len() + len);
-        match wanted {
-            _ if wanted <= held => 0,
-            ..=FIRST => FIRST - held,
-            _ => wanted.max(PIECE) - held,
-        }
-    }
-
-    fn add(&mut self, frame: &[u8], share: Share) {
-        self.due.get_or_insert_with(|| Instant::now() + HELD);
-        let more = self.room_for(frame.len());
-        if more > 0 {
-            let unused = self.bytes.capacity() - self.bytes.len();
-            self.bytes.reserve_exact(unused + more);
-        }
-        self.bytes.extend_from_slice(frame);
-        self.share.add(share);
+async fn next(body: &mut impl Body, due: Option<Instant>) -> Next {
+    let frame = match due {
+        None => body.next().await,
+        Some(due) => match timeout_at(due, body.next()).await {
+            Ok(frame) => frame,
+            Err(_) => return Next::Late,
+        },
+    };
+    match frame {
+        Some(Ok(frame)) => Next::Frame(frame),
+        Some(Err(error)) => Next::Broken(error.to_string()),
+        None => Next::End,
     }
 }
 
@@ -191,7 +167,7 @@ impl Piece {
 struct Writer<'a> {
     repos: &'a Repos,
     turn: &'a mut Turn,
-    pending: Option<JoinHandle<Result<(u64, Share), RepoError>>>,
+    pending: Option<JoinHandle<Result<u64, RepoError>>>,
     saved: Instant,
     look_at: u64,
 }
@@ -207,16 +183,15 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Starts to hash and write a piece. The last one of an upload may stay in memory until it is sealed, and keeps its
-    /// share as long; of others nothing stays.
-    async fn write(&mut self, piece: Piece, last: bool) -> Result<(), RepoError> {
+    /// Starts to hash and write a piece; nothing of it stays in memory.
+    async fn write(&mut self, piece: Piece) -> Result<(), RepoError> {
         if piece.bytes.is_empty() {
             return Ok(());
         }
         self.flush().await?;
         if self.turn.session.offset == 0 && lock(&self.turn.session.ingest).is_none() {
             let session = &self.turn.session;
-            let repo = self.repos.ensure_repo(&session.name).await?;
+            let repo = self.repos.repo_of(session).await?;
             let ingest = self
                 .repos
                 .0
@@ -236,30 +211,29 @@ impl<'a> Writer<'a> {
             self.repos.save_session(self.turn.id).await?;
         }
         let (slot, hold) = (Arc::clone(&self.turn.session.ingest), self.turn.hold());
+        let memory = self.repos.0.memory.clone();
         self.pending = Some(tokio::task::spawn_blocking(move || {
-            let Piece { bytes, share, .. } = piece;
+            // By name: a field that is not named stays behind, and the share with it.
+            let Piece {
+                bytes,
+                share: _paid_until_written,
+                ..
+            } = piece;
             let mut guard = lock(&slot);
             let ingest = guard.as_mut().ok_or(RepoError::UploadUnknown)?;
-            let kept = if last {
-                ingest.write(&bytes)?;
-                share
-            } else {
-                ingest.write_through(&bytes)?;
-                Share::default()
-            };
+            ingest.write_through(&bytes)?;
             hold.reached(ingest.offset());
-            Ok((ingest.offset(), kept))
+            memory.give_back(bytes);
+            Ok(ingest.offset())
         }));
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), RepoError> {
         if let Some(pending) = self.pending.take() {
-            let (offset, kept) = pending
+            self.turn.session.offset = pending
                 .await
                 .map_err(|e| RepoError::Task(e.to_string()))??;
-            self.turn.session.offset = offset;
-            self.turn.held.add(kept);
         }
         Ok(())
     }

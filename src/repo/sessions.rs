@@ -4,12 +4,11 @@
 //! that has ended, too, the upload is not given to the next request.
 
 use super::error::RepoError;
-use super::memory::Share;
 use super::state::lock;
 use crate::blobs::Ingest;
-use crate::types::{Algorithm, RepoName, UploadId};
+use crate::types::{Algorithm, RepoId, RepoName, UploadId};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,10 @@ pub(super) struct Session {
     pub algorithm: Algorithm,
     pub ingest: Slot,
     pub offset: u64,
+    /// The repository, if it was there when the upload began, and its generation then.
+    pub repo: Option<(RepoId, u64)>,
+    /// Whether the store may have a row of it.
+    pub saved: Arc<AtomicBool>,
     /// Who began it; `None` for one of before a restart.
     owner: Option<Arc<str>>,
     busy: bool,
@@ -33,18 +36,36 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn new(
+    /// One of `owner`, without a byte.
+    pub fn new(
         name: RepoName,
+        repo: Option<(RepoId, u64)>,
         algorithm: Algorithm,
-        ingest: Option<Ingest>,
-        owner: Option<Arc<str>>,
+        owner: Arc<str>,
     ) -> Self {
         Self {
             name,
             algorithm,
-            offset: ingest.as_ref().map_or(0, Ingest::offset),
-            ingest: Arc::new(Mutex::new(ingest)),
-            owner,
+            offset: 0,
+            ingest: Arc::default(),
+            repo,
+            saved: Arc::default(),
+            owner: Some(owner),
+            busy: false,
+            used: Instant::now(),
+        }
+    }
+
+    /// One of before a restart.
+    fn taken_up(name: RepoName, algorithm: Algorithm, ingest: Ingest) -> Self {
+        Self {
+            name,
+            algorithm,
+            offset: ingest.offset(),
+            ingest: Arc::new(Mutex::new(Some(ingest))),
+            repo: None,
+            saved: Arc::new(true.into()),
+            owner: None,
             busy: false,
             used: Instant::now(),
         }
@@ -94,31 +115,23 @@ impl Sessions {
     }
 
     /// A new upload, unless its owner has `most` already.
-    pub fn begin(
-        &self,
-        id: UploadId,
-        name: RepoName,
-        algorithm: Algorithm,
-        owner: &Arc<str>,
-        most: usize,
-    ) -> Result<(), RepoError> {
+    pub fn begin(&self, id: UploadId, session: Session, most: usize) -> Result<(), RepoError> {
         let mut open = lock(&self.open);
-        let count = open.owned.entry(Arc::clone(owner)).or_insert(0);
-        if *count >= most {
-            return Err(RepoError::TooManyUploads {
-                owner: Arc::clone(owner),
-                most,
-            });
+        if let Some(owner) = &session.owner {
+            let count = open.owned.entry(Arc::clone(owner)).or_insert(0);
+            if *count >= most {
+                let owner = Arc::clone(owner);
+                return Err(RepoError::TooManyUploads { owner, most });
+            }
+            *count += 1;
         }
-        *count += 1;
-        let session = Session::new(name, algorithm, None, Some(Arc::clone(owner)));
         open.all.insert(id, session);
         Ok(())
     }
 
     /// An upload of before a restart.
     pub fn insert(&self, id: UploadId, name: RepoName, algorithm: Algorithm, ingest: Ingest) {
-        let session = Session::new(name, algorithm, Some(ingest), None);
+        let session = Session::taken_up(name, algorithm, ingest);
         lock(&self.open).all.entry(id).or_insert(session);
     }
 
@@ -168,7 +181,6 @@ impl Sessions {
         Ok(Turn {
             id,
             session: session.clone(),
-            held: Share::default(),
             hold: Arc::new(hold),
         })
     }
@@ -178,8 +190,6 @@ impl Sessions {
 pub(super) struct Turn {
     pub id: UploadId,
     pub session: Session,
-    /// What its bytes in memory cost.
-    pub held: Share,
     hold: Arc<Hold>,
 }
 

@@ -7,7 +7,7 @@
 use super::error::RepoError;
 use super::receive::Body;
 use super::record::UploadRecord;
-use super::sessions::{Session, Slot, Turn};
+use super::sessions::{Session, Turn};
 use super::state::lock;
 use super::{Repos, keys, manifest, new_upload_id, rows};
 use crate::blobs::{Ingest, Saved};
@@ -15,6 +15,7 @@ use crate::store::record::Record;
 use crate::store::{Get, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Until an upload that is still in use is looked at again.
@@ -55,10 +56,12 @@ impl Repos {
         algorithm: Algorithm,
         owner: &str,
     ) -> Result<UploadId, RepoError> {
-        self.check_writable(name).await?;
+        let generation = self.0.generations.now(name);
+        let repo = self.writable(name).await?.map(|repo| (repo, generation));
         let id = new_upload_id()?;
         let (sessions, most) = (&self.0.sessions, self.0.options.uploads_max);
-        sessions.begin(id, name.clone(), algorithm, &owner.into(), most)?;
+        let session = Session::new(name.clone(), repo, algorithm, owner.into());
+        sessions.begin(id, session, most)?;
         Ok(id)
     }
 
@@ -107,12 +110,15 @@ impl Repos {
         let mut turn = self.0.sessions.take(id, name)?;
         let before = turn.session.offset;
         let received = self.receive(&mut turn, range, len, Some(digest), body);
-        if let Err(error) = received.await {
-            self.let_go_of_failed(turn, before, &error).await;
-            return Err(error);
-        }
+        let last = match received.await {
+            Ok(last) => last,
+            Err(error) => {
+                self.let_go_of_failed(turn, before, &error).await;
+                return Err(error);
+            }
+        };
         let (repos, digest) = (self.clone(), *digest);
-        self.to_its_end(async move { repos.end_upload(turn, before, &digest).await })
+        self.to_its_end(async move { repos.end_upload(turn, last, before, &digest).await })
             .await
     }
 
@@ -155,8 +161,7 @@ impl Repos {
     }
 
     pub(super) async fn drop_refused(&self, session: &Session, id: UploadId) {
-        let (name, algorithm) = (&session.name, session.algorithm);
-        if let Err(error) = self.discard(name, id, algorithm, &session.ingest).await {
+        if let Err(error) = self.discard(session, id).await {
             tracing::debug!(upload = %id, %error, "the file of a refused upload stays until it is reaped");
         }
     }
@@ -167,13 +172,7 @@ impl Repos {
         let turn = self.0.sessions.take(id, name)?;
         let repos = self.clone();
         self.to_its_end(async move {
-            let Session {
-                name,
-                algorithm,
-                ingest,
-                ..
-            } = &turn.session;
-            repos.discard(name, id, *algorithm, ingest).await?;
+            repos.discard(&turn.session, id).await?;
             turn.end();
             Ok(())
         })
@@ -189,8 +188,7 @@ impl Repos {
                 continue;
             };
             if let Ok(turn) = self.0.sessions.take(id, &session.name) {
-                self.discard(&session.name, id, session.algorithm, &session.ingest)
-                    .await?;
+                self.discard(&session, id).await?;
                 turn.end();
                 reaped += 1;
             }
@@ -230,23 +228,44 @@ impl Repos {
         write.await
     }
 
-    async fn discard(
-        &self,
-        name: &RepoName,
-        id: UploadId,
-        algorithm: Algorithm,
-        slot: &Slot,
-    ) -> Result<(), RepoError> {
-        let (inner, wanted, slot) = (Arc::clone(&self.0), name.clone(), Arc::clone(slot));
+    /// The repository that an upload is for, made if it is not there.
+    pub(super) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
+        match session.repo {
+            Some((repo, seen)) if seen == self.0.generations.now(&session.name) => Ok(repo),
+            _ => self.ensure_repo(&session.name).await,
+        }
+    }
+
+    async fn discard(&self, session: &Session, id: UploadId) -> Result<(), RepoError> {
+        let (inner, dropped) = (Arc::clone(&self.0), session.clone());
         self.block(move || {
-            drop(lock(&slot).take());
-            let found = inner.store.read(|r| rows::find(r, wanted.as_str()))?;
-            found.map_or(Ok(()), |(repo, _)| {
-                Ok(inner.blobs.discard(id, repo, algorithm)?)
+            let ingest = lock(&dropped.ingest).take();
+            let named = ingest.as_ref().map(Ingest::repo);
+            drop(ingest);
+            let mut repo = named.or(dropped.repo.map(|(repo, _)| repo));
+            if repo.is_none() {
+                let found = inner.store.read(|r| rows::find(r, dropped.name.as_str()))?;
+                repo = found.map(|(repo, _)| repo);
+            }
+            repo.map_or(Ok(()), |repo| {
+                Ok(inner.blobs.discard(id, repo, dropped.algorithm)?)
             })
         })
         .await?;
-        self.drop_row(id).await
+        self.drop_row_of(session, id).await
+    }
+
+    /// The row of an upload that is over, unless it never had one.
+    pub(super) async fn drop_row_of(
+        &self,
+        session: &Session,
+        id: UploadId,
+    ) -> Result<(), RepoError> {
+        if session.saved.load(Ordering::Acquire) {
+            self.drop_row(id).await
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) async fn drop_row(&self, id: UploadId) -> Result<(), RepoError> {
@@ -272,7 +291,10 @@ impl Repos {
             .block(move || Ok(lock(&slot).as_mut().map(Ingest::checkpoint).transpose()?))
             .await?;
         match saved {
-            Some(saved) => self.save(&session.name, id, session.algorithm, saved).await,
+            Some(saved) => {
+                session.saved.store(true, Ordering::Release);
+                self.save(&session.name, id, session.algorithm, saved).await
+            }
             None => Ok(()),
         }
     }

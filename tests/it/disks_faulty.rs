@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, sha256};
+use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, sha256, sha512};
 use crate::harness::{Client, Reply, Server, init, skip, text_of, with_query};
 
 pub fn home() -> tempfile::TempDir {
@@ -43,8 +43,8 @@ pub async fn until(what: &str, within: Duration, mut done: impl AsyncFnMut() -> 
     }
 }
 
-/// A library before the C library: below `FAULT_DIR` every change fails as the file named `FAULT` says, and nobody can
-/// read the file `FAULT_READ`.
+/// A library before the C library: below `FAULT_DIR` every change, or every sync, fails as the file named `FAULT` says,
+/// and nobody can read the file `FAULT_READ`.
 const FAULTY: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -60,7 +60,7 @@ static int under(const char *path) {
   const char *dir = getenv("FAULT_DIR");
   return dir && path && strncmp(path, dir, strlen(dir)) == 0;
 }
-static int mode(void) {
+static int mode(int sync) {
   const char *base = getenv("FAULT");
   char name[4096];
   if (!base) return 0;
@@ -68,9 +68,11 @@ static int mode(void) {
   if (access(name, F_OK) == 0) return EROFS;
   snprintf(name, sizeof name, "%s.eio", base);
   if (access(name, F_OK) == 0) return EIO;
+  snprintf(name, sizeof name, "%s.sync", base);
+  if (sync && access(name, F_OK) == 0) return EIO;
   return 0;
 }
-static int bad_fd(int fd) {
+static int bad_file(int fd, int sync) {
   char link[64], path[4096];
   int keep = errno, why;
   ssize_t n;
@@ -78,12 +80,13 @@ static int bad_fd(int fd) {
   n = readlink(link, path, sizeof path - 1);
   if (n < 0) { errno = keep; return 0; }
   path[n] = 0;
-  why = under(path) ? mode() : 0;
+  why = under(path) ? mode(sync) : 0;
   errno = why ? why : keep;
   return why;
 }
+static int bad_fd(int fd) { return bad_file(fd, 0); }
 static int bad_path(const char *path) {
-  int keep = errno, why = under(path) ? mode() : 0;
+  int keep = errno, why = under(path) ? mode(0) : 0;
   errno = why ? why : keep;
   return why;
 }
@@ -106,8 +109,8 @@ ssize_t read(int fd, void *b, size_t n) {
   }
   return NEXT(read)(fd, b, n);
 }
-int fsync(int fd) { return bad_fd(fd) ? -1 : NEXT(fsync)(fd); }
-int fdatasync(int fd) { return bad_fd(fd) ? -1 : NEXT(fdatasync)(fd); }
+int fsync(int fd) { return bad_file(fd, 1) ? -1 : NEXT(fsync)(fd); }
+int fdatasync(int fd) { return bad_file(fd, 1) ? -1 : NEXT(fdatasync)(fd); }
 int ftruncate(int fd, off_t n) { return bad_fd(fd) ? -1 : NEXT(ftruncate)(fd, n); }
 int ftruncate64(int fd, off64_t n) { return bad_fd(fd) ? -1 : NEXT(ftruncate64)(fd, n); }
 int unlink(const char *p) { return bad_path(p) ? -1 : NEXT(unlink)(p); }
@@ -187,10 +190,8 @@ async fn reader(
     (good, bad)
 }
 
-async fn a_disk_that_fails(kind: &str) {
-    let Some(faulty) = Faulty::build() else {
-        return;
-    };
+/// A server whose disk does as `faulty` is told.
+async fn serve_on(faulty: &Faulty) -> Server {
     let home = home();
     let data = home.path().join("data");
     let env = [
@@ -198,7 +199,14 @@ async fn a_disk_that_fails(kind: &str) {
         ("FAULT", faulty.base.to_str().unwrap()),
         ("FAULT_DIR", data.to_str().unwrap()),
     ];
-    let mut server = Server::serve(home, &[], &env).await;
+    Server::serve(home, &[], &env).await
+}
+
+async fn a_disk_that_fails(kind: &str) {
+    let Some(faulty) = Faulty::build() else {
+        return;
+    };
+    let mut server = serve_on(&faulty).await;
     let admin = server.admin();
     let mut blobs = Vec::new();
     for n in 0..5 {
@@ -285,4 +293,33 @@ async fn a_disk_that_becomes_read_only_serves_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_with_input_output_errors_serves_and_comes_back() {
     a_disk_that_fails("eio").await;
+}
+
+#[tokio::test]
+async fn a_push_that_cannot_be_synced_leaves_nothing() {
+    let Some(faulty) = Faulty::build() else {
+        return;
+    };
+    let server = serve_on(&faulty).await;
+    let admin = server.admin();
+    push_blob(&admin, "a", &noise(1, 5000)).await;
+    let uploads = || server.data().join("uploads").read_dir().unwrap().count();
+    faulty.set("sync");
+    for (n, len) in [5000, 300_000, 2 << 20].into_iter().enumerate() {
+        let bytes = noise(n as u64 + 2, len);
+        // Of another algorithm than the upload was begun with, too.
+        for digest in [sha256(&bytes), sha512(&bytes)] {
+            let begun = admin.post("/v2/a/blobs/uploads/").await.expect(202);
+            let put = with_query(&begun.location(), &format!("digest={digest}"));
+            let reply = admin.send("PUT", &put, &[], &bytes).await;
+            assert_eq!(reply.status, 503, "{}", reply.text());
+            assert_eq!(uploads(), 0, "{len} bytes, {digest}");
+        }
+    }
+    faulty.heal("sync");
+    // The store may have met it, too, with a commit of its own.
+    until("pushes work again", Duration::from_secs(20), async || {
+        try_push(&admin, "a", &noise(2, 5000)).await.is_ok()
+    })
+    .await;
 }

@@ -36,6 +36,7 @@ mod gc;
 mod harness;
 mod lists;
 mod mirror;
+mod pieces;
 mod protocol;
 mod protocol_lists;
 mod protocol_manifests;

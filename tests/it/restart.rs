@@ -260,3 +260,30 @@ async fn sigterm_lets_a_running_download_finish() {
     );
     assert!(reader.join().unwrap() > len, "the download was cut");
 }
+
+#[tokio::test]
+async fn an_upload_whose_file_lost_its_bytes_takes_them_again() {
+    let mut server = Server::start().await;
+    let bytes = noise(2, 100_000);
+    let admin = server.admin();
+    let begun = admin.post("/v2/a/blobs/uploads/").await.expect(202);
+    let at = begun.location();
+    let patched = admin.send("PATCH", &at, &[], &bytes[..5000]);
+    let at = patched.await.expect(202).location();
+    server.kill();
+    // As a failed sync leaves it, or a kill between its making and the first write.
+    for file in server.data().join("uploads").read_dir().unwrap() {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(file.unwrap().path());
+        file.unwrap().set_len(0).unwrap();
+    }
+    server.restart().await;
+    let admin = server.admin();
+    let status = admin.get(&at).await.expect(204);
+    assert_eq!(received(status.header("range")), 0);
+    let put = with_query(&at, &format!("digest={}", sha256(&bytes)));
+    admin.send("PUT", &put, &[], &bytes).await.expect(201);
+    let path = format!("/v2/a/blobs/{}", sha256(&bytes));
+    assert_eq!(admin.get(&path).await.expect(200).body, bytes);
+}

@@ -53,23 +53,19 @@ pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: u
     let service = match Service::open(&disk) {
         Ok(service) => service,
         Err(e) => {
-            let lost = vec![format!("it does not open: {e}")];
-            return Report {
-                lost,
-                ..Report::default()
-            };
+            let mut report = Report::default();
+            report.lost.push(format!("it does not open: {e}"));
+            return report;
         }
     };
     let opened_in = start.elapsed();
     let recovery = disk.history().0;
-    let (disk, service) = if steps % 2 == 1 {
-        let disk = disk.kill();
+    let (mut disk, mut service) = (disk, service);
+    if steps % 2 == 1 {
+        disk = disk.kill();
         service.abandon();
-        let service = Service::open(&disk).expect("opens once more");
-        (disk, service)
-    } else {
-        (disk, service)
-    };
+        service = Service::open(&disk).expect("opens once more");
+    }
     let mut check = Check {
         service,
         ledger,

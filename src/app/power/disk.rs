@@ -130,6 +130,11 @@ impl Disk {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes everybody who comes to the disk wait until this is dropped.
+    pub fn stall(&self) -> impl Sized + '_ {
+        self.lock()
+    }
+
     /// The disk, if this process may still use it.
     fn alive(&self) -> io::Result<MutexGuard<'_, Core>> {
         let core = self.lock();

@@ -32,11 +32,11 @@ pub async fn begin(
         None => None,
     };
     let repos = &req.state.app.repos;
-    repos.check_writable(name).await?;
-    if let Some(digest) = &mount
-        && try_mount(req, name, digest).await?
-    {
-        return Ok(created(name, digest));
+    if let Some(digest) = &mount {
+        repos.check_writable(name).await?;
+        if try_mount(req, name, digest).await? {
+            return Ok(created(name, digest));
+        }
     }
     let algorithm = named
         .or(whole.or(mount).map(|d| d.algorithm()))

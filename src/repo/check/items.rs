@@ -133,20 +133,7 @@ fn one(
         walk.tell(problem.how("push it again; its row is never dropped by guess"));
         return Ok(());
     };
-    walk.saw_rev(id, added.0);
-    if past && row.removed != Rev::NEVER.0 {
-        walk.saw_rev(id, row.removed);
-    }
-    if !past {
-        let usage = walk.usage.entry(id.0).or_default();
-        match item.name {
-            Name::Tag(_) => usage.tags += 1,
-            Name::Manifest(_) => {
-                usage.manifests += 1;
-                usage.bytes += row.size;
-            }
-        }
-    }
+    count(walk, &item, &row);
     if let Some(why) = contradiction(&item, &row) {
         walk.unsure.insert(id.0);
         let problem = item.problem(Kind::ItemInconsistent, format!("{}: {why}", item.text()));
@@ -167,6 +154,25 @@ fn one(
         Name::Manifest(digest) => {
             let inspected = inspected(walk, inner, r, digest, &row.media_type);
             manifest_rows(walk, r, &item, digest, &row, inspected.as_ref())
+        }
+    }
+}
+
+/// Takes the row into what the repository has seen and shows.
+fn count(walk: &mut Walk, item: &Item<'_>, row: &ItemRecord) {
+    walk.saw_rev(item.id, item.added.0);
+    if item.past {
+        if row.removed != Rev::NEVER.0 {
+            walk.saw_rev(item.id, row.removed);
+        }
+        return;
+    }
+    let usage = walk.usage.entry(item.id.0).or_default();
+    match item.name {
+        Name::Tag(_) => usage.tags += 1,
+        Name::Manifest(_) => {
+            usage.manifests += 1;
+            usage.bytes += row.size;
         }
     }
 }
