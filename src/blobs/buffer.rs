@@ -1,10 +1,10 @@
 //! Memory that a disk can take bytes from without the kernel's page cache between.
 
+use std::ops::Deref;
+
 /// Direct writes begin at multiples of this, in memory as in the file, and are as long: a page, and no disk has larger
 /// sectors.
 pub const BLOCK: usize = 4096;
-
-use std::ops::Deref;
 
 /// Bytes in memory, up to a capacity that is set when it is made; the first of them lies at a multiple of [`BLOCK`].
 #[derive(Debug, Default)]

@@ -1,11 +1,13 @@
 //! Bodies of every length around the bounds at which bytes take another way: they come back as they were sent.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::content::{noise, push_blob, sha256};
-use crate::harness::{Client, Server, init, with_query};
+use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, put_manifest, sha256};
+use crate::harness::{Client, Server, init, run_ok, skip, text_of, with_query};
 
 /// Around a block, the first buffer, what goes past the page cache, a piece and two.
 const LENGTHS: [usize; 19] = [
@@ -56,4 +58,77 @@ async fn also_from_a_file_system_in_memory() {
     let home = TempDir::new_in(Path::new("/dev/shm")).unwrap();
     init(&home.path().join("data"), &[]);
     come_back(&Server::serve(home, &[], &[]).await).await;
+}
+
+/// The one content file of this length.
+fn file_of(server: &Server, len: u64) -> PathBuf {
+    let folders = server.data().join("blobs/sha256").read_dir().unwrap();
+    let files = folders.flat_map(|f| f.unwrap().path().read_dir().unwrap());
+    let mut paths = files.map(|f| f.unwrap().path());
+    let found = paths.find(|p| p.metadata().unwrap().size() == len);
+    found.expect("a content file")
+}
+
+/// Bytes of a file that the kernel has in memory; `None` where nobody can tell, or all files are.
+fn in_memory(path: &Path) -> Option<u64> {
+    let kind = Command::new("stat")
+        .args(["-f", "-c", "%T"])
+        .arg(path)
+        .output()
+        .unwrap();
+    if text_of(&kind).contains("tmpfs") {
+        skip("the temporary directory is in memory");
+        return None;
+    }
+    let told = Command::new("fincore")
+        .args(["-b", "-n", "-o", "RES"])
+        .arg(path)
+        .output();
+    let Some(told) = told.ok().filter(|told| told.status.success()) else {
+        skip("no fincore");
+        return None;
+    };
+    Some(
+        String::from_utf8_lossy(&told.stdout)
+            .trim()
+            .parse()
+            .unwrap(),
+    )
+}
+
+/// The end of a blob may be in memory: a piece that is too short, or what is no whole block.
+fn assert_little(bytes: Option<u64>) {
+    assert!(bytes.is_none_or(|bytes| bytes < 300_000), "{bytes:?} bytes");
+}
+
+#[tokio::test]
+async fn large_pushes_and_mirror_runs_leave_the_page_cache_alone() {
+    let (here, there) = (Server::start().await, Server::start().await);
+    let admin = here.admin();
+    let layer = noise(77, 5_000_000);
+    push_blob(&admin, "a", &layer).await;
+    // Before anybody reads it.
+    let len = layer.len() as u64;
+    assert_little(in_memory(&file_of(&here, len)));
+    let config = b"{}".as_slice();
+    push_blob(&admin, "a", config).await;
+    put_manifest(
+        &admin,
+        "a",
+        "t",
+        OCI_MANIFEST,
+        &bytes_of(&image(config, &[&layer])),
+    )
+    .await;
+    let source = format!("docker://{}/a:t", here.host());
+    run_ok(&[
+        "mirror",
+        "--data",
+        &there.dir(),
+        "--plain-http",
+        &source,
+        "--to",
+        "a",
+    ]);
+    assert_little(in_memory(&file_of(&there, len)));
 }
