@@ -1,7 +1,8 @@
 //! One budget for the bytes of all uploads that are in memory: received, being written, or kept for the end.
 //!
 //! Who finds none left waits, and so its client does, as nothing is read from the connection meanwhile. Nobody waits
-//! while holding some (`receive` sees to that), so the waiting always ends.
+//! while holding some (`receive` sees to that), so the waiting always ends. A few buffers stay here between uploads: they
+//! are nobody's and cost no budget.
 
 use super::state::lock;
 use crate::blobs::{BLOCK, Buffer};
