@@ -24,6 +24,7 @@ pub fn store(dir: &Path) -> Store {
         slow: Duration::from_mins(10),
         holder: "bench".into(),
         reserve_bytes: 0,
+        log_bytes: 1 << 20,
     })
     .unwrap()
 }

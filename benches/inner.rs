@@ -144,6 +144,7 @@ impl World {
             slow: Duration::from_mins(1),
             holder: "bench".into(),
             reserve_bytes: 0,
+            log_bytes: 1 << 20,
         });
         Self {
             runtime: runtime.unwrap(),

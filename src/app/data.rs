@@ -45,6 +45,7 @@ pub fn look(dir: &Path) -> Result<Found, AppError> {
             "lost+found",
             CONFIG,
             "lock",
+            "meta.redb.new",
             "reserve",
             "run",
             "tls",
@@ -133,6 +134,11 @@ mod tests {
         assert_eq!(look(&dir).expect("look"), Found::Empty);
         write_private(&dir.join(CONFIG), b"mode = \"mirror\"\n").expect("written");
         assert_eq!(mode(&dir.join(CONFIG)), 0o600);
+        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        // A first start that was killed while it made the database.
+        for name in ["lock", "reserve", "meta.redb.new"] {
+            std::fs::write(dir.join(name), b"x").expect("written");
+        }
         assert_eq!(look(&dir).expect("look"), Found::Empty);
         std::fs::write(dir.join("holiday.jpg"), b"x").expect("written");
         assert_eq!(look(&dir).expect("look"), Found::Foreign);

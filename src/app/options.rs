@@ -14,6 +14,8 @@ use std::time::Duration;
 const INLINE_MAX: u64 = 4096;
 /// Room that the database gives up when the disk is full, so that deletes still work.
 const STORE_RESERVE: u64 = 16 << 20;
+/// Changes that are safe in the log before the database's own file is synced: some hundred small ones.
+const STORE_LOG: usize = 1 << 20;
 /// Docker's tokens live as long. Rights, removal and a new password count at once: they are looked up at each use.
 const TOKEN_SECONDS: u64 = 300;
 
@@ -24,6 +26,7 @@ pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {
         slow: Duration::from_millis(config.slow_ms),
         holder: holder.to_owned(),
         reserve_bytes: STORE_RESERVE,
+        log_bytes: STORE_LOG,
     }
 }
 

@@ -246,6 +246,13 @@ fn store(out: &mut String, app: &App) {
     );
     single(
         out,
+        "dryport_store_file_commits_total",
+        "counter",
+        "Commits that wrote and synced the metadata file itself, not its log.",
+        c.settled,
+    );
+    single(
+        out,
         "dryport_store_closures_total",
         "counter",
         "Transactions grouped into commits.",

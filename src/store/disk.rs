@@ -6,7 +6,7 @@ use super::error::{io, redb as redb_error};
 use super::frozen::Frozen;
 use super::lock::{self, open_private};
 use super::{StoreError, upgrade};
-use redb::{Database, backends::FileBackend};
+use redb::{Database, StorageBackend, backends::FileBackend};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,17 @@ pub(crate) trait Disk: Send + Sync {
         upgrade::builder(FROZEN_CACHE)
             .create_with_backend(frozen)
             .map_err(|e| redb_error("read the metadata file", e))
+    }
+    /// Opens the store's log for reading and appending, making it if it is not there.
+    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        let file = FileBackend::new(open_private(path)?)
+            .map_err(|e| redb_error("lock the metadata log", e))?;
+        Ok(Box::new(file))
+    }
+    /// Opens a log that is there for reading alone.
+    fn open_log_frozen(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        let frozen = Frozen::open(path).map_err(|e| io(format!("read {}", path.display()), &e))?;
+        Ok(Box::new(frozen))
     }
     /// Whether there is such a file.
     fn exists(&self, path: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! The metadata store: redb, and only here (DESIGN.md section 3).
 //!
-//! Owns `DIR/meta.redb`, `DIR/lock` and `DIR/reserve`: tables, order-preserving keys, versioned records, one writer
+//! Owns `DIR/meta.redb`, its log, `DIR/lock` and `DIR/reserve`: tables, order-preserving keys, versioned records, one writer
 //! thread that group-commits, the feed, schema upgrades. It knows tables, not what their rows mean, and imports
 //! nothing but `types`. Nobody else sees redb or bincode.
 //!
@@ -15,6 +15,7 @@ mod frozen;
 pub mod key;
 mod lanes;
 mod lock;
+mod log;
 mod read;
 pub mod record;
 mod reserve;
@@ -44,7 +45,7 @@ use std::time::Duration;
 use writer::Shared;
 
 /// Schema version this binary writes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct StoreOptions {
     pub holder: String,
     /// Bytes of the preallocated reserve file; 0 is none.
     pub reserve_bytes: u64,
+    /// Bytes of changes that wait in the log until redb syncs its file; 0 is none: every batch waits for redb.
+    pub log_bytes: usize,
 }
 
 /// Which lane a write waits in.
@@ -102,9 +105,9 @@ impl Store {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
         let reserve = reserve::Reserve::open(options.dir.join("reserve"), options.reserve_bytes);
-        let db = match upgrade::open(&options.dir, &opener) {
+        let (db, log) = match upgrade::open(&options, &opener) {
             Err(e) if e.kind() == StoreErrorKind::NoSpace && reserve.release() => {
-                upgrade::open(&options.dir, &opener)?
+                upgrade::open(&options, &opener)?
             }
             other => other?,
         };
@@ -114,6 +117,7 @@ impl Store {
             opener,
             lanes: Lanes::new(),
             file: file::OpenFile::new(db),
+            log: Mutex::new(Some(log)),
             stats: stats::Stats::default(),
             clock,
             reserve,

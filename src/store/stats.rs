@@ -13,8 +13,10 @@ pub const BATCH_BOUNDS: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 512];
 /// Plain counters, since the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Durable commits.
+    /// Batches that were made durable.
     pub commits: u64,
+    /// Those among them, and idle moments, for which redb synced its own file instead of the log.
+    pub settled: u64,
     /// Closures that were run, whatever became of them.
     pub closures: u64,
     /// Merges and commits that failed.
@@ -43,6 +45,7 @@ pub struct Counters {
 #[derive(Default)]
 pub(super) struct Stats {
     pub commits: AtomicU64,
+    pub settled: AtomicU64,
     pub closures: AtomicU64,
     pub failed_commits: AtomicU64,
     pub largest_batch: AtomicU64,
@@ -69,6 +72,7 @@ impl Stats {
     pub fn snapshot(&self) -> Counters {
         Counters {
             commits: self.commits.load(Relaxed),
+            settled: self.settled.load(Relaxed),
             closures: self.closures.load(Relaxed),
             failed_commits: self.failed_commits.load(Relaxed),
             queued: 0,

@@ -147,6 +147,10 @@ pub(super) mod meta {
     pub const SCHEMA: &[u8] = b"store.schema";
     /// Running time in ms: 8 bytes, big-endian.
     pub const RUNNING: &[u8] = b"store.running_ms";
+    /// The number of the last batch that is in the file: 8 bytes, big-endian. See `log.rs`.
+    pub const BATCH: &[u8] = b"store.batch";
+    /// The key of the log: 32 random bytes. See `log.rs`.
+    pub const LOG_KEY: &[u8] = b"store.log_key";
     /// Next sequence of the feed: 8 bytes, big-endian. It outlives the rows, so no number is used twice.
     pub const FEED_NEXT: &[u8] = b"store.feed_next";
 }

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
+mod log;
+
 use super::*;
-use redb::StorageBackend;
-use redb::backends::FileBackend;
-use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,6 +21,7 @@ fn options(dir: &Path) -> StoreOptions {
         slow: Duration::from_secs(5),
         holder: "dryport test".into(),
         reserve_bytes: 1 << 20,
+        log_bytes: 64 << 10,
     }
 }
 
@@ -284,21 +285,48 @@ fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
         table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
         Ok(())
     };
+    let steps = [step; SCHEMA as usize];
     let path = dir.path();
     let store = Store::open(options(path)).unwrap();
     put(&store, "a", "1").unwrap();
     store.close();
-    drop(upgrade::open_as(path, &opener, &[step]).unwrap());
-    let copy = path.join("meta.redb.schema-1.bak");
+    drop(upgrade::open_as(&options(path), &opener, &steps).unwrap());
+    let copy = path.join(format!("meta.redb.schema-{SCHEMA}.bak"));
     assert!(copy.exists());
     let error = Store::open(options(path)).unwrap_err();
-    assert_eq!(error, StoreError::TooNew { found: 2, known: 1 });
+    assert_eq!(
+        error,
+        StoreError::TooNew {
+            found: SCHEMA + 1,
+            known: SCHEMA
+        }
+    );
     assert_eq!(error.kind(), StoreErrorKind::TooNew);
-    drop(upgrade::open_as(path, &opener, &[step]).unwrap());
+    drop(upgrade::open_as(&options(path), &opener, &steps).unwrap());
     std::fs::rename(copy, path.join("meta.redb")).unwrap();
     let store = Store::open(options(path)).unwrap();
     assert_eq!(get(&store, "a").as_deref(), Some("1"));
     assert_eq!(get(&store, "upgraded"), None);
+}
+
+#[test]
+fn a_store_of_before_the_log_gets_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let opener = disk::machine(1 << 20);
+    let (db, log) = upgrade::open_as(&options(dir.path()), &opener, &[]).unwrap();
+    let txn = upgrade::begin_write(&db).unwrap();
+    let mut meta = txn.open_table(Table::Meta.definition()).unwrap();
+    meta.remove(table::meta::LOG_KEY).unwrap();
+    drop(meta);
+    txn.commit().unwrap();
+    drop((db, log));
+    let file = dir.path().join("meta.redb.log");
+    std::fs::remove_file(&file).unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    assert!(dir.path().join("meta.redb.schema-1.bak").exists());
+    put(&store, "a", "1").unwrap();
+    assert_eq!(store.counters().settled, 0);
+    assert!(std::fs::read(file).unwrap().starts_with(b"dpl1"));
 }
 
 #[test]
@@ -445,80 +473,4 @@ fn a_full_lane_refuses_after_its_patience() {
     assert_eq!(busy, Err(StoreError::Busy));
     assert_eq!(StoreError::Busy.kind(), StoreErrorKind::Busy);
     lanes.place_blocking(Lane::Request, Duration::ZERO).unwrap();
-}
-
-/// A disk that fails to sync, or is full, on demand.
-#[derive(Debug)]
-struct BadDisk {
-    file: FileBackend,
-    full: Arc<AtomicBool>,
-}
-
-type Locked = Result<bool, redb::BackendError>;
-
-impl StorageBackend for BadDisk {
-    fn len(&self) -> std::io::Result<u64> {
-        self.file.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.file.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn sync_data(&self) -> std::io::Result<()> {
-        if self.full.load(SeqCst) {
-            return Err(std::io::ErrorKind::StorageFull.into());
-        }
-        self.file.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.file.write(offset, data)
-    }
-    fn close(&self) -> std::io::Result<()> {
-        self.file.close()
-    }
-    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Locked {
-        self.file.try_lock_range(from, to)
-    }
-    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.file.unlock_range(from, to)
-    }
-}
-
-#[test]
-fn a_failed_commit_is_unknown_and_the_store_reopens_in_place() {
-    let dir = tempfile::tempdir().unwrap();
-    let full = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&full);
-    let opener: disk::Opener = Arc::new(move |path: &Path| {
-        let file =
-            FileBackend::new(lock::open_private(path)?).map_err(|e| redb_error("lock", e))?;
-        let full = Arc::clone(&switch);
-        upgrade::builder(1 << 20)
-            .create_with_backend(BadDisk { file, full })
-            .map_err(|e| redb_error("open", e))
-    });
-    let store = Store::open_with(options(dir.path()), opener).unwrap();
-    put(&store, "before", "1").unwrap();
-    full.store(true, SeqCst);
-    let error = put(&store, "during", "1").unwrap_err();
-    assert!(
-        matches!(error, StoreError::Unknown { no_space: true, .. }),
-        "{error}"
-    );
-    assert_eq!(error.kind(), StoreErrorKind::NoSpace);
-    until(|| store.counters().reserve_missing == 1);
-    assert_eq!(dir.path().join("reserve").metadata().unwrap().len(), 0);
-    full.store(false, SeqCst);
-    until(|| put(&store, "after", "1").is_ok());
-    assert_eq!(get(&store, "before").as_deref(), Some("1"));
-    let counters = store.counters();
-    assert!(
-        counters.failed_commits >= 1 && counters.reopened >= 1,
-        "{counters:?}"
-    );
-    store.close();
-    let store = Store::open(options(dir.path())).unwrap();
-    assert_eq!(get(&store, "after").as_deref(), Some("1"));
 }

@@ -4,6 +4,7 @@
 //! changes wait in the overlay until it has returned Ok; then they are merged into the batch's redb transaction.
 
 use super::error::redb as redb_error;
+use super::log::{self, Rows};
 use super::read::{Way, bounds, merge, page, value};
 use super::table::{KEY_LIMIT, meta};
 use super::{Get, Row, StoreError, Table, feed};
@@ -19,7 +20,7 @@ type Bytes = &'static [u8];
 type OpenTable<'t> = redb::Table<'t, Bytes, Bytes>;
 
 /// Changes by table and key; `None` is a deleted row.
-pub(super) type Overlay = BTreeMap<Table, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
+pub(super) type Overlay = BTreeMap<Table, Rows>;
 
 /// What a closure sees below its own changes: the batch so far. (A trait, for redb's tables tie `Batch` to one
 /// lifetime that closures must not know.)
@@ -214,16 +215,21 @@ pub(super) struct Batch<'t> {
     tables: RefCell<BTreeMap<Table, OpenTable<'t>>>,
     running_ms: u64,
     rows: Cell<usize>,
+    /// What was merged, as it goes to the log; `None` if it is longer than `room`.
+    changes: RefCell<Option<Vec<u8>>>,
+    room: usize,
 }
 
 impl<'t> Batch<'t> {
-    /// Nothing is written yet.
-    pub fn new(txn: &'t WriteTransaction, running_ms: u64) -> Self {
+    /// Nothing is written yet. Up to `room` bytes of changes are kept for the log.
+    pub fn new(txn: &'t WriteTransaction, running_ms: u64, room: usize) -> Self {
         Self {
             txn,
             tables: RefCell::default(),
             running_ms,
             rows: Cell::new(0),
+            changes: RefCell::new(Some(Vec::new())),
+            room,
         }
     }
 
@@ -234,31 +240,46 @@ impl<'t> Batch<'t> {
 
     /// Takes one closure's changes over. An error spoils the whole batch.
     pub fn merge(&self, overlay: &Overlay) -> Result<(), StoreError> {
-        for (table, changes) in overlay {
-            self.with(*table, |open| {
-                for (key, change) in changes {
-                    match change {
-                        Some(value) => open.insert(key.as_slice(), value.as_slice()),
-                        None => open.remove(key.as_slice()),
-                    }
-                    .map(drop)
-                    .map_err(|e| redb_error("write", e))?;
-                }
-                Ok(())
-            })?;
-            self.rows.set(self.rows.get() + changes.len());
+        for (table, rows) in overlay {
+            self.merge_rows(*table, rows)?;
         }
         Ok(())
     }
 
-    /// Writes the running time, the last row of every batch.
-    pub fn save_running(&self) -> Result<(), StoreError> {
-        let now = self.running_ms.to_be_bytes();
-        self.with(Table::Meta, |open| {
-            open.insert(meta::RUNNING, now.as_slice())
+    /// The same for the rows of one table.
+    pub fn merge_rows(&self, table: Table, rows: &Rows) -> Result<(), StoreError> {
+        self.with(table, |open| {
+            for (key, change) in rows {
+                match change {
+                    Some(value) => open.insert(key.as_slice(), value.as_slice()),
+                    None => open.remove(key.as_slice()),
+                }
                 .map(drop)
-                .map_err(|e| redb_error("write", e))
-        })
+                .map_err(|e| redb_error("write", e))?;
+            }
+            Ok(())
+        })?;
+        self.rows.set(self.rows.get() + rows.len());
+        let mut changes = self.changes.borrow_mut();
+        if let Some(bytes) = changes.as_mut() {
+            log::add(bytes, table, rows);
+            if bytes.len() > self.room {
+                *changes = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the running time and the number of the batch, the last rows of every one. Answers what the log gets, if it
+    /// may be short enough.
+    pub fn end(self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = |key: &[u8], value: u64| (key.to_vec(), Some(value.to_be_bytes().to_vec()));
+        let rows = [
+            row(meta::RUNNING, self.running_ms),
+            row(meta::BATCH, number),
+        ];
+        self.merge_rows(Table::Meta, &rows.into())?;
+        Ok(self.changes.into_inner())
     }
 
     fn with<T>(

@@ -1,4 +1,4 @@
-//! Opening `DIR/meta.redb`: creation, schema check, upgrade.
+//! Opening `DIR/meta.redb` and its log: creation, schema check, repeating what only the log holds, upgrade.
 //!
 //! A new file is made under another name and renamed when its tables and schema are durable, so a crash leaves no
 //! half-made store. A schema newer than [`SCHEMA`] is refused untouched; before an older one is upgraded, a copy is
@@ -7,9 +7,12 @@
 use super::disk::Opener;
 use super::error::{io, redb as redb_error};
 use super::lock::{open_private, sync_dir};
-use super::table::meta;
-use super::{SCHEMA, StoreError, Table};
-use redb::{Database, ReadableDatabase as _, WriteTransaction};
+use super::log::{self, Log};
+use super::read::{Get as _, Read};
+use super::table::{as_u64, meta};
+use super::txn::Batch;
+use super::{SCHEMA, StoreError, StoreOptions, Table};
+use redb::{Database, ReadableDatabase as _, StorageBackend, WriteTransaction};
 use std::fs::File;
 use std::path::Path;
 
@@ -20,7 +23,23 @@ pub(super) const FILE: &str = "meta.redb";
 pub(super) type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// The upgrades of this program: one fewer than [`SCHEMA`].
-pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [];
+pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [has_a_log];
+
+/// Schema 2 has a log. A program that knows none would not repeat what it holds, and lose acknowledged changes.
+fn has_a_log(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut key = log::Key::default();
+    getrandom::fill(&mut key).map_err(|e| StoreError::Io {
+        what: "make a key for its log".into(),
+        detail: e.to_string(),
+    })?;
+    let mut table = txn
+        .open_table(Table::Meta.definition())
+        .map_err(|e| redb_error("write the log's key", e))?;
+    table
+        .insert(meta::LOG_KEY, key.as_slice())
+        .map_err(|e| redb_error("write the log's key", e))?;
+    Ok(())
+}
 
 /// redb's builder, with our cache and a log of repairs.
 pub(super) fn builder(cache_bytes: u64) -> redb::Builder {
@@ -44,18 +63,38 @@ pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, StoreError>
     Ok(txn)
 }
 
-/// Opens the store's file in `dir`, creating or upgrading it as needed.
-pub(super) fn open(dir: &Path, opener: &Opener) -> Result<Database, StoreError> {
-    open_as(dir, opener, &STEPS)
+/// Makes a transaction's commit visible and no more: the log has its changes.
+pub(super) fn only_in_memory(txn: &mut WriteTransaction) -> Result<(), StoreError> {
+    txn.set_quick_repair(false);
+    txn.set_durability(redb::Durability::None)
+        .map_err(|e| redb_error("end a change", e))
 }
 
-/// The same file for reading alone. It was opened by this program before, so its schema is known.
-pub(super) fn open_frozen(dir: &Path, opener: &Opener) -> Result<Database, StoreError> {
-    opener.open_frozen(&dir.join(FILE))
+/// Opens the store's files, creating or upgrading them as needed. redb holds everything when this returns.
+pub(super) fn open(options: &StoreOptions, opener: &Opener) -> Result<(Database, Log), StoreError> {
+    open_as(options, opener, &STEPS)
+}
+
+/// The same for reading alone: what only the log holds is repeated in memory. The file was opened by this program before,
+/// so its schema is known.
+pub(super) fn open_frozen(options: &StoreOptions, opener: &Opener) -> Result<Database, StoreError> {
+    let db = opener.open_frozen(&options.dir.join(FILE))?;
+    let path = options.dir.join(log::FILE);
+    if let Some(key) = log_key(&db)?
+        && opener.exists(&path)
+    {
+        repeat(&db, opener.open_log_frozen(&path)?, key, 0)?;
+    }
+    Ok(db)
 }
 
 /// [`open`] for a program whose schema is one more than the number of `steps`.
-pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Database, StoreError> {
+pub(super) fn open_as(
+    options: &StoreOptions,
+    opener: &Opener,
+    steps: &[Step],
+) -> Result<(Database, Log), StoreError> {
+    let dir = &options.dir;
     let path = dir.join(FILE);
     let known = steps.len() as u32 + 1;
     if !opener.exists(&path) {
@@ -66,6 +105,11 @@ pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Dat
     if found > known {
         return Err(StoreError::TooNew { found, known });
     }
+    // What a log holds is of the schema of its file.
+    let older = match log_key(&db)? {
+        Some(key) => Some(open_log(&db, key, options, opener)?),
+        None => None,
+    };
     if found < known {
         // The copy is taken of a closed file, which is complete.
         drop(db);
@@ -80,7 +124,80 @@ pub(super) fn open_as(dir: &Path, opener: &Opener, steps: &[Step]) -> Result<Dat
         txn.commit().map_err(|e| redb_error("upgrade", e))?;
     }
     add_tables(&db)?;
-    Ok(db)
+    let log = match (older, log_key(&db)?) {
+        (Some(log), _) => log,
+        (None, Some(key)) => open_log(&db, key, options, opener)?,
+        (None, None) => return Err(StoreError::Damaged("the key of its log is missing".into())),
+    };
+    Ok((db, log))
+}
+
+/// The key of the log; `None` in a file of before there was one.
+fn log_key(db: &Database) -> Result<Option<log::Key>, StoreError> {
+    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
+    let key = Read::new(&txn, 0).get(Table::Meta, meta::LOG_KEY)?;
+    let key = key.map(log::Key::try_from).transpose();
+    key.map_err(|_| StoreError::Damaged("the key of its log is none".into()))
+}
+
+/// Opens the log beside an open file, and has the file hold what was in it.
+fn open_log(
+    db: &Database,
+    key: log::Key,
+    options: &StoreOptions,
+    opener: &Opener,
+) -> Result<Log, StoreError> {
+    let path = options.dir.join(log::FILE);
+    let is_there = opener.exists(&path);
+    if !is_there && last_batch(db)? > 0 {
+        tracing::error!(path = %path.display(), "the log of the metadata file is missing: if the program before was killed, its last changes are lost");
+    }
+    let mut log = repeat(db, opener.open_log(&path)?, key, options.log_bytes)?;
+    log.clear()?;
+    if !is_there {
+        opener.sync_dir(&options.dir)?;
+    }
+    Ok(log)
+}
+
+/// Commits what a log holds beyond the file.
+fn repeat(
+    db: &Database,
+    file: Box<dyn StorageBackend>,
+    key: log::Key,
+    room: usize,
+) -> Result<Log, StoreError> {
+    let last = last_batch(db)?;
+    let txn = begin_write(db)?;
+    let batch = Batch::new(&txn, 0, 0);
+    let log = Log::open(file, key, room, last, |changes| {
+        changes.each(|table, rows| batch.merge_rows(table, &rows))
+    })?;
+    let batches = log.next() - 1 - last;
+    let rows = batch.rows();
+    drop(batch);
+    if batches == 0 {
+        txn.abort().map_err(|e| redb_error("read the log", e))?;
+        return Ok(log);
+    }
+    txn.commit()
+        .map_err(|e| redb_error("repeat what the log holds", e))?;
+    tracing::info!(
+        batches,
+        rows,
+        "repeated the last changes before the program was ended, from the log"
+    );
+    Ok(log)
+}
+
+/// The number of the last batch that the file holds.
+fn last_batch(db: &Database) -> Result<u64, StoreError> {
+    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
+    match Read::new(&txn, 0).get(Table::Meta, meta::BATCH)? {
+        Some(bytes) => as_u64(&bytes)
+            .ok_or_else(|| StoreError::Damaged("the number of the last change is none".into())),
+        None => Ok(0),
+    }
 }
 
 fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), StoreError> {
@@ -92,6 +209,7 @@ fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), St
         txn.open_table(table.definition())
             .map_err(|e| redb_error("create a table", e))?;
     }
+    has_a_log(&txn)?;
     set_schema(&txn, known)?;
     txn.commit()
         .map_err(|e| redb_error("create the metadata file", e))?;

@@ -1,4 +1,7 @@
-//! The one writer thread: takes closures from the lanes, merges them, commits once, answers everybody.
+//! The one writer thread: takes closures from the lanes, merges them, makes the batch durable, answers everybody.
+//!
+//! A batch is durable when the log has it (`log.rs`); redb then commits it in memory alone. What the log has no room for,
+//! redb commits durably, with all that came before; so it does when nothing happens for a while, and at the end.
 //!
 //! No timer: a batch is what queued up while the last one was being made durable. Nobody is answered before the
 //! commit, not even a closure that was refused: it may have been refused because of an earlier one in its batch.
@@ -7,12 +10,14 @@ use super::disk::Opener;
 use super::error::redb as redb_error;
 use super::file::OpenFile;
 use super::lanes::{Job, Lanes, Wake};
+use super::log::Log;
 use super::reserve::Reserve;
 use super::stats::{Clock, Stats};
 use super::txn::Batch;
-use super::{Lane, StoreError, StoreErrorKind, StoreOptions, upgrade};
-use redb::Database;
+use super::{Lane, StoreError, StoreErrorKind, StoreOptions, lock_of, upgrade};
+use redb::{Database, WriteTransaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -22,6 +27,8 @@ const BATCH_ROWS: usize = 20_000;
 /// While requests keep coming, one batch in so many takes a background closure along: every request of a batch waits for
 /// it.
 const BACKGROUND_EVERY: u32 = 4;
+/// What lies in the log alone goes to redb's file when nothing was to do for so long.
+const SETTLED: Duration = Duration::from_secs(10);
 /// An idle store saves its running time this often, so that a crash forgets no more.
 const IDLE: Duration = Duration::from_mins(10);
 /// A store whose reserve was given up looks this often whether it can be set aside again.
@@ -35,6 +42,8 @@ pub(super) struct Shared {
     pub opener: Opener,
     pub lanes: Lanes,
     pub file: OpenFile,
+    /// Used by the writer alone. `None` while the file cannot be opened.
+    pub log: Mutex<Option<Log>>,
     pub stats: Stats,
     pub clock: Clock,
     pub reserve: Reserve,
@@ -52,20 +61,21 @@ impl Shared {
     pub fn write_until_closed(&self) {
         let mut passed = 0;
         loop {
-            let idle = if self.reserve.is_held() {
-                IDLE
-            } else {
-                WITHOUT_RESERVE
+            let settled = lock_of(&self.log).as_ref().is_none_or(Log::is_empty);
+            let idle = match (settled, self.reserve.is_held()) {
+                (false, _) => SETTLED,
+                (true, false) => WITHOUT_RESERVE,
+                (true, true) => IDLE,
             };
             match self.lanes.wait(idle) {
                 Wake::Work => self.batch(&mut passed),
                 Wake::Reopen => self.reopen(),
-                Wake::Idle if self.reserve.is_held() => self.save_running_time(),
-                Wake::Idle => self.reserve.restore(),
+                Wake::Idle if settled && !self.reserve.is_held() => self.reserve.restore(),
+                Wake::Idle => self.settle(false),
                 Wake::Stop => break,
             }
         }
-        self.save_running_time();
+        self.settle(true);
         self.file.close();
     }
 
@@ -106,7 +116,9 @@ impl Shared {
     ) -> Result<Outcome, StoreError> {
         let start = Instant::now();
         let txn = upgrade::begin_write(db)?;
-        let batch = Batch::new(&txn, self.clock.now_ms());
+        let mut held = lock_of(&self.log);
+        let log = held.as_mut().ok_or(StoreError::Reopening)?;
+        let batch = Batch::new(&txn, self.clock.now_ms(), self.options.log_bytes);
         while jobs.len() < BATCH_CLOSURES && batch.rows() < BATCH_ROWS {
             let Some(job) = self.lanes.pop(Lane::Request) else {
                 break;
@@ -121,22 +133,47 @@ impl Shared {
             self.step(&batch, jobs, job)?;
         }
         let rows = batch.rows();
-        if rows > 0 {
-            batch.save_running()?;
+        if rows == 0 {
+            drop(batch);
+            txn.abort().map_err(|e| redb_error("end a change", e))?;
+            let (ran, committed) = (start.elapsed(), Duration::ZERO);
+            return Ok(Outcome {
+                rows,
+                ran,
+                committed,
+            });
         }
-        drop(batch);
+        let changes = batch.end(log.next())?;
         let ran = start.elapsed();
         let start = Instant::now();
-        if rows > 0 {
-            txn.commit().map_err(|e| redb_error("commit", e))?;
-        } else {
-            txn.abort().map_err(|e| redb_error("end a change", e))?;
-        }
+        self.commit(txn, log, changes.as_deref())?;
         Ok(Outcome {
             rows,
             ran,
             committed: start.elapsed(),
         })
+    }
+
+    /// Makes a batch durable, then visible.
+    fn commit(
+        &self,
+        mut txn: WriteTransaction,
+        log: &mut Log,
+        changes: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let logged = match changes {
+            Some(changes) => log.append(changes)?,
+            None => false,
+        };
+        if logged {
+            upgrade::only_in_memory(&mut txn)?;
+        }
+        txn.commit().map_err(|e| redb_error("commit", e))?;
+        if !logged {
+            log.restart();
+            self.stats.settled.fetch_add(1, Relaxed);
+        }
+        Ok(())
     }
 
     fn step(
@@ -195,12 +232,14 @@ impl Shared {
         let (mut pause, longest) = BACKOFF;
         loop {
             self.file.take_for_reopen();
+            *lock_of(&self.log) = None;
             let opened = catch_unwind(AssertUnwindSafe(|| {
-                upgrade::open(&self.options.dir, &self.opener)
+                upgrade::open(&self.options, &self.opener)
             }))
             .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
             match opened {
-                Ok(db) => {
+                Ok((db, log)) => {
+                    *lock_of(&self.log) = Some(log);
                     self.file.put(db);
                     self.lanes.set_down(None);
                     self.stats.reopened.fetch_add(1, Relaxed);
@@ -228,7 +267,7 @@ impl Shared {
     /// Serves readers from the file as it is, in a way that needs no writing.
     fn read_on(&self) {
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            upgrade::open_frozen(&self.options.dir, &self.opener)
+            upgrade::open_frozen(&self.options, &self.opener)
         }))
         .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
         match opened {
@@ -237,22 +276,23 @@ impl Shared {
         }
     }
 
-    /// A commit of nothing but the running time.
-    fn save_running_time(&self) {
-        let saved = self.file.get_now().and_then(|db| {
+    /// Commits what the log alone holds, and the running time, to redb's file. At the end nothing stays in the log.
+    fn settle(&self, at_end: bool) {
+        let settled = self.file.get_now().and_then(|db| {
             let txn = upgrade::begin_write(&db)?;
-            let batch = Batch::new(&txn, self.clock.now_ms());
-            batch.save_running()?;
-            drop(batch);
+            let mut held = lock_of(&self.log);
+            let log = held.as_mut().ok_or(StoreError::Reopening)?;
+            let batch = Batch::new(&txn, self.clock.now_ms(), 0);
+            batch.end(log.next())?;
             let start = Instant::now();
-            txn.commit().map_err(|e| redb_error("commit", e))?;
+            self.commit(txn, log, None)?;
             self.stats.committed(start.elapsed(), 0);
-            Ok(())
+            if at_end { log.clear() } else { Ok(()) }
         });
-        match saved {
+        match settled {
             Ok(()) => self.measure(),
             Err(error) => {
-                tracing::error!(%error, "the running time could not be saved");
+                tracing::error!(%error, "the metadata file could not be brought up to its log");
                 self.lanes.ask_reopen();
             }
         }

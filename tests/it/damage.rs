@@ -258,6 +258,7 @@ impl Rows {
             slow: Duration::from_secs(10),
             holder: "test".into(),
             reserve_bytes: 0,
+            log_bytes: 1 << 20,
         };
         Self(Store::open(options).unwrap())
     }

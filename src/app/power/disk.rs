@@ -5,7 +5,7 @@ mod database;
 
 use super::state::{Ino, Op, State};
 use crate::blobs;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -27,6 +27,8 @@ pub(super) enum Fault {
     LateFileSync,
     /// fsync of the database does nothing.
     NoDatabaseSync,
+    /// fsync of the database's log does nothing.
+    NoLogSync,
 }
 
 /// How late [`Fault::LateFileSync`] is, in steps.
@@ -43,6 +45,8 @@ struct Core {
     boot: String,
     /// From the real file's inode number to ours.
     real: HashMap<u64, Ino>,
+    /// The database's logs.
+    logs: HashSet<Ino>,
     fault: Fault,
     held_back: Vec<(usize, Ino)>,
 }
@@ -85,6 +89,7 @@ impl Disk {
             killed_at: usize::MAX,
             boot,
             real,
+            logs: HashSet::new(),
             fault,
             held_back: Vec::new(),
         };
@@ -174,6 +179,7 @@ impl Core {
             (Op::SyncDir { .. }, Fault::NoDirSync) => Op::Lie,
             (Op::Sync { ino, .. }, Fault::NoFileSync) if content(ino) => Op::Lie,
             (Op::Sync { ino, .. }, Fault::NoDatabaseSync) if !content(ino) => Op::Lie,
+            (Op::Sync { ino, .. }, Fault::NoLogSync) if self.logs.contains(ino) => Op::Lie,
             (Op::Sync { ino, .. }, Fault::LateFileSync) if content(ino) => {
                 self.held_back.push((self.ops.len() + LATE, *ino));
                 Op::Lie

@@ -43,6 +43,7 @@ impl Service {
             slow: Duration::from_hours(1),
             holder: "power".into(),
             reserve_bytes: 0,
+            log_bytes: 64 << 10,
         };
         let store = Store::open_with(options, Arc::new(disk.clone()))?;
         let options = BlobOptions {

@@ -255,6 +255,11 @@ fn a_disk_that_ignores_the_sync_of_the_database_is_noticed() {
 }
 
 #[test]
+fn a_disk_that_ignores_the_sync_of_the_log_is_noticed() {
+    bites(Fault::NoLogSync);
+}
+
+#[test]
 fn a_rename_before_the_sync_is_noticed() {
     let run = record(&base(), 78, Fault::RenameFirst);
     assert!(!broken_order(&run).is_empty());
@@ -349,5 +354,5 @@ fn killed_then_cut(step: usize) -> Vec<String> {
 fn an_upload_whose_end_is_cut_off_goes_on() {
     let (tried, lost) = runtime().block_on(closing::cut_everywhere(&base()));
     assert_eq!(lost, Vec::<String>::new());
-    assert!(tried > 50, "{tried}");
+    assert!(tried > 25, "{tried}");
 }

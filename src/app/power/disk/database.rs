@@ -17,6 +17,13 @@ impl store_disk::Disk for Disk {
         database(Bytes { disk, ino }, 1 << 20)
     }
 
+    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        let ino = self.database_file(path).map_err(|e| failed(path, &e))?;
+        self.lock().logs.insert(ino);
+        let disk = self.clone();
+        Ok(Box::new(Bytes { disk, ino }))
+    }
+
     fn exists(&self, path: &Path) -> bool {
         let core = self.lock();
         core.state.find(core.inner(path)).is_ok()
