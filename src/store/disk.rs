@@ -28,7 +28,7 @@ pub(crate) trait Disk: Send + Sync {
     /// Opens the store's log for reading and appending, making it if it is not there.
     fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
         let file = FileBackend::new(open_private(path)?)
-            .map_err(|e| redb_error("lock the metadata log", e))?;
+            .map_err(|e| redb_error("open the metadata log", e))?;
         Ok(Box::new(file))
     }
     /// Opens a log that is there for reading alone.

@@ -56,6 +56,9 @@ pub enum StoreError {
     /// The file holds what this program never wrote.
     #[error("the metadata store is damaged ({0}): restore a copy, or run \"dryport check\"")]
     Damaged(String),
+    /// The log beside the file cannot be followed; says what to do.
+    #[error("{0}")]
+    Log(String),
     /// A stored record does not decode, or a new one does not encode.
     #[error("a {record} record is not readable: {detail}")]
     Record {
@@ -130,7 +133,9 @@ impl StoreError {
             Self::Locked { .. } => StoreErrorKind::Locked,
             Self::TooNew { .. } | Self::RecordTooNew { .. } => StoreErrorKind::TooNew,
             Self::NoSpace(_) | Self::Unknown { no_space: true, .. } => StoreErrorKind::NoSpace,
-            Self::Damaged(_) | Self::Record { .. } | Self::Panicked(_) => StoreErrorKind::Damaged,
+            Self::Damaged(_) | Self::Log(_) | Self::Record { .. } | Self::Panicked(_) => {
+                StoreErrorKind::Damaged
+            }
             Self::Io { .. } | Self::Closed | Self::Reopening | Self::Unknown { .. } => {
                 StoreErrorKind::Unavailable
             }

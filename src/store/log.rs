@@ -28,6 +28,11 @@ pub(super) const FILE: &str = "meta.redb.log";
 
 /// A record begins at a multiple of this: what the disk writes as a whole.
 const BLOCK: usize = 4096;
+/// Most rows in a log: each may take a page of redb's file, and on a disk that fills up meanwhile all of them must fit into
+/// the room that the reserve gives up (16 MiB).
+const ROWS: usize = 3_000;
+/// No log is longer.
+const LONGEST: usize = 64 << 20;
 const MAGIC: [u8; 4] = *b"dpl1";
 const HEAD: usize = 48;
 /// The store's own secret, by which its records are known.
@@ -46,34 +51,35 @@ pub(super) struct Log {
     room: usize,
     /// Where the next record goes.
     end: usize,
+    /// Rows of the records before that.
+    rows: usize,
     /// The number of the last batch.
     last: u64,
-    /// Nothing but zeros was ever there since it was opened or cleared.
+    /// The file has its length and holds zeros alone, on the disk.
     is_clear: bool,
 }
 
 impl Log {
     /// Opens the log of a store whose redb file holds all batches up to `last`. `repeat` gets the changes of each batch
-    /// after that, in their order. Nothing may be appended before [`Log::clear`].
+    /// after that, up to `upto`, in their order. Nothing may be appended before [`Log::clear`].
     pub fn open(
         file: Box<dyn StorageBackend>,
         key: Key,
         room: usize,
         last: u64,
+        upto: u64,
         mut repeat: impl FnMut(Changes<'_>) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
-        let failed = |e| io(format!("read {FILE}"), &e);
-        let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        file.read(0, &mut bytes).map_err(failed)?;
         let mut log = Self {
             file,
             key,
             room: room / BLOCK * BLOCK,
             end: 0,
+            rows: 0,
             last,
-            is_clear: length >= room && bytes.iter().all(|byte| *byte == 0),
+            is_clear: false,
         };
+        let bytes = log.read()?;
         let mut rest = bytes.as_slice();
         let mut before = None;
         while let Some((number, changes, after)) = record(&key, rest) {
@@ -81,11 +87,12 @@ impl Log {
                 break;
             }
             if number > log.next() {
-                return Err(StoreError::Damaged(format!(
-                    "{FILE} goes on after change {number}, but meta.redb ends with {last}: they are not of one store, so put back the one that is missing, or remove {FILE} to go on without what it holds"
+                return Err(StoreError::Log(format!(
+                    "{FILE} begins with change {number}, but meta.redb ends with {}: they are not of one store, so put back the one that is missing, or remove {FILE} to go on without what it holds",
+                    log.last
                 )));
             }
-            if number == log.next() {
+            if number == log.next() && number <= upto {
                 repeat(Changes(changes))?;
                 log.last = number;
             }
@@ -93,12 +100,26 @@ impl Log {
         }
         match last_of(&key, rest).filter(|later| *later > log.next()) {
             // A batch is begun when the one before it is on the disk: this is no record that a crash cut short.
-            Some(later) => Err(StoreError::Damaged(format!(
-                "{FILE} cannot be read at change {}, and holds others up to {later}: to go on without all of these, remove it",
+            Some(later) => Err(StoreError::Log(format!(
+                "{FILE} is damaged: it cannot be read at change {}, and holds others up to {later}; to go on without all of these, remove it",
                 log.next()
             ))),
             None => Ok(log),
         }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, StoreError> {
+        let failed = |e| io(format!("read {FILE}"), &e);
+        let length = self.file.len().map_err(failed)?;
+        let length = usize::try_from(length).ok().filter(|l| *l <= LONGEST);
+        let Some(length) = length else {
+            return Err(StoreError::Log(format!(
+                "{FILE} is longer than any that this program writes: put back the right one, or remove it to go on without what it holds"
+            )));
+        };
+        let mut bytes = vec![0; length];
+        self.file.read(0, &mut bytes).map_err(failed)?;
+        Ok(bytes)
     }
 
     /// Forgets everything, on the disk before this returns: redb holds it durably. A batch whose sync failed must not be
@@ -108,13 +129,14 @@ impl Log {
     /// What was written once needs no more from the file system than the blocks themselves: a later sync is one write.
     pub fn clear(&mut self) -> Result<(), StoreError> {
         if !self.is_clear {
-            let cleared = self.file.write(0, &vec![0; self.room]);
+            let cleared = self.file.set_len(self.room as u64);
             cleared
+                .and_then(|()| self.file.write(0, &vec![0; self.room]))
                 .and_then(|()| self.file.sync_data())
                 .map_err(|e| io(format!("clear {FILE}"), &e))?;
         }
         self.is_clear = true;
-        self.end = 0;
+        self.begin();
         Ok(())
     }
 
@@ -129,10 +151,10 @@ impl Log {
     }
 
     /// Makes the changes of the next batch durable, or answers that they have no room: then redb must.
-    pub fn append(&mut self, changes: &[u8]) -> Result<bool, StoreError> {
+    pub fn append(&mut self, changes: &[u8], rows: usize) -> Result<bool, StoreError> {
         let length = (HEAD + changes.len()).next_multiple_of(BLOCK);
-        let (Ok(size), true) = (u32::try_from(changes.len()), length <= self.room - self.end)
-        else {
+        let fits = length <= self.room - self.end && self.rows + rows <= ROWS;
+        let (Ok(size), true) = (u32::try_from(changes.len()), fits) else {
             return Ok(false);
         };
         let mut record = Vec::with_capacity(length);
@@ -148,21 +170,20 @@ impl Log {
             .and_then(|()| self.file.sync_data())
             .map_err(|e| io(format!("write {FILE}"), &e))?;
         self.end += length;
+        self.rows += rows;
         self.last += 1;
         Ok(true)
     }
 
     /// redb has committed everything durably, up to the batch of the next number.
     pub fn restart(&mut self) {
-        self.end = 0;
+        self.begin();
         self.last += 1;
     }
-}
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        // It only gives back what the system takes back anyway.
-        let _ = self.file.close();
+    fn begin(&mut self) {
+        self.end = 0;
+        self.rows = 0;
     }
 }
 

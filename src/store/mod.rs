@@ -50,7 +50,7 @@ pub const SCHEMA: u32 = 2;
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Data directory; `meta.redb`, `lock` and `reserve` live in it. Created with mode 0700 if absent.
+    /// Data directory; `meta.redb`, its log, `lock` and `reserve` live in it. Created with mode 0700 if absent.
     pub dir: PathBuf,
     /// Bytes of redb's page cache.
     pub cache_bytes: u64,
@@ -117,7 +117,6 @@ impl Store {
             opener,
             lanes: Lanes::new(),
             file: file::OpenFile::new(db),
-            log: Mutex::new(Some(log)),
             stats: stats::Stats::default(),
             clock,
             reserve,
@@ -126,7 +125,7 @@ impl Store {
         let writer = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer.write_until_closed())
+            .spawn(move || writer.write_until_closed(log))
             .map_err(|e| error::io("start the writer thread", &e))?;
         Ok(Self {
             inner: Arc::new(Inner {

@@ -13,9 +13,9 @@ pub const BATCH_BOUNDS: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 512];
 /// Plain counters, since the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Batches that were made durable.
+    /// Durable commits: batches, and those of no closure that idle moments make.
     pub commits: u64,
-    /// Those among them, and idle moments, for which redb synced its own file instead of the log.
+    /// Those among them for which redb synced its own file, not the log.
     pub settled: u64,
     /// Closures that were run, whatever became of them.
     pub closures: u64,

@@ -26,18 +26,8 @@ pub(super) type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [has_a_log];
 
 /// Schema 2 has a log. A program that knows none would not repeat what it holds, and lose acknowledged changes.
-fn has_a_log(txn: &WriteTransaction) -> Result<(), StoreError> {
-    let mut key = log::Key::default();
-    getrandom::fill(&mut key).map_err(|e| StoreError::Io {
-        what: "make a key for its log".into(),
-        detail: e.to_string(),
-    })?;
-    let mut table = txn
-        .open_table(Table::Meta.definition())
-        .map_err(|e| redb_error("write the log's key", e))?;
-    table
-        .insert(meta::LOG_KEY, key.as_slice())
-        .map_err(|e| redb_error("write the log's key", e))?;
+#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
+fn has_a_log(_txn: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
@@ -65,7 +55,6 @@ pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, StoreError>
 
 /// Makes a transaction's commit visible and no more: the log has its changes.
 pub(super) fn only_in_memory(txn: &mut WriteTransaction) -> Result<(), StoreError> {
-    txn.set_quick_repair(false);
     txn.set_durability(redb::Durability::None)
         .map_err(|e| redb_error("end a change", e))
 }
@@ -75,15 +64,19 @@ pub(super) fn open(options: &StoreOptions, opener: &Opener) -> Result<(Database,
     open_as(options, opener, &STEPS)
 }
 
-/// The same for reading alone: what only the log holds is repeated in memory. The file was opened by this program before,
-/// so its schema is known.
-pub(super) fn open_frozen(options: &StoreOptions, opener: &Opener) -> Result<Database, StoreError> {
+/// The same for reading alone: what only the log holds, up to the batch `upto`, is repeated in memory. The file was opened
+/// by this program before, so its schema is known.
+pub(super) fn open_frozen(
+    options: &StoreOptions,
+    opener: &Opener,
+    upto: u64,
+) -> Result<Database, StoreError> {
     let db = opener.open_frozen(&options.dir.join(FILE))?;
     let path = options.dir.join(log::FILE);
     if let Some(key) = log_key(&db)?
         && opener.exists(&path)
     {
-        repeat(&db, opener.open_log_frozen(&path)?, key, 0)?;
+        repeat(&db, opener.open_log_frozen(&path)?, key, 0, upto)?;
     }
     Ok(db)
 }
@@ -105,12 +98,13 @@ pub(super) fn open_as(
     if found > known {
         return Err(StoreError::TooNew { found, known });
     }
-    // What a log holds is of the schema of its file.
-    let older = match log_key(&db)? {
+    // What a log holds is of the schema of its file: it goes into it first, and a new key tells the next log from it.
+    let mut log = match log_key(&db)? {
         Some(key) => Some(open_log(&db, key, options, opener)?),
         None => None,
     };
     if found < known {
+        log = None;
         // The copy is taken of a closed file, which is complete.
         drop(db);
         keep_copy(dir, &path, found)?;
@@ -121,15 +115,32 @@ pub(super) fn open_as(
             step(&txn)?;
         }
         set_schema(&txn, known)?;
+        set_log_key(&txn)?;
         txn.commit().map_err(|e| redb_error("upgrade", e))?;
     }
     add_tables(&db)?;
-    let log = match (older, log_key(&db)?) {
+    let log = match (log, log_key(&db)?) {
         (Some(log), _) => log,
         (None, Some(key)) => open_log(&db, key, options, opener)?,
         (None, None) => return Err(StoreError::Damaged("the key of its log is missing".into())),
     };
     Ok((db, log))
+}
+
+/// Writes a new key for the log.
+fn set_log_key(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut key = log::Key::default();
+    getrandom::fill(&mut key).map_err(|e| StoreError::Io {
+        what: "make a key for its log".into(),
+        detail: e.to_string(),
+    })?;
+    let mut table = txn
+        .open_table(Table::Meta.definition())
+        .map_err(|e| redb_error("write the log's key", e))?;
+    table
+        .insert(meta::LOG_KEY, key.as_slice())
+        .map_err(|e| redb_error("write the log's key", e))?;
+    Ok(())
 }
 
 /// The key of the log; `None` in a file of before there was one.
@@ -148,29 +159,34 @@ fn open_log(
     opener: &Opener,
 ) -> Result<Log, StoreError> {
     let path = options.dir.join(log::FILE);
-    let is_there = opener.exists(&path);
-    if !is_there && last_batch(db)? > 0 {
+    if !opener.exists(&path) && last_batch(db)? > 0 {
         tracing::error!(path = %path.display(), "the log of the metadata file is missing: if the program before was killed, its last changes are lost");
     }
-    let mut log = repeat(db, opener.open_log(&path)?, key, options.log_bytes)?;
+    let mut log = repeat(
+        db,
+        opener.open_log(&path)?,
+        key,
+        options.log_bytes,
+        u64::MAX,
+    )?;
     log.clear()?;
-    if !is_there {
-        opener.sync_dir(&options.dir)?;
-    }
+    // Also of a log that was there: who made it may have gone no further.
+    opener.sync_dir(&options.dir)?;
     Ok(log)
 }
 
-/// Commits what a log holds beyond the file.
+/// Commits what a log holds beyond the file, up to the batch `upto`.
 fn repeat(
     db: &Database,
     file: Box<dyn StorageBackend>,
     key: log::Key,
     room: usize,
+    upto: u64,
 ) -> Result<Log, StoreError> {
     let last = last_batch(db)?;
     let txn = begin_write(db)?;
     let batch = Batch::new(&txn, 0, 0);
-    let log = Log::open(file, key, room, last, |changes| {
+    let log = Log::open(file, key, room, last, upto, |changes| {
         changes.each(|table, rows| batch.merge_rows(table, &rows))
     })?;
     let batches = log.next() - 1 - last;
@@ -209,7 +225,7 @@ fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), St
         txn.open_table(table.definition())
             .map_err(|e| redb_error("create a table", e))?;
     }
-    has_a_log(&txn)?;
+    set_log_key(&txn)?;
     set_schema(&txn, known)?;
     txn.commit()
         .map_err(|e| redb_error("create the metadata file", e))?;

@@ -14,10 +14,9 @@ use super::log::Log;
 use super::reserve::Reserve;
 use super::stats::{Clock, Stats};
 use super::txn::Batch;
-use super::{Lane, StoreError, StoreErrorKind, StoreOptions, lock_of, upgrade};
+use super::{Lane, StoreError, StoreErrorKind, StoreOptions, upgrade};
 use redb::{Database, WriteTransaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -42,11 +41,17 @@ pub(super) struct Shared {
     pub opener: Opener,
     pub lanes: Lanes,
     pub file: OpenFile,
-    /// Used by the writer alone. `None` while the file cannot be opened.
-    pub log: Mutex<Option<Log>>,
     pub stats: Stats,
     pub clock: Clock,
     pub reserve: Reserve,
+}
+
+/// What the writer thread alone has.
+struct Own {
+    /// `None` while the file cannot be opened.
+    log: Option<Log>,
+    /// Batches in a row that left the background waiting.
+    passed: u32,
 }
 
 /// What a batch came to.
@@ -58,33 +63,36 @@ struct Outcome {
 
 impl Shared {
     /// The life of the writer thread.
-    pub fn write_until_closed(&self) {
-        let mut passed = 0;
+    pub fn write_until_closed(&self, log: Log) {
+        let mut own = Own {
+            log: Some(log),
+            passed: 0,
+        };
         loop {
-            let settled = lock_of(&self.log).as_ref().is_none_or(Log::is_empty);
+            let settled = own.log.as_ref().is_none_or(Log::is_empty);
             let idle = match (settled, self.reserve.is_held()) {
                 (false, _) => SETTLED,
                 (true, false) => WITHOUT_RESERVE,
                 (true, true) => IDLE,
             };
             match self.lanes.wait(idle) {
-                Wake::Work => self.batch(&mut passed),
-                Wake::Reopen => self.reopen(),
+                Wake::Work => self.batch(&mut own),
+                Wake::Reopen => self.reopen(&mut own),
                 Wake::Idle if settled && !self.reserve.is_held() => self.reserve.restore(),
-                Wake::Idle => self.settle(false),
+                Wake::Idle => self.settle(&mut own, false),
                 Wake::Stop => break,
             }
         }
-        self.settle(true);
+        self.settle(&mut own, true);
         self.file.close();
     }
 
-    fn batch(&self, passed: &mut u32) {
+    fn batch(&self, own: &mut Own) {
         let mut jobs = Vec::new();
         let done = match self.file.get_now() {
             Ok(db) => {
                 // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
-                catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs, passed))).unwrap_or_else(
+                catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs, own))).unwrap_or_else(
                     |_| {
                         Err(StoreError::Damaged(
                             "a defect while merging; see the log".into(),
@@ -102,34 +110,37 @@ impl Shared {
                 }
                 self.reserve.restore();
             }
-            Err(error) => self.fail(error, jobs),
+            Err(error) => self.fail(error, jobs, own),
         }
     }
 
-    /// Runs what waits and commits it. Jobs that were taken from the lanes are in `jobs` whatever happens. `passed` is how
-    /// many batches in a row left the background waiting.
+    /// Runs what waits and commits it. Jobs that were taken from the lanes are in `jobs` whatever happens.
     fn run(
         &self,
         db: &Database,
         jobs: &mut Vec<Box<dyn Job>>,
-        passed: &mut u32,
+        own: &mut Own,
     ) -> Result<Outcome, StoreError> {
         let start = Instant::now();
         let txn = upgrade::begin_write(db)?;
-        let mut held = lock_of(&self.log);
-        let log = held.as_mut().ok_or(StoreError::Reopening)?;
-        let batch = Batch::new(&txn, self.clock.now_ms(), self.options.log_bytes);
+        let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
+        // On a full disk each change shows for itself whether there is room: nothing may wait for it in the log.
+        let room = match self.reserve.is_held() {
+            true => self.options.log_bytes,
+            false => 0,
+        };
+        let batch = Batch::new(&txn, self.clock.now_ms(), room);
         while jobs.len() < BATCH_CLOSURES && batch.rows() < BATCH_ROWS {
             let Some(job) = self.lanes.pop(Lane::Request) else {
                 break;
             };
             self.step(&batch, jobs, job)?;
         }
-        *passed += 1;
-        if (jobs.is_empty() || *passed >= BACKGROUND_EVERY)
+        own.passed += 1;
+        if (jobs.is_empty() || own.passed >= BACKGROUND_EVERY)
             && let Some(job) = self.lanes.pop(Lane::Background)
         {
-            *passed = 0;
+            own.passed = 0;
             self.step(&batch, jobs, job)?;
         }
         let rows = batch.rows();
@@ -146,7 +157,7 @@ impl Shared {
         let changes = batch.end(log.next())?;
         let ran = start.elapsed();
         let start = Instant::now();
-        self.commit(txn, log, changes.as_deref())?;
+        self.commit(txn, log, changes.as_deref(), rows)?;
         Ok(Outcome {
             rows,
             ran,
@@ -160,9 +171,10 @@ impl Shared {
         mut txn: WriteTransaction,
         log: &mut Log,
         changes: Option<&[u8]>,
+        rows: usize,
     ) -> Result<(), StoreError> {
         let logged = match changes {
-            Some(changes) => log.append(changes)?,
+            Some(changes) => log.append(changes, rows)?,
             None => false,
         };
         if logged {
@@ -213,7 +225,7 @@ impl Shared {
     }
 
     /// A failed merge or commit: its batch learns that the outcome is unknown, and the file is opened again.
-    fn fail(&self, error: StoreError, jobs: Vec<Box<dyn Job>>) {
+    fn fail(&self, error: StoreError, jobs: Vec<Box<dyn Job>>, own: &mut Own) {
         tracing::error!(%error, closures = jobs.len(), "the metadata store could not commit");
         self.stats.failed_commits.fetch_add(1, Relaxed);
         if error.kind() == StoreErrorKind::NoSpace {
@@ -223,23 +235,27 @@ impl Shared {
         for job in jobs {
             job.answer(Err(unknown.clone()));
         }
-        self.reopen();
+        self.reopen(own);
     }
 
     /// Opens the file again, however long that takes. After the first failure nobody may queue up, and readers get what
     /// was committed before.
-    fn reopen(&self) {
+    fn reopen(&self, own: &mut Own) {
         let (mut pause, longest) = BACKOFF;
+        let durable = own.log.take().map_or(0, |log| log.next() - 1);
         loop {
-            self.file.take_for_reopen();
-            *lock_of(&self.log) = None;
+            // Closing the broken file has redb look at it once more.
+            let taken = catch_unwind(AssertUnwindSafe(|| self.file.take_for_reopen()));
+            if taken.is_err() {
+                tracing::error!("a defect while closing the metadata file");
+            }
             let opened = catch_unwind(AssertUnwindSafe(|| {
                 upgrade::open(&self.options, &self.opener)
             }))
             .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
             match opened {
                 Ok((db, log)) => {
-                    *lock_of(&self.log) = Some(log);
+                    own.log = Some(log);
                     self.file.put(db);
                     self.lanes.set_down(None);
                     self.stats.reopened.fetch_add(1, Relaxed);
@@ -254,7 +270,7 @@ impl Shared {
                         self.reserve.release();
                     }
                     self.lanes.set_down(Some(error.while_down()));
-                    self.read_on();
+                    self.read_on(durable);
                 }
             }
             if self.lanes.sleep_unless_closed(pause) {
@@ -264,10 +280,11 @@ impl Shared {
         }
     }
 
-    /// Serves readers from the file as it is, in a way that needs no writing.
-    fn read_on(&self) {
+    /// Serves readers from the file as it is and its log up to the batch of this number, in a way that needs no writing. A
+    /// later batch may be in the log as the kernel shows it, and not on the disk.
+    fn read_on(&self, durable: u64) {
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            upgrade::open_frozen(&self.options, &self.opener)
+            upgrade::open_frozen(&self.options, &self.opener, durable)
         }))
         .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
         match opened {
@@ -277,22 +294,24 @@ impl Shared {
     }
 
     /// Commits what the log alone holds, and the running time, to redb's file. At the end nothing stays in the log.
-    fn settle(&self, at_end: bool) {
-        let settled = self.file.get_now().and_then(|db| {
+    fn settle(&self, own: &mut Own, at_end: bool) {
+        let commit = || {
+            let db = self.file.get_now()?;
             let txn = upgrade::begin_write(&db)?;
-            let mut held = lock_of(&self.log);
-            let log = held.as_mut().ok_or(StoreError::Reopening)?;
+            let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
             let batch = Batch::new(&txn, self.clock.now_ms(), 0);
             batch.end(log.next())?;
             let start = Instant::now();
-            self.commit(txn, log, None)?;
+            self.commit(txn, log, None, 0)?;
             self.stats.committed(start.elapsed(), 0);
             if at_end { log.clear() } else { Ok(()) }
-        });
+        };
+        let settled = catch_unwind(AssertUnwindSafe(commit))
+            .unwrap_or_else(|_| Err(StoreError::Damaged("a defect; see the log".into())));
         match settled {
             Ok(()) => self.measure(),
             Err(error) => {
-                tracing::error!(%error, "the metadata file could not be brought up to its log");
+                tracing::error!(%error, "the metadata file could not take over what lies in its log");
                 self.lanes.ask_reopen();
             }
         }

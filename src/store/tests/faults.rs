@@ -77,7 +77,9 @@ fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
     let store = Store::open_with(options(dir.path()), opener).unwrap();
     put(&store, "before", "1").unwrap();
     let all = [&disk.log, &disk.database];
-    all.iter().for_each(|full| full.store(true, SeqCst));
+    for full in all {
+        full.store(true, SeqCst);
+    }
     let error = put(&store, "during", "1").unwrap_err();
     assert!(
         matches!(error, StoreError::Unknown { no_space: true, .. }),
@@ -86,8 +88,13 @@ fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
     assert_eq!(error.kind(), StoreErrorKind::NoSpace);
     until(|| store.counters().reserve_missing == 1);
     assert_eq!(dir.path().join("reserve").metadata().unwrap().len(), 0);
+    // Nobody may queue up any more; readers see what was acknowledged, not what the kernel alone knows.
+    until(|| put(&store, "down", "1") == Err(StoreError::NoSpace("no storage space".into())));
     assert_eq!(get(&store, "before").as_deref(), Some("1"));
-    all.iter().for_each(|full| full.store(false, SeqCst));
+    assert_eq!(get(&store, "during"), None);
+    for full in all {
+        full.store(false, SeqCst);
+    }
     until(|| put(&store, "after", "1").is_ok());
     assert_eq!(get(&store, "before").as_deref(), Some("1"));
     let counters = store.counters();
@@ -98,6 +105,27 @@ fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
     store.close();
     let store = Store::open(options(dir.path())).unwrap();
     assert_eq!(get(&store, "after").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_log_that_fails_alone_takes_nothing_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = BadDisk::default();
+    let opener: Opener = Arc::new(disk.clone());
+    let store = Store::open_with(options(dir.path()), opener).unwrap();
+    put(&store, "before", "1").unwrap();
+    disk.log.store(true, SeqCst);
+    let error = put(&store, "during", "1").unwrap_err();
+    assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
+    assert_eq!(get(&store, "before").as_deref(), Some("1"));
+    disk.log.store(false, SeqCst);
+    until(|| put(&store, "after", "1").is_ok());
+    let during = get(&store, "during");
+    store.close();
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(get(&store, "before").as_deref(), Some("1"));
+    assert_eq!(get(&store, "after").as_deref(), Some("1"));
+    assert_eq!(get(&store, "during"), during, "what was seen stays");
 }
 
 #[test]
