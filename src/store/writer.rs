@@ -125,9 +125,10 @@ impl Shared {
         let txn = upgrade::begin_write(db)?;
         let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
         // On a full disk each change shows for itself whether there is room: nothing may wait for it in the log.
-        let room = match self.reserve.is_held() {
-            true => self.options.log_bytes,
-            false => 0,
+        let room = if self.reserve.is_held() {
+            self.options.log_bytes
+        } else {
+            0
         };
         let batch = Batch::new(&txn, self.clock.now_ms(), room);
         while jobs.len() < BATCH_CLOSURES && batch.rows() < BATCH_ROWS {
