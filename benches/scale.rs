@@ -6,11 +6,11 @@
 //!
 //! In process, over the real store and the real content directory, below `$DRYPORT_BENCH_DIR` (default: the temporary
 //! directory, which should be a disk and not memory). With DIR the data directory is made there and stays, with all tags:
-//! for a look at it through a server.
+//! for a look at it through a server. One that is there already is measured as it is.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
 
-/// The heap of the program itself.
+/// The program's own heap.
 #[global_allocator]
 static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -256,8 +256,8 @@ async fn measure(dir: &Path, tags: u64, keep: bool) {
     let bench = Bench::new(repos).await;
     println!("p50/p99 in us, one request after the other");
     if again {
-        let round = std::process::id().to_string();
-        return bench.line("again", tags, &round).await;
+        let round = format!("p{}", std::process::id());
+        return bench.line("as it is", tags, &round).await;
     }
     let mut there = 0;
     for (round, stop) in [10, 10_000, tags]
