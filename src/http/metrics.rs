@@ -237,31 +237,27 @@ fn histogram(out: &mut String, name: &str, help: &str, ends: &[String], counts: 
 
 fn store(out: &mut String, app: &App) {
     let c = app.store.counters();
-    single(
+    counter(
         out,
         "dryport_store_commits_total",
-        "counter",
         "Durable commits.",
         c.commits,
     );
-    single(
+    counter(
         out,
         "dryport_store_file_commits_total",
-        "counter",
         "Commits that wrote and synced the metadata file itself, not its log.",
         c.settled,
     );
-    single(
+    counter(
         out,
         "dryport_store_closures_total",
-        "counter",
         "Transactions grouped into commits.",
         c.closures,
     );
-    single(
+    counter(
         out,
         "dryport_store_failed_commits_total",
-        "counter",
         "Commits whose outcome is unknown.",
         c.failed_commits,
     );
