@@ -1,6 +1,7 @@
 //! The metadata file for reading alone, while the disk takes no writes: what redb writes to open it stays in memory.
 //!
-//! The file itself is never touched. What is changed here is forgotten with it: nothing may be committed but what lies in the log.
+//! The file itself is never touched. What is changed here is forgotten with it: nothing may be committed but what lies
+//! in the log.
 
 use redb::StorageBackend;
 use std::collections::BTreeMap;

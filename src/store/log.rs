@@ -81,22 +81,20 @@ impl Log {
         };
         let bytes = log.read()?;
         let mut rest = bytes.as_slice();
-        let mut before = None;
-        while let Some((number, changes, after)) = record(&key, rest) {
-            if before.is_some_and(|before| number != before + 1) {
-                break;
-            }
-            if number > log.next() {
-                return Err(StoreError::Log(format!(
-                    "{FILE} begins with change {number}, but meta.redb ends with {}: they are not of one store, so put back the one that is missing, or remove {FILE} to go on without what it holds",
-                    log.last
-                )));
-            }
+        if let Some((number, ..)) = record(&key, rest).filter(|first| first.0 > log.next()) {
+            return Err(StoreError::Log(format!(
+                "{FILE} begins with change {number}, but meta.redb ends with {last}: they are not of one store, so put back the one that is missing, or remove {FILE} to go on without what it holds"
+            )));
+        }
+        while let Some((number, changes, after)) =
+            record(&key, rest).filter(|found| found.0 <= log.next())
+        {
+            // Lower ones are in redb already.
             if number == log.next() && number <= upto {
                 repeat(Changes(changes))?;
                 log.last = number;
             }
-            (before, rest) = (Some(number), after);
+            rest = after;
         }
         match last_of(&key, rest).filter(|later| *later > log.next()) {
             // A batch is begun when the one before it is on the disk: this is no record that a crash cut short.

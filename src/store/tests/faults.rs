@@ -69,12 +69,18 @@ impl Disk for BadDisk {
     }
 }
 
-#[test]
-fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
+/// A store on such a disk, which is well.
+fn bad_store() -> (tempfile::TempDir, BadDisk, Store) {
     let dir = tempfile::tempdir().unwrap();
     let disk = BadDisk::default();
     let opener: Opener = Arc::new(disk.clone());
     let store = Store::open_with(options(dir.path()), opener).unwrap();
+    (dir, disk, store)
+}
+
+#[test]
+fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
+    let (dir, disk, store) = bad_store();
     put(&store, "before", "1").unwrap();
     let all = [&disk.log, &disk.database];
     for full in all {
@@ -109,10 +115,7 @@ fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
 
 #[test]
 fn a_log_that_fails_alone_takes_nothing_along() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = BadDisk::default();
-    let opener: Opener = Arc::new(disk.clone());
-    let store = Store::open_with(options(dir.path()), opener).unwrap();
+    let (dir, disk, store) = bad_store();
     put(&store, "before", "1").unwrap();
     disk.log.store(true, SeqCst);
     let error = put(&store, "during", "1").unwrap_err();
@@ -130,10 +133,7 @@ fn a_log_that_fails_alone_takes_nothing_along() {
 
 #[test]
 fn what_the_log_took_outlives_a_database_that_cannot_be_synced() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = BadDisk::default();
-    let opener: Opener = Arc::new(disk.clone());
-    let store = Store::open_with(options(dir.path()), opener).unwrap();
+    let (dir, disk, store) = bad_store();
     disk.database.store(true, SeqCst);
     let key = |n: u32| -> &'static str { format!("k{n:04}").leak() };
     let mut acknowledged = 0;
