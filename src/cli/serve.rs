@@ -66,7 +66,8 @@ impl Serve {
 
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.load()?.config;
-        telemetry::init(&config.log_level, telemetry::json_by_default())
+        // Dropped last, and all lines are written.
+        let _log = telemetry::init_server(&config.log_level, telemetry::json_by_default())
             .map_err(|e| Failure::usage(e.to_string()))?;
         raise_file_limit();
         let (app, first) = open(&config).await?;

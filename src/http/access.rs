@@ -7,6 +7,7 @@ use super::connections::Use;
 use super::metrics::Done;
 use super::places::Place;
 use super::route::Class;
+use crate::telemetry::ACCESS;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 use std::fmt;
@@ -99,7 +100,7 @@ impl Drop for Record {
         self.state.metrics.record(done);
         let ms = time.as_millis() as u64;
         tracing::info!(
-            target: "access",
+            target: ACCESS,
             who = self.who,
             from = %self.ip,
             action = self.action,

@@ -4,6 +4,7 @@
 use super::route::Class;
 use crate::app::App;
 use crate::store::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS};
+use crate::telemetry::lost_lines;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -99,6 +100,13 @@ impl Metrics {
             "counter",
             "Requests that ended in a panic.",
             panics,
+        );
+        single(
+            &mut out,
+            "dryport_log_lines_lost_total",
+            "counter",
+            "Log lines that were dropped because nobody read them.",
+            lost_lines(),
         );
         store(&mut out, app);
         content(&mut out, app);

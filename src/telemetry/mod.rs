@@ -1,9 +1,13 @@
 //! Logs. Owns the tracing subscriber; reads no setting and no other module. Metrics are counted and written where
 //! requests are: `http::metrics`.
 
+mod access;
+mod lines;
 mod log;
 
-pub use log::{init, json_by_default};
+pub use access::ACCESS;
+pub use lines::{Log, lost_lines};
+pub use log::{init, init_server, json_by_default};
 
 /// Which kind of failure it was; the command line takes its exit code from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,9 @@ pub enum TelemetryError {
     /// A second call of [`init`].
     #[error("logging is set up already: {0}")]
     Twice(String),
+    /// The thread that writes lines cannot be started.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(std::io::Error),
 }
 
 impl TelemetryError {
@@ -37,7 +44,7 @@ impl TelemetryError {
     pub fn kind(&self) -> TelemetryErrorKind {
         match self {
             Self::Filter { .. } => TelemetryErrorKind::Usage,
-            Self::Twice(_) => TelemetryErrorKind::Internal,
+            Self::Twice(_) | Self::Thread(_) => TelemetryErrorKind::Internal,
         }
     }
 }
