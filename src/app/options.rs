@@ -11,11 +11,11 @@ use crate::tls::{Http2, TlsOptions};
 use std::time::Duration;
 
 /// Content of at most this many bytes lies in the database instead of in a file of its own.
-const INLINE_MAX: u64 = 4096;
+const INLINE_MAX: u64 = 64 << 10;
 /// Room that the database gives up when the disk is full, so that deletes still work.
 const STORE_RESERVE: u64 = 16 << 20;
 /// Changes that are safe in the log before the database's own file is synced: some hundred small ones.
-const STORE_LOG: usize = 1 << 20;
+const STORE_LOG: usize = 2 << 20;
 /// Docker's tokens live as long. Rights, removal and a new password count at once: they are looked up at each use.
 const TOKEN_SECONDS: u64 = 300;
 

@@ -13,6 +13,9 @@ use std::sync::atomic::Ordering;
 
 /// Bytes that go to the file in one call, and are read back in one.
 const PIECE: usize = 256 * 1024;
+/// So many bytes, as the store has for any row, may touch what content must leave free; and so a tag can be set on a full
+/// disk.
+const FEW: u64 = 4096;
 /// So many bytes more, and the disk is asked to begin with them: the sync at the end is what a client waits for.
 const BEGIN_SYNC: u64 = 4 << 20;
 
@@ -352,6 +355,9 @@ impl Verified {
         let files = Arc::clone(&self.upload.files);
         let (body, left) = if size <= files.options.inline_max {
             let on_disk = self.upload.file.is_some();
+            if size > FEW {
+                files.room_for(size)?;
+            }
             let bytes = self.upload.read_all()?;
             if on_disk && !self.promised {
                 files.discard(name)?;

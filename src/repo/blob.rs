@@ -2,8 +2,8 @@
 
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
-use super::rows;
 use super::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
+use super::{read, rows};
 use crate::blobs::{BlobError, Place};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -304,9 +304,7 @@ fn linked(
     let body = if let Some(place) = blob.place {
         KnownBody::Placed(Place(place))
     } else {
-        let bytes = r.get(Table::Bytes, digest.as_key())?;
-        let damaged = || BlobError::Damaged(digest.to_string());
-        KnownBody::Inline(bytes.ok_or_else(damaged)?.into())
+        KnownBody::Inline(read::inline(r, digest, blob.size)?)
     };
     Ok(Known {
         generation,

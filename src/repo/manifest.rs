@@ -4,7 +4,7 @@ use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Origin, Put, PutManifest, Repos, is_unborn, keys, visible};
+use super::{Inner, Origin, Put, PutManifest, Repos, inline, is_unborn, keys, visible};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
@@ -307,7 +307,7 @@ pub(super) fn put_blob(
             });
         }
         if row.place.is_none() && matches!(sealed.body, SealedBody::Placed(_)) {
-            tx.delete(Table::Bytes, sealed.digest.as_key())?;
+            inline::delete(tx, &sealed.digest)?;
         }
         spare = row.place.map(Place);
     }
@@ -318,7 +318,7 @@ pub(super) fn put_blob(
         }
         SealedBody::Placed(place) => Some(place.0.clone()),
         SealedBody::Inline(bytes) => {
-            tx.put(Table::Bytes, sealed.digest.as_key(), bytes)?;
+            inline::put(tx, &sealed.digest, bytes)?;
             None
         }
     };

@@ -10,6 +10,7 @@ mod closing;
 mod error;
 mod fill;
 pub mod format;
+mod inline;
 pub mod keys;
 mod manifest;
 mod memory;

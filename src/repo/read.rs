@@ -4,7 +4,7 @@ use super::error::RepoError;
 use super::format::{FormatError, Inspected};
 use super::keys::{self, Name};
 use super::state::lock;
-use super::{Blob, BlobBody, Inner, Manifest, Repos, reclaim, rows, visible};
+use super::{Blob, BlobBody, Inner, Manifest, Repos, inline, reclaim, rows, visible};
 use crate::blobs::{BlobError, Place};
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, MediaType, Reference, RepoName};
@@ -137,8 +137,7 @@ pub(super) fn open(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Blob,
         let file = file.map_err(|e| inner.why_missing(digest, &place, e))?;
         BlobBody::File(Arc::new(file))
     } else {
-        let bytes = r.get(Table::Bytes, digest.as_key())?;
-        BlobBody::Inline(bytes.ok_or_else(|| damaged(digest))?.into())
+        BlobBody::Inline(inline(r, digest, row.size)?)
     };
     Ok(Blob {
         digest: *digest,
@@ -178,8 +177,11 @@ fn whole(blob: &Blob) -> Result<Bytes, RepoError> {
     Ok(bytes.into())
 }
 
-fn damaged(digest: &Digest) -> BlobError {
-    BlobError::Damaged(digest.to_string())
+/// The bytes in the store of a blob that has so many of them.
+pub(super) fn inline(r: &Read<'_>, digest: &Digest, size: u64) -> Result<Bytes, RepoError> {
+    let bytes = inline::get(r, digest)?.filter(|bytes| bytes.len() as u64 == size);
+    let damaged = || BlobError::Damaged(digest.to_string());
+    Ok(bytes.ok_or_else(damaged)?.into())
 }
 
 /// The parts of a manifest that the referrers list shows.

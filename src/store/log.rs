@@ -57,6 +57,8 @@ pub(super) struct Log {
     last: u64,
     /// The file has its length and holds zeros alone, on the disk.
     is_clear: bool,
+    /// The last record: its memory is for the next.
+    record: Vec<u8>,
 }
 
 impl Log {
@@ -78,6 +80,7 @@ impl Log {
             rows: 0,
             last,
             is_clear: false,
+            record: Vec::new(),
         };
         let bytes = log.read()?;
         let mut rest = bytes.as_slice();
@@ -155,15 +158,17 @@ impl Log {
         let (Ok(size), true) = (u32::try_from(changes.len()), fits) else {
             return Ok(false);
         };
-        let mut record = Vec::with_capacity(length);
+        let next = self.next();
+        let record = &mut self.record;
+        record.clear();
         record.extend(MAGIC);
         record.extend(size.to_be_bytes());
-        record.extend(self.next().to_be_bytes());
-        record.extend(check(&self.key, &record, changes));
+        record.extend(next.to_be_bytes());
+        record.extend(check(&self.key, record, changes));
         record.extend(changes);
         record.resize(length, 0);
         self.is_clear = false;
-        let written = self.file.write(self.end as u64, &record);
+        let written = self.file.write(self.end as u64, record);
         written
             .and_then(|()| self.file.sync_data())
             .map_err(|e| io(format!("write {FILE}"), &e))?;

@@ -45,7 +45,7 @@ use std::time::Duration;
 use writer::Shared;
 
 /// Schema version this binary writes.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]

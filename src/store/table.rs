@@ -27,7 +27,7 @@ pub enum Table {
     Pins,
     /// digest -> size, first seen, place, damaged.
     Blobs,
-    /// digest -> the bytes themselves, if few.
+    /// digest, and digest and 0 for the rest of them -> the bytes themselves, if few.
     Bytes,
     /// running time, kind, what -> nothing: a hint; the truth is checked again.
     Due,

@@ -215,20 +215,28 @@ pub(super) struct Batch<'t> {
     tables: RefCell<BTreeMap<Table, OpenTable<'t>>>,
     running_ms: u64,
     rows: Cell<usize>,
+    bytes: Cell<usize>,
     /// What was merged, as it goes to the log; `None` if it is longer than `room`.
     changes: RefCell<Option<Vec<u8>>>,
     room: usize,
 }
 
 impl<'t> Batch<'t> {
-    /// Nothing is written yet. Up to `room` bytes of changes are kept for the log.
-    pub fn new(txn: &'t WriteTransaction, running_ms: u64, room: usize) -> Self {
+    /// Nothing is written yet. Up to `room` bytes of changes are kept for the log, in `memory`, whatever it holds.
+    pub fn new(
+        txn: &'t WriteTransaction,
+        running_ms: u64,
+        room: usize,
+        mut memory: Vec<u8>,
+    ) -> Self {
+        memory.clear();
         Self {
             txn,
             tables: RefCell::default(),
             running_ms,
             rows: Cell::new(0),
-            changes: RefCell::new(Some(Vec::new())),
+            bytes: Cell::new(0),
+            changes: RefCell::new(Some(memory)),
             room,
         }
     }
@@ -236,6 +244,11 @@ impl<'t> Batch<'t> {
     /// Rows merged so far.
     pub fn rows(&self) -> usize {
         self.rows.get()
+    }
+
+    /// Bytes of their keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
     }
 
     /// Takes one closure's changes over. An error spoils the whole batch.
@@ -259,7 +272,12 @@ impl<'t> Batch<'t> {
             }
             Ok(())
         })?;
+        let size = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+            key.len() + value.as_ref().map_or(0, Vec::len)
+        };
         self.rows.set(self.rows.get() + rows.len());
+        self.bytes
+            .set(self.bytes.get() + rows.iter().map(size).sum::<usize>());
         let mut changes = self.changes.borrow_mut();
         if let Some(bytes) = changes.as_mut() {
             log::add(bytes, table, rows);

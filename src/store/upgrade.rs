@@ -23,11 +23,17 @@ pub(super) const FILE: &str = "meta.redb";
 pub(super) type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// The upgrades of this program: one fewer than [`SCHEMA`].
-pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [has_a_log];
+pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [has_a_log, bytes_in_two_rows];
 
 /// Schema 2 has a log. A program that knows none would not repeat what it holds, and lose acknowledged changes.
 #[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
 fn has_a_log(_txn: &WriteTransaction) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Schema 3 has bytes in two rows. A program that reads the first alone would serve half a blob.
+#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
+fn bytes_in_two_rows(_txn: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
@@ -185,7 +191,7 @@ fn repeat(
 ) -> Result<Log, StoreError> {
     let last = last_batch(db)?;
     let txn = begin_write(db)?;
-    let batch = Batch::new(&txn, 0, 0);
+    let batch = Batch::new(&txn, 0, 0, Vec::new());
     let log = Log::open(file, key, room, last, upto, |changes| {
         changes.each(|table, rows| batch.merge_rows(table, &rows))
     })?;

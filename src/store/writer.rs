@@ -20,9 +20,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// Most closures, and about most rows, of one batch: they bound the memory and the wait of the first in line.
+/// Most closures, and about most rows and bytes, of one batch: they bound the memory and the wait of the first in line.
 const BATCH_CLOSURES: usize = 1024;
 const BATCH_ROWS: usize = 20_000;
+const BATCH_BYTES: usize = 1 << 20;
 /// While requests keep coming, one batch in so many takes a background closure along: every request of a batch waits for
 /// it.
 const BACKGROUND_EVERY: u32 = 4;
@@ -52,6 +53,8 @@ struct Own {
     log: Option<Log>,
     /// Batches in a row that left the background waiting.
     passed: u32,
+    /// Memory for a batch's changes on their way to the log.
+    changes: Vec<u8>,
 }
 
 /// What a batch came to.
@@ -67,6 +70,7 @@ impl Shared {
         let mut own = Own {
             log: Some(log),
             passed: 0,
+            changes: Vec::new(),
         };
         loop {
             let settled = own.log.as_ref().is_none_or(Log::is_empty);
@@ -130,8 +134,12 @@ impl Shared {
         } else {
             0
         };
-        let batch = Batch::new(&txn, self.clock.now_ms(), room);
-        while jobs.len() < BATCH_CLOSURES && batch.rows() < BATCH_ROWS {
+        let memory = std::mem::take(&mut own.changes);
+        let batch = Batch::new(&txn, self.clock.now_ms(), room, memory);
+        while jobs.len() < BATCH_CLOSURES
+            && batch.rows() < BATCH_ROWS
+            && batch.bytes() < BATCH_BYTES
+        {
             let Some(job) = self.lanes.pop(Lane::Request) else {
                 break;
             };
@@ -159,6 +167,7 @@ impl Shared {
         let ran = start.elapsed();
         let start = Instant::now();
         self.commit(txn, log, changes.as_deref(), rows)?;
+        own.changes = changes.unwrap_or_default();
         Ok(Outcome {
             rows,
             ran,
@@ -300,7 +309,7 @@ impl Shared {
             let db = self.file.get_now()?;
             let txn = upgrade::begin_write(&db)?;
             let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
-            let batch = Batch::new(&txn, self.clock.now_ms(), 0);
+            let batch = Batch::new(&txn, self.clock.now_ms(), 0, Vec::new());
             batch.end(log.next())?;
             let start = Instant::now();
             self.commit(txn, log, None, 0)?;

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from client import Client, sha256
 
 # Content of at most so many bytes may lie in the database and then has no file.
-INLINE = 4096
+INLINE = 64 << 10
 
 
 class Walk:

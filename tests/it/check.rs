@@ -112,6 +112,11 @@ pub async fn all(cases: Vec<Case>) {
         .unwrap();
 }
 
+/// The key of the second row of a blob's bytes.
+fn second(digest: &Digest) -> Vec<u8> {
+    [digest.as_key(), &[0]].concat()
+}
+
 fn app(rows: &Rows) -> RepoId {
     rows.repo("team/app")
 }
@@ -287,6 +292,23 @@ async fn contents() {
         })
         .tags(&["other:v1", "team/app:v1"])
         .still("blob-awaits-push"),
+        case("inline-corrupt", "without its second row", |w, c| {
+            c.rows().drop_row(Table::Bytes, &second(&w.loose));
+        })
+        .still("blob-awaits-push"),
+        case("inline-missing", "but for its second row", |w, c| {
+            c.rows().drop_row(Table::Bytes, w.loose.as_key());
+        })
+        .still("blob-awaits-push"),
+        case("inline-extra", "a second row of nobody", |_, c| {
+            let digest = Digest::of(dryport::types::Algorithm::Sha512, b"extra");
+            c.rows().put(Table::Bytes, &second(&digest), b"extra");
+        }),
+        case("inline-extra", "both rows of nobody", |_, c| {
+            let digest = Digest::of(dryport::types::Algorithm::Sha256, b"extra");
+            c.rows().put(Table::Bytes, digest.as_key(), &[b'x'; 3968]);
+            c.rows().put(Table::Bytes, &second(&digest), b"extra");
+        }),
         case("inline-extra", "bytes of nobody", |_, c| {
             let digest = Digest::of(dryport::types::Algorithm::Sha256, b"extra");
             c.rows().put(Table::Bytes, digest.as_key(), b"extra");

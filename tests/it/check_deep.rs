@@ -16,7 +16,7 @@ use crate::harness::{Server, dryport, run_with_input, skip, text_of};
 
 /// Content files of a server that was filled, and their length.
 const FILES: u64 = 30;
-const LONG: usize = 60_000;
+const LONG: usize = 70_000;
 
 async fn fill(server: &Server) {
     let admin = server.admin();

@@ -155,7 +155,7 @@ async fn what_was_mirrored_is_fetched_again() {
     let config = b"{\"os\":\"linux\"}";
     push_blob(&client, "team/app", config).await;
     let mut manifest = image(config, &[&layer]);
-    manifest["annotations"] = serde_json::json!({"long": "x".repeat(9000)});
+    manifest["annotations"] = serde_json::json!({"long": "x".repeat(90_000)});
     let manifest = bytes_of(&manifest);
     put_manifest(&client, "team/app", "v1", OCI_MANIFEST, &manifest).await;
     let source = format!("docker://{}/team/app:v1", upstream.host());
@@ -196,7 +196,7 @@ async fn the_scrub_finds_damage_and_goes_on_after_a_restart() {
     let env = [("DRYPORT_CHECK__EVERY", "2s")];
     let mut server = Server::serve(home, &[], &env).await;
     let admin = server.admin();
-    let digest = push_blob(&admin, "a", &noise(3, 60_000)).await;
+    let digest = push_blob(&admin, "a", &noise(3, 80_000)).await;
     push_image(&admin, "a", "v1", 4).await;
     let metric = async |server: &Server, name: &str| -> u64 {
         let text = server.admin().get("/metrics").await.expect(200).text();
@@ -213,7 +213,7 @@ async fn the_scrub_finds_damage_and_goes_on_after_a_restart() {
         metric(&server, full).await > 0 && metric(&server, "dryport_scrub_blobs_total").await >= 4
     })
     .await;
-    fs::write(file_of(&server, &digest), noise(4, 60_000)).unwrap();
+    fs::write(file_of(&server, &digest), noise(4, 80_000)).unwrap();
     wait(async || metric(&server, "dryport_scrub_damaged_total").await == 1).await;
     admin
         .head(&format!("/v2/a/blobs/{digest}"))

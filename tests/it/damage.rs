@@ -38,7 +38,7 @@ pub struct World {
     pub long: Digest,
     /// A blob that nothing needs.
     pub orphan: Digest,
-    /// A blob that was pushed and is not used yet.
+    /// A blob that was pushed and is not used yet; its bytes are in two rows.
     pub loose: Digest,
     /// The manifest that tag `old` meant before it was deleted.
     pub old: Digest,
@@ -94,7 +94,7 @@ async fn make() -> World {
     ];
     let mut server = Server::serve(home, &[], &env).await;
     let admin = server.admin();
-    let (layer, config) = (noise(1, 50_000), b"{\"os\":\"linux\"}".to_vec());
+    let (layer, config) = (noise(1, 150_000), b"{\"os\":\"linux\"}".to_vec());
     for repo in ["team/app", "other"] {
         push_blob(&admin, repo, &layer).await;
         push_blob(&admin, repo, &config).await;
@@ -133,10 +133,10 @@ async fn make() -> World {
     )
     .await;
     let mut long = image(&config, &[&layer]);
-    long["annotations"] = json!({"text": "x".repeat(20_000)});
+    long["annotations"] = json!({"text": "x".repeat(200_000)});
     let long = bytes_of(&long);
     put_manifest(&admin, "team/app", "long", OCI_MANIFEST, &long).await;
-    let orphan = noise(7, 9000);
+    let orphan = noise(7, 90_000);
     let loose = noise(8, 9000);
     push_blob(&admin, "other", &orphan).await;
     push_blob(&admin, "other", &loose).await;

@@ -302,10 +302,10 @@ async fn a_push_that_cannot_be_synced_leaves_nothing() {
     };
     let server = serve_on(&faulty).await;
     let admin = server.admin();
-    push_blob(&admin, "a", &noise(1, 5000)).await;
+    push_blob(&admin, "a", &noise(1, 70_000)).await;
     let uploads = || server.data().join("uploads").read_dir().unwrap().count();
     faulty.set("sync");
-    for (n, len) in [5000, 300_000, 2 << 20].into_iter().enumerate() {
+    for (n, len) in [70_000, 300_000, 2 << 20].into_iter().enumerate() {
         let bytes = noise(n as u64 + 2, len);
         // Of another algorithm than the upload was begun with, too.
         for digest in [sha256(&bytes), sha512(&bytes)] {
@@ -319,7 +319,7 @@ async fn a_push_that_cannot_be_synced_leaves_nothing() {
     faulty.heal("sync");
     // The store may have met it, too, with a commit of its own.
     until("pushes work again", Duration::from_secs(20), async || {
-        try_push(&admin, "a", &noise(2, 5000)).await.is_ok()
+        try_push(&admin, "a", &noise(2, 70_000)).await.is_ok()
     })
     .await;
 }

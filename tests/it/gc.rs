@@ -117,7 +117,7 @@ async fn an_unused_blob_goes_with_its_lease_and_comes_again() {
 async fn what_a_tag_needs_stays_and_goes_some_time_after_it() {
     let server = server("1s", "0s").await;
     let admin = server.admin();
-    let (config, layer) = (b"{\"os\":\"linux\"}".to_vec(), noise(3, 50_000));
+    let (config, layer) = (b"{\"os\":\"linux\"}".to_vec(), noise(3, 150_000));
     push_blob(&admin, "team/app", &config).await;
     push_blob(&admin, "team/app", &layer).await;
     let manifest = bytes_of(&image(&config, &[&layer]));
@@ -185,7 +185,7 @@ async fn a_head_is_a_promise() {
     let server = server("2s", "0s").await;
     let admin = server.admin();
     let config = b"{\"os\":\"linux\"}".to_vec();
-    let layer = noise(4, 9000);
+    let layer = noise(4, 90_000);
     push_blob(&admin, "a", &config).await;
     push_blob(&admin, "a", &layer).await;
     let child = bytes_of(&image(&config, &[&layer]));
@@ -205,7 +205,7 @@ async fn a_head_is_a_promise() {
     gc(&server, &[]);
     pulls(&admin, "a", &child_digest).await;
 
-    let lone = noise(5, 9000);
+    let lone = noise(5, 90_000);
     push_blob(&admin, "a", &lone).await;
     let path = format!("/v2/a/blobs/{}", sha256(&lone));
     for _ in 0..4 {
@@ -249,7 +249,7 @@ async fn a_referrer_lives_as_long_as_its_subject() {
 async fn removed_things_come_back_until_the_history_is_purged() {
     let server = server("1s", "1h").await;
     let admin = server.admin();
-    let (config, layer) = (b"{\"os\":\"linux\"}".to_vec(), noise(9, 20_000));
+    let (config, layer) = (b"{\"os\":\"linux\"}".to_vec(), noise(9, 200_000));
     push_blob(&admin, "a", &config).await;
     push_blob(&admin, "a", &layer).await;
     let child = bytes_of(&image(&config, &[&layer]));

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, put_manifest, sha256};
 use crate::harness::{Client, Server, init, run_ok, skip, text_of, with_query};
 
-/// Around a block, the first buffer, what goes past the page cache, a piece and two.
-const LENGTHS: [usize; 19] = [
-    0, 1, 4095, 4096, 4097, 65_535, 65_536, 65_537, 262_143, 262_144, 266_240, 524_287, 524_288,
-    524_289, 528_384, 1_048_575, 1_048_576, 1_048_577, 3_146_000,
+/// Around a block, a page of the store and what fills one, the first buffer, what goes past the page cache, a piece and two.
+const LENGTHS: [usize; 25] = [
+    0, 1, 3_967, 3_968, 3_969, 4095, 4096, 4097, 9_000, 65_408, 65_409, 65_535, 65_536, 65_537,
+    262_143, 262_144, 266_240, 524_287, 524_288, 524_289, 528_384, 1_048_575, 1_048_576, 1_048_577,
+    3_146_000,
 ];
 
 async fn in_chunks(client: &Client, repo: &str, bytes: &[u8], of: usize) -> String {

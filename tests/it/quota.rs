@@ -70,56 +70,56 @@ fn files(server: &Server) -> usize {
 async fn a_quota_is_exact_and_says_what_is_free() {
     let server = server().await;
     let admin = server.admin();
-    set(&server, "team", "30000");
-    push_blob(&admin, "team/a", &noise(1, 20_000)).await;
-    assert_eq!(used(&server, "team"), 20_000);
+    set(&server, "team", "300000");
+    push_blob(&admin, "team/a", &noise(1, 200_000)).await;
+    assert_eq!(used(&server, "team"), 200_000);
     // Not below the prefix, though it looks alike.
-    push_blob(&admin, "teammate", &noise(2, 20_000)).await;
-    let reply = try_blob(&admin, "team/b", &noise(3, 10_001))
+    push_blob(&admin, "teammate", &noise(2, 200_000)).await;
+    let reply = try_blob(&admin, "team/b", &noise(3, 100_001))
         .await
         .refused(403, "DENIED");
     assert!(
         reply
             .text()
-            .contains("10001 bytes more are needed and 10000 are free"),
+            .contains("100001 bytes more are needed and 100000 are free"),
         "{}",
         reply.text()
     );
     assert_eq!(files(&server), 2);
     // The same digest counts once, wherever below the prefix; exactly full is not over.
-    push_blob(&admin, "team/b", &noise(1, 20_000)).await;
-    push_blob(&admin, "team/b", &noise(4, 10_000)).await;
-    assert_eq!(used(&server, "team"), 30_000);
+    push_blob(&admin, "team/b", &noise(1, 200_000)).await;
+    push_blob(&admin, "team/b", &noise(4, 100_000)).await;
+    assert_eq!(used(&server, "team"), 300_000);
     let from = "/v2/team/c/blobs/uploads/?mount=";
     let mount = |d: String, from_repo: &str| format!("{from}{d}&from={from_repo}");
     admin
-        .post(&mount(sha256(&noise(4, 10_000)), "team/b"))
+        .post(&mount(sha256(&noise(4, 100_000)), "team/b"))
         .await
         .expect(201);
     admin
-        .post(&mount(sha256(&noise(2, 20_000)), "teammate"))
+        .post(&mount(sha256(&noise(2, 200_000)), "teammate"))
         .await
         .refused(403, "DENIED");
     let manifest = bytes_of(&json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST}));
     let put = |repo: &str| format!("/v2/{repo}/manifests/v1");
     let headers = [("content-type", OCI_MANIFEST)];
     admin.send("PUT", &put("team/a"), &headers, &manifest).await;
-    let image = bytes_of(&image(&noise(1, 20_000), &[&noise(4, 10_000)]));
+    let image = bytes_of(&image(&noise(1, 200_000), &[&noise(4, 100_000)]));
     admin
         .send("PUT", &put("team/b"), &headers, &image)
         .await
         .refused(403, "DENIED");
-    set(&server, "team", "40KB");
+    set(&server, "team", "400KB");
     admin
         .send("PUT", &put("team/b"), &headers, &image)
         .await
         .expect(201);
-    assert_eq!(used(&server, "team"), 30_000 + image.len() as u64);
+    assert_eq!(used(&server, "team"), 300_000 + image.len() as u64);
     admin
         .delete(&format!("/v2/team/b/manifests/{}", sha256(&image)))
         .await
         .expect(202);
-    assert_eq!(used(&server, "team"), 30_000);
+    assert_eq!(used(&server, "team"), 300_000);
 }
 
 #[tokio::test]

@@ -198,12 +198,17 @@ impl Check<'_> {
     /// Invariant A, and each place in one row only.
     fn blob_rows(&mut self) {
         let mut places = BTreeSet::new();
-        let bytes: HashMap<_, _> = self.table(Table::Bytes).into_iter().collect();
+        let mut bytes: HashMap<Digest, Vec<u8>> = HashMap::new();
+        // A second row comes right behind its first.
+        for (key, part) in self.table(Table::Bytes) {
+            let (digest, _) = Digest::split_key(&key).expect("a digest");
+            bytes.entry(digest).or_default().extend(part);
+        }
         for (key, value) in self.table(Table::Blobs) {
             let digest = Digest::from_key(&key).expect("a digest");
             let record = BlobRecord::from_bytes(&value).expect("a record");
             let found = match &record.place {
-                None => bytes.get(&key).cloned(),
+                None => bytes.remove(&digest),
                 Some(place) => {
                     if !places.insert(place.clone()) {
                         self.lose(format!("{place} is in two rows"));
@@ -214,6 +219,9 @@ impl Check<'_> {
             if !found.is_some_and(|bytes| self.is(&digest, &bytes)) {
                 self.lose(format!("row {digest} has no bytes, or others: {record:?}"));
             }
+        }
+        for digest in bytes.keys() {
+            self.lose(format!("the bytes of {digest} have no row"));
         }
     }
 

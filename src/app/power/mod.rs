@@ -49,7 +49,7 @@ impl Service {
         let options = BlobOptions {
             dir,
             reserve_bytes: 0,
-            inline_max: 4096,
+            inline_max: 16 << 10,
         };
         let opened: Result<_, AppError> = (|| {
             let blobs = Blobs::open_on(options, Arc::new(disk.clone()))?;

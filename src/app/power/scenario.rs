@@ -274,7 +274,7 @@ impl Client<'_> {
     /// A blob that goes, and comes back while its old place is removed.
     async fn remove_and_push_again(&self, rng: &mut Rng) -> Done {
         let d = &repo("old/d");
-        for len in [8_000, 100] {
+        for len in [20_000, 5_000] {
             let bytes = content(rng, len);
             let digest = self.push(d, &bytes, SHA256).await?;
             self.delete_blob(d, digest).await?;

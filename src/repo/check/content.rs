@@ -7,11 +7,14 @@ use super::walk::{self, PAGE, Suspect, Walk};
 use crate::blobs::{Ingest, Place};
 use crate::repo::error::RepoError;
 use crate::repo::record::BlobRecord;
-use crate::repo::{Repos, keys, manifest, new_upload_id, wall_ms};
+use crate::repo::{Repos, inline, keys, manifest, new_upload_id, wall_ms};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Read, Table};
 use crate::types::{Algorithm, Digest, RepoId, RepoName};
 use bytes::Bytes;
+
+/// Rows of bytes in one read: each may have many.
+const BYTES: usize = 50;
 
 /// A blob as its row says.
 #[derive(Debug, Clone)]
@@ -109,23 +112,19 @@ impl Repos {
                 record.size = size;
             }
         }
-        let (key, seen, row) = (
-            content.digest.as_key().to_vec(),
-            content.row.clone(),
-            record.to_bytes()?,
-        );
+        let (digest, seen, row) = (content.digest, content.row.clone(), record.to_bytes()?);
         let drop_bytes = record.damaged && record.place.is_none();
         let write = self
             .0
             .store
             .write(Lane::Background, "check.judge", move |tx| {
-                if tx.get(Table::Blobs, &key)?.as_ref() != Some(&seen) {
+                if tx.get(Table::Blobs, digest.as_key())?.as_ref() != Some(&seen) {
                     return Ok::<_, RepoError>(false);
                 }
                 if drop_bytes {
-                    tx.delete(Table::Bytes, &key)?;
+                    inline::delete(tx, &digest)?;
                 }
-                tx.put(Table::Blobs, &key, &row)?;
+                tx.put(Table::Blobs, digest.as_key(), &row)?;
                 Ok(true)
             });
         let done = write.await?;
@@ -251,7 +250,7 @@ impl Repos {
                 {
                     return Ok::<_, RepoError>(false);
                 }
-                tx.delete(Table::Bytes, digest.as_key())?;
+                inline::delete(tx, &digest)?;
                 Ok(true)
             });
         write.await
@@ -263,23 +262,28 @@ impl Repos {
         from: Vec<u8>,
     ) -> Result<(Vec<(Digest, Bytes)>, Option<Vec<u8>>), RepoError> {
         self.hop(move |_, r| {
-            let rows = r.scan(Table::Bytes, &from, &[], PAGE)?;
+            let rows = r.scan(Table::Bytes, &from, &[], BYTES)?;
             let mut spare = Vec::new();
             for (key, bytes) in &rows {
-                let Ok(digest) = Digest::from_key(key) else {
+                let Some((digest, is_first)) = inline::owner(key) else {
                     continue;
                 };
-                let row = r.get(Table::Blobs, key)?;
+                // The first row stands for both.
+                let bytes = match inline::get(r, &digest)? {
+                    Some(_) if !is_first => continue,
+                    whole => whole.unwrap_or_else(|| bytes.clone()),
+                };
+                let row = r.get(Table::Blobs, digest.as_key())?;
                 let needed = match &row {
                     None => false,
                     Some(row) => walk::readable(BlobRecord::from_bytes(row))?
                         .is_none_or(|row| row.place.is_none()),
                 };
                 if !needed {
-                    spare.push((digest, Bytes::from(bytes.clone())));
+                    spare.push((digest, Bytes::from(bytes)));
                 }
             }
-            Ok((spare, walk::next(&rows, PAGE)))
+            Ok((spare, walk::next(&rows, BYTES)))
         })
         .await
     }
@@ -287,7 +291,7 @@ impl Repos {
     /// The bytes of a digest in the database.
     pub async fn inline_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, RepoError> {
         let digest = *digest;
-        self.hop(move |_, r| Ok(r.get(Table::Bytes, digest.as_key())?.map(Bytes::from)))
+        self.hop(move |_, r| Ok(inline::get(r, &digest)?.map(Bytes::from)))
             .await
     }
 }
@@ -303,7 +307,7 @@ fn content(r: &Read<'_>, key: &[u8], row: &[u8]) -> Result<Option<Content>, Repo
         return Ok(None);
     }
     let bytes = match record.place {
-        None => r.get(Table::Bytes, key)?.map(Bytes::from),
+        None => inline::get(r, &digest)?.map(Bytes::from),
         Some(_) => None,
     };
     Ok(Some(Content {

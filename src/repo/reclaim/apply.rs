@@ -5,6 +5,7 @@ use super::places::condemn;
 use super::step::{OwnName, Step};
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
+use crate::repo::inline;
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::quota;
 use crate::repo::record::{BlobRecord, ItemRecord, RepoRecord};
@@ -209,7 +210,7 @@ fn orphan(tx: &mut Txn<'_>, digest: &Digest, at_ms: u64) -> Result<Option<u64>, 
     let row = BlobRecord::from_bytes(&row)?;
     tx.delete(Table::Blobs, digest.as_key())?;
     match &row.place {
-        None => tx.delete(Table::Bytes, digest.as_key())?,
+        None => inline::delete(tx, digest)?,
         Some(place) => condemn(tx, digest, place, at_ms)?,
     }
     Ok(Some(row.size))
