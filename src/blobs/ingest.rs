@@ -13,9 +13,6 @@ use std::sync::atomic::Ordering;
 
 /// Bytes that go to the file in one call, and are read back in one.
 const PIECE: usize = 256 * 1024;
-/// So many bytes, as the store has for any row, may touch what content must leave free; and so a tag can be set on a full
-/// disk.
-const FEW: u64 = 4096;
 /// So many bytes more, and the disk is asked to begin with them: the sync at the end is what a client waits for.
 const BEGIN_SYNC: u64 = 4 << 20;
 
@@ -127,6 +124,15 @@ impl Ingest {
     /// Bytes taken in so far.
     pub fn offset(&self) -> u64 {
         self.upload.len()
+    }
+
+    /// Bytes that would come back inline, were this all; 0 if they are too many for that.
+    pub fn inline_len(&self) -> usize {
+        let len = self.upload.len();
+        if len > self.upload.files.options.inline_max {
+            return 0;
+        }
+        len as usize
     }
 
     /// Hashes and appends. `NoSpace` when the reserve is reached. What failed half way is cut off or kept by
@@ -355,9 +361,6 @@ impl Verified {
         let files = Arc::clone(&self.upload.files);
         let (body, left) = if size <= files.options.inline_max {
             let on_disk = self.upload.file.is_some();
-            if size > FEW {
-                files.room_for(size)?;
-            }
             let bytes = self.upload.read_all()?;
             if on_disk && !self.promised {
                 files.discard(name)?;

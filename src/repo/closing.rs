@@ -1,6 +1,7 @@
 //! Closings: an upload becomes a blob of its repository. Once begun, one comes to its end whether or not its client waits.
 
 use super::error::RepoError;
+use super::memory::Memory;
 use super::piece::Piece;
 use super::sessions::Turn;
 use super::state::lock;
@@ -69,11 +70,13 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (inner, digest) = (Arc::clone(&self.0), *digest);
-        let Piece {
-            bytes,
-            share: _held_to_the_end,
-            ..
-        } = last;
+        let Piece { bytes, share, .. } = last;
+        // Few bytes that come back from their file are in memory until the commit, as those that came last are.
+        let _held_to_the_end = if bytes.is_empty() {
+            self.0.memory.take(Memory::price(ingest.inline_len())).await
+        } else {
+            share
+        };
         let ready = self.block(move || {
             ingest.write(&bytes)?;
             inner.memory.give_back(bytes);

@@ -1,7 +1,9 @@
 //! The bytes of blobs that lie in the store, in one row or in two.
 //!
-//! redb gives a value of more than a page a page of its own, as large as the next power of two: 64 KiB would take 128.
-//! So what is a little longer than fills such a page has the rest in a second row, and costs a few bytes more than it has.
+//! redb gives a value of about a page and more a page of its own, as large as the next power of two: 64 KiB would take
+//! 128. So what is a little longer than fills such a page has the rest in a second row, and costs a few bytes more than
+//! it has. Where small values lie between large ones redb puts some of them together, into a page twice as large: those
+//! that have their own are in a table of their own.
 
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::Digest;
@@ -29,6 +31,15 @@ const fn may_go_on(len: usize) -> bool {
     len + HEAD >= PAGE && (len + HEAD).is_power_of_two()
 }
 
+/// Where a row of this length is.
+const fn table(len: usize) -> Table {
+    if len + HEAD < PAGE {
+        Table::Bytes
+    } else {
+        Table::Pages
+    }
+}
+
 fn rest_key(digest: &Digest) -> Vec<u8> {
     [digest.as_key(), &[REST]].concat()
 }
@@ -44,36 +55,48 @@ pub(super) fn owner(key: &[u8]) -> Option<(Digest, bool)> {
 
 /// What the store has of a digest's bytes; without its first row that is nothing.
 pub(super) fn get(get: &impl Get, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-    let Some(mut bytes) = get.get(Table::Bytes, digest.as_key())? else {
+    let Some(mut bytes) = row(get, digest.as_key())? else {
         return Ok(None);
     };
     if may_go_on(bytes.len())
-        && let Some(rest) = get.get(Table::Bytes, &rest_key(digest))?
+        && let Some(rest) = row(get, &rest_key(digest))?
     {
+        // Else the memory doubles, and stays so as long as somebody holds the bytes.
+        bytes.reserve_exact(rest.len());
         bytes.extend(rest);
     }
     Ok(Some(bytes))
 }
 
+fn row(get: &impl Get, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    match get.get(Table::Bytes, key)? {
+        None => get.get(Table::Pages, key),
+        found => Ok(found),
+    }
+}
+
 /// Writes the bytes, whatever was there.
 pub(super) fn put(tx: &mut Txn<'_>, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
     let (filled, rest) = bytes.split_at(first(bytes.len()));
-    tx.put(Table::Bytes, digest.as_key(), filled)?;
-    if !rest.is_empty() {
-        tx.put(Table::Bytes, &rest_key(digest), rest)
-    } else if may_go_on(filled.len()) {
-        tx.delete(Table::Bytes, &rest_key(digest))
-    } else {
-        Ok(())
+    if table(filled.len()) == Table::Pages {
+        // A row that was left in the other table, or a rest, would be read with these.
+        delete(tx, digest)?;
     }
+    tx.put(table(filled.len()), digest.as_key(), filled)?;
+    if rest.is_empty() {
+        return Ok(());
+    }
+    tx.put(table(rest.len()), &rest_key(digest), rest)
 }
 
 /// Removes the bytes; fine if there are none.
 pub(super) fn delete(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError> {
-    tx.delete(Table::Bytes, digest.as_key())?;
-    let rest = rest_key(digest);
-    if tx.get(Table::Bytes, &rest)?.is_some() {
-        tx.delete(Table::Bytes, &rest)?;
+    for key in [digest.as_key(), &rest_key(digest)] {
+        for table in [Table::Bytes, Table::Pages] {
+            if tx.get(table, key)?.is_some() {
+                tx.delete(table, key)?;
+            }
+        }
     }
     Ok(())
 }
@@ -99,6 +122,7 @@ mod tests {
                 continue;
             }
             assert!(may_go_on(filled), "{len}");
+            assert_eq!(table(filled), Table::Pages);
             // Short ones share a page. Within HEAD of a whole page one row would do; two cost a few bytes there.
             let second = if rest + HEAD < PAGE {
                 rest + HEAD
@@ -112,6 +136,9 @@ mod tests {
         assert_eq!((first(4096), first(64 << 10)), (3968, (64 << 10) - 128));
         assert_eq!((first(7_000), first(60_000)), (7_000, 60_000));
         assert!(!may_go_on(128) && !may_go_on(4096));
+        // Two values of that table do not fit into one page, so each has its own.
+        let least = (0..PAGE).find(|len| table(*len) == Table::Pages);
+        assert!(least.is_some_and(|least| 2 * least > PAGE));
     }
 
     #[test]

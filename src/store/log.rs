@@ -28,8 +28,8 @@ pub(super) const FILE: &str = "meta.redb.log";
 
 /// A record begins at a multiple of this: what the disk writes as a whole.
 const BLOCK: usize = 4096;
-/// Most rows in a log: each may take a page of redb's file, and on a disk that fills up meanwhile all of them must fit into
-/// the room that the reserve gives up (16 MiB).
+/// Most rows in a log: each may take a page of redb's file (12 MiB), those of many bytes a third more than they have (the log
+/// has 2 MiB), and on a disk that fills up meanwhile all of them must fit into the room that the reserve gives up (16 MiB).
 const ROWS: usize = 3_000;
 /// No log is longer.
 const LONGEST: usize = 64 << 20;

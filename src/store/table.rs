@@ -27,8 +27,10 @@ pub enum Table {
     Pins,
     /// digest -> size, first seen, place, damaged.
     Blobs,
-    /// digest, and digest and 0 for the rest of them -> the bytes themselves, if few.
+    /// digest, and digest and 0 for the rest of them -> the bytes themselves, if few: less than a page of the file.
     Bytes,
+    /// The same, for more: each value has pages of its own, and no small one is carried along when it changes.
+    Pages,
     /// running time, kind, what -> nothing: a hint; the truth is checked again.
     Due,
     /// digest -> when it was condemned.
@@ -63,7 +65,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in declaration order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Meta,
         Self::Repos,
         Self::Names,
@@ -74,6 +76,7 @@ impl Table {
         Self::Pins,
         Self::Blobs,
         Self::Bytes,
+        Self::Pages,
         Self::Due,
         Self::Condemned,
         Self::Uploads,
@@ -104,6 +107,7 @@ impl Table {
             Self::Pins => "pins",
             Self::Blobs => "blobs",
             Self::Bytes => "bytes",
+            Self::Pages => "pages",
             Self::Due => "due",
             Self::Condemned => "condemned",
             Self::Uploads => "uploads",
@@ -122,10 +126,10 @@ impl Table {
         }
     }
 
-    /// The longest value in bytes: 64 KiB, in `Bytes` 256 KiB.
+    /// The longest value in bytes: 64 KiB, in `Bytes` and `Pages` 256 KiB.
     pub const fn value_limit(self) -> usize {
         match self {
-            Self::Bytes => 256 << 10,
+            Self::Bytes | Self::Pages => 256 << 10,
             _ => 64 << 10,
         }
     }

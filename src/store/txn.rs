@@ -63,7 +63,7 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Sets a row. Refuses values over 64 KiB (256 KiB in `Bytes`), keys over 8 KiB, more than 5,000 row changes in
+    /// Sets a row. Refuses values over 64 KiB (256 KiB in `Bytes` and `Pages`), keys over 8 KiB, more than 5,000 row changes in
     /// one closure, rows of the feed (see [`Txn::append`]) and the store's own rows in `Meta`.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let put = check_put(table, key, value);

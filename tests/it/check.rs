@@ -260,6 +260,9 @@ async fn contents() {
         case("blob-size-wrong", "a row's length", |w, c| {
             blob_row(&c.rows(), &w.layer, |row| row.size += 1);
         }),
+        case("blob-size-wrong", "of a small blob", |w, c| {
+            blob_row(&c.rows(), &w.config, |row| row.size += 1);
+        }),
         case("blob-row-missing", "of a layer", |w, c| {
             c.rows().drop_row(Table::Blobs, w.layer.as_key());
         })
@@ -297,7 +300,7 @@ async fn contents() {
         })
         .still("blob-awaits-push"),
         case("inline-missing", "but for its second row", |w, c| {
-            c.rows().drop_row(Table::Bytes, w.loose.as_key());
+            c.rows().drop_row(Table::Pages, w.loose.as_key());
         })
         .still("blob-awaits-push"),
         case("inline-extra", "a second row of nobody", |_, c| {
@@ -306,7 +309,7 @@ async fn contents() {
         }),
         case("inline-extra", "both rows of nobody", |_, c| {
             let digest = Digest::of(dryport::types::Algorithm::Sha256, b"extra");
-            c.rows().put(Table::Bytes, digest.as_key(), &[b'x'; 3968]);
+            c.rows().put(Table::Pages, digest.as_key(), &[b'x'; 3968]);
             c.rows().put(Table::Bytes, &second(&digest), b"extra");
         }),
         case("inline-extra", "bytes of nobody", |_, c| {

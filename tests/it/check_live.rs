@@ -9,8 +9,9 @@ use crate::content::{
     OCI_MANIFEST, artifact, bytes_of, descriptor, image, noise, push_blob, push_image,
     put_manifest, sha256,
 };
-use crate::damage::{check, kinds};
+use crate::damage::{Rows, check, kinds};
 use crate::harness::Server;
+use dryport::store::Table;
 
 /// The content file of a digest in a data directory.
 fn file_of(server: &Server, digest: &str) -> std::path::PathBuf {
@@ -198,23 +199,13 @@ async fn the_scrub_finds_damage_and_goes_on_after_a_restart() {
     let admin = server.admin();
     let digest = push_blob(&admin, "a", &noise(3, 80_000)).await;
     push_image(&admin, "a", "v1", 4).await;
-    let metric = async |server: &Server, name: &str| -> u64 {
-        let text = server.admin().get("/metrics").await.expect(200).text();
-        let line = text.lines().find(|l| l.starts_with(&format!("{name} ")));
-        line.expect(name)
-            .rsplit(' ')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
-    };
     let full = "dryport_scrub_last_full_timestamp_seconds";
     wait(async || {
-        metric(&server, full).await > 0 && metric(&server, "dryport_scrub_blobs_total").await >= 4
+        number(&server, full).await > 0 && number(&server, "dryport_scrub_blobs_total").await >= 4
     })
     .await;
     fs::write(file_of(&server, &digest), noise(4, 80_000)).unwrap();
-    wait(async || metric(&server, "dryport_scrub_damaged_total").await == 1).await;
+    wait(async || number(&server, "dryport_scrub_damaged_total").await == 1).await;
     admin
         .head(&format!("/v2/a/blobs/{digest}"))
         .await
@@ -222,7 +213,49 @@ async fn the_scrub_finds_damage_and_goes_on_after_a_restart() {
     assert!(server.log().contains(&digest));
     server.kill();
     server.restart().await;
-    wait(async || metric(&server, full).await > 0).await;
+    wait(async || number(&server, full).await > 0).await;
+}
+
+async fn number(server: &Server, name: &str) -> u64 {
+    let text = server.admin().get("/metrics").await.expect(200).text();
+    let line = text.lines().find(|l| l.starts_with(&format!("{name} ")));
+    let value = line.expect(name).rsplit(' ').next().unwrap();
+    value.parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_the_scrub_finds_damaged_in_the_database_stays_there() {
+    let home = tempfile::tempdir().unwrap();
+    crate::harness::init(&home.path().join("data"), &[]);
+    let env = [("DRYPORT_CHECK__EVERY", "1s")];
+    let mut server = Server::serve(home, &[], &env).await;
+    let bytes = noise(3, 40_000);
+    let digest = push_blob(&server.admin(), "a", &bytes).await;
+    let key: dryport::types::Digest = digest.parse().unwrap();
+    server.kill();
+    let (row, mut odd) = {
+        let rows = Rows::open(&server.data());
+        let row = rows.get(Table::Pages, key.as_key()).unwrap();
+        let mut odd = row.clone();
+        odd[1000] ^= 1;
+        rows.put(Table::Pages, key.as_key(), &odd);
+        (row, odd)
+    };
+    server.restart().await;
+    wait(async || number(&server, "dryport_scrub_damaged_total").await == 1).await;
+    let path = format!("/v2/a/blobs/{digest}");
+    server.admin().head(&path).await.expect(404);
+    server.kill();
+    let rows = Rows::open(&server.data());
+    assert_eq!(rows.get(Table::Pages, key.as_key()).unwrap(), odd);
+    // Nothing is thrown away before a copy is kept.
+    odd.clone_from(&row);
+    rows.put(Table::Pages, key.as_key(), &odd);
+    drop(rows);
+    let (code, report) = check(&server.data(), &["--repair"]);
+    assert_eq!((code, kinds(&report)), (0, vec!["blob-whole-again".into()]));
+    server.restart().await;
+    assert!(server.admin().get(&path).await.expect(200).body == bytes);
 }
 
 async fn wait(done: impl AsyncFn() -> bool) {

@@ -82,20 +82,23 @@ async fn pulls(client: &Client, repo: &str, reference: &str) {
 async fn an_unused_blob_goes_with_its_lease_and_comes_again() {
     let server = server("1s", "0s").await;
     let admin = server.admin();
-    let (large, small) = (noise(1, 100_000), noise(2, 100));
-    for bytes in [&large, &small] {
+    // In a file, in one row, and in two.
+    let (large, small, two) = (noise(1, 100_000), noise(2, 100), noise(3, 9_000));
+    for bytes in [&large, &small, &two] {
         push_blob(&admin, "a", bytes).await;
     }
     let report = gc(&server, &[]);
     assert_eq!(count(&report, "freed_blobs"), 0, "{report}");
-    assert_eq!(count(&report, "kept_by_lease"), 2, "{report}");
+    assert_eq!(count(&report, "kept_by_lease"), 3, "{report}");
     sleep_ms(1100).await;
     let report = gc(&server, &[]);
-    assert_eq!(count(&report, "freed_blobs"), 2, "{report}");
-    assert_eq!(count(&report, "freed_bytes"), 100_100, "{report}");
+    assert_eq!(count(&report, "freed_blobs"), 3, "{report}");
+    assert_eq!(count(&report, "freed_bytes"), 109_100, "{report}");
     assert_eq!(count(&report, "files_removed"), 1, "{report}");
     assert_eq!(files(&server), 0);
-    for bytes in [&large, &small] {
+    // Nor is there a row of theirs.
+    run_ok(&["check", "--data", &server.dir()]);
+    for bytes in [&large, &small, &two] {
         let path = format!("/v2/a/blobs/{}", sha256(bytes));
         admin.head(&path).await.expect(404);
         push_blob(&admin, "a", bytes).await;
@@ -110,7 +113,7 @@ async fn an_unused_blob_goes_with_its_lease_and_comes_again() {
         "--json",
     ]))
     .unwrap();
-    assert_eq!(shown["bytes"], 100_100);
+    assert_eq!(shown["bytes"], 109_100);
 }
 
 #[tokio::test]

@@ -199,8 +199,11 @@ impl Check<'_> {
     fn blob_rows(&mut self) {
         let mut places = BTreeSet::new();
         let mut bytes: HashMap<Digest, Vec<u8>> = HashMap::new();
-        // A second row comes right behind its first.
-        for (key, part) in self.table(Table::Bytes) {
+        let mut rows = self.table(Table::Bytes);
+        rows.extend(self.table(Table::Pages));
+        // A second row behind its first.
+        rows.sort();
+        for (key, part) in rows {
             let (digest, _) = Digest::split_key(&key).expect("a digest");
             bytes.entry(digest).or_default().extend(part);
         }

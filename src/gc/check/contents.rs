@@ -36,7 +36,7 @@ impl Checker {
         speed: &Pace,
     ) -> Result<State, RepoError> {
         let Some(place) = content.place.clone() else {
-            return Ok(inline_state(content));
+            return self.inline_state(content, speed).await;
         };
         let (blobs, size, speed) = (self.0.blobs.clone(), content.size, speed.clone());
         let deep = deep || content.damaged;
@@ -141,12 +141,17 @@ impl Checker {
     /// the quarantine.
     async fn set_aside(&self, problem: Problem, content: &Content) -> Result<Problem, RepoError> {
         let (blobs, digest) = (self.0.blobs.clone(), content.digest);
-        let kept = match content.bytes.clone().filter(|_| content.place.is_none()) {
+        let bytes = match content.place {
+            None => self.0.repos.inline_bytes(&digest).await?,
+            Some(_) => None,
+        };
+        let kept = match bytes {
             Some(bytes) => Some(blocking(move || blobs.quarantine_bytes(&digest, &bytes)).await??),
             None => None,
         };
         // The mark before the file goes: then nobody opens it, and a push that heals takes another place.
-        if !content.damaged && !self.0.repos.judge(content, Verdict::Damaged).await? {
+        let settled = content.damaged && kept.is_none();
+        if !settled && !self.0.repos.judge(content, Verdict::PutAside).await? {
             return Ok(problem.how("it changed while it was looked at; check again"));
         }
         let blobs = self.0.blobs.clone();
@@ -209,21 +214,33 @@ impl Checker {
         if let Some(found) = placed? {
             return Ok(Some(found));
         }
-        let bytes = self.0.repos.inline_bytes(digest).await?;
-        let whole = bytes.filter(|bytes| Digest::of(digest.algorithm(), bytes) == *digest);
-        Ok(whole.map(|bytes| (bytes.len() as u64, None)))
+        let found = self.0.repos.inline_state(digest).await?;
+        Ok(found.and_then(|(len, is_right)| is_right.then_some((len, None))))
     }
-}
 
-fn inline_state(content: &Content) -> State {
-    let Some(bytes) = &content.bytes else {
-        return State::Missing;
-    };
-    let is_right = Digest::of(content.digest.algorithm(), bytes) == content.digest;
-    match (is_right, bytes.len() as u64) {
-        (true, len) if len == content.size => State::Whole,
-        (true, len) => State::Size(len),
-        (false, _) => State::Corrupt,
+    /// The bytes of a blob that has no file: they are few, and read whether or not others are.
+    async fn inline_state(&self, content: &Content, speed: &Pace) -> Result<State, RepoError> {
+        let Some((len, is_right)) = self.0.repos.inline_state(&content.digest).await? else {
+            return Ok(State::Missing);
+        };
+        if !self.spend(speed, len).await? {
+            return Ok(State::Stopped);
+        }
+        Ok(match is_right {
+            true if len == content.size => State::Whole,
+            true => State::Size(len),
+            false => State::Corrupt,
+        })
+    }
+
+    /// [`Pace::spend`] for a blob of few bytes; blocks a thread of its own, and only where there is something to wait for.
+    async fn spend(&self, speed: &Pace, len: u64) -> Result<bool, RepoError> {
+        let all = move |pace: &Pace| pace.spend(len) && pace.spend_small(len);
+        if !speed.is_limited() {
+            return Ok(all(speed));
+        }
+        let pace = speed.clone();
+        blocking(move || all(&pace)).await
     }
 }
 

@@ -53,6 +53,11 @@ impl Pace {
         false
     }
 
+    /// Whether anybody may have to wait.
+    pub fn is_limited(&self) -> bool {
+        self.rate > 0
+    }
+
     /// For a blob of few bytes.
     pub fn spend_small(&self, bytes: u64) -> bool {
         self.wait(LEAST.saturating_sub(bytes))

@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 /// Rows of bytes in one read: each may have many.
 const BYTES: usize = 50;
+/// Begins a position in the table of that name.
+const PAGES: u8 = 1;
 
 /// A blob as its row says.
 #[derive(Debug, Clone)]
@@ -25,8 +27,6 @@ pub struct Content {
     pub size: u64,
     /// Its content file; `None`: its bytes are in the database.
     pub place: Option<Place>,
-    /// Its bytes in the database, if they are there and few.
-    pub bytes: Option<Bytes>,
     /// Marked as damaged.
     pub damaged: bool,
     row: Vec<u8>,
@@ -38,8 +38,10 @@ pub type Contents = (Vec<Content>, Option<Vec<u8>>);
 /// What to write about a blob whose bytes have been looked at.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// Not to be served until it is pushed again.
+    /// Not to be served until it is pushed again. What is there stays.
     Damaged,
+    /// The same, and what is there in the database goes: a copy of it is kept elsewhere.
+    PutAside,
     /// Whole.
     Whole,
     /// Whole, and of this length.
@@ -54,7 +56,7 @@ impl Repos {
             let rows = r.scan(Table::Blobs, &from, &[], limit)?;
             let mut page = Vec::with_capacity(rows.len());
             for (key, row) in &rows {
-                if let Some(content) = content(r, key, row)? {
+                if let Some(content) = content(key, row)? {
                     page.push(content);
                 }
             }
@@ -67,7 +69,7 @@ impl Repos {
     pub async fn content(&self, digest: &Digest) -> Result<Option<Content>, RepoError> {
         let digest = *digest;
         self.hop(move |_, r| match r.get(Table::Blobs, digest.as_key())? {
-            Some(row) => content(r, digest.as_key(), &row),
+            Some(row) => content(digest.as_key(), &row),
             None => Ok(None),
         })
         .await
@@ -105,7 +107,7 @@ impl Repos {
             return Ok(false);
         };
         match verdict {
-            Verdict::Damaged => record.damaged = true,
+            Verdict::Damaged | Verdict::PutAside => record.damaged = true,
             Verdict::Whole => record.damaged = false,
             Verdict::Size(size) => {
                 record.damaged = false;
@@ -113,7 +115,7 @@ impl Repos {
             }
         }
         let (digest, seen, row) = (content.digest, content.row.clone(), record.to_bytes()?);
-        let drop_bytes = record.damaged && record.place.is_none();
+        let drop_bytes = matches!(verdict, Verdict::PutAside) && record.place.is_none();
         let write = self
             .0
             .store
@@ -262,7 +264,13 @@ impl Repos {
         from: Vec<u8>,
     ) -> Result<(Vec<(Digest, Bytes)>, Option<Vec<u8>>), RepoError> {
         self.hop(move |_, r| {
-            let rows = r.scan(Table::Bytes, &from, &[], BYTES)?;
+            // One table after the other; the first byte says which.
+            let (table, start) = match from.split_first() {
+                Some((&PAGES, start)) => (Table::Pages, start),
+                Some((_, start)) => (Table::Bytes, start),
+                None => (Table::Bytes, from.as_slice()),
+            };
+            let rows = r.scan(table, start, &[], BYTES)?;
             let mut spare = Vec::new();
             for (key, bytes) in &rows {
                 let Some((digest, is_first)) = inline::owner(key) else {
@@ -283,7 +291,23 @@ impl Repos {
                     spare.push((digest, Bytes::from(bytes)));
                 }
             }
-            Ok((spare, walk::next(&rows, BYTES)))
+            let next = match (walk::next(&rows, BYTES), table) {
+                (Some(key), Table::Pages) => Some([&[PAGES], key.as_slice()].concat()),
+                (Some(key), _) => Some([&[!PAGES], key.as_slice()].concat()),
+                (None, Table::Pages) => None,
+                (None, _) => Some(vec![PAGES]),
+            };
+            Ok((spare, next))
+        })
+        .await
+    }
+
+    /// How many bytes of a digest are in the database, and whether they are its own.
+    pub async fn inline_state(&self, digest: &Digest) -> Result<Option<(u64, bool)>, RepoError> {
+        let digest = *digest;
+        self.hop(move |_, r| {
+            let bytes = inline::get(r, &digest)?;
+            Ok(bytes.map(|b| (b.len() as u64, Digest::of(digest.algorithm(), &b) == digest)))
         })
         .await
     }
@@ -296,7 +320,7 @@ impl Repos {
     }
 }
 
-fn content(r: &Read<'_>, key: &[u8], row: &[u8]) -> Result<Option<Content>, RepoError> {
+fn content(key: &[u8], row: &[u8]) -> Result<Option<Content>, RepoError> {
     let (Ok(digest), Some(record)) = (
         Digest::from_key(key),
         walk::readable(BlobRecord::from_bytes(row))?,
@@ -306,15 +330,10 @@ fn content(r: &Read<'_>, key: &[u8], row: &[u8]) -> Result<Option<Content>, Repo
     if !is_sound(&digest, row) {
         return Ok(None);
     }
-    let bytes = match record.place {
-        None => inline::get(r, &digest)?.map(Bytes::from),
-        Some(_) => None,
-    };
     Ok(Some(Content {
         digest,
         size: record.size,
         place: record.place.map(Place),
-        bytes,
         damaged: record.damaged,
         row: row.to_vec(),
     }))
