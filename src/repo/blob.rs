@@ -24,6 +24,8 @@ pub(super) struct Known {
 #[derive(Clone)]
 enum KnownBody {
     Inline(Bytes),
+    /// In the store; nobody asked for more than their number.
+    Unread,
     Placed(Place),
 }
 
@@ -32,6 +34,7 @@ impl Known {
     pub fn weigh(key: &(RepoName, Digest), known: &Self) -> usize {
         let body = match &known.body {
             KnownBody::Inline(bytes) => bytes.len(),
+            KnownBody::Unread => 0,
             KnownBody::Placed(place) => place.0.len(),
         };
         key.0.as_str().len() + 65 + body
@@ -91,20 +94,19 @@ impl Repos {
             });
         }
         self.hop(move |inner, r| {
-            let known = look_up(inner, r, &key.0, &digest, generation)?;
-            inner.small.insert(key.clone(), known.clone());
-            let body = match known.body {
-                KnownBody::Inline(bytes) => BlobBody::Inline(bytes),
-                KnownBody::Placed(place) => match inner.blobs.open_place(&place, known.size) {
-                    Ok(file) => BlobBody::File(Arc::new(file)),
-                    Err(e) => return Err(inner.why_missing(&digest, &place, e)),
-                },
+            let mut known = look_up(inner, r, &key.0, &digest, generation)?;
+            let size = known.size;
+            let body = if let KnownBody::Placed(place) = &known.body {
+                let file = inner.blobs.open_place(place, size);
+                let file = file.map_err(|e| inner.why_missing(&digest, place, e))?;
+                BlobBody::File(Arc::new(file))
+            } else {
+                let bytes = read::inline(r, &digest, size)?;
+                known.body = KnownBody::Inline(bytes.clone());
+                BlobBody::Inline(bytes)
             };
-            Ok(Blob {
-                digest,
-                size: known.size,
-                body,
-            })
+            inner.small.insert(key.clone(), known);
+            Ok(Blob { digest, size, body })
         })
         .await
     }
@@ -301,15 +303,12 @@ fn linked(
     } else {
         inner.rests_until(rows::number(&lease))
     };
-    let body = if let Some(place) = blob.place {
-        KnownBody::Placed(Place(place))
-    } else {
-        KnownBody::Inline(read::inline(r, digest, blob.size)?)
-    };
     Ok(Known {
         generation,
         size: blob.size,
         rests_until,
-        body,
+        body: blob
+            .place
+            .map_or(KnownBody::Unread, |place| KnownBody::Placed(Place(place))),
     })
 }
