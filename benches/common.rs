@@ -24,7 +24,7 @@ pub fn store(dir: &Path) -> Store {
         slow: Duration::from_mins(10),
         holder: "bench".into(),
         reserve_bytes: 0,
-        log_bytes: 1 << 20,
+        log_bytes: 2 << 20,
     })
     .unwrap()
 }
@@ -35,7 +35,7 @@ pub fn repos(dir: &Path, lease: Duration, keep: Duration) -> (Store, Repos) {
     let blobs = Blobs::open(BlobOptions {
         dir: dir.to_owned(),
         reserve_bytes: 0,
-        inline_max: 4096,
+        inline_max: 64 << 10,
     })
     .unwrap();
     let options = RepoOptions {

@@ -144,7 +144,7 @@ impl World {
             slow: Duration::from_mins(1),
             holder: "bench".into(),
             reserve_bytes: 0,
-            log_bytes: 1 << 20,
+            log_bytes: 2 << 20,
         });
         Self {
             runtime: runtime.unwrap(),
@@ -258,7 +258,7 @@ fn repos(world: &World, dir: &Path, tags: u64) -> (Repos, RepoName) {
     let blobs = Blobs::open(BlobOptions {
         dir: dir.to_owned(),
         reserve_bytes: 0,
-        inline_max: 4096,
+        inline_max: 64 << 10,
     });
     let options = RepoOptions {
         lease: Duration::from_hours(1),
