@@ -299,11 +299,25 @@ def large_manifests(a):
     close(sockets)
 
 
+def small_blobs(a):
+    """Many blobs of 64 KiB, which lie in the database, each asked for once and not taken."""
+    client, filler, asked = Client(a.server.port, USER), os.urandom((64 << 10) - 8), []
+    for n in range(a.size(1_000)):
+        data = n.to_bytes(8, "big") + filler
+        status = client.post_whole(REPO, sha256(data), data).status
+        a.demand(status == 201, f"a blob is taken, not {status}")
+        asked.append(head("GET", f"/v2/{REPO}/blobs/{sha256(data)}"))
+    sockets = untaken(a, asked)
+    a.demand({status_of(s) for s in sockets} == {200}, "each is answered")
+    close(sockets)
+
+
 # Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
 ATTACKS = {
     idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 260,
     never_read: 160, pushes: 120, pulls: 80, declared: 100, deep_json: 120, headers: 100, sessions: 100, logins: 150,
     manifests: 120, requests: 130, long_lists: 150, large_manifests: 150,
+    small_blobs: 260,
 }
 
 
