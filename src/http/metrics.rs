@@ -94,20 +94,10 @@ impl Metrics {
             failed,
         );
         let panics = self.panics.load(Relaxed);
-        single(
-            &mut out,
-            "dryport_http_panics_total",
-            "counter",
-            "Requests that ended in a panic.",
-            panics,
-        );
-        single(
-            &mut out,
-            "dryport_log_lines_lost_total",
-            "counter",
-            "Log lines that were dropped because nobody read them.",
-            lost_lines(),
-        );
+        let panicked = "Requests that ended in a panic.";
+        counter(&mut out, "dryport_http_panics_total", panicked, panics);
+        let lost = "Log lines that nobody read, or that could not be written.";
+        counter(&mut out, "dryport_log_lines_lost_total", lost, lost_lines());
         store(&mut out, app);
         content(&mut out, app);
         collector(&mut out, app);

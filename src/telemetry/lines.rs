@@ -256,6 +256,14 @@ mod tests {
         (lines, log, let_go, seen)
     }
 
+    /// Has the thread write a line: what comes now waits until that is done.
+    fn begin(lines: &Lines) {
+        lines.0.push(b"begin\n", true);
+        while !lines.0.lock().text.is_empty() {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn lines_are_written_together_and_in_order() {
         let (lines, log, let_go, seen) = slow();
@@ -282,11 +290,7 @@ mod tests {
     #[test]
     fn only_access_lines_wait_for_others() {
         let (lines, _log, _let_go, _seen) = slow();
-        // What it writes now is out of the way.
-        lines.0.push(b"begin\n", true);
-        while !lines.0.lock().text.is_empty() {
-            thread::yield_now();
-        }
+        begin(&lines);
         lines.0.push(b"access\n", false);
         assert!(!lines.0.lock().is_due());
         lines.0.push(b"warning\n", true);
@@ -337,11 +341,7 @@ mod tests {
     #[test]
     fn who_reads_nothing_stops_nobody_and_takes_no_more_than_there_is() {
         let (lines, log, let_go, seen) = slow();
-        // What it writes now is out of the way.
-        lines.0.push(b"begin\n", true);
-        while !lines.0.lock().text.is_empty() {
-            thread::yield_now();
-        }
+        begin(&lines);
         let line = [b'x'; 1024];
         for _ in 0..2 * MOST / line.len() {
             lines.0.push(&line, false);
