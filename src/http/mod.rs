@@ -22,6 +22,7 @@ mod refuse;
 mod request;
 pub mod route;
 mod serve;
+mod speak;
 mod token;
 
 pub use auth::{basic, challenge};

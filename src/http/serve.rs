@@ -1,44 +1,28 @@
-//! The accept loop: TCP, TLS, HTTP/1.1 and HTTP/2, and a graceful end.
+//! The accept loop: TCP, TLS, and a graceful end.
 //!
-//! Owns clocks and buffers of connections; how many there may be is `connections`'. `axum::serve` has no TLS, no head
-//! timeout and no limit on draining.
+//! How many connections there may be is `connections`', and what is spoken on one `speak`'s. `axum::serve` has no TLS, no
+//! head timeout and no limit on draining.
 
+use super::State;
 use super::client::{Peer, is_trusted};
-use super::connections::{Connections, Entry, Link, Use};
-use super::progress::Progress;
-use super::{State, router};
+use super::connections::{Connections, Entry, Link};
+use super::speak::Speaker;
 use crate::app::App;
-use axum::body::Body;
-use axum::http::Request;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
 /// Connections at once; more wait in the kernel's queue where none is idle.
 const CONNECTIONS: usize = 16_384;
 /// Open files of a server without connections, about.
 const OWN_FILES: usize = 32;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// What HTTP/1.1 holds of a connection's bytes, each way; also the longest request head.
-const BUFFER: usize = 64 << 10;
-/// HTTP/2 connections that may each have [`WIDE`] bytes on the way to us; those beyond have [`BUFFER`].
-const WIDE_ONES: usize = 32;
-/// Taken in before anybody asks for it, since HTTP/2 promises room beforehand.
-const WIDE: u32 = 1 << 20;
-/// How often clocks of HTTP/2 connections are looked at.
-const TICK: Duration = Duration::from_secs(5);
 /// After a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often failed accepts are told of.
@@ -98,11 +82,8 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
 /// What the connections share.
 struct Server {
     state: Arc<State>,
-    router: axum::Router,
     connections: Arc<Connections>,
-    /// HTTP/2 connections that are open.
-    http2: AtomicUsize,
-    idle: Duration,
+    speaker: Speaker,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -113,11 +94,9 @@ pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) 
     let most = connections();
     let state = State::new(app, most);
     let server = Arc::new(Server {
-        router: router(Arc::clone(&state)),
         connections: Arc::clone(&state.connections),
+        speaker: Speaker::new(Arc::clone(&state), stop.clone()),
         state,
-        http2: AtomicUsize::new(0),
-        idle: Duration::from_millis(config.idle_ms),
         tasks: TaskTracker::new(),
         stop,
     });
@@ -190,26 +169,6 @@ impl Trouble {
     }
 }
 
-fn builder(idle: Duration, window: u32) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // From the end of the answer before, or the connection's begin, to the end of the next head.
-        .header_read_timeout(idle)
-        .max_buf_size(BUFFER);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(window)
-        .max_frame_size(BUFFER as u32)
-        .max_send_buf_size(4 * BUFFER)
-        .max_concurrent_streams(250)
-        .keep_alive_interval(Duration::from_secs(30));
-    builder
-}
-
 async fn accept(server: Arc<Server>, listener: Listener) {
     let (mut trouble, mut refusals) = (Trouble::default(), Trouble::default());
     loop {
@@ -265,7 +224,7 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
     let _ = tcp.set_nodelay(true);
     if !peer.tls {
         // Boxed, so that a connection holds no room for what it does not speak or speaks later.
-        return Box::pin(speak(server, tcp, peer, link, false)).await;
+        return Box::pin(server.speaker.http1(tcp, peer, link)).await;
     }
     let Some(tls) = &server.state.app.tls else {
         tracing::error!("a TLS listener without certificates: the connection is closed");
@@ -278,7 +237,11 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
     match handshake {
         Ok(Ok((stream, http2))) => {
             link.touch();
-            Box::pin(speak(server, stream, peer, link, http2)).await;
+            if http2 {
+                Box::pin(server.speaker.http2(stream, peer, link)).await;
+            } else {
+                Box::pin(server.speaker.http1(stream, peer, link)).await;
+            }
         }
         failed => {
             server
@@ -291,81 +254,6 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
                 _ => "no handshake in time".to_owned(),
             };
             tracing::debug!(peer = %peer.addr, error, "TLS handshake failed");
-        }
-    }
-}
-
-/// Counts an HTTP/2 connection while it lives.
-struct Http2<'a>(&'a AtomicUsize);
-
-impl<'a> Http2<'a> {
-    /// Also how many bytes it may have on the way to us.
-    fn open(count: &'a AtomicUsize) -> (Self, u32) {
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        let window = if before < WIDE_ONES {
-            WIDE
-        } else {
-            BUFFER as u32
-        };
-        (Self(count), window)
-    }
-}
-
-impl Drop for Http2<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Speaks one protocol, chosen beforehand: detecting it from the first bytes has no time limit.
-async fn speak<T>(server: &Server, io: T, peer: Peer, link: &Arc<Link>, http2: bool)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limit = Duration::from_secs(server.state.app.config.load().progress_seconds.max(1));
-    let io = TokioIo::new(Progress::new(io, limit));
-    let router = server.router.clone();
-    let of = Arc::clone(link);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(Arc::new(Use::begin(&of)));
-        router.clone().oneshot(request)
-    });
-    let open = http2.then(|| Http2::open(&server.http2));
-    let window = open.as_ref().map_or(WIDE, |(_, window)| *window);
-    let builder = builder(server.idle, window);
-    let builder = if http2 {
-        builder.http2_only()
-    } else {
-        builder.http1_only()
-    };
-    let mut serving = pin!(builder.serve_connection(io, service));
-    let mut told = false;
-    let mut tick = interval(TICK.min(server.idle));
-    loop {
-        tokio::select! {
-            result = serving.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(peer = %peer.addr, %error, "connection ended");
-                }
-                return;
-            }
-            () = server.stop.cancelled(), if !told => {
-                told = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            // HTTP/1.1 has clocks of its own; pings keep an HTTP/2 connection open that is of no use to anybody.
-            _ = tick.tick(), if http2 => {
-                let still = link.still();
-                if link.is_waiting() && still > limit + server.idle {
-                    return;
-                }
-                if link.is_idle() && still > server.idle && !told {
-                    told = true;
-                    serving.as_mut().graceful_shutdown();
-                }
-            }
         }
     }
 }
