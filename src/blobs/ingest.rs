@@ -1,5 +1,6 @@
 //! Bytes on their way to become a blob.
 
+use super::Ahead;
 use super::files::Files;
 use super::place::UploadName;
 use super::{BlobError, Saved, Sealed, SealedBody};
@@ -135,28 +136,47 @@ impl Ingest {
         len as usize
     }
 
+    /// The hash of what was taken in so far, to be carried on by who hashes bytes before they are written.
+    pub fn ahead(&self) -> Ahead {
+        Ahead::of(self.hasher.clone(), self.algorithm(), self.offset())
+    }
+
     /// Hashes and appends. `NoSpace` when the reserve is reached. What failed half way is cut off or kept by
     /// [`super::Blobs::resume`], which also says from where to go on.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.write_hashed(bytes, None)
+    }
+
+    /// As [`Ingest::write`], for bytes that `ahead` has taken in, if it has.
+    pub fn write_hashed(&mut self, bytes: &[u8], ahead: Option<Ahead>) -> Result<(), BlobError> {
         self.usable()?;
         let kept = self.upload.append(bytes);
-        self.taken(kept, bytes)
+        self.taken(kept, bytes, ahead)
+    }
+
+    /// As [`Ingest::write_hashed`], but nothing stays in memory: for bytes that others may follow much later.
+    pub fn write_through(&mut self, bytes: &[u8], ahead: Option<Ahead>) -> Result<(), BlobError> {
+        self.usable()?;
+        let kept = self.upload.spill().and_then(|()| self.upload.put(bytes));
+        self.taken(kept, bytes, ahead)
     }
 
     /// First the file, so that the hash never knows more than could be kept.
-    fn taken(&mut self, kept: Result<(), BlobError>, bytes: &[u8]) -> Result<(), BlobError> {
+    fn taken(
+        &mut self,
+        kept: Result<(), BlobError>,
+        bytes: &[u8],
+        ahead: Option<Ahead>,
+    ) -> Result<(), BlobError> {
         self.tried(kept)?;
-        self.hasher.update(bytes);
+        let (algorithm, len) = (self.algorithm(), self.offset());
+        match ahead.and_then(|ahead| ahead.up_to(algorithm, len)) {
+            Some(hasher) => self.hasher = hasher,
+            None => self.hasher.update(bytes),
+        }
         let bytes_in = &self.upload.files.counts.bytes_in;
         bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// As [`Ingest::write`], but nothing stays in memory: for bytes that others may follow much later.
-    pub fn write_through(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        self.usable()?;
-        let kept = self.upload.spill().and_then(|()| self.upload.put(bytes));
-        self.taken(kept, bytes)
     }
 
     /// Hands all bytes to the kernel, so that they outlive this process (not the machine). To be called before a chunk

@@ -4,6 +4,7 @@
 //! unfinished uploads. Knows nothing of rows: which places are in use, and which uploads go on, the caller says.
 //! Everything blocks: call from `spawn_blocking`.
 
+mod ahead;
 mod buffer;
 pub(crate) mod disk;
 mod error;
@@ -16,6 +17,7 @@ mod sync;
 mod tests;
 mod twin;
 
+pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};

@@ -107,6 +107,43 @@ fn few_bytes_stay_inline_and_many_are_placed() {
 }
 
 #[test]
+fn a_hash_that_is_ahead_is_taken_over_if_it_is_of_these_bytes() {
+    let (_dir, blobs) = fresh();
+    let bytes = content(BIG);
+    let mut upload = ingest(&blobs, 1, &bytes[..300_000]);
+    let mut ahead = upload.ahead();
+    ahead.update(&bytes[300_000..400_000]);
+    let first = ahead.clone();
+    ahead.update(&bytes[400_000..]);
+    // Refused: it knows more than is written, or less, or is of another kind. Then the bytes are hashed as ever.
+    upload
+        .write_hashed(&bytes[300_000..400_000], Some(ahead.clone()))
+        .expect("room");
+    upload
+        .write_through(&bytes[400_000..500_000], Some(first))
+        .expect("room");
+    let other = Ahead::new(Algorithm::Sha512);
+    upload
+        .write_hashed(&bytes[500_000..600_000], Some(other))
+        .expect("room");
+    assert_eq!(upload.ahead().bytes(), 600_000);
+    upload
+        .write_through(&bytes[600_000..], Some(ahead))
+        .expect("room");
+    upload.finish(&Digest::of(SHA256, &bytes)).expect("seals");
+
+    // Taken: nothing else hashes, so what it was given decides.
+    let mut upload = ingest(&blobs, 2, &bytes[..10]);
+    let mut ahead = upload.ahead();
+    ahead.update(b"others");
+    upload
+        .write_hashed(&bytes[10..16], Some(ahead))
+        .expect("room");
+    let mixed = [&bytes[..10], b"others"].concat();
+    upload.finish(&Digest::of(SHA256, &mixed)).expect("seals");
+}
+
+#[test]
 fn few_bytes_of_a_saved_upload_come_back_inline() {
     let (dir, blobs) = fresh();
     let mut upload = ingest(&blobs, 1, b"few");

@@ -70,7 +70,12 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (inner, digest) = (Arc::clone(&self.0), *digest);
-        let Piece { bytes, share, .. } = last;
+        let Piece {
+            bytes,
+            share,
+            ahead,
+            ..
+        } = last;
         // Few bytes that come back from their file are in memory until the commit, as those that came last are.
         let _held_to_the_end = if bytes.is_empty() {
             self.0.memory.take(Memory::price(ingest.inline_len())).await
@@ -78,7 +83,7 @@ impl Repos {
             share
         };
         let ready = self.block(move || {
-            ingest.write(&bytes)?;
+            ingest.write_hashed(&bytes, ahead)?;
             inner.memory.give_back(bytes);
             let verified = ingest.verify(&digest)?;
             let known = inner

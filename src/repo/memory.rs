@@ -9,13 +9,16 @@ use crate::blobs::{BLOCK, Buffer};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of a whole piece: what is hashed and written in one go.
+/// Bytes of a whole piece: what is written in one go.
 pub(super) const PIECE: usize = 512 << 10;
+/// The same of an upload that has had as many bytes, while half of the budget is free: each piece costs a wait for the
+/// disk and two calls from thread to thread, which on a virtual machine is some 0.1 ms of CPU.
+pub(super) const LARGE: usize = 2 << 20;
 /// A small body, or the begin of a large one, takes no more memory than this.
 pub(super) const FIRST: usize = 64 << 10;
 /// So many buffers of each size are kept when nobody needs them: new memory must be cleared, and on a virtual machine
 /// often be fetched from the host first.
-const SPARE: [(usize, usize); 2] = [(FIRST, 16), (PIECE, 8)];
+const SPARE: [(usize, usize); 3] = [(FIRST, 16), (PIECE, 8), (LARGE, 4)];
 
 /// The budget; cheap to clone.
 #[derive(Clone)]
@@ -43,6 +46,16 @@ impl Memory {
     /// What a buffer of `capacity` bytes costs.
     pub fn price(capacity: usize) -> usize {
         if capacity == 0 { 0 } else { capacity + BLOCK }
+    }
+
+    /// How many bytes the next piece is to have, of an upload that has had `so_far`.
+    pub fn piece(&self, so_far: u64) -> usize {
+        let used = self.all as usize - self.free.available_permits();
+        if so_far >= LARGE as u64 && used + LARGE <= self.all as usize / 2 {
+            LARGE
+        } else {
+            PIECE
+        }
     }
 
     /// An empty buffer of `capacity` bytes, which is paid for by now.
@@ -120,6 +133,18 @@ mod tests {
     }
 
     #[test]
+    fn pieces_are_large_while_there_is_room() {
+        let memory = Memory::new(2 * LARGE as u64);
+        let long = LARGE as u64;
+        assert_eq!((memory.piece(long - 1), memory.piece(long)), (PIECE, LARGE));
+        let one = memory.try_take(1);
+        assert!(one.is_some());
+        assert_eq!(memory.piece(long), PIECE);
+        drop(one);
+        assert_eq!(memory.piece(long), LARGE);
+    }
+
+    #[test]
     fn buffers_are_used_again() {
         let memory = Memory::new(10);
         let mut first = memory.buffer(PIECE);
@@ -128,7 +153,7 @@ mod tests {
         memory.give_back(first);
         let again = memory.buffer(PIECE);
         assert!(again.is_empty() && again.as_ptr() == at);
-        for size in [PIECE, FIRST, 9] {
+        for size in [LARGE, PIECE, FIRST, 9] {
             for _ in 0..99 {
                 memory.give_back(Buffer::with_capacity(size));
             }

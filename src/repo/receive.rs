@@ -1,17 +1,24 @@
-//! Receiving: a request's body into an upload, one piece hashed and written while the next one comes.
+//! Receiving: a request's body into an upload, one piece written while the next one comes.
+//!
+//! Bytes are hashed by the thread that received them, while they are near: at most what a connection holds, which takes it
+//! some 0.2 ms. The disk, which takes as long as receiving and hashing, is waited for elsewhere meanwhile.
 
 use super::Repos;
 use super::error::RepoError;
-use super::piece::Piece;
+use super::piece::{HELD, Piece};
 use super::sessions::Turn;
 use super::state::lock;
+use crate::blobs::{Ahead, Ingest};
 use crate::types::{ContentRange, Digest};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How often a row is saved while bytes come in.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -33,7 +40,7 @@ where
 }
 
 impl Repos {
-    /// Streams a body into the upload's ingest: one piece is hashed and written while the next is received.
+    /// Streams a body into the upload's ingest: one piece is written while the next is received.
     ///
     /// Every byte held is paid for from the budget of all uploads. Where that is used up, what this upload holds is
     /// written before it waits. With `digest`, for the end of an upload, the last piece comes back and is not written yet.
@@ -50,8 +57,9 @@ impl Repos {
         let mut writer = Writer::new(self, turn);
         let mut piece = Piece::default();
         let mut broken = None;
+        let mut clock = pin!(sleep(HELD));
         loop {
-            let frame = match next(&mut body, piece.due).await {
+            let frame = match next(&mut body, clock.as_mut(), piece.due).await {
                 Next::Frame(frame) => frame,
                 Next::Late => {
                     writer.write(std::mem::take(&mut piece)).await?;
@@ -72,7 +80,8 @@ impl Repos {
         if let Some(broken) = broken {
             return Err(broken);
         }
-        let got = turn.session.offset - before + piece.bytes.len() as u64;
+        let got = writer.turn.session.offset - before + piece.bytes.len() as u64;
+        piece.ahead = Some(writer.ahead);
         match range.filter(|r| r.len() != got) {
             Some(range) => Err(RepoError::Size {
                 want: range.len(),
@@ -91,14 +100,18 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let memory = &self.0.memory;
         while !frame.is_empty() {
-            let share = if let Some(share) = memory.try_take(piece.price_of(frame.len())) {
+            let so_far = writer.ahead.bytes();
+            let mut capacity = piece.capacity_for(frame.len(), so_far, memory);
+            let share = if let Some(share) = memory.try_take(piece.price_of(capacity)) {
                 share
             } else {
                 writer.write(std::mem::take(piece)).await?;
                 writer.flush().await?;
-                memory.take(piece.price_of(frame.len())).await
+                capacity = piece.capacity_for(frame.len(), so_far, memory);
+                memory.take(piece.price_of(capacity)).await
             };
-            let taken = piece.add(&frame, share, memory);
+            let taken = piece.add(&frame, capacity, share, memory);
+            writer.ahead.update(&frame[..taken]);
             frame.advance(taken);
             if piece.is_whole() {
                 writer.write(std::mem::take(piece)).await?;
@@ -148,25 +161,32 @@ enum Next {
     Broken(String),
 }
 
-async fn next(body: &mut impl Body, due: Option<Instant>) -> Next {
-    let frame = match due {
-        None => body.next().await,
-        Some(due) => match timeout_at(due, body.next()).await {
-            Ok(frame) => frame,
-            Err(_) => return Next::Late,
-        },
-    };
-    match frame {
-        Some(Ok(frame)) => Next::Frame(frame),
-        Some(Err(error)) => Next::Broken(error.to_string()),
-        None => Next::End,
-    }
+/// The clock is set once a piece, and only when nothing is there to take: setting one for each frame shows.
+async fn next(body: &mut impl Body, mut clock: Pin<&mut Sleep>, due: Option<Instant>) -> Next {
+    poll_fn(|cx| {
+        match body.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Next::Frame(frame)),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::Broken(error.to_string())),
+            Poll::Ready(None) => return Poll::Ready(Next::End),
+            Poll::Pending => {}
+        }
+        let Some(due) = due else {
+            return Poll::Pending;
+        };
+        if clock.deadline() != due {
+            clock.as_mut().reset(due);
+        }
+        clock.as_mut().poll(cx).map(|()| Next::Late)
+    })
+    .await
 }
 
 /// Writes pieces behind the receiving: at most one is on its way.
 struct Writer<'a> {
     repos: &'a Repos,
     turn: &'a mut Turn,
+    /// The hash of all that has come.
+    ahead: Ahead,
     pending: Option<JoinHandle<Result<u64, RepoError>>>,
     saved: Instant,
     look_at: u64,
@@ -174,8 +194,11 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(repos: &'a Repos, turn: &'a mut Turn) -> Self {
+        let session = &turn.session;
+        let begun = lock(&session.ingest).as_ref().map(Ingest::ahead);
         Self {
             repos,
+            ahead: begun.unwrap_or_else(|| Ahead::new(session.algorithm)),
             turn,
             pending: None,
             saved: Instant::now(),
@@ -183,7 +206,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Starts to hash and write a piece; nothing of it stays in memory.
+    /// Starts to write a piece, the last bytes that came; nothing of it stays in memory.
     async fn write(&mut self, piece: Piece) -> Result<(), RepoError> {
         if piece.bytes.is_empty() {
             return Ok(());
@@ -211,7 +234,7 @@ impl<'a> Writer<'a> {
             self.repos.save_session(self.turn.id).await?;
         }
         let (slot, hold) = (Arc::clone(&self.turn.session.ingest), self.turn.hold());
-        let memory = self.repos.0.memory.clone();
+        let (memory, ahead) = (self.repos.0.memory.clone(), self.ahead.clone());
         self.pending = Some(tokio::task::spawn_blocking(move || {
             // By name: a field that is not named stays behind, and the share with it.
             let Piece {
@@ -221,7 +244,7 @@ impl<'a> Writer<'a> {
             } = piece;
             let mut guard = lock(&slot);
             let ingest = guard.as_mut().ok_or(RepoError::UploadUnknown)?;
-            ingest.write_through(&bytes)?;
+            ingest.write_through(&bytes, Some(ahead))?;
             hold.reached(ingest.offset());
             memory.give_back(bytes);
             Ok(ingest.offset())

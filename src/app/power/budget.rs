@@ -10,7 +10,7 @@ use futures_util::stream;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// What is hashed and written in one go.
+/// What is written in one go.
 const PIECE: usize = 512 << 10;
 
 fn until(done: impl Fn() -> bool) {
