@@ -104,16 +104,11 @@ impl Speaker {
         let io = TokioIo::new(Progress::new(io, self.limit()));
         let service = service_fn(|request| self.answer(request, peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
-        let mut told = false;
-        loop {
-            tokio::select! {
-                result = serving.as_mut() => return ended(peer, result),
-                () = self.stop.cancelled(), if !told => {
-                    told = true;
-                    serving.as_mut().graceful_shutdown();
-                }
-            }
+        tokio::select! {
+            result = serving.as_mut() => return ended(peer, result),
+            () = self.stop.cancelled() => serving.as_mut().graceful_shutdown(),
         }
+        ended(peer, serving.await);
     }
 
     /// HTTP/2 until its end. HTTP/1.1 has clocks of its own; pings keep an HTTP/2 connection open that is of no use to
