@@ -205,7 +205,7 @@ impl Repos {
     /// Drops the repository's link to a blob; refused while a manifest at the head needs it.
     pub async fn delete_blob(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
         let (wanted, digest) = (name.clone(), *digest);
-        let write = self.write("blob.delete", move |tx| {
+        let change = self.change(name, "blob.delete", move |tx| {
             let (id, _) = visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             if tx.get(Table::Refs, &keys::link(&digest, id))?.is_none() {
@@ -219,9 +219,7 @@ impl Repos {
             let size = rows::size(tx, &digest)?;
             Ok(rows::unlink(tx, id, &digest, size)?)
         });
-        write.await?;
-        self.forget(name);
-        Ok(())
+        change.await
     }
 }
 

@@ -93,7 +93,7 @@ impl Repos {
         loop {
             let context = self.context(who, "manifest.delete");
             let (wanted, digest) = (name.clone(), *digest);
-            let write = self.write("manifest.delete", move |tx| {
+            let change = self.change(name, "manifest.delete", move |tx| {
                 let (id, record) = writable(tx, &wanted)?;
                 let mut change = Change::open(tx, id, record, &context);
                 let more = change.delete_tags_of(&digest, TAGS_AT_ONCE)?;
@@ -103,9 +103,7 @@ impl Repos {
                 change.finish()?;
                 Ok(more)
             });
-            let more = write.await;
-            self.forget(name);
-            if !more? {
+            if !change.await? {
                 return Ok(());
             }
         }
@@ -166,7 +164,7 @@ impl Repos {
         let done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
         let placed = ready.iter().filter_map(Ready::place).collect();
         let wanted = name.clone();
-        let write = self.write(why, move |tx| {
+        let change = self.change(name, why, move |tx| {
             let (id, record) = if mirror {
                 rows::find(tx, wanted.as_str())?
                     .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?
@@ -197,8 +195,7 @@ impl Repos {
             change.finish()?;
             Ok(spare)
         });
-        let spare = write.await;
-        self.forget(name);
+        let spare = change.await;
         if spare.as_ref().is_err_and(RepoError::is_refusal) {
             self.drop_spare(placed).await;
         }

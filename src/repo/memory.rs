@@ -6,6 +6,7 @@
 
 use super::state::lock;
 use crate::blobs::{BLOCK, Buffer};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,16 +17,23 @@ pub(super) const PIECE: usize = 512 << 10;
 pub(super) const LARGE: usize = 2 << 20;
 /// A small body, or the begin of a large one, takes no more memory than this.
 pub(super) const FIRST: usize = 64 << 10;
-/// So many buffers of each size are kept when nobody needs them: new memory must be cleared, and on a virtual machine
-/// often be fetched from the host first.
-const SPARE: [(usize, usize); 3] = [(FIRST, 16), (PIECE, 8), (LARGE, 4)];
+/// Buffers of so many bytes are kept when nobody needs them: new memory must be cleared, and on a virtual machine often
+/// be fetched from the host first.
+const SPARE: usize = 16 << 20;
 
 /// The budget; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Memory {
     free: Arc<Semaphore>,
     all: u32,
-    spare: Arc<Mutex<[Vec<Buffer>; SPARE.len()]>>,
+    spare: Arc<Mutex<Spare>>,
+}
+
+/// Buffers that nobody needs, the longest kept first.
+#[derive(Default)]
+struct Spare {
+    buffers: VecDeque<Buffer>,
+    bytes: usize,
 }
 
 /// A part of it, given back when dropped.
@@ -60,23 +68,18 @@ impl Memory {
 
     /// An empty buffer of `capacity` bytes, which is paid for by now.
     pub fn buffer(&self, capacity: usize) -> Buffer {
-        let mut spare = lock(&self.spare);
-        let kept = SPARE.iter().zip(spare.iter_mut());
-        kept.filter(|((size, _), _)| *size == capacity)
-            .find_map(|(_, kept)| kept.pop())
-            .unwrap_or_else(|| Buffer::with_capacity(capacity))
+        let kept = lock(&self.spare).take(capacity);
+        kept.unwrap_or_else(|| Buffer::with_capacity(capacity))
     }
 
     /// Takes a buffer back.
-    pub fn give_back(&self, mut buffer: Buffer) {
-        let mut spare = lock(&self.spare);
-        for ((size, most), kept) in SPARE.iter().zip(spare.iter_mut()) {
-            if *size == buffer.capacity() && kept.len() < *most {
-                buffer.clear();
-                kept.push(buffer);
-                return;
-            }
-        }
+    pub fn give_back(&self, buffer: Buffer) {
+        lock(&self.spare).keep(buffer);
+    }
+
+    /// Keeps no buffer that nobody needs.
+    pub fn rest(&self) {
+        *lock(&self.spare) = Spare::default();
     }
 
     /// A share of `len` bytes, if that is free now.
@@ -100,6 +103,33 @@ impl Memory {
     /// One piece may not ask for more than there is.
     fn cost(&self, len: usize) -> u32 {
         u32::try_from(len).map_or(self.all, |len| len.min(self.all))
+    }
+}
+
+impl Spare {
+    /// The one kept last of this capacity: the processor has most of it near.
+    fn take(&mut self, capacity: usize) -> Option<Buffer> {
+        let at = self
+            .buffers
+            .iter()
+            .rposition(|b| b.capacity() == capacity)?;
+        let buffer = self.buffers.remove(at)?;
+        self.bytes -= capacity;
+        Some(buffer)
+    }
+
+    fn keep(&mut self, mut buffer: Buffer) {
+        if ![FIRST, PIECE, LARGE].contains(&buffer.capacity()) {
+            return;
+        }
+        buffer.clear();
+        self.bytes += buffer.capacity();
+        self.buffers.push_back(buffer);
+        while self.bytes > SPARE
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.bytes -= oldest.capacity();
+        }
     }
 }
 
@@ -153,12 +183,30 @@ mod tests {
         memory.give_back(first);
         let again = memory.buffer(PIECE);
         assert!(again.is_empty() && again.as_ptr() == at);
-        for size in [LARGE, PIECE, FIRST, 9] {
+        memory.give_back(again);
+        for size in [LARGE, PIECE, FIRST, 9, 0] {
             for _ in 0..99 {
                 memory.give_back(Buffer::with_capacity(size));
             }
         }
-        let kept: Vec<usize> = lock(&memory.spare).iter().map(Vec::len).collect();
-        assert_eq!(kept, SPARE.map(|(_, most)| most));
+        let kept = |memory: &Memory| {
+            let spare = lock(&memory.spare);
+            let of = |size| {
+                spare
+                    .buffers
+                    .iter()
+                    .filter(|b| b.capacity() == size)
+                    .count()
+            };
+            assert_eq!(
+                spare.bytes,
+                spare.buffers.iter().map(Buffer::capacity).sum::<usize>()
+            );
+            ([LARGE, PIECE, FIRST].map(of), spare.bytes)
+        };
+        // The last that came back are kept, as far as they go.
+        assert_eq!(kept(&memory), ([0, 19, 99], 19 * PIECE + 99 * FIRST));
+        memory.rest();
+        assert_eq!(kept(&memory), ([0; 3], 0));
     }
 }

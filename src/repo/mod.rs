@@ -10,6 +10,7 @@ mod closing;
 mod error;
 mod fill;
 pub mod format;
+mod home;
 mod inline;
 pub mod keys;
 mod manifest;
@@ -46,11 +47,12 @@ use crate::store::record::Record;
 use crate::store::{Get, Lane, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
 use format::Format;
+use home::{Home, Homes};
 use keys::DueKind;
 use memory::Memory;
 use record::RepoRecord;
 use sessions::Sessions;
-use state::Generations;
+use state::{Absence, Generations};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -98,7 +100,9 @@ struct Inner {
     options: RepoOptions,
     manifests: Cache<(RepoName, Reference), read::Known>,
     small: Cache<(RepoName, Digest), blob::Known>,
-    generations: Generations,
+    generations: Arc<Generations>,
+    homes: Arc<Homes>,
+    unlimited: Arc<Absence>,
     sessions: Sessions,
     memory: Memory,
     /// Held while a manifest is read.
@@ -121,7 +125,9 @@ impl Repos {
             options,
             manifests,
             small,
-            generations: Generations::new(),
+            generations: Arc::new(Generations::new()),
+            homes: Arc::new(Homes::new()),
+            unlimited: Arc::default(),
             sessions: Sessions::new(),
             written_in_boot,
         };
@@ -145,6 +151,29 @@ impl Repos {
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
         self.0.store.write(Lane::Request, name, change).await
+    }
+
+    /// The same of a change that readers of this repository see. What the caches know of it ends before the answer, also
+    /// if the client has gone away by then.
+    async fn change<T: Send + 'static>(
+        &self,
+        repo: &RepoName,
+        name: &'static str,
+        change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        let (generations, repo) = (Arc::clone(&self.0.generations), repo.clone());
+        let then = move || generations.bump(&repo);
+        self.0
+            .store
+            .write_then(Lane::Request, name, change, then)
+            .await
+    }
+
+    /// Ends what memory knows of a repository, after a change of which shows only then what it touched. The change and this
+    /// belong into one task that comes to its end.
+    fn forget(&self, name: &RepoName) {
+        self.0.homes.end(name);
+        self.0.generations.bump(name);
     }
 
     /// Blocking work off the async threads.
@@ -179,11 +208,6 @@ impl Repos {
         }
     }
 
-    /// Ends what the caches know of a repository; after the commit and before its answer.
-    fn forget(&self, name: &RepoName) {
-        self.0.generations.bump(name);
-    }
-
     /// Whether the repository exists, as readers see it.
     pub async fn exists(&self, name: &RepoName) -> Result<bool, RepoError> {
         let name = name.clone();
@@ -213,7 +237,13 @@ impl Repos {
     pub async fn delete(&self, name: &RepoName, who: &str) -> Result<(), RepoError> {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
-        let write = self.write("repo.delete", move |tx| {
+        let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
+        let ended = name.clone();
+        let then = move || {
+            homes.end(&ended);
+            generations.bump(&ended);
+        };
+        let drop_name = move |tx: &mut Txn<'_>| {
             let (id, mut record) = visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             record.deleted = true;
@@ -221,10 +251,11 @@ impl Repos {
             tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
             let key = keys::due(tx.running_ms(), DueKind::Repo, &keys::repo(id));
             Ok(tx.put(Table::Due, &key, &[])?)
-        });
-        write.await?;
-        self.forget(name);
-        Ok(())
+        };
+        let store = &self.0.store;
+        store
+            .write_then(Lane::Request, "repo.delete", drop_name, then)
+            .await
     }
 
     /// Sets how long the repository's history keeps what was closed; `None` follows the configuration. It counts for
@@ -245,23 +276,29 @@ impl Repos {
         self.writable(name).await.map(drop)
     }
 
-    /// As [`Repos::check_writable`]; answers the repository's id, if it is there.
-    async fn writable(&self, name: &RepoName) -> Result<Option<RepoId>, RepoError> {
+    /// As [`Repos::check_writable`]; answers what the name means, if it is there.
+    async fn writable(&self, name: &RepoName) -> Result<Option<Home>, RepoError> {
+        if let Some(home) = self.0.homes.get(name) {
+            return Ok(Some(home));
+        }
+        let generation = self.0.homes.generation(name);
         let wanted = name.clone();
         let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
-        match found.await? {
+        let id = match found.await? {
+            None => return Ok(None),
             Some((_, record)) if is_unborn(&record) => {
                 let (name, at_ms) = (name.clone(), wall_ms());
                 let write = self.write("repo.take", move |tx| {
-                    manifest::writable_or_new(tx, &name, at_ms).map(|(id, _)| Some(id))
+                    manifest::writable_or_new(tx, &name, at_ms).map(|(id, _)| id)
                 });
-                write.await
+                write.await?
             }
             Some((_, record)) if record.origin != Origin::Local.code() => {
-                Err(RepoError::ReadOnly(name.clone()))
+                return Err(RepoError::ReadOnly(name.clone()));
             }
-            found => Ok(found.map(|(id, _)| id)),
-        }
+            Some((id, _)) => id,
+        };
+        Ok(Some(self.0.homes.found(name, id, generation)))
     }
 
     /// Saves open uploads; no upload is taken up after this.

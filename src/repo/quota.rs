@@ -13,6 +13,7 @@ use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName};
+use std::sync::Arc;
 
 /// Digests that one transaction of a new quota counts.
 const DIGESTS: usize = 100;
@@ -166,7 +167,7 @@ impl Repos {
     /// what is there has been counted. What is there stays, even if it is more.
     pub async fn set_quota(&self, prefix: &str, limit: u64) -> Result<(), RepoError> {
         let wanted = prefix.to_owned();
-        let write = self.write("quota.set", move |tx| {
+        let set = move |tx: &mut Txn<'_>| {
             let record = match quota(tx, &wanted)? {
                 Some(record) => QuotaRecord { limit, ..record },
                 None => QuotaRecord {
@@ -175,9 +176,12 @@ impl Repos {
                     counted_to: Some(Vec::new()),
                 },
             };
-            Ok(tx.put(Table::Quotas, &key(&wanted), &record.to_bytes()?)?)
-        });
-        write.await?;
+            Ok::<_, RepoError>(tx.put(Table::Quotas, &key(&wanted), &record.to_bytes()?)?)
+        };
+        let (store, unlimited) = (&self.0.store, Arc::clone(&self.0.unlimited));
+        store
+            .write_then(Lane::Request, "quota.set", set, move || unlimited.end())
+            .await?;
         self.count_quota(prefix).await
     }
 
@@ -248,9 +252,15 @@ impl Repos {
         digest: Option<&Digest>,
         needed: u64,
     ) -> Result<(), RepoError> {
+        let unlimited = &self.0.unlimited;
+        if unlimited.is_known() {
+            return Ok(());
+        }
+        let made = unlimited.made();
         let (name, digest) = (name.clone(), digest.copied());
-        self.hop(move |_, r| {
+        self.hop(move |inner, r| {
             if !any(r)? {
+                inner.unlimited.found_none(made);
                 return Ok(());
             }
             for prefix in prefixes(name.as_str()) {

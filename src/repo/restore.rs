@@ -71,7 +71,7 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let context = self.context(who, "tag.restore");
         let wanted = name.clone();
-        let write = self.write("tag.restore", move |tx| {
+        let change = self.change(name, "tag.restore", move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
             for new in &batch {
                 relink(tx, id, new, context.lease_ms)?;
@@ -83,9 +83,7 @@ impl Repos {
             change.finish()?;
             Ok(())
         });
-        let done = write.await;
-        self.forget(name);
-        done
+        change.await
     }
 }
 

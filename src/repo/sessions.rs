@@ -4,9 +4,10 @@
 //! that has ended, too, the upload is not given to the next request.
 
 use super::error::RepoError;
+use super::home::Home;
 use super::state::lock;
 use crate::blobs::Ingest;
-use crate::types::{Algorithm, RepoId, RepoName, UploadId};
+use crate::types::{Algorithm, RepoName, UploadId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,8 +26,8 @@ pub(super) struct Session {
     pub algorithm: Algorithm,
     pub ingest: Slot,
     pub offset: u64,
-    /// The repository, if it was there when the upload began, and its generation then.
-    pub repo: Option<(RepoId, u64)>,
+    /// The repository, if it was there when the upload began.
+    pub home: Option<Home>,
     /// Whether the store may have a row of it.
     pub saved: Arc<AtomicBool>,
     /// Who began it; `None` for one of before a restart.
@@ -37,18 +38,13 @@ pub(super) struct Session {
 
 impl Session {
     /// One of `owner`, without a byte.
-    pub fn new(
-        name: RepoName,
-        repo: Option<(RepoId, u64)>,
-        algorithm: Algorithm,
-        owner: Arc<str>,
-    ) -> Self {
+    pub fn new(name: RepoName, home: Option<Home>, algorithm: Algorithm, owner: Arc<str>) -> Self {
         Self {
             name,
             algorithm,
             offset: 0,
             ingest: Arc::default(),
-            repo,
+            home,
             saved: Arc::default(),
             owner: Some(owner),
             busy: false,
@@ -63,7 +59,7 @@ impl Session {
             algorithm,
             offset: ingest.offset(),
             ingest: Arc::new(Mutex::new(Some(ingest))),
-            repo: None,
+            home: None,
             saved: Arc::new(true.into()),
             owner: None,
             busy: false,

@@ -85,7 +85,7 @@ impl Repos {
     pub async fn delete_tag(&self, name: &RepoName, tag: &Tag, who: &str) -> Result<(), RepoError> {
         let context = self.context(who, "tag.delete");
         let (wanted, tag) = (name.clone(), tag.clone());
-        let write = self.write("tag.delete", move |tx| {
+        let change = self.change(name, "tag.delete", move |tx| {
             let (id, record) = super::manifest::writable(tx, &wanted)?;
             let mut change = Change::open(tx, id, record, &context);
             if !change.delete_tag(tag.as_str())? {
@@ -94,9 +94,7 @@ impl Repos {
             change.finish()?;
             Ok(())
         });
-        write.await?;
-        self.forget(name);
-        Ok(())
+        change.await
     }
 
     /// Repository names after `last`, in order, at most `limit`; the caller filters by what may be seen.

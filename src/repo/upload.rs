@@ -56,11 +56,10 @@ impl Repos {
         algorithm: Algorithm,
         owner: &str,
     ) -> Result<UploadId, RepoError> {
-        let generation = self.0.generations.now(name);
-        let repo = self.writable(name).await?.map(|repo| (repo, generation));
+        let home = self.writable(name).await?;
         let id = new_upload_id()?;
         let (sessions, most) = (&self.0.sessions, self.0.options.uploads_max);
-        let session = Session::new(name.clone(), repo, algorithm, owner.into());
+        let session = Session::new(name.clone(), home, algorithm, owner.into());
         sessions.begin(id, session, most)?;
         Ok(id)
     }
@@ -183,6 +182,9 @@ impl Repos {
     pub async fn reap_uploads(&self) -> Result<usize, RepoError> {
         let idle = self.0.options.upload_idle;
         let mut reaped = 0;
+        if self.0.sessions.len() == 0 {
+            self.0.memory.rest();
+        }
         for id in self.0.sessions.idle(idle) {
             let Some(session) = self.0.sessions.get(id) else {
                 continue;
@@ -230,8 +232,8 @@ impl Repos {
 
     /// The repository that an upload is for, made if it is not there.
     pub(super) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
-        match session.repo {
-            Some((repo, seen)) if seen == self.0.generations.now(&session.name) => Ok(repo),
+        match session.home {
+            Some(home) if self.0.homes.is(&session.name, home) => Ok(home.id),
             _ => self.ensure_repo(&session.name).await,
         }
     }
@@ -242,7 +244,7 @@ impl Repos {
             let ingest = lock(&dropped.ingest).take();
             let named = ingest.as_ref().map(Ingest::repo);
             drop(ingest);
-            let mut repo = named.or(dropped.repo.map(|(repo, _)| repo));
+            let mut repo = named.or(dropped.home.map(|home| home.id));
             if repo.is_none() {
                 let found = inner.store.read(|r| rows::find(r, dropped.name.as_str()))?;
                 repo = found.map(|(repo, _)| repo);

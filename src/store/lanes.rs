@@ -24,9 +24,13 @@ pub(super) trait Job: Send {
     fn run(&mut self, batch: &Batch<'_>) -> Option<Overlay>;
     /// Whether the closure panicked.
     fn panicked(&self) -> bool;
-    /// Answers the caller: with the closure's result, or with the failure of the batch.
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+    /// Answers the caller: with the closure's result, or with the failure of the batch. What is to be done then is done
+    /// before, and comes back: after a failure the change may yet turn out to stand.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) -> Option<Then>;
 }
+
+/// What is to be done when the outcome of a change is told; short, as everybody waits for it.
+pub(super) type Then = Box<dyn Fn() + Send>;
 
 /// Where an answer goes.
 pub(super) enum Reply<R> {
@@ -52,6 +56,7 @@ pub(super) struct Pending<T, E, F> {
     pub closure: F,
     pub result: Option<Result<T, E>>,
     pub panicked: bool,
+    pub then: Option<Then>,
     pub reply: Reply<Result<T, E>>,
 }
 
@@ -88,13 +93,17 @@ where
         self.panicked
     }
 
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) -> Option<Then> {
+        if let Some(then) = &self.then {
+            then();
+        }
         let answer = match (outcome, self.result) {
             (Ok(()), Some(result)) => result,
             (Ok(()), None) => Err(StoreError::Reopening.into()),
             (Err(e), _) => Err(e.into()),
         };
         self.reply.send(answer);
+        self.then
     }
 }
 

@@ -36,7 +36,7 @@ pub use table::{KEY_LIMIT, Table};
 pub use txn::{ROW_LIMIT, Txn};
 
 use error::redb as redb_error;
-use lanes::{Lanes, PATIENCE, Pending, Reply};
+use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
 use redb::ReadableDatabase as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -185,10 +185,43 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.queue(lane, name, f, None).await
+    }
+
+    /// The same, and `then` is called before the answer, also if nobody waits for that any more: it ends what memory knows
+    /// of rows that `f` changes. It is called as well if the outcome is a failure, and once more if one turns out later.
+    /// It runs on the writer's thread, so it must be short; it must not hold the store.
+    pub async fn write_then<T, E, F>(
+        &self,
+        lane: Lane,
+        name: &'static str,
+        f: F,
+        then: impl Fn() + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.queue(lane, name, f, Some(Box::new(then))).await
+    }
+
+    async fn queue<T, E, F>(
+        &self,
+        lane: Lane,
+        name: &'static str,
+        f: F,
+        then: Option<Then>,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+    {
         let (to, answer) = tokio::sync::oneshot::channel();
         let lanes = &self.inner.shared.lanes;
         lanes.place(lane).await?;
-        lanes.push(lane, pending(name, f, Reply::Task(to)))?;
+        lanes.push(lane, pending(name, f, then, Reply::Task(to)))?;
         answer.await.unwrap_or_else(|_| Err(unanswered().into()))
     }
 
@@ -202,7 +235,7 @@ impl Store {
         let (to, answer) = mpsc::channel();
         let lanes = &self.inner.shared.lanes;
         lanes.place_blocking(lane, PATIENCE)?;
-        lanes.push(lane, pending(name, f, Reply::Thread(to)))?;
+        lanes.push(lane, pending(name, f, None, Reply::Thread(to)))?;
         answer.recv().unwrap_or_else(|_| Err(unanswered().into()))
     }
 
@@ -262,6 +295,7 @@ impl Drop for Inner {
 fn pending<T, E, F>(
     name: &'static str,
     closure: F,
+    then: Option<Then>,
     reply: Reply<Result<T, E>>,
 ) -> Box<dyn lanes::Job>
 where
@@ -274,6 +308,7 @@ where
         closure,
         result: None,
         panicked: false,
+        then,
         reply,
     })
 }

@@ -242,10 +242,13 @@ impl Shared {
             self.reserve.release();
         }
         let unknown = error.into_unknown();
-        for job in jobs {
-            job.answer(Err(unknown.clone()));
-        }
+        let answer = |job: Box<dyn Job>| job.answer(Err(unknown.clone()));
+        let then: Vec<_> = jobs.into_iter().filter_map(answer).collect();
         self.reopen(own);
+        // Whoever read meanwhile read what was before; now the batch may be there.
+        for then in then {
+            then();
+        }
     }
 
     /// Opens the file again, however long that takes. After the first failure nobody may queue up, and readers get what

@@ -1,6 +1,7 @@
-//! Requests that the client breaks off in their middle: an upload goes on from where it stands, whatever was on its way.
+//! Requests that the client breaks off in their middle: an upload goes on from where it stands, whatever was on its way,
+//! and a change that came about is seen although nobody heard of it.
 
-use super::content::{noise, sha256};
+use super::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, put_manifest, sha256};
 use super::harness::{ADMIN, Client, Server, basic, init};
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -11,15 +12,28 @@ const ROUNDS: usize = 40;
 
 /// Sends the head of a request and `sent` of its `body`, then closes the connection without waiting for the answer.
 fn break_off(server: &Server, method: &str, path: &str, body: &[u8], sent: usize) {
+    drop(begun(server, method, path, OCTETS.1, body, sent));
+}
+
+/// A connection on which the head of a request and `sent` of its `body` have been sent.
+fn begun(
+    server: &Server,
+    method: &str,
+    path: &str,
+    media_type: &str,
+    body: &[u8],
+    sent: usize,
+) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n",
         server.host(),
         basic(ADMIN.0, ADMIN.1),
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
     let _ = stream.write_all(&body[..sent]);
+    stream
 }
 
 /// As [`break_off`], by a reset of one stream of an HTTP/2 connection that stays.
@@ -175,4 +189,63 @@ async fn pushes_in_one_post_that_are_broken_off_do_not_count_as_uploads() {
         .send("POST", "/v2/a/blobs/uploads/", &[], &[])
         .await
         .expect(429);
+}
+
+/// A manifest of its own, whose config must be there.
+fn manifest(round: usize) -> Vec<u8> {
+    let mut manifest = image(b"{}", &[]);
+    manifest["annotations"] = serde_json::json!({"round": round.to_string()});
+    bytes_of(&manifest)
+}
+
+/// Sends a request and goes away after a time that differs from round to round.
+async fn go_away(server: &Server, method: &str, path: &str, body: &[u8], round: usize) {
+    let stream = begun(server, method, path, OCI_MANIFEST, body, body.len());
+    tokio::time::sleep(Duration::from_micros(100 * (round % 16) as u64)).await;
+    drop(stream);
+    // If it is to come about, it has by now.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// Whether the tag means this digest a little later; an empty one stands for no tag.
+async fn means(client: &Client, tag: &str, digest: &str) -> bool {
+    for _ in 0..50 {
+        let reply = client.get(&format!("/v2/a/manifests/{tag}")).await;
+        if reply.header("docker-content-digest") == digest {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_client_went_away_is_seen() {
+    let server = Server::start().await;
+    let client = server.admin();
+    push_blob(&client, "a", b"{}").await;
+    let (mut pushed, mut removed) = (0, 0);
+    for round in 0..2 * ROUNDS {
+        let first = put_manifest(&client, "a", "t", OCI_MANIFEST, &manifest(2 * round)).await;
+        assert!(means(&client, "t", &first).await, "now it is known");
+        let second = manifest(2 * round + 1);
+        go_away(&server, "PUT", "/v2/a/manifests/t", &second, round).await;
+        let second = sha256(&second);
+        // What has its digest was taken, and then the tag means it.
+        let taken = client.head(&format!("/v2/a/manifests/{second}")).await;
+        let now = if taken.status == 200 { &second } else { &first };
+        assert!(means(&client, "t", now).await, "round {round}: PUT");
+        pushed += usize::from(now == &second);
+
+        go_away(&server, "DELETE", "/v2/a/manifests/t", &[], round).await;
+        let tags = client.get("/v2/a/tags/list?n=10").await;
+        if tags.status != 200 || !tags.text().contains("\"t\"") {
+            assert!(means(&client, "t", "").await, "round {round}: DELETE");
+            removed += 1;
+        }
+    }
+    assert!(
+        pushed > 0 && removed > 0,
+        "{pushed} and {removed} came about"
+    );
 }

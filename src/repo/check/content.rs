@@ -9,7 +9,7 @@ use crate::repo::error::RepoError;
 use crate::repo::record::BlobRecord;
 use crate::repo::{Repos, inline, keys, manifest, new_upload_id, wall_ms};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Read, Table};
+use crate::store::{Get, Lane, Read, Table, Txn};
 use crate::types::{Algorithm, Digest, RepoId, RepoName};
 use bytes::Bytes;
 
@@ -116,24 +116,26 @@ impl Repos {
         }
         let (digest, seen, row) = (content.digest, content.row.clone(), record.to_bytes()?);
         let drop_bytes = matches!(verdict, Verdict::PutAside) && record.place.is_none();
-        let write = self
-            .0
-            .store
-            .write(Lane::Background, "check.judge", move |tx| {
-                if tx.get(Table::Blobs, digest.as_key())?.as_ref() != Some(&seen) {
-                    return Ok::<_, RepoError>(false);
-                }
-                if drop_bytes {
-                    inline::delete(tx, &digest)?;
-                }
-                tx.put(Table::Blobs, digest.as_key(), &row)?;
-                Ok(true)
-            });
-        let done = write.await?;
-        if done {
-            self.forget_digest(&content.digest).await?;
-        }
-        Ok(done)
+        let judge = move |tx: &mut Txn<'_>| {
+            if tx.get(Table::Blobs, digest.as_key())?.as_ref() != Some(&seen) {
+                return Ok::<_, RepoError>(false);
+            }
+            if drop_bytes {
+                inline::delete(tx, &digest)?;
+            }
+            tx.put(Table::Blobs, digest.as_key(), &row)?;
+            Ok(true)
+        };
+        let repos = self.clone();
+        self.to_its_end(async move {
+            let store = &repos.0.store;
+            let done = store.write(Lane::Background, "check.judge", judge).await?;
+            if done {
+                repos.forget_digest(&digest).await?;
+            }
+            Ok(done)
+        })
+        .await
     }
 
     /// Ends what the caches know of every repository that refers to a digest.

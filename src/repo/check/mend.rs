@@ -182,29 +182,28 @@ impl Repos {
         batch: Vec<(Problem, Mend)>,
     ) -> Result<Vec<Problem>, RepoError> {
         let (problems, mends): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let write = self
-            .0
-            .store
-            .write(Lane::Background, "check.mend", move |tx| {
-                mends
-                    .iter()
-                    .map(|mend| mend.apply(tx))
-                    .collect::<Result<Vec<bool>, StoreError>>()
+        let names = problems.iter().filter_map(|problem| problem.repo.as_ref());
+        let names: Vec<RepoName> = names.filter_map(|name| name.parse().ok()).collect();
+        let repos = self.clone();
+        let mended = self.to_its_end(async move {
+            let store = &repos.0.store;
+            let write = store.write(Lane::Background, "check.mend", move |tx| {
+                let done = mends.iter().map(|mend| mend.apply(tx));
+                done.collect::<Result<Vec<bool>, StoreError>>()
             });
-        let done: Vec<bool> = write.await?;
-        let mut out = Vec::with_capacity(problems.len());
-        for (problem, done) in problems.into_iter().zip(done) {
-            if let Some(name) = &problem.repo
-                && let Ok(name) = name.parse::<RepoName>()
-            {
-                self.forget(&name);
+            let done = write.await;
+            for name in &names {
+                repos.forget(name);
             }
-            out.push(if done {
+            Ok(done?)
+        });
+        let told = |(problem, done): (Problem, bool)| {
+            if done {
                 problem.done("mended")
             } else {
                 problem.how("it changed while it was looked at; check again")
-            });
-        }
-        Ok(out)
+            }
+        };
+        Ok(problems.into_iter().zip(mended.await?).map(told).collect())
     }
 }

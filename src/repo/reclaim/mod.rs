@@ -16,7 +16,7 @@ use super::record::CondemnedRecord;
 use super::{Repos, wall_ms};
 use crate::blobs::Place;
 use crate::store::record::Record;
-use crate::store::{Get as _, Lane, Table};
+use crate::store::{Get as _, Lane, Table, Txn};
 use crate::types::RepoName;
 use plan::Plan;
 use std::collections::BTreeSet;
@@ -134,24 +134,27 @@ impl Repos {
             who: COLLECTOR.into(),
             ..self.context("", "gc")
         };
-        let write = self
-            .0
-            .store
-            .write(Lane::Background, "gc.reclaim", move |tx| {
-                let mut tally = Tally::default();
-                let mut touched = BTreeSet::new();
-                for step in &steps {
-                    apply::step(tx, step, &context, &mut tally, &mut touched)?;
-                }
-                Ok::<_, RepoError>((tally, touched))
-            });
-        let (tally, touched): (Tally, BTreeSet<String>) = write.await?;
-        for name in touched {
-            if let Ok(name) = name.parse::<RepoName>() {
-                self.forget(&name);
+        let reclaim = move |tx: &mut Txn<'_>| {
+            let mut tally = Tally::default();
+            let mut touched = BTreeSet::new();
+            for step in &steps {
+                apply::step(tx, step, &context, &mut tally, &mut touched)?;
             }
-        }
-        Ok(tally)
+            Ok::<_, RepoError>((tally, touched))
+        };
+        let repos = self.clone();
+        self.to_its_end(async move {
+            let store = &repos.0.store;
+            let write = store.write(Lane::Background, "gc.reclaim", reclaim);
+            let (tally, touched): (Tally, BTreeSet<String>) = write.await?;
+            for name in touched {
+                if let Ok(name) = name.parse::<RepoName>() {
+                    repos.forget(&name);
+                }
+            }
+            Ok(tally)
+        })
+        .await
     }
 
     /// Removes up to `limit` condemned content files, folder by folder, and then their rows; answers how many.

@@ -113,6 +113,33 @@ fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
     assert_eq!(get(&store, "after").as_deref(), Some("1"));
 }
 
+#[tokio::test]
+async fn memory_hears_of_a_change_that_may_yet_turn_out_to_stand() {
+    let (_dir, disk, store) = bad_store();
+    for full in [&disk.log, &disk.database] {
+        full.store(true, SeqCst);
+    }
+    let (told, heard) = mpsc::channel();
+    let done: Done<()> = store
+        .write_then(
+            Lane::Request,
+            "put",
+            |txn| txn.put(Table::Names, b"during", b"1"),
+            move || told.send(()).unwrap(),
+        )
+        .await;
+    assert!(matches!(done, Err(StoreError::Unknown { .. })), "{done:?}");
+    // Once before the answer, and again when the file is what it will be.
+    heard.try_recv().unwrap();
+    assert!(heard.try_recv().is_err());
+    for full in [&disk.log, &disk.database] {
+        full.store(false, SeqCst);
+    }
+    heard.recv_timeout(Duration::from_secs(20)).unwrap();
+    until(|| put(&store, "after", "1").is_ok());
+    assert!(heard.try_recv().is_err());
+}
+
 #[test]
 fn a_log_that_fails_alone_takes_nothing_along() {
     let (dir, disk, store) = bad_store();
