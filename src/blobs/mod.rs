@@ -243,6 +243,11 @@ impl Blobs {
         self.files.open_place(place, size)
     }
 
+    /// The same without a wait for the disk, also from async threads: `None` where it would need one, or anything is wrong.
+    pub fn open_place_now(&self, place: &Place, size: u64) -> Option<File> {
+        self.files.open_place_now(place, size)
+    }
+
     /// Removes places and makes that durable (absent is fine). An error means that some may still be there, or come
     /// back after a power cut: call again.
     pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {

@@ -475,6 +475,13 @@ fn a_place_is_used_once() {
     assert_eq!(read(&blobs, &second, 1000), bytes);
     let wrong = blobs.open_place(&second, 999).expect_err("another length");
     assert_eq!(wrong.kind(), BlobErrorKind::Damaged);
+    // What was just made and read is known to the kernel.
+    let now = blobs.open_place_now(&second, 1000).expect("opens at once");
+    let mut found = vec![0; 1000];
+    now.read_exact_at(&mut found, 0).expect("read");
+    assert_eq!(found, bytes);
+    assert!(blobs.open_place_now(&second, 999).is_none());
+    assert!(blobs.open_place_now(&first, 1000).is_none());
 }
 
 #[test]
@@ -497,6 +504,7 @@ fn no_place_leads_out() {
             blobs.open_place(&place, 1).expect_err("refused").kind(),
             BlobErrorKind::Damaged
         );
+        assert!(blobs.open_place_now(&place, 1).is_none());
         assert!(blobs.remove(&[place]).is_err());
     }
     assert!(outside.exists());

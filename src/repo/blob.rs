@@ -75,7 +75,7 @@ impl Repos {
         Ok(true)
     }
 
-    /// The blob, opened: from memory if it is small and known, else in one hop.
+    /// The blob, opened: at once if it is known, and small or its file known to the kernel; else in one hop.
     pub async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Blob, RepoError> {
         let digest = *digest;
         let generation = self.0.generations.now(name);
@@ -85,13 +85,10 @@ impl Repos {
             .small
             .get(&key)
             .filter(|k| k.generation == generation)
-            && let KnownBody::Inline(bytes) = known.body
+            && let Some(body) = self.0.body_now(&known)
         {
-            return Ok(Blob {
-                digest,
-                size: known.size,
-                body: BlobBody::Inline(bytes),
-            });
+            let size = known.size;
+            return Ok(Blob { digest, size, body });
         }
         self.hop(move |inner, r| {
             let mut known = look_up(inner, r, &key.0, &digest, generation)?;
@@ -224,6 +221,18 @@ impl Repos {
 }
 
 impl Inner {
+    /// What is known, ready to be served, if that needs neither the store nor the disk.
+    fn body_now(&self, known: &Known) -> Option<BlobBody> {
+        match &known.body {
+            KnownBody::Inline(bytes) => Some(BlobBody::Inline(bytes.clone())),
+            KnownBody::Unread => None,
+            KnownBody::Placed(place) => {
+                let file = self.blobs.open_place_now(place, known.size)?;
+                Some(BlobBody::File(Arc::new(file)))
+            }
+        }
+    }
+
     /// Until when (running ms) a HEAD needs not renew a lease that ends at `end`: until a quarter of it is gone, so that
     /// a client can rely on the other three.
     pub(super) fn rests_until(&self, end: u64) -> u64 {
