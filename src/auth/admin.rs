@@ -4,6 +4,8 @@ use super::user::{self, Account};
 use super::{Auth, AuthError, RoleGrant, UserName, UserView, password};
 use crate::store::{Lane, StoreError, Txn};
 use crate::types::wall_ms;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Auth {
     /// Adds a user. The password has 1 to 1024 bytes.
@@ -109,8 +111,7 @@ impl Auth {
         turn.hash(password.to_owned()).await
     }
 
-    /// One transaction on a user's row. It runs as a task of its own: a caller that goes away in the middle must not
-    /// leave a committed change that memory does not know of.
+    /// One transaction on a user's row.
     async fn change<F>(
         &self,
         what: &'static str,
@@ -120,20 +121,24 @@ impl Auth {
     where
         F: FnMut(&mut Txn<'_>, &UserName) -> Result<(), AuthError> + Send + 'static,
     {
-        let (auth, name) = (self.clone(), name.clone());
-        let task = tokio::spawn(async move {
-            let done = auth
-                .inner
-                .store
-                .write(Lane::Request, what, move |txn| rows(txn, &name))
-                .await;
-            // Also after a failure: the outcome of a failed commit may be unknown.
-            auth.forget_accounts();
-            done
-        });
-        task.await.unwrap_or(Err(AuthError::Internal(
-            "the change of a user was cut short",
-        )))
+        let name = name.clone();
+        self.write(Lane::Request, what, move |txn| rows(txn, &name))
+            .await
+    }
+
+    /// One transaction on accounts. The memory of them ends before the answer, also if the caller has gone away by then,
+    /// and again if a change that failed turns out to stand.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        what: &'static str,
+        rows: impl FnMut(&mut Txn<'_>) -> Result<T, AuthError> + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let epoch = Arc::clone(&self.inner.epoch);
+        let then = move || {
+            epoch.fetch_add(1, Ordering::SeqCst);
+        };
+        self.inner.store.write_then(lane, what, rows, then).await
     }
 
     /// One read hop, off the async threads.

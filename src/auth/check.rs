@@ -83,30 +83,18 @@ impl Auth {
         seen: &FaultyAccount,
         value: Option<Vec<u8>>,
     ) -> Result<bool, AuthError> {
-        let (auth, key, row) = (self.clone(), seen.key.clone(), seen.row.clone());
-        // A task of its own, as every change of an account: what is remembered ends whoever waits for the answer.
-        let task = tokio::spawn(async move {
-            let write = auth
-                .inner
-                .store
-                .write(Lane::Background, "check.account", move |txn| {
-                    if txn.get(Table::Principals, &key)?.as_ref() != Some(&row) {
-                        return Ok::<_, StoreError>(false);
-                    }
-                    match &value {
-                        Some(value) => txn.put(Table::Principals, &key, value)?,
-                        None => txn.delete(Table::Principals, &key)?,
-                    }
-                    Ok(true)
-                });
-            let done = write.await;
-            auth.forget_accounts();
-            done
-        });
-        match task.await {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(AuthError::Internal("mending an account was cut short")),
-        }
+        let (key, row) = (seen.key.clone(), seen.row.clone());
+        self.write(Lane::Background, "check.account", move |txn| {
+            if txn.get(Table::Principals, &key)?.as_ref() != Some(&row) {
+                return Ok(false);
+            }
+            match &value {
+                Some(value) => txn.put(Table::Principals, &key, value)?,
+                None => txn.delete(Table::Principals, &key)?,
+            }
+            Ok(true)
+        })
+        .await
     }
 }
 

@@ -82,7 +82,7 @@ struct Inner {
     /// Keys the memory of passwords; random, of this process alone.
     secret: [u8; 32],
     /// Counts changes of accounts; what was read under an older count is read again.
-    epoch: AtomicU64,
+    epoch: Arc<AtomicU64>,
     accounts: Cache<UserName, (u64, Option<Arc<user::Account>>)>,
     decisions: Cache<[u8; 32], login::Decision>,
     tokens: Cache<[u8; 32], Arc<service::Verified>>,
@@ -127,7 +127,7 @@ impl Auth {
             gate: password::Gate::new(),
             delays: delay::Delays::default(),
             secret,
-            epoch: AtomicU64::new(0),
+            epoch: Arc::default(),
             accounts: Cache::new(CACHE_BYTES, None, |name, (_, account)| {
                 let grants = account.as_ref().map_or(0, |a| a.grants.len());
                 name.as_str().len() + 300 + grants * 300
@@ -147,7 +147,7 @@ impl Auth {
     )]
     pub fn reconfigure(&self, options: AuthOptions) -> Result<(), AuthError> {
         self.inner.state.store(Arc::new(State::new(&options)?));
-        self.forget_accounts();
+        self.inner.epoch.fetch_add(1, Ordering::SeqCst);
         self.inner.decisions.clear();
         self.inner.tokens.clear();
         Ok(())
@@ -173,10 +173,5 @@ impl Auth {
             .accounts
             .insert(name.clone(), (epoch, account.clone()));
         Ok(account)
-    }
-
-    /// Ends the memory of accounts; called after a commit and before it is answered.
-    fn forget_accounts(&self) {
-        self.inner.epoch.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -30,6 +30,8 @@ type UploadState = (u64, Option<SystemTime>);
 pub(super) struct Files {
     pub options: BlobOptions,
     pub disk: Arc<dyn Disk>,
+    /// Whether opening a file that the kernel knows asks nobody else; see [`Files::open_place_now`].
+    pub local: bool,
     /// This boot of the machine: what was written under it is in the page cache, if not on disk.
     pub boot_id: String,
     pub counts: Counts,
@@ -43,8 +45,9 @@ pub(super) struct Files {
 impl Files {
     /// Makes what folders are missing.
     pub fn open(options: BlobOptions, disk: Arc<dyn Disk>) -> Result<Self, BlobError> {
-        let files = Self {
+        let mut files = Self {
             boot_id: disk.boot_id(),
+            local: false,
             options,
             disk,
             counts: Counts::default(),
@@ -55,6 +58,7 @@ impl Files {
                 .collect(),
         };
         files.make_folders()?;
+        files.local = is_local(&files.options.dir);
         Ok(files)
     }
 
@@ -236,9 +240,11 @@ impl Files {
         }
     }
 
-    /// Opens content for reading; `Damaged` if it has not this size.
-    pub fn open_place(&self, place: &Place, size: u64) -> Result<File, BlobError> {
-        place.digest()?;
+    /// Opens content for reading; `Damaged` if it has not this size, or the place is not one of this digest.
+    pub fn open_place(&self, place: &Place, digest: &Digest, size: u64) -> Result<File, BlobError> {
+        if place.digest()? != *digest {
+            return Err(BlobError::Damaged(place.0.clone()));
+        }
         let path = self.place_path(place);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -255,11 +261,13 @@ impl Files {
         }
     }
 
-    /// The same without a wait: only if the kernel has the way to the file in memory (`RESOLVE_CACHED`, Linux 5.12).
-    /// `None` says nothing of the file; [`Files::open_place`] does.
-    pub fn open_place_now(&self, place: &Place, size: u64) -> Option<File> {
+    /// The same without a wait: only if the kernel has the way to the file in memory (`RESOLVE_CACHED`, Linux 5.12), on a
+    /// file system that then asks nobody. `None` says nothing of the file; [`Files::open_place`] does.
+    pub fn open_place_now(&self, place: &Place, digest: &Digest, size: u64) -> Option<File> {
         use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-        place.digest().ok()?;
+        if !self.local || place.digest().ok()? != *digest {
+            return None;
+        }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let path = self.place_path(place);
         let opened = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::CACHED);
@@ -359,4 +367,23 @@ impl Files {
             _ => BlobError::io(what, path)(e),
         }
     }
+}
+
+/// Whether files of this folder are this machine's own. On others (FUSE, NFS, 9p) each opening is a question to somebody
+/// who may take long to answer.
+fn is_local(dir: &Path) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs (`linux/magic.h`, and the sources of ZFS and
+    /// bcachefs).
+    const OWN: [u32; 8] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0xF2F5_2010,
+        0x2FC1_2FC1,
+        0xCA45_1A4E,
+        0x0102_1994,
+        0x794C_7630,
+    ];
+    // Only 32 bits of it are defined, and some machines extend their sign.
+    rustix::fs::statfs(dir).is_ok_and(|fs| OWN.contains(&(fs.f_type as u32)))
 }

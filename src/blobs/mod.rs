@@ -238,14 +238,15 @@ impl Blobs {
         })
     }
 
-    /// Opens a placed blob for reading; `Damaged` if it is not there or not `size` bytes long.
-    pub fn open_place(&self, place: &Place, size: u64) -> Result<File, BlobError> {
-        self.files.open_place(place, size)
+    /// Opens a placed blob for reading; `Damaged` if it is not there or not `size` bytes long, or the place is that of
+    /// another digest.
+    pub fn open_place(&self, place: &Place, digest: &Digest, size: u64) -> Result<File, BlobError> {
+        self.files.open_place(place, digest, size)
     }
 
     /// The same without a wait for the disk, also from async threads: `None` where it would need one, or anything is wrong.
-    pub fn open_place_now(&self, place: &Place, size: u64) -> Option<File> {
-        self.files.open_place_now(place, size)
+    pub fn open_place_now(&self, place: &Place, digest: &Digest, size: u64) -> Option<File> {
+        self.files.open_place_now(place, digest, size)
     }
 
     /// Removes places and makes that durable (absent is fine). An error means that some may still be there, or come

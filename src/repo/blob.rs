@@ -9,6 +9,7 @@ use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId, RepoName};
 use bytes::Bytes;
+use std::fs::File;
 use std::sync::Arc;
 
 /// What is known of a blob in a repository; of small blobs that is everything.
@@ -85,7 +86,7 @@ impl Repos {
             .small
             .get(&key)
             .filter(|k| k.generation == generation)
-            && let Some(body) = self.0.body_now(&known)
+            && let Some(body) = self.0.body_now(&digest, &known)
         {
             let size = known.size;
             return Ok(Blob { digest, size, body });
@@ -94,9 +95,7 @@ impl Repos {
             let mut known = look_up(inner, r, &key.0, &digest, generation)?;
             let size = known.size;
             let body = if let KnownBody::Placed(place) = &known.body {
-                let file = inner.blobs.open_place(place, size);
-                let file = file.map_err(|e| inner.why_missing(&digest, place, e))?;
-                BlobBody::File(Arc::new(file))
+                BlobBody::File(Arc::new(inner.open_place(&digest, place, size)?))
             } else {
                 let bytes = read::inline(r, &digest, size)?;
                 known.body = KnownBody::Inline(bytes.clone());
@@ -222,12 +221,12 @@ impl Repos {
 
 impl Inner {
     /// What is known, ready to be served, if that needs neither the store nor the disk.
-    fn body_now(&self, known: &Known) -> Option<BlobBody> {
+    fn body_now(&self, digest: &Digest, known: &Known) -> Option<BlobBody> {
         match &known.body {
             KnownBody::Inline(bytes) => Some(BlobBody::Inline(bytes.clone())),
             KnownBody::Unread => None,
             KnownBody::Placed(place) => {
-                let file = self.blobs.open_place_now(place, known.size)?;
+                let file = self.blobs.open_place_now(place, digest, known.size)?;
                 Some(BlobBody::File(Arc::new(file)))
             }
         }
@@ -239,13 +238,19 @@ impl Inner {
         end.saturating_sub(self.options.lease.as_millis() as u64 / 4 * 3)
     }
 
-    /// The truth about a content file that could not be opened: its rows may have gone since they were read.
-    pub(super) fn why_missing(
+    /// A blob's content file.
+    pub(super) fn open_place(
         &self,
         digest: &Digest,
         place: &Place,
-        error: BlobError,
-    ) -> RepoError {
+        size: u64,
+    ) -> Result<File, RepoError> {
+        let opened = self.blobs.open_place(place, digest, size);
+        opened.map_err(|e| self.why_missing(digest, place, e))
+    }
+
+    /// The truth about a content file that could not be opened: its rows may have gone since they were read.
+    fn why_missing(&self, digest: &Digest, place: &Place, error: BlobError) -> RepoError {
         let now = self.store.read(|r| rows::blob(r, digest));
         match now {
             Ok(row) if row.as_ref().and_then(|row| row.place.as_ref()) != Some(&place.0) => {

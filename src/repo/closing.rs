@@ -10,6 +10,15 @@ use crate::blobs::{BlobErrorKind, Ingest, Sealed, SealedBody, UploadName, Verifi
 use crate::types::{Digest, RepoName};
 use std::sync::Arc;
 
+/// Who brings a blob.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bringer {
+    /// A client, into a repository that takes pushes, made if it is not there.
+    Push,
+    /// A mirror run, into the repository that it was begun for.
+    Mirror,
+}
+
 /// Bytes whose digest was checked.
 enum Ready {
     /// The store has the blob, as it seems.
@@ -43,7 +52,10 @@ impl Repos {
                 self.0.blobs.begin(id, repo, digest.algorithm())
             }
         };
-        let done = self.seal(&session.name, ingest, last, digest).await;
+        let repo = ingest.repo();
+        let done = self
+            .seal(&session.name, ingest, last, digest, Bringer::Push)
+            .await;
         let over = match &done {
             // Bytes that the disk refused are taken up from as far as they came.
             Err(RepoError::Blob(error)) => error.kind() == BlobErrorKind::Digest,
@@ -56,7 +68,7 @@ impl Repos {
         }
         turn.end();
         if acknowledged == 0 && matches!(done, Err(RepoError::Blob(_))) {
-            self.drop_refused(&session, id).await;
+            self.drop_refused(&session, id, repo).await;
         }
         done
     }
@@ -68,6 +80,7 @@ impl Repos {
         mut ingest: Ingest,
         last: Piece,
         digest: &Digest,
+        by: Bringer,
     ) -> Result<(), RepoError> {
         let (inner, digest) = (Arc::clone(&self.0), *digest);
         let Piece {
@@ -99,7 +112,7 @@ impl Repos {
             Ready::New(sealed) => sealed,
             Ready::Known(verified) => {
                 let size = verified.size();
-                if self.link(name, None, digest, size).await? {
+                if self.link(name, by, None, digest, size).await? {
                     // Only now that the commit stands are these bytes spare.
                     return self.block(move || Ok(verified.discard()?)).await;
                 }
@@ -112,7 +125,7 @@ impl Repos {
             SealedBody::Inline(_) => None,
         };
         let upload = sealed.upload;
-        let linked = self.link(name, Some(sealed), digest, size).await;
+        let linked = self.link(name, by, Some(sealed), digest, size).await;
         let refused = linked.as_ref().is_err_and(RepoError::is_refusal);
         if refused {
             self.drop_spare(place.into_iter().collect()).await;
@@ -127,6 +140,7 @@ impl Repos {
     async fn link(
         &self,
         name: &RepoName,
+        by: Bringer,
         sealed: Option<Sealed>,
         digest: Digest,
         size: u64,
@@ -134,9 +148,10 @@ impl Repos {
         let context = self.context("", "blob.put");
         let wanted = name.clone();
         let write = self.write("blob.put", move |tx| {
-            let (id, _) = match rows::find(tx, wanted.as_str())? {
-                Some(found) => found,
-                None => manifest::writable_or_new(tx, &wanted, context.at_ms)?,
+            let (id, _) = match by {
+                Bringer::Push => manifest::writable_or_new(tx, &wanted, context.at_ms)?,
+                Bringer::Mirror => rows::find(tx, wanted.as_str())?
+                    .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?,
             };
             let spare = match &sealed {
                 Some(sealed) => manifest::put_blob(tx, sealed, context.at_ms)?,

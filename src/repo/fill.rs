@@ -1,5 +1,6 @@
 //! Fills: blobs that a mirror brings. The mirror writes the bytes; the repository keeps what it needs to go on.
 
+use super::closing::Bringer;
 use super::error::RepoError;
 use super::piece::Piece;
 use super::{Repos, rows};
@@ -53,7 +54,8 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let id = ingest.id();
-        let done = self.seal(name, ingest, Piece::default(), digest).await;
+        let last = Piece::default();
+        let done = self.seal(name, ingest, last, digest, Bringer::Mirror).await;
         if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {
             self.drop_row(id).await?;
         }

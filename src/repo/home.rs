@@ -1,7 +1,8 @@
 //! The local repositories that names mean, remembered for pushes: most go where others went before.
 //!
-//! A local repository keeps its name until it is deleted, so a deletion alone ends what is known here. It spares a look
-//! into the store before bytes come; a commit looks the name up itself and never relies on it.
+//! A local repository keeps its name until it is deleted, so a deletion ends what is known here, and what `check` mends;
+//! nothing else does. It spares a look into the store before bytes come; a commit looks the name up itself and never
+//! relies on it.
 
 use super::state::Generations;
 use crate::cache::Cache;
@@ -63,6 +64,11 @@ impl Homes {
         self.ended.bump(name);
         self.known.remove(name);
     }
+
+    /// Any name may mean something else now.
+    pub fn end_all(&self) {
+        self.ended.bump_all();
+    }
 }
 
 #[cfg(test)]
@@ -85,5 +91,7 @@ mod tests {
         assert!(homes.get(&name).is_none());
         homes.found(&name, RepoId(2), homes.generation(&name));
         assert_eq!(homes.get(&name).map(|home| home.id), Some(RepoId(2)));
+        homes.end_all();
+        assert!(homes.get(&name).is_none());
     }
 }

@@ -169,11 +169,19 @@ impl Repos {
             .await
     }
 
-    /// Ends what memory knows of a repository, after a change of which shows only then what it touched. The change and this
-    /// belong into one task that comes to its end.
-    fn forget(&self, name: &RepoName) {
-        self.0.homes.end(name);
-        self.0.generations.bump(name);
+    /// The same of a rare change that may touch any repository: all that the caches know ends.
+    async fn change_any<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        name: &'static str,
+        change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
+        let then = move || {
+            homes.end_all();
+            generations.bump_all();
+        };
+        self.0.store.write_then(lane, name, change, then).await
     }
 
     /// Blocking work off the async threads.
@@ -304,7 +312,7 @@ impl Repos {
     /// Saves open uploads; no upload is taken up after this.
     pub async fn close(&self) {
         for id in self.0.sessions.ids() {
-            if let Err(e) = self.save_session(id).await {
+            if let Err(e) = self.save_session(id, None).await {
                 tracing::warn!(upload = %id, error = %e, "the upload could not be saved and starts again from its last state");
             }
         }

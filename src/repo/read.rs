@@ -133,9 +133,7 @@ pub(super) fn open(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Blob,
     let row = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
     let body = if let Some(place) = row.place {
         let place = Place(place);
-        let file = inner.blobs.open_place(&place, row.size);
-        let file = file.map_err(|e| inner.why_missing(digest, &place, e))?;
-        BlobBody::File(Arc::new(file))
+        BlobBody::File(Arc::new(inner.open_place(digest, &place, row.size)?))
     } else {
         BlobBody::Inline(inline(r, digest, row.size)?)
     };

@@ -231,7 +231,8 @@ impl<'a> Writer<'a> {
         }
         if self.saved.elapsed() > SAVE_EVERY {
             self.saved = Instant::now();
-            self.repos.save_session(self.turn.id).await?;
+            let hold = self.turn.hold();
+            self.repos.save_session(self.turn.id, Some(hold)).await?;
         }
         let (slot, hold) = (Arc::clone(&self.turn.session.ingest), self.turn.hold());
         let (memory, ahead) = (self.repos.0.memory.clone(), self.ahead.clone());

@@ -37,6 +37,13 @@ impl Generations {
     pub fn bump(&self, name: &RepoName) {
         self.shard(name).fetch_add(1, Ordering::AcqRel);
     }
+
+    /// A change of which is not known what repositories it touches was committed.
+    pub fn bump_all(&self) {
+        for shard in &self.shards {
+            shard.fetch_add(1, Ordering::AcqRel);
+        }
+    }
 }
 
 /// Whether something of which there mostly is none was looked for and not found since one was last made.

@@ -7,7 +7,7 @@
 use super::error::RepoError;
 use super::receive::Body;
 use super::record::UploadRecord;
-use super::sessions::{Session, Turn};
+use super::sessions::{Hold, Session, Turn};
 use super::state::lock;
 use super::{Repos, keys, manifest, new_upload_id, rows};
 use crate::blobs::{Ingest, Saved};
@@ -149,18 +149,23 @@ impl Repos {
     /// not keep the disk full.
     async fn let_go_of_failed(&self, turn: Turn, acknowledged: u64, error: &RepoError) {
         let session = turn.session.clone();
-        if !matches!(error, RepoError::Blob(_)) || lock(&session.ingest).take().is_none() {
+        if !matches!(error, RepoError::Blob(_)) {
             return;
         }
-        let id = turn.id;
+        let Some(ingest) = lock(&session.ingest).take() else {
+            return;
+        };
+        let (id, repo) = (turn.id, ingest.repo());
+        drop(ingest);
         turn.end();
         if acknowledged == 0 {
-            self.drop_refused(&session, id).await;
+            self.drop_refused(&session, id, repo).await;
         }
     }
 
-    pub(super) async fn drop_refused(&self, session: &Session, id: UploadId) {
-        if let Err(error) = self.discard(session, id).await {
+    /// Gives up a refused upload, whose file has this repository in its name.
+    pub(super) async fn drop_refused(&self, session: &Session, id: UploadId, repo: RepoId) {
+        if let Err(error) = self.discard(session, id, Some(repo)).await {
             tracing::debug!(upload = %id, %error, "the file of a refused upload stays until it is reaped");
         }
     }
@@ -171,7 +176,7 @@ impl Repos {
         let turn = self.0.sessions.take(id, name)?;
         let repos = self.clone();
         self.to_its_end(async move {
-            repos.discard(&turn.session, id).await?;
+            repos.discard(&turn.session, id, None).await?;
             turn.end();
             Ok(())
         })
@@ -190,7 +195,7 @@ impl Repos {
                 continue;
             };
             if let Ok(turn) = self.0.sessions.take(id, &session.name) {
-                self.discard(&session, id).await?;
+                self.discard(&session, id, None).await?;
                 turn.end();
                 reaped += 1;
             }
@@ -214,14 +219,10 @@ impl Repos {
         Ok(reaped)
     }
 
-    /// The repository's id, made if it is not there.
+    /// The id of the repository of a push, made if it is not there; a mirror refuses.
     pub(super) async fn ensure_repo(&self, name: &RepoName) -> Result<RepoId, RepoError> {
-        let wanted = name.clone();
-        let found = self
-            .hop(move |_, r| Ok(rows::find(r, wanted.as_str())?))
-            .await?;
-        if let Some((id, _)) = found {
-            return Ok(id);
+        if let Some(home) = self.writable(name).await? {
+            return Ok(home.id);
         }
         let (wanted, at_ms) = (name.clone(), wall_ms());
         let write = self.write("repo.create", move |tx| {
@@ -238,11 +239,17 @@ impl Repos {
         }
     }
 
-    async fn discard(&self, session: &Session, id: UploadId) -> Result<(), RepoError> {
+    /// Removes an upload's file and row. `named` is the repository in the file's name, where its ingest is gone.
+    async fn discard(
+        &self,
+        session: &Session,
+        id: UploadId,
+        named: Option<RepoId>,
+    ) -> Result<(), RepoError> {
         let (inner, dropped) = (Arc::clone(&self.0), session.clone());
         self.block(move || {
             let ingest = lock(&dropped.ingest).take();
-            let named = ingest.as_ref().map(Ingest::repo);
+            let named = ingest.as_ref().map(Ingest::repo).or(named);
             drop(ingest);
             let mut repo = named.or(dropped.home.map(|home| home.id));
             if repo.is_none() {
@@ -283,16 +290,22 @@ impl Repos {
         write.await
     }
 
-    /// Saves what a session in memory has received.
-    pub(super) async fn save_session(&self, id: UploadId) -> Result<(), RepoError> {
+    /// Saves what a session in memory has received. While its bytes are being synced the next request, if this one is
+    /// dropped, is kept away by `hold`: it would wait for the disk on a thread that serves.
+    pub(super) async fn save_session(
+        &self,
+        id: UploadId,
+        hold: Option<Arc<Hold>>,
+    ) -> Result<(), RepoError> {
         let Some(session) = self.0.sessions.get(id) else {
             return Ok(());
         };
         let slot = Arc::clone(&session.ingest);
-        let saved = self
-            .block(move || Ok(lock(&slot).as_mut().map(Ingest::checkpoint).transpose()?))
-            .await?;
-        match saved {
+        let saved = self.block(move || {
+            let _until_synced = hold;
+            Ok(lock(&slot).as_mut().map(Ingest::checkpoint).transpose()?)
+        });
+        match saved.await? {
             Some(saved) => {
                 session.saved.store(true, Ordering::Release);
                 self.save(&session.name, id, session.algorithm, saved).await

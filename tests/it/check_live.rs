@@ -94,6 +94,8 @@ async fn a_push_heals_what_is_damaged() {
     let digest = sha256(&layer);
     let path = format!("/v2/a/blobs/{digest}");
     admin.head(&path).await.expect(200);
+    // From now on it is opened without a look into the store.
+    assert_eq!(admin.get(&path).await.expect(200).body, layer);
     fs::write(file_of(&server, &digest), noise(6, 100_000)).unwrap();
 
     let (code, report) = check(&server.data(), &["--deep", "--repair"]);
@@ -204,12 +206,13 @@ async fn the_scrub_finds_damage_and_goes_on_after_a_restart() {
         number(&server, full).await > 0 && number(&server, "dryport_scrub_blobs_total").await >= 4
     })
     .await;
+    let path = format!("/v2/a/blobs/{digest}");
+    admin.get(&path).await.expect(200);
     fs::write(file_of(&server, &digest), noise(4, 80_000)).unwrap();
     wait(async || number(&server, "dryport_scrub_damaged_total").await == 1).await;
-    admin
-        .head(&format!("/v2/a/blobs/{digest}"))
-        .await
-        .expect(404);
+    // Its file is still there, and memory knew where.
+    admin.head(&path).await.expect(404);
+    admin.get(&path).await.expect(404);
     assert!(server.log().contains(&digest));
     server.kill();
     server.restart().await;

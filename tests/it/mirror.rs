@@ -405,6 +405,50 @@ async fn a_push_may_take_the_name_of_a_mirror_that_never_came() {
 }
 
 #[tokio::test]
+async fn a_push_that_was_begun_before_a_mirror_took_the_name_is_refused() {
+    let (upstream, target) = (Server::start().await, Server::start().await);
+    push_family(&upstream.admin(), "team/app", 1000).await;
+    let (admin, source) = (
+        target.admin(),
+        format!("docker://{}/team/app:v1", upstream.host()),
+    );
+    let dir = target.dir();
+    push_image(&admin, "was/local", "v1", 3).await;
+    // Few bytes, and many, of which some are there already; by names of nothing and of what is deleted then.
+    let mut begun = Vec::new();
+    for name in ["copy", "was/local"] {
+        for len in [500, 300_000] {
+            let bytes = noise(60, len);
+            let post = admin.post(&format!("/v2/{name}/blobs/uploads/")).await;
+            let mut at = post.expect(202).location();
+            if name == "was/local" {
+                let range = [("content-range", "0-99")];
+                let patch = admin.send("PATCH", &at, &range, &bytes[..100]).await;
+                at = patch.expect(202).location();
+            }
+            begun.push((name, at, bytes));
+        }
+    }
+    crate::harness::run_ok(&["repo", "delete", "was/local", "--data", &dir]);
+    for name in ["copy", "was/local"] {
+        let output = mirror(&target, &source, &["--to", name]);
+        assert!(output.status.success(), "{}", text_of(&output));
+    }
+    for (name, at, bytes) in begun {
+        let digest = sha256(&bytes);
+        let from = if name == "copy" { 0 } else { 100 };
+        let put = crate::harness::with_query(&at, &format!("digest={digest}"));
+        let octets = [("content-type", "application/octet-stream")];
+        let reply = admin.send("PUT", &put, &octets, &bytes[from..]).await;
+        assert_eq!(reply.status, 403, "{name}: {}", reply.text());
+        let blob = format!("/v2/{name}/blobs/{digest}");
+        admin.get(&blob).await.expect(404);
+    }
+    let (code, report) = crate::damage::check(&target.data(), &[]);
+    assert_eq!(code, 0, "{report:#}");
+}
+
+#[tokio::test]
 async fn kill_9_during_a_mirror_then_again() {
     let (upstream, mut target) = (Server::start().await, Server::start().await);
     let (index, all) = push_family(&upstream.admin(), "team/app", 40 * 1024 * 1024).await;

@@ -230,8 +230,9 @@ impl Check<'_> {
 
     fn content(&self, place: &str, size: u64) -> Option<Vec<u8>> {
         let place = Place::parse(place).ok()?;
+        let digest = place.digest().ok()?;
         let mut bytes = Vec::new();
-        let mut file = self.service.blobs.open_place(&place, size).ok()?;
+        let mut file = self.service.blobs.open_place(&place, &digest, size).ok()?;
         file.read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }

@@ -10,7 +10,7 @@ use crate::repo::record::BlobRecord;
 use crate::repo::{Repos, inline, keys, manifest, new_upload_id, wall_ms};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Read, Table, Txn};
-use crate::types::{Algorithm, Digest, RepoId, RepoName};
+use crate::types::{Algorithm, Digest, RepoId};
 use bytes::Bytes;
 
 /// Rows of bytes in one read: each may have many.
@@ -116,36 +116,17 @@ impl Repos {
         }
         let (digest, seen, row) = (content.digest, content.row.clone(), record.to_bytes()?);
         let drop_bytes = matches!(verdict, Verdict::PutAside) && record.place.is_none();
-        let judge = move |tx: &mut Txn<'_>| {
+        self.change_any(Lane::Background, "check.judge", move |tx| {
             if tx.get(Table::Blobs, digest.as_key())?.as_ref() != Some(&seen) {
-                return Ok::<_, RepoError>(false);
+                return Ok(false);
             }
             if drop_bytes {
                 inline::delete(tx, &digest)?;
             }
             tx.put(Table::Blobs, digest.as_key(), &row)?;
             Ok(true)
-        };
-        let repos = self.clone();
-        self.to_its_end(async move {
-            let store = &repos.0.store;
-            let done = store.write(Lane::Background, "check.judge", judge).await?;
-            if done {
-                repos.forget_digest(&digest).await?;
-            }
-            Ok(done)
         })
         .await
-    }
-
-    /// Ends what the caches know of every repository that refers to a digest.
-    async fn forget_digest(&self, digest: &Digest) -> Result<(), RepoError> {
-        for name in self.touched_by(digest).await?.repos {
-            if let Ok(name) = name.parse::<RepoName>() {
-                self.forget(&name);
-            }
-        }
-        Ok(())
     }
 
     /// Writes the row of a blob that references name and whose bytes were found to be whole: at `place`, or in the
@@ -157,32 +138,27 @@ impl Repos {
         place: Option<Place>,
     ) -> Result<bool, RepoError> {
         let (digest, at_ms) = (*digest, wall_ms());
-        let write = self
-            .0
-            .store
-            .write(Lane::Background, "check.adopt", move |tx| {
-                let key = digest.as_key();
-                if let Some(row) = tx.get(Table::Blobs, key)?
-                    && is_sound(&digest, &row)
-                {
-                    return Ok::<_, RepoError>(false);
-                }
-                if let Some(place) = &place {
-                    // It is used from now on.
-                    tx.delete(Table::Condemned, place.0.as_bytes())?;
-                }
-                let row = BlobRecord {
-                    size,
-                    first_seen_ms: at_ms,
-                    place: place.as_ref().map(|place| place.0.clone()),
-                    damaged: false,
-                };
-                tx.put(Table::Blobs, key, &row.to_bytes()?)?;
-                Ok(true)
-            });
-        let done = write.await?;
-        self.forget_digest(&digest).await?;
-        Ok(done)
+        self.change_any(Lane::Background, "check.adopt", move |tx| {
+            let key = digest.as_key();
+            if let Some(row) = tx.get(Table::Blobs, key)?
+                && is_sound(&digest, &row)
+            {
+                return Ok(false);
+            }
+            if let Some(place) = &place {
+                // It is used from now on.
+                tx.delete(Table::Condemned, place.0.as_bytes())?;
+            }
+            let row = BlobRecord {
+                size,
+                first_seen_ms: at_ms,
+                place: place.as_ref().map(|place| place.0.clone()),
+                damaged: false,
+            };
+            tx.put(Table::Blobs, key, &row.to_bytes()?)?;
+            Ok(true)
+        })
+        .await
     }
 
     /// An ingest for bytes that are to replace damaged or missing ones; see [`Repos::heal`]. All its methods block.
@@ -201,7 +177,7 @@ impl Repos {
             crate::blobs::SealedBody::Inline(_) => None,
         };
         let at_ms = wall_ms();
-        let write = self.write("check.heal", move |tx| {
+        let heal = move |tx: &mut Txn<'_>| {
             let (from, to) = keys::refs(&digest).range();
             if tx.scan(Table::Refs, &from, &to, 1)?.is_empty() {
                 return Ok((place.clone(), false));
@@ -214,11 +190,15 @@ impl Repos {
             let spare = manifest::put_blob(tx, &sealed, at_ms)?;
             let healed = spare.is_none() || spare != place;
             Ok((spare, healed))
-        });
-        let (spare, healed) = write.await?;
-        self.drop_spare(spare.into_iter().collect()).await;
-        self.forget_digest(&digest).await?;
-        Ok(healed)
+        };
+        let repos = self.clone();
+        self.to_its_end(async move {
+            let change = repos.change_any(Lane::Request, "check.heal", heal);
+            let (spare, healed) = change.await?;
+            repos.drop_spare(spare.into_iter().collect()).await;
+            Ok(healed)
+        })
+        .await
     }
 
     /// Of these content files, those that neither a blob's row nor a condemned row names.

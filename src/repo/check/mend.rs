@@ -8,7 +8,7 @@ use crate::repo::record::{QuotaRecord, UsageRecord};
 use crate::repo::{Repos, quota, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, StoreError, Table, Txn};
-use crate::types::{RepoId, RepoName, Rev};
+use crate::types::{RepoId, Rev};
 
 /// Row changes of one background transaction, about.
 const BATCH: usize = 800;
@@ -182,20 +182,9 @@ impl Repos {
         batch: Vec<(Problem, Mend)>,
     ) -> Result<Vec<Problem>, RepoError> {
         let (problems, mends): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let names = problems.iter().filter_map(|problem| problem.repo.as_ref());
-        let names: Vec<RepoName> = names.filter_map(|name| name.parse().ok()).collect();
-        let repos = self.clone();
-        let mended = self.to_its_end(async move {
-            let store = &repos.0.store;
-            let write = store.write(Lane::Background, "check.mend", move |tx| {
-                let done = mends.iter().map(|mend| mend.apply(tx));
-                done.collect::<Result<Vec<bool>, StoreError>>()
-            });
-            let done = write.await;
-            for name in &names {
-                repos.forget(name);
-            }
-            Ok(done?)
+        let mended = self.change_any(Lane::Background, "check.mend", move |tx| {
+            let done = mends.iter().map(|mend| mend.apply(tx));
+            Ok(done.collect::<Result<Vec<bool>, StoreError>>()?)
         });
         let told = |(problem, done): (Problem, bool)| {
             if done {

@@ -13,6 +13,7 @@ mod survey;
 use super::change::Context;
 use super::error::RepoError;
 use super::record::CondemnedRecord;
+use super::state::lock;
 use super::{Repos, wall_ms};
 use crate::blobs::Place;
 use crate::store::record::Record;
@@ -20,6 +21,7 @@ use crate::store::{Get as _, Lane, Table, Txn};
 use crate::types::RepoName;
 use plan::Plan;
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use step::Step;
 
 pub(super) use apply::is_needed;
@@ -134,27 +136,31 @@ impl Repos {
             who: COLLECTOR.into(),
             ..self.context("", "gc")
         };
+        // What was touched is known once the closure has run, at the latest when the writer asks for it.
+        let touched = Arc::new(Mutex::new(BTreeSet::new()));
+        let ended = Arc::clone(&touched);
+        let generations = Arc::clone(&self.0.generations);
+        let then = move || {
+            for name in &*lock(&ended) {
+                generations.bump(name);
+            }
+        };
         let reclaim = move |tx: &mut Txn<'_>| {
             let mut tally = Tally::default();
-            let mut touched = BTreeSet::new();
+            let mut names = BTreeSet::new();
             for step in &steps {
-                apply::step(tx, step, &context, &mut tally, &mut touched)?;
+                apply::step(tx, step, &context, &mut tally, &mut names)?;
             }
-            Ok::<_, RepoError>((tally, touched))
+            let names = names
+                .iter()
+                .filter_map(|name: &String| name.parse::<RepoName>().ok());
+            lock(&touched).extend(names);
+            Ok::<_, RepoError>(tally)
         };
-        let repos = self.clone();
-        self.to_its_end(async move {
-            let store = &repos.0.store;
-            let write = store.write(Lane::Background, "gc.reclaim", reclaim);
-            let (tally, touched): (Tally, BTreeSet<String>) = write.await?;
-            for name in touched {
-                if let Ok(name) = name.parse::<RepoName>() {
-                    repos.forget(&name);
-                }
-            }
-            Ok(tally)
-        })
-        .await
+        let store = &self.0.store;
+        store
+            .write_then(Lane::Background, "gc.reclaim", reclaim, then)
+            .await
     }
 
     /// Removes up to `limit` condemned content files, folder by folder, and then their rows; answers how many.
