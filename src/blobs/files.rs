@@ -374,7 +374,7 @@ impl Files {
 fn is_local(dir: &Path) -> bool {
     /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs (`linux/magic.h`, and the sources of ZFS and
     /// bcachefs).
-    const OWN: [u32; 8] = [
+    const OWN: [i64; 8] = [
         0xEF53,
         0x5846_5342,
         0x9123_683E,
@@ -385,5 +385,5 @@ fn is_local(dir: &Path) -> bool {
         0x794C_7630,
     ];
     // Only 32 bits of it are defined, and some machines extend their sign.
-    rustix::fs::statfs(dir).is_ok_and(|fs| OWN.contains(&(fs.f_type as u32)))
+    rustix::fs::statfs(dir).is_ok_and(|fs| OWN.contains(&(fs.f_type & 0xFFFF_FFFF)))
 }
