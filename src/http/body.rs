@@ -32,11 +32,15 @@ impl Content {
 
 /// The entity tag of content: its digest in quotes.
 pub fn etag(digest: &Digest) -> String {
-    format!("\"{digest}\"")
+    let digest = digest.to_string();
+    ["\"", &digest, "\""].concat()
 }
 
 /// Whether `If-None-Match` names this content: then 304 is the answer.
 pub fn not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
+    if !headers.contains_key(IF_NONE_MATCH) {
+        return false;
+    }
     let values = headers
         .get_all(IF_NONE_MATCH)
         .iter()

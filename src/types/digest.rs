@@ -150,13 +150,21 @@ impl Digest {
 
 /// Lower-case hexadecimal of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = vec![0; bytes.len() * 2];
+    put_hex(bytes, &mut text);
+    // It is ASCII.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Two digits a byte.
+fn put_hex(bytes: &[u8], text: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        pair.copy_from_slice(&[
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
     }
-    text
 }
 
 /// The bytes of lower-case hexadecimal; `None` if it is anything else.
@@ -191,9 +199,19 @@ impl FromStr for Digest {
     }
 }
 
+/// The longest text of a digest: `sha512:` and 128 digits.
+const TEXT: usize = 7 + 128;
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm().name(), self.hex())
+        // In one piece: every answer has two of them, and a text that is put together grows twice.
+        let (name, raw) = (self.algorithm().name(), &self.as_key()[1..]);
+        let (colon, len) = (name.len(), name.len() + 1 + 2 * raw.len());
+        let mut text = [0; TEXT];
+        text[..colon].copy_from_slice(name.as_bytes());
+        text[colon] = b':';
+        put_hex(raw, &mut text[colon + 1..len]);
+        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
     }
 }
 
