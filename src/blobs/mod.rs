@@ -67,6 +67,16 @@ pub enum SealedBody {
     Placed(Place),
 }
 
+impl SealedBody {
+    /// The content file, if it has one.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Placed(place) => Some(place),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
 /// What must be kept to take up an upload after a restart: never covers bytes that are not on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {

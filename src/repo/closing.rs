@@ -6,7 +6,7 @@ use super::piece::Piece;
 use super::sessions::Turn;
 use super::state::lock;
 use super::{Repos, manifest, rows};
-use crate::blobs::{BlobErrorKind, Ingest, Sealed, SealedBody, UploadName, Verified};
+use crate::blobs::{BlobErrorKind, Ingest, Sealed, UploadName, Verified};
 use crate::types::{Digest, RepoName};
 use std::sync::Arc;
 
@@ -120,10 +120,7 @@ impl Repos {
             }
         };
         let size = sealed.size;
-        let place = match &sealed.body {
-            SealedBody::Placed(place) => Some(place.clone()),
-            SealedBody::Inline(_) => None,
-        };
+        let place = sealed.body.place().cloned();
         let upload = sealed.upload;
         let linked = self.link(name, by, Some(sealed), digest, size).await;
         let refused = linked.as_ref().is_err_and(RepoError::is_refusal);

@@ -298,10 +298,7 @@ pub(super) fn put_blob(
     if let Some(row) = tx.get(Table::Blobs, sealed.digest.as_key())? {
         let row = BlobRecord::from_bytes(&row)?;
         if !row.damaged {
-            return Ok(match &sealed.body {
-                SealedBody::Placed(place) => Some(place.clone()),
-                SealedBody::Inline(_) => None,
-            });
+            return Ok(sealed.body.place().cloned());
         }
         if row.place.is_none() && matches!(sealed.body, SealedBody::Placed(_)) {
             inline::delete(tx, &sealed.digest)?;

@@ -172,10 +172,7 @@ impl Repos {
     pub async fn heal(&self, ingest: Ingest, digest: &Digest) -> Result<bool, RepoError> {
         let digest = *digest;
         let sealed = self.block(move || Ok(ingest.finish(&digest)?)).await?;
-        let place = match &sealed.body {
-            crate::blobs::SealedBody::Placed(place) => Some(place.clone()),
-            crate::blobs::SealedBody::Inline(_) => None,
-        };
+        let place = sealed.body.place().cloned();
         let at_ms = wall_ms();
         let heal = move |tx: &mut Txn<'_>| {
             let (from, to) = keys::refs(&digest).range();
