@@ -79,7 +79,9 @@ impl Memory {
 
     /// Keeps no buffer that nobody needs.
     pub fn rest(&self) {
-        *lock(&self.spare) = Spare::default();
+        // Given back outside the lock: it takes the kernel a while.
+        let spare = std::mem::take(&mut *lock(&self.spare));
+        drop(spare);
     }
 
     /// A share of `len` bytes, if that is free now.

@@ -444,6 +444,9 @@ async fn a_push_that_was_begun_before_a_mirror_took_the_name_is_refused() {
         let blob = format!("/v2/{name}/blobs/{digest}");
         admin.get(&blob).await.expect(404);
     }
+    // What took pushes before its deletion takes none that begin now.
+    let post = admin.post("/v2/was/local/blobs/uploads/").await;
+    assert_eq!(post.status, 403, "{}", post.text());
     let (code, report) = crate::damage::check(&target.data(), &[]);
     assert_eq!(code, 0, "{report:#}");
 }
