@@ -2,6 +2,7 @@
 
 use super::error::Fail;
 use super::pieces::{Piece, pieces};
+use super::sendfile::Outbox;
 use crate::types::{ByteRange, Digest, RangeError, Span};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -17,15 +18,22 @@ use std::sync::Arc;
 pub enum Content {
     /// In memory.
     Bytes(Bytes),
-    /// In a file of `.1` bytes.
-    File(Arc<File>, u64),
+    /// In a file.
+    File {
+        /// It.
+        file: Arc<File>,
+        /// Its length in bytes.
+        len: u64,
+        /// Where the answer's connection has the kernel send files.
+        outbox: Option<Outbox>,
+    },
 }
 
 impl Content {
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, len) => *len,
+            Self::File { len, .. } => *len,
         }
     }
 }
@@ -207,12 +215,20 @@ mod tests {
         Content::Bytes(Bytes::from_static(b"0123456789"))
     }
 
+    fn in_file(file: File) -> Content {
+        Content::File {
+            file: Arc::new(file),
+            len: 10,
+            outbox: None,
+        }
+    }
+
     #[tokio::test]
     async fn ranges_of_memory_and_file() {
         let file = || {
             let mut file = tempfile::tempfile().expect("file");
             file.write_all(b"0123456789").expect("write");
-            Content::File(Arc::new(file), 10)
+            in_file(file)
         };
         for make in [memory as fn() -> Content, file] {
             assert_eq!(get(&[], make()).await, (200, "0123456789".into()));
@@ -243,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn a_short_file_breaks_the_body() {
         let digest = Digest::of(Algorithm::Sha256, b"");
-        let content = Content::File(Arc::new(tempfile::tempfile().expect("file")), 10);
+        let content = in_file(tempfile::tempfile().expect("file"));
         let response = respond(&HeaderMap::new(), &digest, "text/plain", content).expect("head");
         assert!(
             axum::body::to_bytes(response.into_body(), 100)

@@ -6,6 +6,7 @@
 mod access;
 mod auth;
 mod body;
+mod chunk;
 mod client;
 mod connections;
 pub mod control;
@@ -21,6 +22,7 @@ mod progress;
 mod refuse;
 mod request;
 pub mod route;
+mod sendfile;
 mod serve;
 mod speak;
 mod token;
@@ -46,6 +48,7 @@ use metrics::Metrics;
 use places::{Client, Place, Places};
 use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
+use sendfile::Outbox;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -137,6 +140,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         caller,
         grant: anonymous(),
         place: None,
+        outbox: head.extensions.get::<Outbox>().cloned(),
     };
     let query = head.uri.query().unwrap_or_default();
     let handled = AssertUnwindSafe(handle(&mut req, query, route, peer, &mut body))

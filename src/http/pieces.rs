@@ -4,6 +4,8 @@
 //! A read error in the middle breaks the body, so that the client sees a broken connection and never a short success.
 
 use super::body::Content;
+use super::chunk::{Chunk, Pause, SENDING, SMALL, a_turn};
+use super::sendfile::{Outbox, PART};
 use crate::types::Span;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
@@ -13,22 +15,9 @@ use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
-
-/// One read: large enough that neither the call nor a hop to a blocking thread shows.
-const CHUNK: usize = 512 * 1024;
-/// Chunks of that size that all answers together may hold; those that find none left get along with small ones, each once
-/// the last has been taken. So clients that take nothing cost little, and never stop others.
-const CHUNKS: usize = 48;
-/// A small chunk.
-const SMALL: usize = 16 * 1024;
-/// Memory of chunks that is kept for the next ones: it would have to be cleared each time.
-const SPARES: usize = 8;
-static SENDING: Semaphore = Semaphore::const_new(CHUNKS);
-static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// One piece of a body.
 pub enum Piece {
@@ -60,7 +49,7 @@ pub fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
     }
     let content = match content {
         Content::Bytes(bytes) => Source::Bytes(bytes),
-        Content::File(file, _) => Source::File(file),
+        Content::File { file, outbox, .. } => Source::File(file, outbox),
     };
     Body::new(Pieces {
         content,
@@ -73,81 +62,13 @@ pub fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
 
 enum Source {
     Bytes(Bytes),
-    File(Arc<File>),
+    /// With the outbox of a connection that has the kernel send parts of files.
+    File(Arc<File>, Option<Outbox>),
 }
 
 fn slice(bytes: &Bytes, span: Span) -> Bytes {
     let end = (span.start + span.len).min(bytes.len() as u64) as usize;
     bytes.slice((span.start as usize).min(end)..end)
-}
-
-/// A part of a file on its way, and the leave to hold so many bytes.
-struct Chunk {
-    bytes: Vec<u8>,
-    len: usize,
-    leave: Option<SemaphorePermit<'static>>,
-    /// Dropped with the chunk, for who waits for that.
-    gone: Option<oneshot::Sender<()>>,
-}
-
-impl Chunk {
-    /// Room for the begin of a span: for all that one read may have, or little. `bytes` is never shorter than `len`.
-    fn new(span: Span) -> Self {
-        // The end of a span is small without leave, too, and needs none.
-        let leave = (span.len > SMALL as u64)
-            .then(|| SENDING.try_acquire().ok())
-            .flatten();
-        let most = if leave.is_some() { CHUNK } else { SMALL };
-        let len = usize::try_from(span.len).map_or(most, |len| len.min(most));
-        let bytes = match &leave {
-            Some(_) => {
-                let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                spare.unwrap_or_else(|| vec![0; CHUNK])
-            }
-            None => vec![0; len],
-        };
-        Self {
-            bytes,
-            len,
-            leave,
-            gone: None,
-        }
-    }
-
-    /// What to wait for between this chunk and the next: a turn of the others, as a client that takes as fast as it is given
-    /// would else keep the thread for itself; or that a small one is gone.
-    fn pause(&mut self) -> Pause {
-        if self.leave.is_some() {
-            return Box::pin(tokio::task::yield_now());
-        }
-        let (gone, wait) = oneshot::channel();
-        self.gone = Some(gone);
-        Box::pin(async {
-            // Nothing is ever sent: it ends when the chunk is dropped.
-            let _ = wait.await;
-        })
-    }
-
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
-    }
-}
-
-impl AsRef<[u8]> for Chunk {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if self.leave.is_some() {
-            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-            if spare.len() < SPARES {
-                spare.push(std::mem::take(&mut self.bytes));
-            }
-        }
-    }
 }
 
 /// How many of the bytes the kernel has in memory; those are read.
@@ -157,7 +78,13 @@ fn read_cached(file: &File, to: &mut [u8], start: u64) -> usize {
     rustix::io::preadv2(file, &mut to, start, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }
 
-type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Whether the kernel has, by its first and last byte, the part in memory that would be sent next.
+fn is_cached(file: &File, span: Span) -> bool {
+    let last = span.start + span.len.min(PART as u64) - 1;
+    [span.start, last]
+        .iter()
+        .all(|at| read_cached(file, &mut [0], *at) == 1)
+}
 
 /// What a body does next.
 enum Next {
@@ -167,8 +94,8 @@ enum Next {
     End,
 }
 
-/// A body of several pieces. What the kernel has in memory is read at once; where it must ask the disk, the next chunk is
-/// read while the last one is being sent.
+/// A body of several pieces. What the kernel has in memory is read at once, or sent by the kernel itself; where it must ask
+/// the disk, the next chunk is read while the last one is being sent.
 struct Pieces {
     content: Source,
     parts: VecDeque<Piece>,
@@ -186,12 +113,22 @@ impl Pieces {
             (Source::Bytes(bytes), Some(Piece::Span(span))) => {
                 return Next::Ready(slice(bytes, span));
             }
-            (Source::File(file), Some(Piece::Span(span))) => (Arc::clone(file), span),
+            (Source::File(file, Some(outbox)), Some(Piece::Span(span)))
+                if span.len > SMALL as u64 && is_cached(file, span) =>
+            {
+                let stand_in = outbox.put(file, span);
+                self.rest(span, stand_in.len());
+                if !self.parts.is_empty() {
+                    self.pause = Some(a_turn());
+                }
+                return Next::Ready(stand_in);
+            }
+            (Source::File(file, _), Some(Piece::Span(span))) => (Arc::clone(file), span),
         };
         let mut chunk = self.begin(span);
         let start = span.start;
         let cached = read_cached(&file, chunk.room(), start);
-        if cached == chunk.len {
+        if cached == chunk.len() {
             if !self.parts.is_empty() {
                 self.pause = Some(chunk.pause());
             }
@@ -201,17 +138,22 @@ impl Pieces {
         Next::Reading
     }
 
-    /// Takes the begin of a span; the rest stays the next piece.
+    /// Memory for the begin of a span.
     fn begin(&mut self, span: Span) -> Chunk {
         let chunk = Chunk::new(span);
-        let taken = chunk.len as u64;
+        self.rest(span, chunk.len());
+        chunk
+    }
+
+    /// What of the span is not taken stays the next piece.
+    fn rest(&mut self, span: Span, taken: usize) {
+        let taken = taken as u64;
         if taken < span.len {
             self.parts.push_front(Piece::Span(Span {
                 start: span.start + taken,
                 len: span.len - taken,
             }));
         }
-        chunk
     }
 
     fn ask_disk(&mut self, file: Arc<File>, mut chunk: Chunk, start: u64, cached: usize) {
@@ -223,7 +165,7 @@ impl Pieces {
 
     /// Reads the next chunk before it is asked for, unless memory is short.
     fn read_ahead(&mut self) {
-        let (Source::File(file), Some(Piece::Span(span))) = (&self.content, self.parts.front())
+        let (Source::File(file, _), Some(Piece::Span(span))) = (&self.content, self.parts.front())
         else {
             return;
         };
@@ -266,7 +208,7 @@ impl http_body::Body for Pieces {
         this.read = None;
         match chunk.map_err(io::Error::other).flatten() {
             Ok(mut chunk) => {
-                this.left = this.left.saturating_sub(chunk.len as u64);
+                this.left = this.left.saturating_sub(chunk.len() as u64);
                 this.read_ahead();
                 if !this.is_end_stream() {
                     this.pause = Some(chunk.pause());
@@ -304,6 +246,7 @@ pub(super) async fn sent(mut body: Body) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chunk::{CHUNK, CHUNKS};
     use super::*;
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
@@ -315,6 +258,14 @@ mod tests {
     const LEN: usize = 3 * CHUNK + 4321;
     /// One test takes all leave.
     static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+    fn of(file: &Arc<File>) -> Content {
+        Content::File {
+            file: Arc::clone(file),
+            len: file.metadata().expect("length").len(),
+            outbox: None,
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn from_memory_and_from_the_disk() {
@@ -329,7 +280,7 @@ mod tests {
                 if cold {
                     fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
                 }
-                let content = Content::File(Arc::clone(&file), LEN as u64);
+                let content = of(&file);
                 let text = || Piece::Text(Bytes::from_static(b"--"));
                 let span = Piece::Span(Span {
                     start: start as u64,
@@ -343,6 +294,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_kernel_can_send_is_put_into_the_outbox() {
+        let bytes = vec![7; PART + SMALL + 2];
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(&bytes).expect("written");
+        file.sync_all().expect("synced");
+        let file = Arc::new(file);
+        let frames = async || {
+            let content = Content::File {
+                file: Arc::clone(&file),
+                len: bytes.len() as u64,
+                outbox: Some(Outbox::default()),
+            };
+            let span = Piece::Span(Span {
+                start: 0,
+                len: bytes.len() as u64,
+            });
+            let mut body = pieces(content, [span].into());
+            let mut frames = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let data = frame.expect("read").into_data().expect("data");
+                // Stand-ins are made of zeros.
+                frames.push((data.len(), data[0]));
+            }
+            frames
+        };
+        assert_eq!(frames().await, [(PART, 0), (SMALL + 2, 0)]);
+        fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
+        // A file system in memory forgets nothing.
+        if read_cached(&file, &mut [0], 0) == 0 {
+            let cold = frames().await;
+            assert!(cold.iter().all(|(_, byte)| *byte == 7), "{cold:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn others_have_their_turn_between_chunks() {
         let _with_leave = ALONE.lock().await;
         let mut file = tempfile::tempfile().expect("file");
@@ -351,10 +337,7 @@ mod tests {
             start: 0,
             len: 2 * CHUNK as u64,
         });
-        let mut body = pieces(
-            Content::File(Arc::new(file), 2 * CHUNK as u64),
-            [span].into(),
-        );
+        let mut body = pieces(of(&Arc::new(file)), [span].into());
         let mut polled = async || {
             let poll = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut body).poll_frame(cx));
             std::future::poll_fn(poll).await.is_ready()
@@ -381,7 +364,7 @@ mod tests {
                 start: 0,
                 len: 3 * SMALL as u64,
             });
-            let content = Content::File(Arc::clone(&file), 3 * SMALL as u64);
+            let content = of(&file);
             let mut body = pieces(content, [span].into());
             let mut last = body.frame().await.expect("a chunk").expect("read");
             for _ in 1..3 {

@@ -6,6 +6,7 @@ use super::State;
 use super::client::Caller;
 use super::error::Fail;
 use super::places::{Client, Place};
+use super::sendfile::Outbox;
 use crate::auth::{Grant, Principal, net};
 use crate::config::Config;
 use axum::body::{Body, Bytes};
@@ -37,6 +38,8 @@ pub struct Req {
     pub grant: Grant,
     /// The request's place among those of its client.
     pub place: Option<Place>,
+    /// Where its connection has the kernel send files.
+    pub outbox: Option<Outbox>,
 }
 
 impl Req {

@@ -224,7 +224,7 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
     let _ = tcp.set_nodelay(true);
     if !peer.tls {
         // Boxed, so that a connection holds no room for what it does not speak or speaks later.
-        return Box::pin(server.speaker.http1(tcp, peer, link)).await;
+        return Box::pin(server.speaker.plain(tcp, peer, link)).await;
     }
     let Some(tls) = &server.state.app.tls else {
         tracing::error!("a TLS listener without certificates: the connection is closed");

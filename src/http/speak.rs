@@ -6,6 +6,7 @@
 use super::client::Peer;
 use super::connections::{Link, Use};
 use super::progress::Progress;
+use super::sendfile::{Outbox, Sending};
 use super::{State, router};
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -88,8 +90,21 @@ impl Speaker {
         Duration::from_secs(self.state.app.config.load().progress_seconds.max(1))
     }
 
+    /// HTTP/1.1 until its end, without TLS: parts of files need not come through here.
+    pub async fn plain(&self, tcp: TcpStream, peer: Peer, link: &Arc<Link>) {
+        let (io, outbox) = Sending::new(tcp);
+        self.speak(io, Some(outbox), peer, link).await;
+    }
+
     /// HTTP/1.1 until its end.
     pub async fn http1<T>(&self, io: T, peer: Peer, link: &Arc<Link>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.speak(io, None, peer, link).await;
+    }
+
+    async fn speak<T>(&self, io: T, outbox: Option<Outbox>, peer: Peer, link: &Arc<Link>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -102,7 +117,7 @@ impl Speaker {
             .max_header_size(BUFFER)
             .max_buf_size(if open.wide { WIDE_BUFFER } else { BUFFER });
         let io = TokioIo::new(Progress::new(io, self.limit()));
-        let service = service_fn(|request| self.answer(request, peer, link));
+        let service = service_fn(|request| self.answer(request, outbox.as_ref(), peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
         tokio::select! {
             result = serving.as_mut() => return ended(peer, result),
@@ -134,7 +149,7 @@ impl Speaker {
             .max_concurrent_streams(250)
             .keep_alive_interval(Duration::from_secs(30));
         let io = TokioIo::new(Progress::new(io, limit));
-        let service = service_fn(|request| self.answer(request, peer, link));
+        let service = service_fn(|request| self.answer(request, None, peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
         let mut told = false;
         let mut tick = interval(TICK.min(self.idle));
@@ -163,11 +178,15 @@ impl Speaker {
     fn answer(
         &self,
         request: Request<Incoming>,
+        outbox: Option<&Outbox>,
         peer: Peer,
         link: &Arc<Link>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
+        if let Some(outbox) = outbox {
+            request.extensions_mut().insert(outbox.clone());
+        }
         request.extensions_mut().insert(Arc::new(Use::begin(link)));
         self.router.clone().oneshot(request)
     }

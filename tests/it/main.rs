@@ -42,5 +42,6 @@ mod protocol_lists;
 mod protocol_manifests;
 mod quota;
 mod restart;
+mod sent_files;
 mod stop;
 mod upstream;

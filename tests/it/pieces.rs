@@ -62,7 +62,7 @@ async fn also_from_a_file_system_in_memory() {
 }
 
 /// The one content file of this length.
-fn file_of(server: &Server, len: u64) -> PathBuf {
+pub fn file_of(server: &Server, len: u64) -> PathBuf {
     let folders = server.data().join("blobs/sha256").read_dir().unwrap();
     let files = folders.flat_map(|f| f.unwrap().path().read_dir().unwrap());
     let mut paths = files.map(|f| f.unwrap().path());

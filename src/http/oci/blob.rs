@@ -23,7 +23,7 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         } else if body::not_modified(&req.headers, digest) {
             unchanged(digest)
         } else {
-            body::respond(&req.headers, digest, KIND, content(blob))?
+            body::respond(&req.headers, digest, KIND, content(req, blob))?
         }
     } else if req.method == Method::HEAD {
         described(digest, KIND, repos.blob_size(name, digest).await?)
@@ -33,7 +33,7 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         unchanged(digest)
     } else {
         let blob = repos.blob(name, digest).await?;
-        body::respond(&req.headers, digest, KIND, content(blob))?
+        body::respond(&req.headers, digest, KIND, content(req, blob))?
     };
     put(&mut response, CONTENT_DIGEST, &digest.to_string());
     let cache = immutable(req, name).await?;
@@ -56,10 +56,14 @@ pub fn described(digest: &Digest, kind: &str, size: u64) -> Response<Body> {
 }
 
 /// What to answer with.
-pub fn content(blob: Blob) -> Content {
+pub fn content(req: &Req, blob: Blob) -> Content {
     match blob.body {
         BlobBody::Inline(bytes) => Content::Bytes(bytes),
-        BlobBody::File(file) => Content::File(file, blob.size),
+        BlobBody::File(file) => Content::File {
+            file,
+            len: blob.size,
+            outbox: req.outbox.clone(),
+        },
     }
 }
 
