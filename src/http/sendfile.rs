@@ -7,37 +7,32 @@
 
 use crate::types::Span;
 use axum::body::Bytes;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// The longest part.
 pub const PART: usize = 1 << 20;
+/// Of a part the kernel is asked for a byte in each so many whether it has it in memory: it reads ahead that far at least.
+const STEP: usize = 128 * 1024;
 /// What is read and sent at once where the kernel does not send files.
 const COPIED: usize = 16 * 1024;
-/// What stand-ins are slices of: known by its address, so not a `const`.
-static NOWHERE: [u8; PART] = [0; PART];
+/// What stand-ins are slices of, told from all other bytes by its address. The kernel gives no memory for what nobody reads.
+static NOWHERE: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; PART]);
 
 /// Parts of files that a connection has still to send, in the order of their stand-ins.
 #[derive(Clone, Default)]
 pub struct Outbox {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    /// A stand-in is gone, its part is not sent.
-    broken: AtomicBool,
+    queue: Arc<Mutex<Queue>>,
 }
 
 #[derive(Default)]
@@ -45,6 +40,8 @@ struct Queue {
     parts: VecDeque<Part>,
     /// Parts that were sent to their end.
     sent: u64,
+    /// A stand-in is gone, its part is not sent.
+    broken: bool,
 }
 
 /// What is left of a part.
@@ -58,12 +55,14 @@ struct Part {
 struct StandIn {
     /// Parts before this one.
     number: u64,
+    /// At most [`PART`].
     len: usize,
-    shared: Arc<Shared>,
+    outbox: Outbox,
 }
 
 impl Outbox {
-    /// Bytes for hyper that stand for the begin of a span of the file, [`PART`] at most.
+    /// Bytes for hyper that stand for the begin of a span of the file, [`PART`] at most. They must be written in the order
+    /// in which they were put, and dropped no sooner: of a part only the length is compared.
     pub fn put(&self, file: &Arc<File>, span: Span) -> Bytes {
         let len = usize::try_from(span.len).map_or(PART, |len| len.min(PART));
         let mut queue = self.queue();
@@ -77,7 +76,7 @@ impl Outbox {
         Bytes::from_owner(StandIn {
             number,
             len,
-            shared: Arc::clone(&self.shared),
+            outbox: self.clone(),
         })
     }
 
@@ -90,8 +89,9 @@ impl Outbox {
     fn sent(&self, len: usize) {
         let mut queue = self.queue();
         if let Some(part) = queue.parts.front_mut() {
+            let len = len.min(part.len);
             part.start += len as u64;
-            part.len -= len.min(part.len);
+            part.len -= len;
             if part.len == 0 {
                 queue.parts.pop_front();
                 queue.sent += 1;
@@ -100,12 +100,6 @@ impl Outbox {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.shared.lock()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,9 +112,8 @@ impl AsRef<[u8]> for StandIn {
 
 impl Drop for StandIn {
     fn drop(&mut self) {
-        if self.shared.lock().sent <= self.number {
-            self.shared.broken.store(true, Ordering::Release);
-        }
+        let mut queue = self.outbox.queue();
+        queue.broken |= queue.sent <= self.number;
     }
 }
 
@@ -128,8 +121,26 @@ fn stands_in(bytes: &[u8]) -> bool {
     !bytes.is_empty() && NOWHERE.as_ptr_range().contains(&bytes.as_ptr())
 }
 
+/// No client can bring this about.
 fn broken() -> io::Error {
-    io::Error::other("a part of a file was to be sent, and was not")
+    tracing::error!("a part of a file was to be sent and was not: its connection ends");
+    io::Error::other("a part of a file was not sent")
+}
+
+/// How many bytes from `start` the kernel has in memory; those are read.
+pub fn read_cached(file: &File, to: &mut [u8], start: u64) -> usize {
+    let mut to = [IoSliceMut::new(to)];
+    // Also a file system that cannot tell has none.
+    rustix::io::preadv2(file, &mut to, start, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
+/// Whether the kernel has in memory, as far as some bytes tell, what [`Outbox::put`] would take of the span.
+pub fn is_cached(file: &File, span: Span) -> bool {
+    let end = span.start + span.len.min(PART as u64);
+    (span.start..end)
+        .step_by(STEP)
+        .chain([end - 1])
+        .all(|at| read_cached(file, &mut [0], at) == 1)
 }
 
 impl Part {
@@ -139,9 +150,22 @@ impl Part {
         match rustix::fs::sendfile(tcp, &self.file, Some(&mut start), self.len) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => Ok(sent),
-            // Not of this file system, or not in this jail.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => self.copy(tcp),
+            // Not of this file system, not in this jail, or not now.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOMEM) => {
+                self.copy(tcp)
+            }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the kernel read all of it.
+    fn fetch(&self) {
+        let mut bytes = vec![0; STEP.min(self.len)];
+        let end = self.start + self.len as u64;
+        for at in (self.start..end).step_by(STEP) {
+            if self.file.read_at(&mut bytes, at).is_err() {
+                return;
+            }
         }
     }
 
@@ -162,6 +186,8 @@ impl Part {
 pub struct Sending {
     tcp: TcpStream,
     outbox: Outbox,
+    /// The first part is brought into memory again.
+    fetching: Option<JoinHandle<()>>,
 }
 
 impl Sending {
@@ -169,7 +195,12 @@ impl Sending {
     pub fn new(tcp: TcpStream) -> (Self, Outbox) {
         let outbox = Outbox::default();
         let shared = outbox.clone();
-        (Self { tcp, outbox }, shared)
+        let sending = Self {
+            tcp,
+            outbox,
+            fetching: None,
+        };
+        (sending, shared)
     }
 
     /// Calls `send` whenever the socket may take bytes, until it does.
@@ -189,8 +220,10 @@ impl Sending {
         }
     }
 
-    fn poll_part(&self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<usize>> {
+    fn poll_part(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<usize>> {
         let part = self.outbox.first(left)?;
+        ready!(self.tcp.poll_write_ready(cx))?;
+        ready!(self.poll_fetched(cx, &part));
         let sent = ready!(self.poll_send(cx, |tcp| part.send(tcp)));
         match &sent {
             Ok(sent) => self.outbox.sent(*sent),
@@ -201,12 +234,38 @@ impl Sending {
         }
         Poll::Ready(sent)
     }
+
+    /// What the kernel had in memory may be gone by now, as the client takes its time; the disk is waited for elsewhere.
+    fn poll_fetched(&mut self, cx: &mut Context<'_>, part: &Part) -> Poll<()> {
+        let fetching = match &mut self.fetching {
+            Some(fetching) => fetching,
+            None if read_cached(&part.file, &mut [0], part.start) == 1 => return Poll::Ready(()),
+            none => {
+                let part = part.clone();
+                none.insert(tokio::task::spawn_blocking(move || part.fetch()))
+            }
+        };
+        // Whether it could be read or not, sending tells.
+        let _ = ready!(Pin::new(fetching).poll(cx));
+        self.fetching = None;
+        Poll::Ready(())
+    }
 }
 
 /// Whether it was the file that failed, and not the client that went away.
 fn of_the_file(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
-        || error.raw_os_error() == Some(Errno::IO.raw_os_error())
+    use io::ErrorKind as Kind;
+    !matches!(
+        error.kind(),
+        Kind::BrokenPipe
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::TimedOut
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+    )
 }
 
 /// Bytes that go before a part, so that they need no packet of their own.
@@ -240,7 +299,7 @@ impl AsyncWrite for Sending {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.outbox.shared.broken.load(Ordering::Acquire) {
+        if self.outbox.queue().broken {
             return Poll::Ready(Err(broken()));
         }
         let Some(at) = bufs.iter().position(|bytes| stands_in(bytes)) else {
@@ -267,117 +326,4 @@ impl AsyncWrite for Sending {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    fn file(bytes: &[u8]) -> Arc<File> {
-        let file = tempfile::tempfile().expect("file");
-        file.write_all_at(bytes, 0).expect("written");
-        Arc::new(file)
-    }
-
-    async fn connection() -> (Sending, Outbox, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let addr = listener.local_addr().expect("address");
-        let client = TcpStream::connect(addr).await.expect("connected");
-        let (tcp, _) = listener.accept().await.expect("accepted");
-        let (sending, outbox) = Sending::new(tcp);
-        (sending, outbox, client)
-    }
-
-    /// As hyper writes: all that there is at once, again and again.
-    async fn write(io: &mut Sending, mut bufs: Vec<Bytes>) -> io::Result<()> {
-        while !bufs.is_empty() {
-            let slices: Vec<_> = bufs.iter().map(|b| IoSlice::new(b)).collect();
-            let mut n = io.write_vectored(&slices).await?;
-            while n > 0 {
-                let taken = n.min(bufs[0].len());
-                let _ = bufs[0].split_to(taken);
-                n -= taken;
-                if bufs[0].is_empty() {
-                    bufs.remove(0);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn span(start: usize, len: usize) -> Span {
-        Span {
-            start: start as u64,
-            len: len as u64,
-        }
-    }
-
-    #[tokio::test]
-    async fn parts_come_between_bytes() {
-        let bytes: Vec<u8> = (0..3 * PART).map(|n| (n % 251) as u8).collect();
-        let file = file(&bytes);
-        let (mut io, outbox, mut client) = connection().await;
-        let reading = tokio::spawn(async move {
-            let mut got = Vec::new();
-            client.read_to_end(&mut got).await.map(|_| got)
-        });
-        let text = Bytes::from_static(b"--");
-        let long = outbox.put(&file, span(5, 3 * PART - 5));
-        assert_eq!(long.len(), PART);
-        let bufs = vec![
-            text.clone(),
-            long,
-            outbox.put(&file, span(7, 9)),
-            text.clone(),
-        ];
-        write(&mut io, bufs).await.expect("sent");
-        write(&mut io, vec![outbox.put(&file, span(0, PART)), text])
-            .await
-            .expect("sent");
-        drop(io);
-        let got = reading.await.expect("ended").expect("read");
-        let want = [
-            b"--",
-            &bytes[5..PART + 5],
-            &bytes[7..16],
-            b"--",
-            &bytes[..PART],
-            b"--",
-        ]
-        .concat();
-        assert!(got == want);
-    }
-
-    #[tokio::test]
-    async fn what_was_copied_from_a_stand_in_is_not_sent() {
-        let (mut io, outbox, mut client) = connection().await;
-        let copy = outbox.put(&file(b"0123456789"), span(0, 10)).to_vec();
-        assert!(io.write_all(&copy).await.is_err());
-        drop(io);
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).await.expect("read");
-        assert_eq!(got, b"");
-    }
-
-    #[tokio::test]
-    async fn a_short_file_is_an_error() {
-        let (mut io, outbox, _client) = connection().await;
-        let part = outbox.put(&file(b"0123456789"), span(5, 10));
-        let error = write(&mut io, vec![part]).await.expect_err("too short");
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[tokio::test]
-    async fn a_part_can_be_copied() {
-        let (io, _, mut client) = connection().await;
-        let part = Part {
-            file: file(b"0123456789"),
-            start: 2,
-            len: 5,
-        };
-        assert_eq!(part.copy(&io.tcp).expect("sent"), 5);
-        drop(io);
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).await.expect("read");
-        assert_eq!(got, b"23456");
-    }
-}
+mod tests;

@@ -57,10 +57,10 @@ class Bystander:
 
     def stop(self):
         self.done.set()
-        if self.told.poll(30):
-            self.times, self.failures = self.told.recv()
-        else:
-            self.failures.append("the bystander never came back")
+        try:
+            self.times, self.failures = self.told.recv() if self.told.poll(30) else ([], ["it never came back"])
+        except EOFError:
+            self.failures.append("it ended")
         self.process.join(5)
         return self
 

@@ -71,7 +71,7 @@ pub fn file_of(server: &Server, len: u64) -> PathBuf {
 }
 
 /// Bytes of a file that the kernel has in memory; `None` where nobody can tell, or all files are.
-fn in_memory(path: &Path) -> Option<u64> {
+pub fn in_memory(path: &Path) -> Option<u64> {
     let kind = Command::new("stat")
         .args(["-f", "-c", "%T"])
         .arg(path)
