@@ -22,8 +22,8 @@ use tokio::task::JoinHandle;
 
 /// The longest part.
 pub const PART: usize = 1 << 20;
-/// Of a part the kernel is asked for a byte in each so many whether it has it in memory: it reads ahead that far at least.
-const STEP: usize = 128 * 1024;
+/// Of a part the kernel is asked for one byte in so many whether it has it in memory: a microsecond each.
+const STEP: usize = 256 * 1024;
 /// What is read and sent at once where the kernel does not send files.
 const COPIED: usize = 16 * 1024;
 /// What stand-ins are slices of, told from all other bytes by its address. The kernel gives no memory for what nobody reads.
@@ -186,7 +186,9 @@ impl Part {
 pub struct Sending {
     tcp: TcpStream,
     outbox: Outbox,
-    /// The first part is brought into memory again.
+    /// The client was waited for: what is left of the first part may have left memory since.
+    waited: bool,
+    /// It is brought there again.
     fetching: Option<JoinHandle<()>>,
 }
 
@@ -198,6 +200,7 @@ impl Sending {
         let sending = Self {
             tcp,
             outbox,
+            waited: false,
             fetching: None,
         };
         (sending, shared)
@@ -222,9 +225,10 @@ impl Sending {
 
     fn poll_part(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<usize>> {
         let part = self.outbox.first(left)?;
-        ready!(self.tcp.poll_write_ready(cx))?;
         ready!(self.poll_fetched(cx, &part));
-        let sent = ready!(self.poll_send(cx, |tcp| part.send(tcp)));
+        let polled = self.poll_send(cx, |tcp| part.send(tcp));
+        self.waited = polled.is_pending();
+        let sent = ready!(polled);
         match &sent {
             Ok(sent) => self.outbox.sent(*sent),
             Err(error) if of_the_file(error) => {
@@ -235,11 +239,13 @@ impl Sending {
         Poll::Ready(sent)
     }
 
-    /// What the kernel had in memory may be gone by now, as the client takes its time; the disk is waited for elsewhere.
+    /// What is to be sent is in memory, or the disk is waited for elsewhere.
     fn poll_fetched(&mut self, cx: &mut Context<'_>, part: &Part) -> Poll<()> {
         let fetching = match &mut self.fetching {
             Some(fetching) => fetching,
-            None if read_cached(&part.file, &mut [0], part.start) == 1 => return Poll::Ready(()),
+            None if !self.waited || read_cached(&part.file, &mut [0], part.start) == 1 => {
+                return Poll::Ready(());
+            }
             none => {
                 let part = part.clone();
                 none.insert(tokio::task::spawn_blocking(move || part.fetch()))

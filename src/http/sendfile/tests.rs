@@ -1,5 +1,6 @@
 use super::*;
 use rustix::fs::{Advice, fadvise};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -113,18 +114,20 @@ async fn a_part_can_be_copied() {
 }
 
 #[tokio::test]
-async fn what_left_memory_since_comes_all_the_same() {
+async fn what_leaves_memory_while_the_client_waits_comes_all_the_same() {
     let bytes: Vec<u8> = (0..PART).map(|n| (n % 241) as u8).collect();
     let file = file(&bytes);
     file.sync_all().expect("synced");
     let (mut io, outbox, mut client) = connection().await;
-    let part = outbox.put(&file, span(0, PART));
-    fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
-    let reading = tokio::spawn(async move {
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).await.map(|_| got)
-    });
-    write(&mut io, vec![part]).await.expect("sent");
-    drop(io);
-    assert!(reading.await.expect("ended").expect("read") == bytes);
+    // More than a socket takes.
+    let parts = (0..16).map(|_| outbox.put(&file, span(0, PART))).collect();
+    let writing = tokio::spawn(async move { write(&mut io, parts).await });
+    for _ in 0..16 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
+        let mut got = vec![0; PART];
+        client.read_exact(&mut got).await.expect("read");
+        assert!(got == bytes);
+    }
+    writing.await.expect("ended").expect("sent");
 }
