@@ -139,7 +139,7 @@ pub fn is_cached(file: &File, span: Span) -> bool {
     let end = span.start + span.len.min(PART as u64);
     (span.start..end)
         .step_by(STEP)
-        .chain([end - 1])
+        .chain(end.checked_sub(1))
         .all(|at| read_cached(file, &mut [0], at) == 1)
 }
 

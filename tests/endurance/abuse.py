@@ -262,8 +262,11 @@ def requests(a):
     a.settled(len(sockets))
     a.note(f"{counted(statuses)} after {time.monotonic() - begin:.0f} s")
     close(sockets)
-    # Those that are cut off by serve.progress make room for others meanwhile.
     a.demand(set(statuses) <= {200, 429} and (a.args.scale < 1 or 429 in statuses), "no more than limits.requests, and 429")
+
+
+# Else those cut off by it make room for the others just when these have waited long enough.
+requests.env = {"DRYPORT_SERVE__PROGRESS": "60s"}
 
 
 def long_lists(a):

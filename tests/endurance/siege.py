@@ -183,7 +183,7 @@ class Attack:
     def __init__(self, args, make, bound):
         self.args, self.make, self.bound = args, make, bound
         self.home = tempfile.mkdtemp(prefix="dryport-abuse.", dir=args.dir)
-        self.server = Server(args.binary, self.home, ENV.items())
+        self.server = Server(args.binary, self.home, {**ENV, **getattr(make, "env", {})}.items())
         self.notes, self.problems, self.stop_feeding = [], [], threading.Event()
         self.large, self.large_size, self.config, self.before = "", 0, None, 0
 
