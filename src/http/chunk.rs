@@ -1,4 +1,5 @@
-//! Memory for parts of files on their way to clients: how much of it there is, and who waits for some.
+//! Memory for parts of files on their way to clients: how much of it there is, and who waits for some. Must not read: what
+//! comes into it is for `pieces` to say.
 
 use crate::types::Span;
 use std::pin::Pin;

@@ -38,6 +38,7 @@ use auth::{anonymous, authenticate, who};
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{CONNECTION, HeaderName};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use connections::{Connections, Use};
 use documents::Documents;
@@ -49,6 +50,7 @@ use places::{Client, Place, Places};
 use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
 use sendfile::Outbox;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -111,22 +113,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let id = state.ids.next();
     let route = route::parse(head.uri.path());
     let caller = Caller::of(peer, &head.headers, &head.uri, &config.trusted_proxies);
-    let mut record = Record {
-        state: Arc::clone(&state),
-        used: head.extensions.get::<Arc<Use>>().cloned(),
-        place: None,
-        id,
-        start: Instant::now(),
-        method: head.method.clone(),
-        path: head.uri.path().to_owned(),
-        class: route.as_ref().map_or(Class::Other, Route::class),
-        action: action(&route, &head.method).name(),
-        who: "-".to_owned(),
-        ip: caller.ip,
-        status: 0,
-        bytes_in: 0,
-        bytes_out: 0,
-    };
+    let mut record = record(&state, id, &head, &route, caller.ip);
     let expects = head.headers.contains_key("expect");
     let version = head.version;
     let protocol = matches!(&route, Ok(Route::Oci(_)) | Err(_));
@@ -164,6 +151,32 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         used.answered();
     }
     response.map(|body| Counted::wrap(body, record))
+}
+
+/// What is known of a request before anything is done for it.
+fn record(
+    state: &Arc<State>,
+    id: RequestId,
+    head: &Parts,
+    route: &Result<Route, RouteError>,
+    ip: IpAddr,
+) -> Record {
+    Record {
+        state: Arc::clone(state),
+        used: head.extensions.get::<Arc<Use>>().cloned(),
+        place: None,
+        id,
+        start: Instant::now(),
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        class: route.as_ref().map_or(Class::Other, Route::class),
+        action: action(route, &head.method).name(),
+        who: "-".to_owned(),
+        ip,
+        status: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+    }
 }
 
 /// A peer that no listener vouches for: never loopback.

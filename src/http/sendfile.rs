@@ -4,6 +4,9 @@
 //! into the connection's outbox which part of which file each stands for; where hyper writes a stand-in, [`Sending`] has
 //! the kernel send the part. A stand-in's own bytes must never reach a client: one that is dropped before all of its part
 //! is sent (as something copied it) breaks the connection.
+//!
+//! Owns the order of parts on a connection, and what is asked of the kernel's memory of files. Must not know what an answer
+//! is, nor hold bytes of files.
 
 use crate::types::Span;
 use axum::body::Bytes;

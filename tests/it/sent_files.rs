@@ -14,6 +14,13 @@ use crate::pieces::{file_of, in_memory};
 /// More than two parts.
 const LEN: usize = 2_500_001;
 
+/// A blob of that length and its path.
+async fn pushed(server: &Server, seed: u64) -> (Vec<u8>, String) {
+    let blob = noise(seed, LEN);
+    let digest = push_blob(&server.admin(), "a", &blob).await;
+    (blob, format!("/v2/a/blobs/{digest}"))
+}
+
 /// A connection on which all these requests are sent at once, the last one to end it.
 fn ask(server: &Server, path: &str, ranges: &[Range<usize>]) -> TcpStream {
     let mut requests = String::new();
@@ -61,9 +68,7 @@ fn bodies(mut bytes: &[u8]) -> Vec<&[u8]> {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_on_one_connection_come_whole_and_in_order() {
     let server = Server::start().await;
-    let blob = noise(5, LEN);
-    let digest = push_blob(&server.admin(), "a", &blob).await;
-    let path = format!("/v2/a/blobs/{digest}");
+    let (blob, path) = pushed(&server, 5).await;
     // The kernel has all of it in memory afterwards.
     let whole = server.admin().get(&path).await.expect(200);
     assert!(whole.body == blob);
@@ -92,10 +97,8 @@ async fn answers_on_one_connection_come_whole_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_ranges_come_alike_from_disk_and_memory() {
     let server = Server::start().await;
-    let blob = noise(6, LEN);
     let admin = server.admin();
-    let digest = push_blob(&admin, "a", &blob).await;
-    let path = format!("/v2/a/blobs/{digest}");
+    let (blob, path) = pushed(&server, 6).await;
     let range = [("range", "bytes=0-99999,5-9,400000-2400000")];
     let cold = admin.send("GET", &path, &range, b"").await.expect(206);
     let warm = admin.send("GET", &path, &range, b"").await.expect(206);
@@ -116,9 +119,7 @@ fn memory(server: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_takes_is_not_read_into_memory() {
     let server = Server::start().await;
-    let blob = noise(8, LEN);
-    let digest = push_blob(&server.admin(), "a", &blob).await;
-    let path = format!("/v2/a/blobs/{digest}");
+    let (_, path) = pushed(&server, 8).await;
     server.admin().get(&path).await.expect(200);
     if in_memory(&file_of(&server, LEN as u64)).is_none() {
         return;
@@ -139,9 +140,7 @@ async fn what_nobody_takes_is_not_read_into_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_lost_its_bytes_breaks_the_answer() {
     let server = Server::start().await;
-    let blob = noise(7, LEN);
-    let digest = push_blob(&server.admin(), "a", &blob).await;
-    let path = format!("/v2/a/blobs/{digest}");
+    let (blob, path) = pushed(&server, 7).await;
     // The kernel has it in memory afterwards, and a connection does not take eight of it at once.
     server.admin().get(&path).await.expect(200);
     let mut stream = ask(&server, &path, &[const { 0..LEN }; 8]);
