@@ -3,19 +3,13 @@
 use super::Ahead;
 use super::files::Files;
 use super::place::UploadName;
+use super::upload::Upload;
 use super::{BlobError, Saved, Sealed, SealedBody};
 use crate::types::{Algorithm, Digest, Hasher, RepoId, UploadId};
-use bytes::Bytes;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Bytes that go to the file in one call, and are read back in one.
-const PIECE: usize = 256 * 1024;
-/// So many bytes more, and the disk is asked to begin with them: the sync at the end is what a client waits for.
-const BEGIN_SYNC: u64 = 4 << 20;
 
 /// Bytes on their way to become a blob. All methods block: call from `spawn_blocking`.
 ///
@@ -31,28 +25,10 @@ pub struct Ingest {
     failed: bool,
 }
 
-/// The bytes: first those in the file, then those still in memory.
-struct Upload {
-    files: Arc<Files>,
-    name: UploadName,
-    file: Option<File>,
-    written: u64,
-    /// As far as the disk was asked to begin.
-    begun: u64,
-    pending: Vec<u8>,
-}
-
 impl Ingest {
     pub(super) fn begin(files: Arc<Files>, name: UploadName) -> Self {
         Self {
-            upload: Upload {
-                files,
-                name,
-                file: None,
-                written: 0,
-                begun: 0,
-                pending: Vec::new(),
-            },
+            upload: Upload::new(files, name),
             hasher: Hasher::new(name.algorithm),
             named: false,
             promised: false,
@@ -99,9 +75,7 @@ impl Ingest {
         let mut ingest = Self::begin(files, name);
         ingest.named = durable > 0;
         ingest.promised = written > 0;
-        ingest.upload.file = Some(file);
-        ingest.upload.written = written;
-        ingest.upload.begun = written;
+        ingest.upload = ingest.upload.with_file(file, written);
         ingest.hasher = ingest.upload.hash(hasher, from)?;
         Ok(ingest)
     }
@@ -184,7 +158,7 @@ impl Ingest {
     pub fn flush(&mut self) -> Result<(), BlobError> {
         self.usable()?;
         let flushed = self.upload.spill();
-        self.promised |= self.upload.written > 0;
+        self.promised |= self.upload.written() > 0;
         self.tried(flushed)
     }
 
@@ -193,13 +167,13 @@ impl Ingest {
         self.flush()?;
         let synced = self.upload.sync(false);
         self.tried(synced)?;
-        if self.upload.file.is_some() && !self.named {
+        if self.upload.has_file() && !self.named {
             let named = self.upload.files.sync_uploads();
             self.tried(named)?;
             self.named = true;
         }
         Ok(Saved {
-            offset: self.upload.written,
+            offset: self.upload.written(),
             hash_state: self.hasher.save(),
             boot_id: self.upload.files.boot_id.clone(),
         })
@@ -219,9 +193,7 @@ impl Ingest {
         let got = if wanted.algorithm() == upload.name.algorithm {
             self.hasher.finish()
         } else {
-            let mut hasher = upload.hash(Hasher::new(wanted.algorithm()), 0)?;
-            hasher.update(&upload.pending);
-            hasher.finish()
+            upload.hash_all(Hasher::new(wanted.algorithm()))?.finish()
         };
         if got == *wanted {
             return Ok(Verified {
@@ -258,102 +230,6 @@ impl Ingest {
     }
 }
 
-impl Upload {
-    fn len(&self) -> u64 {
-        self.written + self.pending.len() as u64
-    }
-
-    /// Takes in bytes; those that make a large piece, and more than may stay inline, go to the file.
-    fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        let held = self.pending.len() + bytes.len();
-        if held <= PIECE || (self.file.is_none() && held as u64 <= self.files.options.inline_max) {
-            self.pending.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.spill()?;
-        if bytes.len() >= PIECE {
-            self.put(bytes)
-        } else {
-            self.pending.extend_from_slice(bytes);
-            Ok(())
-        }
-    }
-
-    /// Moves the bytes in memory to the file.
-    fn spill(&mut self) -> Result<(), BlobError> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let mut pending = std::mem::take(&mut self.pending);
-        self.put(&pending)?;
-        pending.clear();
-        // Given back only if it is of one piece: an upload holds no more than that.
-        if pending.capacity() <= PIECE {
-            self.pending = pending;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        let needed = bytes.len() as u64;
-        self.files.room_for(needed)?;
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => self.files.create_upload(self.name)?,
-        };
-        let file = self.file.insert(file);
-        if let Err(e) = self.files.disk.write_at(file, bytes, self.written) {
-            let path = self.files.upload_path(self.name);
-            return Err(self.files.fault("write to", &path, needed, e));
-        }
-        self.written += needed;
-        if self.written - self.begun >= BEGIN_SYNC {
-            self.files
-                .disk
-                .begin_sync(file, self.begun, self.written - self.begun);
-            self.begun = self.written;
-        }
-        Ok(())
-    }
-
-    fn sync(&self, all: bool) -> Result<(), BlobError> {
-        match &self.file {
-            Some(file) => self.files.sync_upload(self.name, file, all),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes the file's bytes from offset `from` on into `hasher`; not those in memory.
-    fn hash(&self, mut hasher: Hasher, from: u64) -> Result<Hasher, BlobError> {
-        let Some(file) = &self.file else {
-            return Ok(hasher);
-        };
-        let mut buffer = vec![0; PIECE];
-        let mut at = from;
-        while at < self.written {
-            let piece = usize::try_from(self.written - at).map_or(PIECE, |left| left.min(PIECE));
-            let piece = &mut buffer[..piece];
-            file.read_exact_at(piece, at)
-                .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
-            hasher.update(piece);
-            at += piece.len() as u64;
-        }
-        Ok(hasher)
-    }
-
-    /// All bytes, for content that is few.
-    fn read_all(self) -> Result<Bytes, BlobError> {
-        let Some(file) = &self.file else {
-            return Ok(self.pending.into());
-        };
-        let mut all = vec![0; self.written as usize];
-        file.read_exact_at(&mut all, 0)
-            .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
-        all.extend_from_slice(&self.pending);
-        Ok(all.into())
-    }
-}
-
 /// Verified bytes, still in the temporary file (or in memory, if few). Dropping it leaves the file to be reaped.
 pub struct Verified {
     upload: Upload,
@@ -380,7 +256,7 @@ impl Verified {
         let (digest, size, name) = (self.digest, self.size(), self.upload.name);
         let files = Arc::clone(&self.upload.files);
         let (body, left) = if size <= files.options.inline_max {
-            let on_disk = self.upload.file.is_some();
+            let on_disk = self.upload.has_file();
             let bytes = self.upload.read_all()?;
             if on_disk && !self.promised {
                 files.discard(name)?;

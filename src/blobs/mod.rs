@@ -16,6 +16,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod twin;
+mod upload;
 
 pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod batches;
 mod faults;
 mod log;
 
@@ -362,71 +363,6 @@ fn the_feed_is_read_from_a_cursor_and_trimmed() {
     assert_eq!(last.unwrap(), 4);
 }
 
-#[test]
-fn requests_go_first_and_background_one_at_a_time() {
-    let (_dir, store) = store();
-    let (go, held) = stop_writer(&store);
-    let order = Arc::new(Mutex::new(Vec::new()));
-    let mut threads = Vec::new();
-    for (i, lane) in [Lane::Background, Lane::Background, Lane::Request]
-        .into_iter()
-        .enumerate()
-    {
-        let (store, order) = (store.clone(), Arc::clone(&order));
-        let before = i as u64;
-        let waiting = store.clone();
-        threads.push(thread::spawn(move || {
-            let done: Done<()> = store.write_blocking(lane, "order", move |txn| {
-                lock_of(&order).push(i);
-                txn.put(Table::Names, &[i as u8], b"")
-            });
-            done.unwrap();
-        }));
-        until(|| waiting.counters().queued > before);
-    }
-    drop(go);
-    held.join().unwrap();
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    assert_eq!(*lock_of(&order), [2, 0, 1]);
-    assert_eq!(store.counters().commits, 3);
-}
-
-#[test]
-fn the_background_gets_its_turn_however_many_requests_come() {
-    let (_dir, store) = store();
-    let (go, held) = stop_writer(&store);
-    let enough = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..3u8)
-        .map(|n| {
-            let (store, enough) = (store.clone(), Arc::clone(&enough));
-            thread::spawn(move || {
-                while !enough.load(SeqCst) {
-                    let done: Done<()> =
-                        store.write_blocking(Lane::Request, "client", move |txn| {
-                            txn.put(Table::Names, &[n], b"")
-                        });
-                    done.unwrap();
-                }
-            })
-        })
-        .collect();
-    until(|| store.counters().queued == 3);
-    drop(go);
-    held.join().unwrap();
-    for n in 9..14 {
-        let done: Done<()> = store.write_blocking(Lane::Background, "sweep", move |txn| {
-            txn.put(Table::Names, &[n], b"")
-        });
-        done.unwrap();
-    }
-    enough.store(true, SeqCst);
-    for client in clients {
-        client.join().unwrap();
-    }
-}
-
 #[tokio::test]
 async fn tasks_write_and_a_closing_store_answers_what_waits() {
     let (_dir, store) = store();
@@ -479,18 +415,4 @@ async fn memory_hears_of_a_change_before_its_answer_and_also_without_one() {
     heard.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(get(&store, "a").as_deref(), Some("2"));
     held.join().unwrap();
-}
-
-#[test]
-fn a_full_lane_refuses_after_its_patience() {
-    let lanes = Lanes::new();
-    for _ in 0..64 {
-        lanes
-            .place_blocking(Lane::Background, Duration::ZERO)
-            .unwrap();
-    }
-    let busy = lanes.place_blocking(Lane::Background, Duration::from_millis(20));
-    assert_eq!(busy, Err(StoreError::Busy));
-    assert_eq!(StoreError::Busy.kind(), StoreErrorKind::Busy);
-    lanes.place_blocking(Lane::Request, Duration::ZERO).unwrap();
 }

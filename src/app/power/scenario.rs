@@ -48,6 +48,16 @@ pub(super) fn body(bytes: &Bytes) -> impl Body + use<> {
     stream::iter(frames)
 }
 
+/// An upload that was begun: its number in the ledger, its id and what it is to become.
+type Begun = (usize, UploadId, Digest);
+
+impl<'a> Client<'a> {
+    /// A client of one process.
+    pub fn new(service: &'a Service, ledger: &'a Ledger) -> Self {
+        Self { service, ledger }
+    }
+}
+
 impl Client<'_> {
     /// Pushes a blob in one request.
     pub async fn push(&self, repo: &RepoName, bytes: &Bytes, algorithm: Algorithm) -> Done<Digest> {
@@ -75,7 +85,7 @@ impl Client<'_> {
         bytes: &Bytes,
         algorithm: Algorithm,
         upto: usize,
-    ) -> Done<(usize, UploadId, Digest)> {
+    ) -> Done<Begun> {
         let digest = Digest::of(algorithm, bytes);
         self.ledger.know(digest, bytes.clone());
         let repos = &self.service.repos;
@@ -99,7 +109,7 @@ impl Client<'_> {
     }
 
     /// Takes an upload up where the registry says, and finishes it.
-    async fn resume(&self, repo: &RepoName, upload: usize, id: UploadId, digest: Digest) -> Done {
+    async fn resume(&self, repo: &RepoName, (upload, id, digest): Begun) -> Done {
         let bytes = self.ledger.bytes(&digest);
         let at = self.service.repos.upload_offset(repo, id).await?;
         let rest = bytes.slice(at as usize..);
@@ -309,65 +319,71 @@ pub(super) async fn run(base: State, seed: u64, fault: Fault) -> Recording {
     let disk = Disk::start(base.clone(), format!("boot of run {seed}"), fault);
     let ledger = Ledger::new(disk.clone());
     let mut rngs: Vec<_> = (0..5).map(|n| Rng::new(seed * 31 + n)).collect();
-    let (up, up2) = (&repo("team/a"), &repo("up/f"));
-    let long = content(&mut rngs[4], 400_000);
-    let other = content(&mut rngs[4], 6_000);
-    let third = content(&mut rngs[4], 200_000);
 
     let service = Service::open(&disk).expect("opens");
-    let client = Client {
-        service: &service,
-        ledger: &ledger,
-    };
-    let [r0, r1, r2, r3, _] = &mut rngs[..] else {
-        unreachable!("five");
-    };
-    let done = tokio::join!(
-        client.images(r0),
-        client.churn(r1),
-        client.remove_and_push_again(r2),
-        client.mirror(r3),
-        client.chunks(up, &long, SHA256, 330_000),
-        client.chunks(up2, &other, SHA512, 5_000),
-    );
-    done.0.expect("images");
-    done.1.expect("churn");
-    done.2.expect("removals");
-    done.3.expect("mirror");
-    let (first, second) = (done.4.expect("chunks"), done.5.expect("chunks"));
+    let client = Client::new(&service, &ledger);
+    let (first, second) = Box::pin(client.first_process(&mut rngs)).await;
 
     // kill -9: what was acknowledged stands, not the machine's doing but the page cache's.
     let killed = disk.kill();
     service.abandon();
     let service = Service::open(&killed).expect("opens after a kill");
-    let client = Client {
-        service: &service,
-        ledger: &ledger,
-    };
-    let at = service.repos.upload_offset(up, first.1).await;
-    assert_eq!(at.expect("an upload survives a kill"), 330_000);
-    let done = tokio::join!(
-        client.resume(up, first.0, first.1, first.2),
-        client.chunks(up, &third, SHA512, 100_000),
-        client.images(&mut rngs[0]),
-    );
-    done.0.expect("resumes");
-    let third = done.1.expect("chunks");
-    done.2.expect("images again");
+    let client = Client::new(&service, &ledger);
+    let third = Box::pin(client.after_a_kill(&mut rngs, first)).await;
 
     service.close().await;
     let service = Service::open(&killed).expect("opens after a stop");
-    let client = Client {
-        service: &service,
-        ledger: &ledger,
-    };
-    let done = tokio::join!(
-        client.resume(up2, second.0, second.1, second.2),
-        client.resume(up, third.0, third.1, third.2),
-    );
-    done.0.expect("resumes");
-    done.1.expect("resumes");
+    let client = Client::new(&service, &ledger);
+    Box::pin(client.after_a_stop(second, third)).await;
     service.close().await;
     let ops = killed.history().0;
     Recording { base, ops, ledger }
+}
+
+impl Client<'_> {
+    /// Everything at once; two uploads are left half done.
+    async fn first_process(&self, rngs: &mut [Rng]) -> (Begun, Begun) {
+        let [r0, r1, r2, r3, r4] = rngs else {
+            unreachable!("five");
+        };
+        let (long, other) = (content(r4, 400_000), content(r4, 6_000));
+        let (up, up2) = (&repo("team/a"), &repo("up/f"));
+        let done = tokio::join!(
+            self.images(r0),
+            self.churn(r1),
+            self.remove_and_push_again(r2),
+            self.mirror(r3),
+            self.chunks(up, &long, SHA256, 330_000),
+            self.chunks(up2, &other, SHA512, 5_000),
+        );
+        done.0.expect("images");
+        done.1.expect("churn");
+        done.2.expect("removals");
+        done.3.expect("mirror");
+        (done.4.expect("chunks"), done.5.expect("chunks"))
+    }
+
+    /// The first upload is ended, and another one begun beside it.
+    async fn after_a_kill(&self, rngs: &mut [Rng], first: Begun) -> Begun {
+        let up = &repo("team/a");
+        let at = self.service.repos.upload_offset(up, first.1).await;
+        assert_eq!(at.expect("an upload survives a kill"), 330_000);
+        let third = content(&mut rngs[4], 200_000);
+        let done = tokio::join!(
+            self.resume(up, first),
+            self.chunks(up, &third, SHA512, 100_000),
+            self.images(&mut rngs[0]),
+        );
+        done.0.expect("resumes");
+        done.2.expect("images again");
+        done.1.expect("chunks")
+    }
+
+    /// The two that are left are ended.
+    async fn after_a_stop(&self, second: Begun, third: Begun) {
+        let (up, up2) = (&repo("team/a"), &repo("up/f"));
+        let done = tokio::join!(self.resume(up2, second), self.resume(up, third),);
+        done.0.expect("resumes");
+        done.1.expect("resumes");
+    }
 }

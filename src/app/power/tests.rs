@@ -308,10 +308,7 @@ fn the_first_start_loses_nothing() {
 
 async fn first_push(disk: &Disk, ledger: &Ledger) {
     let service = Service::open(disk).expect("opens");
-    let client = Client {
-        service: &service,
-        ledger,
-    };
+    let client = Client::new(&service, ledger);
     let name = scenario::repo("first/push");
     let mut rng = Rng::new(3);
     for len in [10, 5_000, 6_000] {

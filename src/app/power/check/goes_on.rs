@@ -1,0 +1,100 @@
+//! That a registry goes on after a power cut: it takes up the uploads that were under way, and new content.
+
+use super::super::Rng;
+use super::super::ledger::{Key, Upload};
+use super::super::scenario::{Client, repo};
+use super::{Check, absent};
+use crate::repo::RepoError;
+use crate::types::{Algorithm, Digest, RepoName};
+use bytes::Bytes;
+use futures_util::stream;
+
+impl Check<'_> {
+    /// Every upload goes on from where the registry says it stands, or is refused; a client that did not hear the answer
+    /// to its last request sends that again.
+    pub(super) async fn uploads(&mut self) {
+        for upload in self.ledger.uploads(self.steps) {
+            match self.take_up(&upload).await {
+                Ok(true) => self.report.resumed += 1,
+                Ok(false) => {}
+                Err(what) => self.lose(format!("upload {} of {}: {what}", upload.id, upload.repo)),
+            }
+        }
+    }
+
+    async fn take_up(&self, upload: &Upload) -> Result<bool, String> {
+        let (name, id) = (&upload.repo, upload.id);
+        let until = |times: &[(usize, u64)]| {
+            let past = times.iter().filter(|(at, _)| *at <= self.steps);
+            past.map(|(_, len)| *len).max().unwrap_or(0)
+        };
+        let (sent, saved) = (until(&upload.sent), until(&upload.saved));
+        let ended = upload.ended.is_some_and(|at| at <= self.steps);
+        let over = upload.over.is_some_and(|at| at <= self.steps);
+        let repos = &self.service.repos;
+        let at = match repos.upload_offset(name, id).await {
+            Ok(at) => at,
+            // It is over: acknowledged, or committed on the way there.
+            Err(e) if ended && self.blob(name, &upload.digest).await?.is_some() => {
+                return absent(&e).map(|_| false);
+            }
+            Err(e) if saved == 0 || over => return absent(&e).map(|_| false),
+            Err(e) => return Err(format!("{saved} bytes were saved, and then: {e}")),
+        };
+        if at > sent || (at < saved && !over) {
+            return Err(format!("it stands at {at}, not in {saved}..={sent}"));
+        }
+        let rest = self.ledger.bytes(&upload.digest).slice(at as usize..);
+        let body = stream::iter([Ok::<_, String>(rest)]);
+        repos
+            .finish_upload(name, id, None, None, body, &upload.digest)
+            .await
+            .map_err(|e| format!("taken up at {at}: {e}"))?;
+        match self.blob(name, &upload.digest).await? {
+            Some(_) => Ok(true),
+            None => Err("finished, and not there".into()),
+        }
+    }
+
+    /// The registry takes new content, and what it has already.
+    pub(super) async fn goes_on(&mut self) {
+        let client = Client::new(&self.service, self.ledger);
+        let name = &repo("after/cut");
+        let held = self.ledger.allowed(self.steps).into_iter();
+        let again = held.rev().find_map(|(key, values)| match key {
+            Key::Blob(_, digest) if values == [Some(digest)] => Some(digest),
+            _ => None,
+        });
+        let mut rng = Rng::new(self.steps as u64);
+        let bytes: Bytes = (0..5_000).map(|_| rng.below(256) as u8).collect();
+        let done: Result<(), RepoError> = async {
+            let new = push(&client, name, &bytes, Algorithm::Sha256).await?;
+            if let Some(digest) = again {
+                let bytes = self.ledger.bytes(&digest);
+                push(&client, name, &bytes, digest.algorithm()).await?;
+                self.service.repos.has_blob(name, &digest).await?;
+            }
+            self.service.repos.has_blob(name, &new).await.map(drop)
+        }
+        .await;
+        if let Err(e) = done {
+            self.lose(format!("it takes nothing new: {e}"));
+        }
+    }
+}
+
+async fn push(
+    client: &Client<'_>,
+    name: &RepoName,
+    bytes: &Bytes,
+    algorithm: Algorithm,
+) -> Result<Digest, RepoError> {
+    let digest = Digest::of(algorithm, bytes);
+    let repos = &client.service.repos;
+    let id = repos.begin_upload(name, algorithm, "ann").await?;
+    let body = stream::iter([Ok::<_, String>(bytes.clone())]);
+    repos
+        .finish_upload(name, id, None, None, body, &digest)
+        .await?;
+    Ok(digest)
+}

@@ -1,0 +1,162 @@
+//! The bytes of one upload: those in its file, then those still in memory. It neither hashes what arrives nor knows what
+//! was promised to anybody: that is `ingest`'s.
+
+use super::BlobError;
+use super::files::Files;
+use super::place::UploadName;
+use crate::types::Hasher;
+use bytes::Bytes;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Bytes that go to the file in one call, and are read back in one.
+const PIECE: usize = 256 * 1024;
+/// So many bytes more, and the disk is asked to begin with them: the sync at the end is what a client waits for.
+const BEGIN_SYNC: u64 = 4 << 20;
+
+/// The bytes: first those in the file, then those still in memory.
+pub(super) struct Upload {
+    pub files: Arc<Files>,
+    pub name: UploadName,
+    file: Option<File>,
+    written: u64,
+    /// As far as the disk was asked to begin.
+    begun: u64,
+    pending: Vec<u8>,
+}
+
+impl Upload {
+    /// No bytes, and no file yet.
+    pub fn new(files: Arc<Files>, name: UploadName) -> Self {
+        Self {
+            files,
+            name,
+            file: None,
+            written: 0,
+            begun: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// The same with its file, which has `written` bytes.
+    pub fn with_file(mut self, file: File, written: u64) -> Self {
+        self.file = Some(file);
+        (self.written, self.begun) = (written, written);
+        self
+    }
+
+    /// Bytes in all.
+    pub fn len(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// Bytes in the file.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether there is a file.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Takes in bytes; those that make a large piece, and more than may stay inline, go to the file.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let held = self.pending.len() + bytes.len();
+        if held <= PIECE || (self.file.is_none() && held as u64 <= self.files.options.inline_max) {
+            self.pending.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.spill()?;
+        if bytes.len() >= PIECE {
+            self.put(bytes)
+        } else {
+            self.pending.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    /// Moves the bytes in memory to the file.
+    pub fn spill(&mut self) -> Result<(), BlobError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        self.put(&pending)?;
+        pending.clear();
+        // Given back only if it is of one piece: an upload holds no more than that.
+        if pending.capacity() <= PIECE {
+            self.pending = pending;
+        }
+        Ok(())
+    }
+
+    /// Appends to the file, which must have everything before.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let needed = bytes.len() as u64;
+        self.files.room_for(needed)?;
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.files.create_upload(self.name)?,
+        };
+        let file = self.file.insert(file);
+        if let Err(e) = self.files.disk.write_at(file, bytes, self.written) {
+            let path = self.files.upload_path(self.name);
+            return Err(self.files.fault("write to", &path, needed, e));
+        }
+        self.written += needed;
+        if self.written - self.begun >= BEGIN_SYNC {
+            self.files
+                .disk
+                .begin_sync(file, self.begun, self.written - self.begun);
+            self.begun = self.written;
+        }
+        Ok(())
+    }
+
+    /// Makes the file's bytes durable; its times and rights too, if `all`.
+    pub fn sync(&self, all: bool) -> Result<(), BlobError> {
+        match &self.file {
+            Some(file) => self.files.sync_upload(self.name, file, all),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the file's bytes from offset `from` on into `hasher`; not those in memory.
+    pub fn hash(&self, mut hasher: Hasher, from: u64) -> Result<Hasher, BlobError> {
+        let Some(file) = &self.file else {
+            return Ok(hasher);
+        };
+        let mut buffer = vec![0; PIECE];
+        let mut at = from;
+        while at < self.written {
+            let piece = usize::try_from(self.written - at).map_or(PIECE, |left| left.min(PIECE));
+            let piece = &mut buffer[..piece];
+            file.read_exact_at(piece, at)
+                .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
+            hasher.update(piece);
+            at += piece.len() as u64;
+        }
+        Ok(hasher)
+    }
+
+    /// All bytes, taken into `hasher`.
+    pub fn hash_all(&self, hasher: Hasher) -> Result<Hasher, BlobError> {
+        let mut hasher = self.hash(hasher, 0)?;
+        hasher.update(&self.pending);
+        Ok(hasher)
+    }
+
+    /// All bytes, for content that is few.
+    pub fn read_all(self) -> Result<Bytes, BlobError> {
+        let Some(file) = &self.file else {
+            return Ok(self.pending.into());
+        };
+        let mut all = vec![0; self.written as usize];
+        file.read_exact_at(&mut all, 0)
+            .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
+        all.extend_from_slice(&self.pending);
+        Ok(all.into())
+    }
+}
