@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::gc::Collector;
 use crate::gc::check::Checker;
 use crate::repo::{RepoError, Repos};
-use crate::store::{Store, StoreError};
+use crate::store::{Compacted, Store, StoreError};
 use crate::tls::{Tls, TlsError};
 use control::{Fault, FaultKind, TrustView};
 use std::path::{Path, PathBuf};
@@ -203,6 +203,15 @@ impl App {
         // Waits for the last commit's fsync.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
+}
+
+/// Gives back to the file system what the database has free, while no server runs. Blocks.
+pub fn compact(config: &Config) -> Result<Compacted, AppError> {
+    if look(&config.data)? != Found::Ours {
+        return Err(AppError::Missing(config.data.clone()));
+    }
+    let options = options::store(config, "dryport gc --compact");
+    Ok(Store::compact(&options)?)
 }
 
 /// How clients trust the server of this configuration, read from its certificate files; makes them if they are missing.

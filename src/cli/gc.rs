@@ -4,7 +4,10 @@ use super::exit::Failure;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::Place;
-use crate::app::control::{Reply, Report, Request, Survey};
+use crate::app;
+use crate::app::control::{FaultKind, Reply, Report, Request, Survey};
+use crate::config::Config;
+use crate::store::Compacted;
 use clap::Args;
 
 /// Repositories that the dry run names; the rest is summed up.
@@ -14,6 +17,9 @@ const SHOWN: usize = 40;
 ///
 /// The server does this by itself all the time (setting gc.interval). What was uploaded lately (blobs.lease) and what
 /// was removed lately (history.keep) is kept. A sweep that is already running is waited for.
+///
+/// Content of up to 64 KiB lies in the database, which keeps the room of what went for what comes. --compact gives it
+/// back to the disk.
 #[derive(Debug, Args)]
 pub(super) struct Gc {
     #[command(flatten)]
@@ -21,6 +27,9 @@ pub(super) struct Gc {
     /// Change nothing; say what would go, and what each repository alone holds
     #[arg(long, conflicts_with = "purge_history")]
     dry_run: bool,
+    /// Then make the database as short as its rows allow; no server may be running
+    #[arg(long, conflicts_with = "dry_run")]
+    compact: bool,
     /// Forget all history: removed tags and untagged manifests go at once and cannot be restored
     #[arg(long)]
     purge_history: bool,
@@ -30,33 +39,81 @@ pub(super) struct Gc {
 
 impl Gc {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let session = Session::open(&self.place.load()?.config, "gc").await?;
-        let done = self.with(&session).await;
+        let config = self.place.load()?.config;
+        if self.compact && Session::running(&config).await?.is_some() {
+            return Err(served(&config));
+        }
+        let session = Session::open(&config, "gc").await?;
+        if self.dry_run {
+            let done = self.survey(&session).await;
+            session.close().await;
+            return done;
+        }
+        let swept = self.sweep(&session).await;
         session.close().await;
-        done
+        let gc = swept?;
+        let database = if self.compact {
+            Some(compact(config).await?)
+        } else {
+            None
+        };
+        if self.format.json {
+            output::json(&Done { gc, database })
+        } else {
+            output::print(&(report_text(&gc) + &database.map(compacted_text).unwrap_or_default()))
+        }
     }
 
-    async fn with(&self, session: &Session) -> Result<(), Failure> {
-        if self.dry_run {
-            let Reply::Survey(survey) = session.quick(Request::GcSurvey).await? else {
-                return Err(unexpected());
-            };
-            return if self.format.json {
-                output::json(&survey)
-            } else {
-                output::print(&survey_text(&survey))
-            };
-        }
-        let purge_history = self.purge_history;
-        let Reply::Swept(report) = session.quick(Request::Gc { purge_history }).await? else {
+    async fn survey(&self, session: &Session) -> Result<(), Failure> {
+        let Reply::Survey(survey) = session.quick(Request::GcSurvey).await? else {
             return Err(unexpected());
         };
         if self.format.json {
-            output::json(&report)
+            output::json(&survey)
         } else {
-            output::print(&report_text(&report))
+            output::print(&survey_text(&survey))
         }
     }
+
+    async fn sweep(&self, session: &Session) -> Result<Report, Failure> {
+        let purge_history = self.purge_history;
+        match session.quick(Request::Gc { purge_history }).await? {
+            Reply::Swept(report) => Ok(report),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// What is printed for machines.
+#[derive(Debug, serde::Serialize)]
+struct Done {
+    #[serde(flatten)]
+    gc: Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Compacted>,
+}
+
+fn served(config: &Config) -> Failure {
+    Failure::new(
+        FaultKind::State,
+        format!(
+            "a server is running on {}, and the database can only be made shorter while nobody uses it. Stop the server, say this again, and start it; without --compact it may run",
+            config.data.display()
+        ),
+    )
+}
+
+async fn compact(config: Config) -> Result<Compacted, Failure> {
+    let done = tokio::task::spawn_blocking(move || app::compact(&config)).await;
+    Ok(done.map_err(Failure::failed)??)
+}
+
+fn compacted_text(done: Compacted) -> String {
+    format!(
+        "\nThe database has {}, it had {}.",
+        output::size(done.after),
+        output::size(done.before),
+    )
 }
 
 fn report_text(report: &Report) -> String {

@@ -7,6 +7,7 @@
 //! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
+pub(crate) mod compact;
 pub(crate) mod disk;
 mod error;
 pub mod feed;
@@ -29,6 +30,7 @@ mod writer;
 #[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;
 
+pub use compact::Compacted;
 pub use error::{StoreError, StoreErrorKind};
 pub use read::{Get, Read, Row};
 pub use stats::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
@@ -104,7 +106,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
-        let reserve = reserve::Reserve::open(options.dir.join("reserve"), options.reserve_bytes);
+        let reserve =
+            reserve::Reserve::open(options.dir.join(reserve::FILE), options.reserve_bytes);
         let (db, log) = match upgrade::open(&options, &opener) {
             Err(e) if e.kind() == StoreErrorKind::NoSpace && reserve.release() => {
                 upgrade::open(&options, &opener)?

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// The file's name in the data directory.
+pub(super) const FILE: &str = "reserve";
 /// How long a full disk is left alone before the reserve is made again.
 const REST: Duration = Duration::from_mins(1);
 

@@ -18,14 +18,14 @@ use crate::content::{
 use crate::harness::{Client, Reply, Server, dryport, init, skip, text_of, with_query};
 
 /// A small file system of the test's own.
-struct Volume {
+pub struct Volume {
     at: PathBuf,
     _dir: TempDir,
 }
 
 impl Volume {
     /// Mounts it; says why where that is not allowed.
-    fn mount(kind: &str, mib: u64) -> Option<Self> {
+    pub fn mount(kind: &str, mib: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("volume");
         std::fs::create_dir(&at).unwrap();
@@ -57,7 +57,7 @@ impl Volume {
     }
 
     /// A home for a server whose data directory lies on this file system.
-    fn home(&self) -> TempDir {
+    pub fn home(&self) -> TempDir {
         let home = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(self.at.join("data"), home.path().join("data")).unwrap();
         std::fs::create_dir(self.at.join("data")).unwrap();
@@ -66,7 +66,7 @@ impl Volume {
     }
 
     /// Bytes that anybody may still write.
-    fn free(&self) -> u64 {
+    pub fn free(&self) -> u64 {
         let answer = Command::new("df")
             .args(["-B1", "--output=avail"])
             .arg(&self.at)
@@ -81,7 +81,7 @@ impl Volume {
     }
 
     /// Takes every byte that is left.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut file = std::fs::File::options()
             .create(true)
             .append(true)

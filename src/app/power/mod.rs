@@ -13,6 +13,7 @@
 mod budget;
 mod check;
 mod closing;
+mod compacting;
 mod disk;
 mod ledger;
 mod scenario;
@@ -37,15 +38,7 @@ struct Service {
 impl Service {
     fn open(disk: &disk::Disk) -> Result<Self, AppError> {
         let dir = disk.dir();
-        let options = StoreOptions {
-            dir: dir.clone(),
-            cache_bytes: 1 << 20,
-            slow: Duration::from_hours(1),
-            holder: "power".into(),
-            reserve_bytes: 0,
-            log_bytes: 64 << 10,
-        };
-        let store = Store::open_with(options, Arc::new(disk.clone()))?;
+        let store = Store::open_with(store_options(disk), Arc::new(disk.clone()))?;
         let options = BlobOptions {
             dir,
             reserve_bytes: 0,
@@ -89,6 +82,17 @@ impl Service {
     /// Lets go of what a killed process held.
     fn abandon(self) {
         self.store.close();
+    }
+}
+
+fn store_options(disk: &disk::Disk) -> StoreOptions {
+    StoreOptions {
+        dir: disk.dir(),
+        cache_bytes: 1 << 20,
+        slow: Duration::from_hours(1),
+        holder: "power".into(),
+        reserve_bytes: 0,
+        log_bytes: 64 << 10,
     }
 }
 

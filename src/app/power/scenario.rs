@@ -35,7 +35,7 @@ fn tag(name: &str) -> Tag {
     name.parse().expect("a tag")
 }
 
-fn content(rng: &mut Rng, len: usize) -> Bytes {
+pub(super) fn content(rng: &mut Rng, len: usize) -> Bytes {
     (0..len).map(|_| rng.below(256) as u8).collect()
 }
 
@@ -201,7 +201,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    async fn delete_blob(&self, repo: &RepoName, digest: Digest) -> Done {
+    pub async fn delete_blob(&self, repo: &RepoName, digest: Digest) -> Done {
         let promise = Promise {
             facts: vec![(Key::Blob(repo.clone(), digest), None)],
             rev: None,

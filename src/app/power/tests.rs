@@ -3,7 +3,7 @@ use super::disk::{Disk, Fault};
 use super::ledger::Ledger;
 use super::scenario::{self, Client, Recording};
 use super::state::{Op, State};
-use super::{Rng, Service, closing};
+use super::{Rng, Service, closing, compacting};
 use crate::types::Algorithm;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -345,6 +345,26 @@ fn killed_then_cut(step: usize) -> Vec<String> {
         lost.extend(report.lost.into_iter().map(what));
     }
     lost
+}
+
+#[test]
+fn a_compaction_that_is_cut_off_loses_nothing() {
+    let (run, from) = runtime().block_on(compacting::record(&base()));
+    let plan = Plan {
+        images: 2,
+        recoveries: 50,
+        stop: false,
+    };
+    let sum = cut_everywhere(&run, from, 9, plan);
+    println!(
+        "compaction: {} cuts, {} images checked, slowest start {} ms, lost {}",
+        sum.cuts,
+        sum.images,
+        sum.slowest.as_millis(),
+        sum.lost.len()
+    );
+    let some: Vec<_> = sum.lost.iter().take(10).collect();
+    assert!(some.is_empty(), "{some:#?}");
 }
 
 #[test]

@@ -189,3 +189,25 @@ fn what_the_log_took_outlives_a_database_that_cannot_be_synced() {
     let store = Store::open(options(dir.path())).unwrap();
     assert_eq!(get(&store, key(acknowledged - 1)).as_deref(), Some("1"));
 }
+
+#[test]
+fn a_compaction_that_finds_no_room_takes_nothing_along() {
+    let (dir, disk, store) = bad_store();
+    put(&store, "before", "1").unwrap();
+    let options = store.inner.shared.options.clone();
+    let opener: Opener = Arc::new(disk.clone());
+    // Nobody else may have the store open.
+    let error = compact::compact_on(&options, &opener).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Locked);
+    store.close();
+    let reserve = || dir.path().join("reserve").metadata().unwrap().len();
+    assert!(reserve() > 0);
+    disk.database.store(true, SeqCst);
+    let error = compact::compact_on(&options, &opener).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::NoSpace, "{error}");
+    assert_eq!(reserve(), 0);
+    disk.database.store(false, SeqCst);
+    compact::compact_on(&options, &opener).unwrap();
+    let store = Store::open(options).unwrap();
+    assert_eq!(get(&store, "before").as_deref(), Some("1"));
+}
