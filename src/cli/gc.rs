@@ -52,15 +52,18 @@ impl Gc {
         let swept = self.sweep(&session).await;
         session.close().await;
         let gc = swept?;
+        if !self.format.json {
+            output::print(&report_text(&gc))?;
+        }
         let database = if self.compact {
             Some(compact(config).await?)
         } else {
             None
         };
-        if self.format.json {
-            output::json(&Done { gc, database })
-        } else {
-            output::print(&(report_text(&gc) + &database.map(compacted_text).unwrap_or_default()))
+        match database {
+            _ if self.format.json => output::json(&Done { gc, database }),
+            Some(done) => output::print(&compacted_text(done)),
+            None => Ok(()),
         }
     }
 
@@ -110,7 +113,7 @@ async fn compact(config: Config) -> Result<Compacted, Failure> {
 
 fn compacted_text(done: Compacted) -> String {
     format!(
-        "\nThe database has {}, it had {}.",
+        "The database has {}, it had {}.",
         output::size(done.after),
         output::size(done.before),
     )
