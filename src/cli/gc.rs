@@ -27,12 +27,12 @@ pub(super) struct Gc {
     /// Change nothing; say what would go, and what each repository alone holds
     #[arg(long, conflicts_with = "purge_history")]
     dry_run: bool,
-    /// Then make the database as short as its rows allow; no server may be running
-    #[arg(long, conflicts_with = "dry_run")]
-    compact: bool,
     /// Forget all history: removed tags and untagged manifests go at once and cannot be restored
     #[arg(long)]
     purge_history: bool,
+    /// Then shorten the database by what it has free; no server may be running
+    #[arg(long, conflicts_with = "dry_run")]
+    compact: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -55,16 +55,19 @@ impl Gc {
         if !self.format.json {
             output::print(&report_text(&gc))?;
         }
-        let database = if self.compact {
-            Some(compact(config).await?)
+        let compacted = if self.compact {
+            compact(config).await.map(Some)
         } else {
-            None
+            Ok(None)
         };
-        match database {
-            _ if self.format.json => output::json(&Done { gc, database }),
-            Some(done) => output::print(&compacted_text(done)),
-            None => Ok(()),
+        // What was swept is told whatever becomes of the rest.
+        let database = compacted.as_ref().ok().copied().flatten();
+        if self.format.json {
+            output::json(&Done { gc, database })?;
+        } else if let Some(done) = database {
+            output::print(&compacted_text(done))?;
         }
+        compacted.map(drop)
     }
 
     async fn survey(&self, session: &Session) -> Result<(), Failure> {

@@ -12,9 +12,14 @@ use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+/// How often a start that takes its time says so, and how long the next word may take (in microseconds).
+const STILL_OPENING: Duration = Duration::from_secs(10);
+const START_MICROS: u32 = 60_000_000;
 
 const HELP: &str = "\
 Runs in the foreground. SIGTERM or Ctrl-C: running transfers finish (serve.drain), uploads can go on after
@@ -70,7 +75,7 @@ impl Serve {
         let _log = telemetry::init_server(&config.log_level, telemetry::json_by_default())
             .map_err(|e| Failure::usage(e.to_string()))?;
         raise_file_limit();
-        let (app, first) = open(&config).await?;
+        let (app, first) = open_in_time(&config).await?;
         let served = self.serve(&app, first.as_ref()).await;
         app.close().await;
         if served.is_ok() {
@@ -173,6 +178,19 @@ impl Serve {
 }
 
 /// The data directory, made ready if it is empty, and the first administrator's password if one was made now.
+/// [`open`], while systemd is told to wait: what was cut off (a compaction, an upgrade) has a start read the whole
+/// database once, and one that systemd ends for that would begin at the beginning each time.
+async fn open_in_time(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
+    let mut often = tokio::time::interval(STILL_OPENING);
+    let mut opened = Box::pin(open(config));
+    loop {
+        tokio::select! {
+            done = &mut opened => return done,
+            _ = often.tick() => notify(&[NotifyState::ExtendTimeoutUsec(START_MICROS)]),
+        }
+    }
+}
+
 async fn open(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
     let app = match app::look(&config.data)? {
         Found::Foreign => return Err(AppError::Foreign(config.data.clone()).into()),

@@ -1,7 +1,8 @@
 //! Giving back to the file system what the database has free.
 //!
 //! redb keeps the pages of rows that went for those to come. Here its last pages move to free places before them, and the
-//! file ends sooner. Each step is a durable commit: a crash leaves all rows, and a file that is as long or shorter.
+//! file ends sooner. Each step is a durable commit: a crash leaves all rows. redb does not keep its allocator's state in
+//! these commits, so the first start after one that was cut off reads the whole file.
 
 use super::disk::{self, Opener};
 use super::error::redb as redb_error;
@@ -20,8 +21,9 @@ pub struct Compacted {
 }
 
 impl Store {
-    /// Makes the database of a data directory that nobody has open as short as its rows allow; takes the lock meanwhile.
-    /// Blocks, for the time that it takes to read all pages and write those that move. The file may be longer meanwhile.
+    /// Shortens the database of a data directory that nobody has open, as far as its last pages find places before them;
+    /// takes the lock meanwhile. Blocks, for the time that it takes to read all pages and write those that move. The file
+    /// may be longer meanwhile.
     pub fn compact(options: &StoreOptions) -> Result<Compacted, StoreError> {
         let file = options.dir.join(upgrade::FILE);
         let length = || match std::fs::metadata(&file) {
@@ -42,9 +44,10 @@ pub(crate) fn compact_on(options: &StoreOptions, opener: &Opener) -> Result<(), 
     let compact = || {
         // redb is trusted not to panic; what it had not committed by then is as if it had not begun.
         catch_unwind(AssertUnwindSafe(|| once(options, opener))).unwrap_or_else(|_| {
-            Err(StoreError::Damaged(
-                "a defect while compacting it; nothing is lost".into(),
-            ))
+            Err(StoreError::Io {
+                what: "compact its file".into(),
+                detail: "a defect, see above; nothing is lost".into(),
+            })
         })
     };
     match compact() {

@@ -87,9 +87,8 @@ async fn the_database_gives_back_what_went() {
     assert!(done.status.success(), "{}", text_of(&done));
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
     let after = length(&server.data());
-    // The sweep may have made it a little shorter by itself.
     assert!(
-        done["database"]["before"].as_u64().unwrap() <= before,
+        done["database"]["before"].as_u64().unwrap() > after,
         "{done}"
     );
     assert_eq!(done["database"]["after"], after, "{done}");
@@ -99,9 +98,20 @@ async fn the_database_gives_back_what_went() {
     let again = gc(&dir, &["--compact"]);
     assert!(again.status.success(), "{}", text_of(&again));
     assert!(text_of(&again).contains("The database has "));
-    assert!(length(&server.data()) <= after);
+    assert!(length(&server.data()) < before / 4);
 
     goes_on(server, &["49", "99", "149"]).await;
+}
+
+/// The first change on a full disk may be refused: then the reserve is given up, and the next one is not.
+fn again_if_full(change: impl Fn() -> Output) {
+    let mut done = change();
+    if !done.status.success() {
+        let text = text_of(&done);
+        assert!(text.contains("no space is left"), "{text}");
+        done = change();
+    }
+    assert!(done.status.success(), "{}", text_of(&done));
 }
 
 #[tokio::test]
@@ -118,18 +128,12 @@ async fn a_full_disk_gets_its_room_back() {
     }
     assert!(n > 300, "{n}");
     volume.fill();
-    run_ok(&["repo", "delete", "--data", &dir, "old"]);
+    again_if_full(|| run(&["repo", "delete", "--data", &dir, "old"]));
     tokio::time::sleep(Duration::from_millis(1100)).await;
     stop(&mut server).await;
     volume.fill();
     assert_eq!(volume.free(), 0);
-    // The first change on a full disk may be refused: then the reserve is given up.
-    let mut done = gc(&dir, &["--compact"]);
-    if !done.status.success() {
-        assert!(text_of(&done).contains("no space is left"));
-        done = gc(&dir, &["--compact"]);
-    }
-    assert!(done.status.success(), "{}", text_of(&done));
+    again_if_full(|| gc(&dir, &["--compact"]));
     eprintln!("{n} blobs, then {} bytes free", volume.free());
     assert!(volume.free() > 30 << 20, "{} free", volume.free());
     goes_on(server, &["1"]).await;

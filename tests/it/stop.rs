@@ -158,6 +158,8 @@ async fn a_supervisor_hears_ready_reloading_and_stopping() {
     let path = folder.path().join("notify");
     let socket = supervisor(&path);
     let mut server = server_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    // A start that takes long must not be ended for it.
+    assert_eq!(heard(&socket).trim(), "EXTEND_TIMEOUT_USEC=60000000");
     assert!(heard(&socket).lines().any(|l| l == "READY=1"));
     server.signal("HUP");
     let reloading = heard(&socket);

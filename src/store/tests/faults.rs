@@ -5,12 +5,21 @@ use super::*;
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 use std::ops::Bound;
+use std::sync::atomic::AtomicUsize;
+
+/// Whether the disk is full now; asked at each sync.
+type Full = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A file that fails to sync, as if the disk were full, on demand.
-#[derive(Debug)]
 struct BadFile {
     file: FileBackend,
-    full: Arc<AtomicBool>,
+    full: Full,
+}
+
+impl std::fmt::Debug for BadFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
 }
 
 type Locked = Result<bool, redb::BackendError>;
@@ -26,7 +35,7 @@ impl StorageBackend for BadFile {
         self.file.set_len(len)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        if self.full.load(SeqCst) {
+        if (self.full)() {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
         self.file.sync_data()
@@ -52,20 +61,28 @@ struct BadDisk {
     database: Arc<AtomicBool>,
 }
 
-fn bad_file(path: &Path, full: &Arc<AtomicBool>) -> Result<BadFile, StoreError> {
+fn bad_file(path: &Path, full: Full) -> Result<BadFile, StoreError> {
     let file = FileBackend::new(lock::open_private(path)?).map_err(|e| redb_error("lock", e))?;
-    let full = Arc::clone(full);
     Ok(BadFile { file, full })
+}
+
+fn bad_database(path: &Path, full: Full) -> Result<Database, StoreError> {
+    upgrade::builder(1 << 20)
+        .create_with_backend(bad_file(path, full)?)
+        .map_err(|e| redb_error("open", e))
+}
+
+fn when(told: &Arc<AtomicBool>) -> Full {
+    let told = Arc::clone(told);
+    Arc::new(move || told.load(SeqCst))
 }
 
 impl Disk for BadDisk {
     fn open(&self, path: &Path) -> Result<Database, StoreError> {
-        upgrade::builder(1 << 20)
-            .create_with_backend(bad_file(path, &self.database)?)
-            .map_err(|e| redb_error("open", e))
+        bad_database(path, when(&self.database))
     }
     fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
-        Ok(Box::new(bad_file(path, &self.log)?))
+        Ok(Box::new(bad_file(path, when(&self.log))?))
     }
 }
 
@@ -190,24 +207,88 @@ fn what_the_log_took_outlives_a_database_that_cannot_be_synced() {
     assert_eq!(get(&store, key(acknowledged - 1)).as_deref(), Some("1"));
 }
 
+/// A disk that is full after so many syncs of the database; if there is such a file, until that is empty.
+#[derive(Clone)]
+struct FullAfter(Arc<AtomicUsize>, Option<PathBuf>);
+
+fn full_after(syncs: usize, until: Option<PathBuf>) -> Opener {
+    Arc::new(FullAfter(Arc::new(AtomicUsize::new(syncs)), until))
+}
+
+impl Disk for FullAfter {
+    fn open(&self, path: &Path) -> Result<Database, StoreError> {
+        let Self(left, until) = self.clone();
+        let full = move || {
+            let room = until.as_ref().map(|file| file.metadata().unwrap().len());
+            room != Some(0)
+                && left
+                    .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
+                    .is_err()
+        };
+        bad_database(path, Arc::new(full))
+    }
+}
+
+/// The directory of a store with few large rows behind the place of many.
+fn emptied() -> tempfile::TempDir {
+    let (dir, store) = store();
+    for n in 0..60_u8 {
+        let done: Done<()> = store.write_blocking(Lane::Request, "put", move |txn| {
+            txn.put(Table::Bytes, &[n], &vec![n; 30_000])
+        });
+        done.unwrap();
+    }
+    let done: Done<()> = store.write_blocking(Lane::Request, "delete", |txn| {
+        (0..50).try_for_each(|n| txn.delete(Table::Bytes, &[n]))
+    });
+    done.unwrap();
+    store.close();
+    dir
+}
+
+/// Compacts on such a disk; all rows are there afterwards.
+fn compacted(dir: &Path, disk: &Opener) -> Done<()> {
+    let done = compact::compact_on(&options(dir), disk);
+    let store = Store::open(options(dir)).unwrap();
+    let rows: Done<Vec<Row>> = store.read(|r| r.scan(Table::Bytes, &[], &[], 100));
+    let rows = rows.unwrap();
+    let kept: Vec<_> = (50..60_u8).map(|n| (vec![n], vec![n; 30_000])).collect();
+    assert!(rows == kept, "{} rows", rows.len());
+    done
+}
+
 #[test]
 fn a_compaction_that_finds_no_room_takes_nothing_along() {
-    let (dir, disk, store) = bad_store();
-    put(&store, "before", "1").unwrap();
-    let options = store.inner.shared.options.clone();
-    let opener: Opener = Arc::new(disk.clone());
-    // Nobody else may have the store open.
-    let error = compact::compact_on(&options, &opener).unwrap_err();
+    let mut failed = 0;
+    loop {
+        let dir = emptied();
+        let Err(error) = compacted(dir.path(), &full_after(failed, None)) else {
+            break;
+        };
+        assert_eq!(error.kind(), StoreErrorKind::NoSpace, "{error}");
+        failed += 1;
+    }
+    // Not at the opening alone.
+    assert!(failed > 6, "{failed}");
+}
+
+#[test]
+fn a_compaction_gets_the_room_of_the_reserve() {
+    for syncs in [0, 4] {
+        let dir = emptied();
+        let length = || dir.path().join(upgrade::FILE).metadata().unwrap().len();
+        let before = length();
+        let disk = full_after(syncs, Some(dir.path().join(reserve::FILE)));
+        compacted(dir.path(), &disk).unwrap();
+        assert!(length() < before / 2, "{before} -> {}", length());
+    }
+}
+
+#[test]
+fn a_store_that_somebody_has_open_is_not_compacted() {
+    let (dir, store) = store();
+    let disk = disk::machine(1 << 20);
+    let error = compact::compact_on(&options(dir.path()), &disk).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Locked);
-    store.close();
-    let reserve = || dir.path().join("reserve").metadata().unwrap().len();
-    assert!(reserve() > 0);
-    disk.database.store(true, SeqCst);
-    let error = compact::compact_on(&options, &opener).unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::NoSpace, "{error}");
-    assert_eq!(reserve(), 0);
-    disk.database.store(false, SeqCst);
-    compact::compact_on(&options, &opener).unwrap();
-    let store = Store::open(options).unwrap();
-    assert_eq!(get(&store, "before").as_deref(), Some("1"));
+    drop(store);
 }
