@@ -177,7 +177,6 @@ impl Serve {
     }
 }
 
-/// The data directory, made ready if it is empty, and the first administrator's password if one was made now.
 /// [`open`], while systemd is told to wait: what was cut off (a compaction, an upgrade) has a start read the whole
 /// database once, and one that systemd ends for that would begin at the beginning each time.
 async fn open_in_time(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
@@ -191,6 +190,7 @@ async fn open_in_time(config: &Config) -> Result<(App, Option<FirstPassword>), F
     }
 }
 
+/// The data directory, made ready if it is empty, and the first administrator's password if one was made now.
 async fn open(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
     let app = match app::look(&config.data)? {
         Found::Foreign => return Err(AppError::Foreign(config.data.clone()).into()),
