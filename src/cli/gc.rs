@@ -55,19 +55,20 @@ impl Gc {
         if !self.format.json {
             output::print(&report_text(&gc))?;
         }
-        let compacted = if self.compact {
-            compact(config).await.map(Some)
-        } else {
-            Ok(None)
-        };
         // What was swept is told whatever becomes of the rest.
-        let database = compacted.as_ref().ok().copied().flatten();
+        let (mut database, mut ended) = (None, Ok(()));
+        if self.compact {
+            match compact(config).await {
+                Ok(done) => database = Some(done),
+                Err(failure) => ended = Err(failure),
+            }
+        }
         if self.format.json {
             output::json(&Done { gc, database })?;
         } else if let Some(done) = database {
             output::print(&compacted_text(done))?;
         }
-        compacted.map(drop)
+        ended
     }
 
     async fn survey(&self, session: &Session) -> Result<(), Failure> {

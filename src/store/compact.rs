@@ -8,7 +8,7 @@ use super::disk::{self, Opener};
 use super::error::redb as redb_error;
 use super::lock::DirLock;
 use super::reserve::Reserve;
-use super::{Store, StoreError, StoreErrorKind, StoreOptions, reserve, upgrade};
+use super::{Store, StoreError, StoreOptions, upgrade};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What [`Store::compact`] came to: lengths of `DIR/meta.redb` in bytes.
@@ -40,8 +40,8 @@ impl Store {
 /// The same on a disk of the caller's.
 pub(crate) fn compact_on(options: &StoreOptions, opener: &Opener) -> Result<(), StoreError> {
     let _lock = DirLock::take(&options.dir, &options.holder)?;
-    let reserve = Reserve::open(options.dir.join(reserve::FILE), options.reserve_bytes);
-    let compact = || {
+    let reserve = Reserve::open(&options.dir, options.reserve_bytes);
+    reserve.lent_to(|| {
         // redb is trusted not to panic; what it had not committed by then is as if it had not begun.
         catch_unwind(AssertUnwindSafe(|| once(options, opener))).unwrap_or_else(|_| {
             Err(StoreError::Io {
@@ -49,11 +49,7 @@ pub(crate) fn compact_on(options: &StoreOptions, opener: &Opener) -> Result<(), 
                 detail: "a defect, see above; nothing is lost".into(),
             })
         })
-    };
-    match compact() {
-        Err(e) if e.kind() == StoreErrorKind::NoSpace && reserve.release() => compact(),
-        other => other,
-    }
+    })
 }
 
 fn once(options: &StoreOptions, opener: &Opener) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! The metadata store: redb, and only here (DESIGN.md section 3).
 //!
 //! Owns `DIR/meta.redb`, its log, `DIR/lock` and `DIR/reserve`: tables, order-preserving keys, versioned records, one writer
-//! thread that group-commits, the feed, schema upgrades. It knows tables, not what their rows mean, and imports
+//! thread that group-commits, the feed, schema upgrades, compaction. It knows tables, not what their rows mean, and imports
 //! nothing but `types`. Nobody else sees redb or bincode.
 //!
 //! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
@@ -106,14 +106,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
-        let reserve =
-            reserve::Reserve::open(options.dir.join(reserve::FILE), options.reserve_bytes);
-        let (db, log) = match upgrade::open(&options, &opener) {
-            Err(e) if e.kind() == StoreErrorKind::NoSpace && reserve.release() => {
-                upgrade::open(&options, &opener)?
-            }
-            other => other?,
-        };
+        let reserve = reserve::Reserve::open(&options.dir, options.reserve_bytes);
+        let (db, log) = reserve.lent_to(|| upgrade::open(&options, &opener))?;
         let clock = stats::Clock::resume(saved_running_ms(&db)?);
         let shared = Arc::new(Shared {
             options,

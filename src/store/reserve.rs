@@ -2,10 +2,10 @@
 //!
 //! It is made again when there is clearly room for it. Bytes 0 means no reserve.
 
-use super::StoreError;
 use super::error::io;
 use super::lock::open_private;
-use std::path::PathBuf;
+use super::{StoreError, StoreErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,9 @@ pub(super) struct Reserve {
 impl Reserve {
     /// The reserve of a data directory, made if it is not there. A disk too full for it is logged, not an error: the
     /// server is needed to delete something.
-    pub fn open(path: PathBuf, bytes: u64) -> Self {
+    pub fn open(dir: &Path, bytes: u64) -> Self {
         let reserve = Self {
-            path,
+            path: dir.join(FILE),
             bytes,
             missing_since: Mutex::new(None),
         };
@@ -40,6 +40,17 @@ impl Reserve {
     /// Whether the room is set aside (true if none is wanted).
     pub fn is_held(&self) -> bool {
         super::lock_of(&self.missing_since).is_none()
+    }
+
+    /// Does something, and once more with the room that this gives up if the disk was too full for it.
+    pub fn lent_to<T>(
+        &self,
+        mut work: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match work() {
+            Err(e) if e.kind() == StoreErrorKind::NoSpace && self.release() => work(),
+            other => other,
+        }
     }
 
     /// Gives the room up. Says whether there was any to give.
@@ -124,8 +135,8 @@ mod tests {
     #[test]
     fn room_is_taken_given_up_and_not_taken_back_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("reserve");
-        let reserve = Reserve::open(path.clone(), 1 << 20);
+        let path = dir.path().join(FILE);
+        let reserve = Reserve::open(dir.path(), 1 << 20);
         assert!(reserve.is_held());
         assert!(path.metadata().unwrap().blocks() * 512 >= 1 << 20);
         assert!(reserve.release());
@@ -136,7 +147,7 @@ mod tests {
         reserve.restore();
         assert!(reserve.is_held());
         assert_eq!(path.metadata().unwrap().len(), 1 << 20);
-        let none = Reserve::open(path.clone(), 0);
+        let none = Reserve::open(dir.path(), 0);
         assert!(none.is_held() && !none.release() && !path.exists());
     }
 }
