@@ -23,6 +23,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("content_range", ranges::content_range),
     ("credentials", login::credentials),
     ("digest", names::digest),
+    ("forwarded", wire::forwarded),
     ("jwt", login::jwt),
     ("key", rows::key),
     ("manifest", content::manifest),

@@ -1,13 +1,13 @@
 //! What clients and other registries send in a request's or an answer's head: paths, queries, hosts, challenges.
 
 use super::text;
-use dryport::config::{Config, LoadOptions, Network, load_text};
+use dryport::config::{Config, LoadOptions, Network, ProxyHeader, load_text};
 use dryport::fetch::challenge::parse;
 use dryport::http::route::{OciRoute, Route};
 use dryport::http::{Caller, Peer, Query, basic, challenge as written};
 use dryport::types::Page;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 
 /// A path: what it is routed to, spelled as a path again, is routed to the same.
@@ -96,6 +96,49 @@ fn is_token(text: &str) -> bool {
 /// Header lines of a request (`name: value`): who called is a host that may stand in a header, and the challenge made
 /// of it is one challenge that says what it should; from a stranger no forwarding header counts.
 pub fn client(data: &[u8]) {
+    let headers = lines(data);
+    let uri = Uri::from_static("/v2/");
+    for header in HEADERS {
+        let stranger = Caller::of(PEER, &headers, &uri, &[], header);
+        assert_eq!((stranger.ip, stranger.scheme), (PEER.addr.ip(), "http"));
+        let caller = Caller::of(PEER, &headers, &uri, &proxies(), header);
+        assert!(matches!(caller.scheme, "http" | "https"));
+        assert!(!matches!(caller.ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()));
+        for caller in [&stranger, &caller] {
+            assert!(!caller.host.is_empty() && caller.host.len() <= 300);
+            assert!(caller.host.starts_with(caller.service()));
+            says_what_it_should(caller);
+        }
+    }
+    if let Some(value) = headers.get("authorization").and_then(|v| v.to_str().ok())
+        && let Some((user, password)) = basic(value)
+    {
+        use base64::Engine as _;
+        assert!(!user.contains(':'));
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        assert_eq!(basic(&format!("Basic {text}")), Some((user, password)));
+    }
+}
+
+const HEADERS: [ProxyHeader; 3] = [
+    ProxyHeader::XForwardedFor,
+    ProxyHeader::Forwarded,
+    ProxyHeader::None,
+];
+
+/// The proxy that a request came through.
+const PEER: Peer = Peer {
+    addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 7),
+    tls: false,
+};
+
+fn proxies() -> Vec<Network> {
+    let networks = ["192.0.2.0/24", "10.0.0.0/8"].iter();
+    networks.filter_map(|n| n.parse().ok()).collect()
+}
+
+/// Header lines `name: value`, at most 32 of them.
+fn lines(data: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in data.split(|b| *b == b'\n').take(32) {
         let Some(colon) = line.iter().position(|b| *b == b':') else {
@@ -108,32 +151,61 @@ pub fn client(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    let peer = Peer {
-        addr: SocketAddr::from(([192, 0, 2, 1], 7)),
-        tls: false,
-    };
+    headers
+}
+
+/// Header lines of a client, to which its proxy adds what it knows, on a line of its own or at the end of the last one:
+/// the client is who the proxy says, whatever else is there, and by the name that the proxy says.
+pub fn forwarded(data: &[u8]) {
+    let sent = lines(data);
     let uri = Uri::from_static("/v2/");
-    let stranger = Caller::of(peer, &headers, &uri, &[]);
-    assert_eq!((stranger.ip, stranger.scheme), (peer.addr.ip(), "http"));
-    let proxies: Vec<Network> = ["192.0.2.0/24", "10.0.0.0/8"]
-        .iter()
-        .filter_map(|n| n.parse().ok())
-        .collect();
-    let caller = Caller::of(peer, &headers, &uri, &proxies);
-    assert!(matches!(caller.scheme, "http" | "https"));
-    assert!(!matches!(caller.ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()));
-    for caller in [&stranger, &caller] {
-        assert!(!caller.host.is_empty() && caller.host.len() <= 300);
-        assert!(caller.host.starts_with(caller.service()));
-        says_what_it_should(caller);
+    for (header, adds) in [
+        (
+            ProxyHeader::XForwardedFor,
+            &[
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "r.example:8443"),
+            ] as &[_],
+        ),
+        (
+            ProxyHeader::Forwarded,
+            &[(
+                "forwarded",
+                "for=\"203.0.113.9:4711\";proto=https;host=\"r.example:8443\"",
+            )],
+        ),
+    ] {
+        for joined in [false, true] {
+            let mut headers = sent.clone();
+            for (name, value) in adds {
+                add(&mut headers, name, value, joined);
+            }
+            let caller = Caller::of(PEER, &headers, &uri, &proxies(), header);
+            assert_eq!(caller.ip, IpAddr::from([203, 0, 113, 9]), "{headers:?}");
+            assert_eq!(
+                (caller.scheme, caller.host.as_str(), caller.gate),
+                ("https", "r.example:8443", false),
+                "{headers:?}"
+            );
+        }
     }
-    if let Some(value) = headers.get("authorization").and_then(|v| v.to_str().ok())
-        && let Some((user, password)) = basic(value)
-    {
-        use base64::Engine as _;
-        assert!(!user.contains(':'));
-        let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        assert_eq!(basic(&format!("Basic {text}")), Some((user, password)));
+}
+
+/// Adds a value as proxies do: on a line of its own, or behind all that was there.
+fn add(headers: &mut HeaderMap, name: &'static str, value: &str, joined: bool) {
+    let before: Vec<&[u8]> = headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if joined && !before.is_empty() {
+        let all = [before.join(&b", "[..]), value.as_bytes().to_vec()].join(&b", "[..]);
+        if let Ok(value) = HeaderValue::from_bytes(&all) {
+            headers.insert(name, value);
+        }
+    } else if let Ok(value) = HeaderValue::from_str(value) {
+        headers.append(name, value);
     }
 }
 

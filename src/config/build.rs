@@ -2,7 +2,7 @@
 
 use super::layers::{Entries, Entry, at};
 use super::value::{Value, listener};
-use super::{Config, ConfigError, Http2, Mode};
+use super::{Config, ConfigError, Http2, Mode, Network, ProxyHeader};
 use std::path::PathBuf;
 
 /// Typed look-ups in the finished entries; every key is there, so that fallbacks are never seen.
@@ -61,13 +61,24 @@ pub(super) fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError
         "off" => Http2::Off,
         _ => Http2::Allow,
     };
+    let trusted_proxies: Vec<Network> = read.list("trusted_proxies", str::parse)?;
     let config = Config {
         data: PathBuf::from(read.text("data")),
         mode,
         https: read.list("listen.https", listener)?,
         http: read.list("listen.http", listener)?,
         url: read.set_text("url"),
-        trusted_proxies: read.list("trusted_proxies", str::parse)?,
+        metrics_local: match read.text("metrics.local").as_str() {
+            "on" => true,
+            "off" => false,
+            _ => trusted_proxies.is_empty(),
+        },
+        trusted_proxies,
+        proxy_header: match read.text("proxy_header").as_str() {
+            "forwarded" => ProxyHeader::Forwarded,
+            "none" => ProxyHeader::None,
+            _ => ProxyHeader::XForwardedFor,
+        },
         anonymous_pull: read.on("access.anonymous_pull"),
         anonymous_push: read.on("access.anonymous_push"),
         tls_names: read.list("tls.names", |name| Ok(name.to_owned()))?,

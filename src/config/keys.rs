@@ -69,7 +69,13 @@ pub(super) const KEYS: &[Key] = &[
         "trusted_proxies",
         Kind::Networks,
         "",
-        "Proxies in front of this server whose Forwarded and X-Forwarded-* headers count. Others are ignored.",
+        "Proxies in front of this server. What they say of who called them counts (proxy_header); from others it does not.",
+    ),
+    key(
+        "proxy_header",
+        Kind::Choice(&["x-forwarded-for", "forwarded", "none"]),
+        "x-forwarded-for",
+        "The one header in which trusted_proxies say who called them; all others are a client's own and ignored.\nx-forwarded-for (with X-Forwarded-Proto and X-Forwarded-Host), forwarded (RFC 7239), or none: they pass TCP on.",
     ),
     flagged(
         key(
@@ -198,7 +204,13 @@ pub(super) const KEYS: &[Key] = &[
         "metrics.open",
         Kind::Switch,
         "false",
-        "May everybody read /metrics? Else only admins and this machine.",
+        "May everybody read /metrics? Else only admins and, by metrics.local, this machine.",
+    ),
+    key(
+        "metrics.local",
+        Kind::Choice(&["auto", "on", "off"]),
+        "auto",
+        "May who connects from this machine read /metrics, if no proxy header came with the request?\nauto: yes, unless trusted_proxies is set, as a proxy on this machine brings strangers.",
     ),
     key(
         "log.level",

@@ -38,6 +38,8 @@ pub struct Config {
     pub url: Option<String>,
     /// `trusted_proxies`.
     pub trusted_proxies: Vec<Network>,
+    /// `proxy_header`: the one that they write.
+    pub proxy_header: ProxyHeader,
     /// `access.anonymous_pull`.
     pub anonymous_pull: bool,
     /// `access.anonymous_push`.
@@ -74,6 +76,8 @@ pub struct Config {
     pub strict: bool,
     /// `metrics.open`: anybody may read /metrics.
     pub metrics_open: bool,
+    /// `metrics.local`, worked out: who connects from this machine itself may read /metrics.
+    pub metrics_local: bool,
     /// `log.level`: a tracing filter, such as `info` or `info,dryport::http=debug`.
     pub log_level: String,
     /// `log.slow` in milliseconds; 0 logs none.
@@ -141,6 +145,18 @@ pub enum Http2 {
     Allow,
     /// HTTP/1.1 only.
     Off,
+}
+
+/// Which header of a trusted proxy says who called it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`, and for scheme and host `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// None: the proxies pass connections on and read no requests.
+    None,
 }
 
 /// Which kind of mistake it was; the command line takes its exit code from it.

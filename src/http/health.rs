@@ -1,7 +1,7 @@
 //! What is answered outside the registry protocol: health, metrics, and the first version of the registry API.
 
 use super::body::put;
-use super::client::Peer;
+use super::client::{Peer, was_forwarded};
 use super::error::Fail;
 use super::request::Req;
 use super::route::Route;
@@ -83,10 +83,10 @@ async fn ready(req: &Req) -> Result<Response<Body>, Fail> {
 
 /// Metrics: for whoever sits on this machine, for an admin, or for all if the configuration says so.
 async fn metrics(req: &Req, peer: Peer) -> Result<Response<Body>, Fail> {
-    // A proxy on this machine brings strangers from loopback: what was forwarded counts as its client.
-    let local = peer.addr.ip().to_canonical().is_loopback()
-        && (!req.caller.forwarded
-            || (!req.config.trusted_proxies.is_empty() && req.caller.ip.is_loopback()));
+    // A proxy on this machine brings strangers from loopback.
+    let local = req.config.metrics_local
+        && peer.addr.ip().to_canonical().is_loopback()
+        && !was_forwarded(&req.headers);
     if !local && !req.config.metrics_open {
         let allowed = req
             .state

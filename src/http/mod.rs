@@ -112,7 +112,13 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let peer = head.extensions.get::<Peer>().copied().unwrap_or(NOBODY);
     let id = state.ids.next();
     let route = route::parse(head.uri.path());
-    let caller = Caller::of(peer, &head.headers, &head.uri, &config.trusted_proxies);
+    let caller = Caller::of(
+        peer,
+        &head.headers,
+        &head.uri,
+        &config.trusted_proxies,
+        config.proxy_header,
+    );
     let mut record = record(&state, id, &head, &route, caller.ip);
     let expects = head.headers.contains_key("expect");
     let version = head.version;

@@ -41,6 +41,7 @@ mod pieces;
 mod protocol;
 mod protocol_lists;
 mod protocol_manifests;
+mod proxy;
 mod quota;
 mod restart;
 mod sent_files;
