@@ -24,6 +24,7 @@ pub fn store(dir: &Path) -> Store {
         slow: Duration::from_mins(10),
         holder: "bench".into(),
         reserve_bytes: 0,
+        floor_bytes: 0,
         log_bytes: 2 << 20,
     })
     .unwrap()
@@ -35,6 +36,7 @@ pub fn repos(dir: &Path, lease: Duration, keep: Duration) -> (Store, Repos) {
     let blobs = Blobs::open(BlobOptions {
         dir: dir.to_owned(),
         reserve_bytes: 0,
+        owed_bytes: std::sync::Arc::default(),
         inline_max: 64 << 10,
     })
     .unwrap();

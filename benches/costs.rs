@@ -18,7 +18,7 @@ use bytes::Bytes;
 use common::{repos, scratch, store};
 use dryport::gc::{Collector, GcOptions};
 use dryport::repo::Repos;
-use dryport::store::{Lane, Store, StoreError, Table};
+use dryport::store::{Lane, Need, Store, StoreError, Table};
 use dryport::types::{Algorithm, Digest, RepoName};
 use futures_util::stream;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ async fn latency(store: &Store) -> (u128, u128, u64) {
                 let begun = Instant::now();
                 let key = [b"bench".as_slice(), &writer.to_be_bytes(), &n.to_be_bytes()].concat();
                 store
-                    .write(Lane::Request, "bench", move |tx| {
+                    .write(Lane::Request, Need::Grows, "bench", move |tx| {
                         tx.put(Table::Meta, &key, &[7; 100])
                     })
                     .await
@@ -98,7 +98,7 @@ async fn commits(gib: u64) {
     while store.counters().file_bytes < gib << 30 {
         let (from, value) = (row, value.clone());
         store
-            .write(Lane::Background, "fill", move |tx| {
+            .write(Lane::Background, Need::Grows, "fill", move |tx| {
                 (from..from + 400).try_for_each(|n| {
                     let digest = Digest::of(Algorithm::Sha256, &n.to_be_bytes());
                     tx.put(Table::Bytes, digest.as_key(), &value)

@@ -28,7 +28,7 @@ use dryport::repo::format::Format as _;
 use dryport::repo::record::{ItemRecord, SourceRecord};
 use dryport::repo::{PutManifest, RepoOptions, Repos, Source};
 use dryport::store::record::Record as _;
-use dryport::store::{Get as _, Lane, Store, StoreError, StoreOptions, Table};
+use dryport::store::{Get as _, Lane, Need, Store, StoreError, StoreOptions, Table};
 use dryport::types::{Algorithm, ByteRange, Digest, Page, Reference, RepoName};
 
 /// As in the program.
@@ -144,6 +144,7 @@ impl World {
             slow: Duration::from_mins(1),
             holder: "bench".into(),
             reserve_bytes: 0,
+            floor_bytes: 0,
             log_bytes: 2 << 20,
         });
         Self {
@@ -239,7 +240,7 @@ fn store_point_read(bencher: Bencher) {
         let filled: Result<(), StoreError> =
             world
                 .store
-                .write_blocking(Lane::Background, "fill", move |tx| {
+                .write_blocking(Lane::Background, Need::Grows, "fill", move |tx| {
                     (from..from + 2000)
                         .try_for_each(|n| tx.put(Table::Blobs, key(n).as_key(), &[7; 80]))
                 });
@@ -258,6 +259,7 @@ fn repos(world: &World, dir: &Path, tags: u64) -> (Repos, RepoName) {
     let blobs = Blobs::open(BlobOptions {
         dir: dir.to_owned(),
         reserve_bytes: 0,
+        owed_bytes: std::sync::Arc::default(),
         inline_max: 64 << 10,
     });
     let options = RepoOptions {

@@ -92,6 +92,7 @@ fn world() -> &'static World {
             slow: Duration::from_mins(1),
             holder: "checks".to_owned(),
             reserve_bytes: 0,
+            floor_bytes: 0,
             log_bytes: 0,
         });
         let options = AuthOptions {

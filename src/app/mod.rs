@@ -134,7 +134,7 @@ impl App {
     }
 
     fn open_with(store: Store, config: Config) -> Result<Self, AppError> {
-        let blobs = Blobs::open(options::blobs(&config))?;
+        let blobs = Blobs::open(options::blobs(&config, store.owed()))?;
         let repos = Repos::open(store.clone(), blobs.clone(), options::repos(&config))?;
         let tls = if config.https.is_empty() {
             None

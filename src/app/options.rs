@@ -8,12 +8,14 @@ use crate::gc::check::CheckOptions;
 use crate::repo::RepoOptions;
 use crate::store::StoreOptions;
 use crate::tls::{Http2, TlsOptions};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Content of at most this many bytes lies in the database instead of in a file of its own.
 const INLINE_MAX: u64 = 64 << 10;
-/// Room that the database gives up when the disk is full, so that deletes still work.
-const STORE_RESERVE: u64 = 16 << 20;
+/// Room for what removes content, when the disk is full (decision 0010 says how much that takes).
+const STORE_RESERVE: u64 = 32 << 20;
 /// Changes that are safe in the log before the database's own file is synced: some hundred small ones.
 const STORE_LOG: usize = 2 << 20;
 /// Docker's tokens live as long. Rights, removal and a new password count at once: they are looked up at each use.
@@ -26,15 +28,17 @@ pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {
         slow: Duration::from_millis(config.slow_ms),
         holder: holder.to_owned(),
         reserve_bytes: STORE_RESERVE,
+        floor_bytes: config.reserve_bytes,
         log_bytes: STORE_LOG,
     }
 }
 
-pub(super) fn blobs(config: &Config) -> BlobOptions {
+pub(super) fn blobs(config: &Config, owed_bytes: Arc<AtomicU64>) -> BlobOptions {
     BlobOptions {
         dir: config.data.clone(),
+        reserve_bytes: config.reserve_bytes,
         // The room that the database gave up is for deletes, not for the next push.
-        reserve_bytes: config.reserve_bytes.max(STORE_RESERVE),
+        owed_bytes,
         inline_max: INLINE_MAX,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::user::{self, Account};
 use super::{Auth, AuthError, RoleGrant, UserName, UserView, password};
-use crate::store::{Lane, StoreError, Txn};
+use crate::store::{Lane, Need, StoreError, Txn};
 use crate::types::wall_ms;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -138,7 +138,9 @@ impl Auth {
         let then = move || {
             epoch.fetch_add(1, Ordering::SeqCst);
         };
-        self.inner.store.write_then(lane, what, rows, then).await
+        // Only the operator changes accounts.
+        let store = &self.inner.store;
+        store.write_then(lane, Need::Keeps, what, rows, then).await
     }
 
     /// One read hop, off the async threads.

@@ -31,6 +31,7 @@ fn world() -> World {
         slow: Duration::from_secs(10),
         holder: "auth tests".into(),
         reserve_bytes: 0,
+        floor_bytes: 0,
         log_bytes: 64 << 10,
     })
     .expect("store");

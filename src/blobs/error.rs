@@ -18,7 +18,7 @@ pub enum BlobError {
     },
     /// Not enough room above the reserve. Sizes in bytes.
     #[error(
-        "the disk has {free} bytes free above its reserve; {needed} are needed; free some space or lower the reserve"
+        "the disk is full: {needed} bytes are needed and {free} are free above the reserve; content can be pulled and deleted, and pushed again when enough space is free"
     )]
     NoSpace {
         /// Bytes that were to be written.

@@ -342,7 +342,8 @@ impl Files {
         let disk =
             rustix::fs::statvfs(&dir).map_err(BlobError::io("ask for the free space of", &dir))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(free.saturating_sub(self.options.reserve_bytes))
+        let owed = self.options.owed_bytes.load(Ordering::Relaxed);
+        Ok(free.saturating_sub(self.options.reserve_bytes.saturating_add(owed)))
     }
 
     /// `NoSpace` if so many bytes more would touch the reserve.

@@ -31,7 +31,7 @@ use files::Files;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub struct BlobOptions {
     pub dir: PathBuf,
     /// Bytes of the file system that content never uses.
     pub reserve_bytes: u64,
+    /// More that it leaves free for now: what others, who come first, are owed of this disk.
+    pub owed_bytes: Arc<AtomicU64>,
     /// Content of at most this many bytes is handed back instead of placed.
     pub inline_max: u64,
 }

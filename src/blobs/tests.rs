@@ -16,6 +16,7 @@ fn open(dir: &Path) -> Blobs {
     let options = BlobOptions {
         dir: dir.join("data"),
         reserve_bytes: 0,
+        owed_bytes: std::sync::Arc::default(),
         inline_max: 64,
     };
     Blobs::open(options).expect("opens")
@@ -461,6 +462,7 @@ fn the_reserve_is_kept() {
     let options = BlobOptions {
         dir: dir.path().join("data"),
         reserve_bytes: u64::MAX,
+        owed_bytes: std::sync::Arc::default(),
         inline_max: 64,
     };
     let full = Blobs::open(options).expect("opens");

@@ -64,11 +64,16 @@ fn text(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
     response
 }
 
-/// Ready is: the store answers a read.
+/// Ready is: the store answers a read. A full disk takes no pushes and is ready all the same: it can be pulled from, and
+/// deleted from.
 async fn ready(req: &Req) -> Result<Response<Body>, Fail> {
     let store = req.state.app.store.clone();
     let read = move || store.read::<_, StoreError>(|r| r.get(Table::Meta, b"ready").map(|_| ()));
     match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(())) if req.state.app.store.counters().reserve_owed > 0 => Ok(text(
+            StatusCode::OK,
+            "ready; the disk is full: pushes are refused until there is room\n",
+        )),
         Ok(Ok(())) => Ok(text(StatusCode::OK, "ready\n")),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: the store cannot be read");

@@ -290,6 +290,20 @@ fn store(out: &mut String, app: &App) {
         "Size of the metadata file.",
         c.file_bytes,
     );
+    single(
+        out,
+        "dryport_store_reserve_owed_bytes",
+        "gauge",
+        "What the reserve lacks: while it is not 0 the disk is full, and pushes are refused.",
+        c.reserve_owed,
+    );
+    let refused = "Changes refused because the disk is full.";
+    counter(
+        out,
+        "dryport_store_refused_full_total",
+        refused,
+        c.refused_full,
+    );
 }
 
 fn content(out: &mut String, app: &App) {

@@ -6,7 +6,7 @@ use super::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
 use super::{read, rows};
 use crate::blobs::{BlobError, Place};
 use crate::store::record::Record;
-use crate::store::{Get, Read, Table};
+use crate::store::{Get, Need, Read, Table};
 use crate::types::{Digest, RepoId, RepoName};
 use bytes::Bytes;
 use std::fs::File;
@@ -129,7 +129,7 @@ impl Repos {
     async fn renew(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
         let lease_ms = self.0.options.lease.as_millis() as u64;
         let (wanted, digest) = (name.clone(), *digest);
-        let write = self.write("lease.renew", move |tx| {
+        let write = self.write(Need::Removes, "lease.renew", move |tx| {
             let unknown = || RepoError::BlobUnknown(digest);
             let (id, _) = rows::find(tx, wanted.as_str())?.ok_or_else(unknown)?;
             tx.get(Table::Refs, &keys::link(&digest, id))?
@@ -137,7 +137,7 @@ impl Repos {
             let blob = rows::blob(tx, &digest)?.ok_or_else(unknown)?;
             rows::link(tx, id, &digest, blob.size, lease_ms)
         });
-        write.await?;
+        renewed(write.await)?;
         self.0.small.remove(&(name.clone(), digest));
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Repos {
     ) -> Result<bool, RepoError> {
         let context = self.context("", "blob.mount");
         let (wanted, digest, from) = (name.clone(), *digest, from.clone());
-        let write = self.write("blob.mount", move |tx| {
+        let write = self.write(Need::Grows, "blob.mount", move |tx| {
             let Some((source, _)) = visible(tx, from.as_str())? else {
                 return Ok(false);
             };
@@ -201,7 +201,7 @@ impl Repos {
     /// Drops the repository's link to a blob; refused while a manifest at the head needs it.
     pub async fn delete_blob(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
         let (wanted, digest) = (name.clone(), *digest);
-        let change = self.change(name, "blob.delete", move |tx| {
+        let change = self.change(name, Need::Removes, "blob.delete", move |tx| {
             let (id, _) = visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             if tx.get(Table::Refs, &keys::link(&digest, id))?.is_none() {
@@ -258,6 +258,18 @@ impl Inner {
             }
             _ => error.into(),
         }
+    }
+}
+
+/// What came of a new lease. On a disk that has not even room for that the old one goes on, for who asks may be pulling; who
+/// would push finds the disk full.
+pub(super) fn renewed(done: Result<(), RepoError>) -> Result<(), RepoError> {
+    match done {
+        Err(RepoError::Store(error)) if error.is_full() => {
+            tracing::debug!(%error, "a lease is not renewed");
+            Ok(())
+        }
+        done => done,
     }
 }
 

@@ -7,6 +7,7 @@ use super::sessions::Turn;
 use super::state::lock;
 use super::{Repos, manifest, rows};
 use crate::blobs::{BlobErrorKind, Ingest, Sealed, UploadName, Verified};
+use crate::store::Need;
 use crate::types::{Digest, RepoName};
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ impl Repos {
             let _ = self.drop_row_of(&session, id).await;
         }
         turn.end();
-        if acknowledged == 0 && matches!(done, Err(RepoError::Blob(_))) {
+        if acknowledged == 0 && done.as_ref().is_err_and(RepoError::is_of_disk) {
             self.drop_refused(&session, id, repo).await;
         }
         done
@@ -123,11 +124,12 @@ impl Repos {
         let place = sealed.body.place().cloned();
         let upload = sealed.upload;
         let linked = self.link(name, by, Some(sealed), digest, size).await;
-        let refused = linked.as_ref().is_err_and(RepoError::is_refusal);
-        if refused {
+        if linked.as_ref().is_err_and(RepoError::stored_nothing) {
             self.drop_spare(place.into_iter().collect()).await;
         }
-        if let Some(upload) = upload.filter(|_| refused || linked.is_ok()) {
+        // Where the disk was full the upload stands as before, and can be ended when there is room.
+        let over = linked.as_ref().map_or_else(RepoError::is_refusal, |_| true);
+        if let Some(upload) = upload.filter(|_| over) {
             self.drop_file(upload).await;
         }
         linked.map(|_| ())
@@ -144,7 +146,7 @@ impl Repos {
     ) -> Result<bool, RepoError> {
         let context = self.context("", "blob.put");
         let wanted = name.clone();
-        let write = self.write("blob.put", move |tx| {
+        let write = self.write(Need::Grows, "blob.put", move |tx| {
             let (id, _) = match by {
                 Bringer::Push => manifest::writable_or_new(tx, &wanted, context.at_ms)?,
                 Bringer::Mirror => rows::find(tx, wanted.as_str())?

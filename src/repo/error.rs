@@ -138,9 +138,25 @@ pub enum RepoErrorKind {
 }
 
 impl RepoError {
-    /// Whether a transaction said no: nothing of it was committed. (Of a failed commit that is not known.)
+    /// Whether a transaction said no for good: nothing of it was committed. (Of a failed commit that is not known.)
     pub fn is_refusal(&self) -> bool {
         !matches!(self, Self::Store(_) | Self::Task(_))
+    }
+
+    /// Whether nothing was committed, for sure: it was refused, for good or because the disk is full.
+    pub fn stored_nothing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            error => error.is_refusal(),
+        }
+    }
+
+    /// Whether the disk took no more of an upload.
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            error => matches!(error, Self::Blob(_)),
+        }
     }
 
     /// The kind.

@@ -7,7 +7,7 @@ use super::rows;
 use super::{Inner, Origin, Put, PutManifest, Repos, inline, is_unborn, keys, visible};
 use crate::blobs::{Place, Sealed, SealedBody};
 use crate::store::record::Record;
-use crate::store::{Get, StoreError, Table, Txn};
+use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl Repos {
         loop {
             let context = self.context(who, "manifest.delete");
             let (wanted, digest) = (name.clone(), *digest);
-            let change = self.change(name, "manifest.delete", move |tx| {
+            let change = self.change(name, Need::Removes, "manifest.delete", move |tx| {
                 let (id, record) = writable(tx, &wanted)?;
                 let mut change = Change::open(tx, id, record, &context);
                 let more = change.delete_tags_of(&digest, TAGS_AT_ONCE)?;
@@ -164,7 +164,7 @@ impl Repos {
         let done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
         let placed = ready.iter().filter_map(Ready::place).collect();
         let wanted = name.clone();
-        let change = self.change(name, why, move |tx| {
+        let change = self.change(name, Need::Grows, why, move |tx| {
             let (id, record) = if mirror {
                 rows::find(tx, wanted.as_str())?
                     .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?
@@ -196,7 +196,7 @@ impl Repos {
             Ok(spare)
         });
         let spare = change.await;
-        if spare.as_ref().is_err_and(RepoError::is_refusal) {
+        if spare.as_ref().is_err_and(RepoError::stored_nothing) {
             self.drop_spare(placed).await;
         }
         self.drop_spare(spare?).await;

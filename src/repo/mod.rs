@@ -44,7 +44,7 @@ pub use values::{
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Read, Store, StoreError, Table, Txn};
+use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
 use format::Format;
 use home::{Home, Homes};
@@ -147,10 +147,12 @@ impl Repos {
     /// One transaction of a client's request: durable when it answers.
     async fn write<T: Send + 'static>(
         &self,
+        need: Need,
         name: &'static str,
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
-        self.0.store.write(Lane::Request, name, change).await
+        let store = &self.0.store;
+        store.write(Lane::Request, need, name, change).await
     }
 
     /// The same of a change that readers of this repository see. What the caches know of it ends before the answer, also
@@ -158,6 +160,7 @@ impl Repos {
     async fn change<T: Send + 'static>(
         &self,
         repo: &RepoName,
+        need: Need,
         name: &'static str,
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
@@ -165,7 +168,7 @@ impl Repos {
         let then = move || generations.bump(&repo);
         self.0
             .store
-            .write_then(Lane::Request, name, change, then)
+            .write_then(Lane::Request, need, name, change, then)
             .await
     }
 
@@ -173,6 +176,7 @@ impl Repos {
     async fn change_any<T: Send + 'static>(
         &self,
         lane: Lane,
+        need: Need,
         name: &'static str,
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
@@ -181,7 +185,8 @@ impl Repos {
             homes.end_all();
             generations.bump_all();
         };
-        self.0.store.write_then(lane, name, change, then).await
+        let store = &self.0.store;
+        store.write_then(lane, need, name, change, then).await
     }
 
     /// Blocking work off the async threads.
@@ -232,7 +237,7 @@ impl Repos {
             return Ok(());
         }
         let name = name.clone();
-        let write = self.write("repo.create", move |tx| {
+        let write = self.write(Need::Grows, "repo.create", move |tx| {
             if rows::find(tx, name.as_str())?.is_none() {
                 rows::create(tx, &name, Origin::Mirror.code(), at_ms)?;
             }
@@ -262,7 +267,7 @@ impl Repos {
         };
         let store = &self.0.store;
         store
-            .write_then(Lane::Request, "repo.delete", drop_name, then)
+            .write_then(Lane::Request, Need::Keeps, "repo.delete", drop_name, then)
             .await
     }
 
@@ -270,7 +275,7 @@ impl Repos {
     /// what is closed from now on, and for the rest with the next `gc`.
     pub async fn set_keep(&self, name: &RepoName, keep: Option<Duration>) -> Result<(), RepoError> {
         let wanted = name.clone();
-        let write = self.write("repo.set", move |tx| {
+        let write = self.write(Need::Keeps, "repo.set", move |tx| {
             let (id, mut record) = manifest::writable(tx, &wanted)?;
             record.keep_ms = keep.map(|keep| keep.as_millis() as u64);
             Ok(tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?)
@@ -296,7 +301,7 @@ impl Repos {
             None => return Ok(None),
             Some((_, record)) if is_unborn(&record) => {
                 let (name, at_ms) = (name.clone(), wall_ms());
-                let write = self.write("repo.take", move |tx| {
+                let write = self.write(Need::Grows, "repo.take", move |tx| {
                     manifest::writable_or_new(tx, &name, at_ms).map(|(id, _)| id)
                 });
                 write.await?

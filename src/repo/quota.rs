@@ -11,7 +11,7 @@ use super::record::{BlobRecord, QuotaRecord, RepoRecord};
 use super::rows;
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, StoreError, Table, Txn};
+use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName};
 use std::sync::Arc;
 
@@ -180,7 +180,9 @@ impl Repos {
         };
         let (store, unlimited) = (&self.0.store, Arc::clone(&self.0.unlimited));
         store
-            .write_then(Lane::Request, "quota.set", set, move || unlimited.end())
+            .write_then(Lane::Request, Need::Keeps, "quota.set", set, move || {
+                unlimited.end()
+            })
             .await?;
         self.count_quota(prefix).await
     }
@@ -188,7 +190,7 @@ impl Repos {
     /// Ends a quota.
     pub async fn remove_quota(&self, prefix: &str) -> Result<(), RepoError> {
         let wanted = prefix.to_owned();
-        let write = self.write("quota.remove", move |tx| {
+        let write = self.write(Need::Keeps, "quota.remove", move |tx| {
             if quota(tx, &wanted)?.is_none() {
                 return Err(RepoError::Refused(format!(
                     "there is no quota on {}; `dryport quota list` shows all",
@@ -204,7 +206,7 @@ impl Repos {
             let write = self
                 .0
                 .store
-                .write(Lane::Background, "quota.end", move |tx| {
+                .write(Lane::Background, Need::Keeps, "quota.end", move |tx| {
                     let (from, to) = Key::new().text(&wanted).range();
                     // A quota set anew meanwhile counts from the start and needs these rows gone, too.
                     let rows = tx.scan(Table::QuotaHolders, &from, &to, ROWS)?;
@@ -284,12 +286,12 @@ impl Repos {
     async fn count_quota(&self, prefix: &str) -> Result<(), RepoError> {
         loop {
             let wanted = prefix.to_owned();
-            let write = self
-                .0
-                .store
-                .write(Lane::Background, "quota.count", move |tx| {
-                    count_page(tx, &wanted)
-                });
+            let write =
+                self.0
+                    .store
+                    .write(Lane::Background, Need::Grows, "quota.count", move |tx| {
+                        count_page(tx, &wanted)
+                    });
             if write.await? {
                 return Ok(());
             }

@@ -1,12 +1,13 @@
 //! Reading manifests: from memory where it can be, else in one hop. Large ones are never whole in memory for a client.
 
+use super::blob::renewed;
 use super::error::RepoError;
 use super::format::{FormatError, Inspected};
 use super::keys::{self, Name};
 use super::state::lock;
 use super::{Blob, BlobBody, Inner, Manifest, Repos, inline, reclaim, rows, visible};
 use crate::blobs::{BlobError, Place};
-use crate::store::{Get, Read, Table};
+use crate::store::{Get, Need, Read, Table};
 use crate::types::{Digest, MediaType, Reference, RepoName};
 use bytes::Bytes;
 use std::io::Read as _;
@@ -54,14 +55,14 @@ impl Repos {
         }
         let (wanted, digest) = (name.clone(), known.manifest.blob.digest);
         let context = self.context("", "lease.renew");
-        let write = self.write("lease.renew", move |tx| {
+        let write = self.write(Need::Removes, "lease.renew", move |tx| {
             let unknown = || RepoError::ManifestUnknown(digest.to_string());
             let (id, record) = visible(tx, wanted.as_str())?.ok_or_else(unknown)?;
             rows::live(tx, id, &Name::Manifest(&digest))?.ok_or_else(unknown)?;
             let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
             Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
         });
-        write.await?;
+        renewed(write.await)?;
         let key = (name.clone(), reference.clone());
         self.0.manifests.remove(&key);
         Ok(known.manifest)

@@ -8,7 +8,7 @@ use super::keys::{self, Class, Name};
 use super::manifest::{self, CLOSURE_ROWS};
 use super::record::{ItemRecord, RepoRecord};
 use super::{Inner, Repos, read, rows};
-use crate::store::{Get, Read, Table, Txn};
+use crate::store::{Get, Need, Read, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
 
@@ -71,7 +71,7 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let context = self.context(who, "tag.restore");
         let wanted = name.clone();
-        let change = self.change(name, "tag.restore", move |tx| {
+        let change = self.change(name, Need::Grows, "tag.restore", move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
             for new in &batch {
                 relink(tx, id, new, context.lease_ms)?;

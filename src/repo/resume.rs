@@ -7,7 +7,7 @@ use super::record::UploadRecord;
 use super::{Repos, keys, rows};
 use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Store, Table};
+use crate::store::{Get, Lane, Need, Store, Table};
 use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
 
 /// An upload on disk.
@@ -77,7 +77,7 @@ impl Repos {
         if let Some(place) = twin {
             // In the order of commits, so that none which is still on its way can name the place afterwards.
             let (digest, stray, at_ms) = (place.digest()?, place.clone(), wall_ms());
-            let is_stray = self.write("upload.reopen", move |tx| {
+            let is_stray = self.write(Need::Removes, "upload.reopen", move |tx| {
                 condemn_stray(tx, &digest, &stray, at_ms)
             });
             if !is_stray.await? {
@@ -149,7 +149,7 @@ pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<Strin
             }
         }
         let now = now.to_owned();
-        store.write_blocking(Lane::Request, "boot", move |tx| {
+        store.write_blocking(Lane::Request, Need::Keeps, "boot", move |tx| {
             tx.put(Table::Meta, KEY, now.as_bytes())
         })?;
     }

@@ -8,7 +8,7 @@ use super::rows;
 use super::{Origin, RepoView, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
-use crate::store::{Get, Table};
+use crate::store::{Get, Need, Table};
 use crate::types::{Page, RepoId, RepoName, Rev, Tag};
 
 /// The most changes of one tag that a history shows.
@@ -85,7 +85,7 @@ impl Repos {
     pub async fn delete_tag(&self, name: &RepoName, tag: &Tag, who: &str) -> Result<(), RepoError> {
         let context = self.context(who, "tag.delete");
         let (wanted, tag) = (name.clone(), tag.clone());
-        let change = self.change(name, "tag.delete", move |tx| {
+        let change = self.change(name, Need::Removes, "tag.delete", move |tx| {
             let (id, record) = super::manifest::writable(tx, &wanted)?;
             let mut change = Change::open(tx, id, record, &context);
             if !change.delete_tag(tag.as_str())? {

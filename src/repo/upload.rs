@@ -12,7 +12,7 @@ use super::state::lock;
 use super::{Repos, keys, manifest, new_upload_id, rows};
 use crate::blobs::{Ingest, Saved};
 use crate::store::record::Record;
-use crate::store::{Get, Table};
+use crate::store::{Get, Need, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -149,7 +149,7 @@ impl Repos {
     /// not keep the disk full.
     async fn let_go_of_failed(&self, turn: Turn, acknowledged: u64, error: &RepoError) {
         let session = turn.session.clone();
-        if !matches!(error, RepoError::Blob(_)) {
+        if !error.is_of_disk() {
             return;
         }
         let Some(ingest) = lock(&session.ingest).take() else {
@@ -225,7 +225,7 @@ impl Repos {
             return Ok(home.id);
         }
         let (wanted, at_ms) = (name.clone(), wall_ms());
-        let write = self.write("repo.create", move |tx| {
+        let write = self.write(Need::Grows, "repo.create", move |tx| {
             manifest::writable_or_new(tx, &wanted, at_ms).map(|(id, _)| id)
         });
         write.await
@@ -286,7 +286,9 @@ impl Repos {
         {
             return Ok(());
         }
-        let write = self.write("upload.end", move |tx| Ok(tx.delete(Table::Uploads, &key)?));
+        let write = self.write(Need::Removes, "upload.end", move |tx| {
+            Ok(tx.delete(Table::Uploads, &key)?)
+        });
         write.await
     }
 
@@ -322,7 +324,7 @@ impl Repos {
         saved: Saved,
     ) -> Result<(), RepoError> {
         let (wanted, saved_ms) = (name.clone(), wall_ms());
-        let write = self.write("upload.save", move |tx| {
+        let write = self.write(Need::Grows, "upload.save", move |tx| {
             let Some((repo, _)) = rows::find(tx, wanted.as_str())? else {
                 return Ok(());
             };

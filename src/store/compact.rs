@@ -8,8 +8,9 @@ use super::disk::{self, Opener};
 use super::error::redb as redb_error;
 use super::lock::DirLock;
 use super::reserve::Reserve;
-use super::{Store, StoreError, StoreOptions, upgrade};
+use super::{Store, StoreError, StoreErrorKind, StoreOptions, lend, upgrade};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What [`Store::compact`] came to: lengths of `DIR/meta.redb` in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -31,7 +32,7 @@ impl Store {
             Err(e) => Err(super::error::io(format!("look at {}", file.display()), &e)),
         };
         let before = length()?;
-        compact_on(options, &disk::machine(options.cache_bytes))?;
+        compact_on(options, &disk::machine())?;
         let after = length()?;
         Ok(Compacted { before, after })
     }
@@ -40,16 +41,24 @@ impl Store {
 /// The same on a disk of the caller's.
 pub(crate) fn compact_on(options: &StoreOptions, opener: &Opener) -> Result<(), StoreError> {
     let _lock = DirLock::take(&options.dir, &options.holder)?;
-    let reserve = Reserve::open(&options.dir, options.reserve_bytes);
-    reserve.lent_to(|| {
-        // redb is trusted not to panic; what it had not committed by then is as if it had not begun.
+    let reserve = Arc::new(Reserve::of(options, opener));
+    let opener = &lend::over(Arc::clone(opener), Arc::clone(&reserve));
+    // redb is trusted not to panic; what it had not committed by then is as if it had not begun.
+    let once = || {
         catch_unwind(AssertUnwindSafe(|| once(options, opener))).unwrap_or_else(|_| {
             Err(StoreError::Io {
                 what: "compact its file".into(),
                 detail: "a defect, see above; nothing is lost".into(),
             })
         })
-    })
+    };
+    let done = reserve.lent_to(|| match once() {
+        // A sync found no room and has given the reserve up.
+        Err(e) if e.kind() == StoreErrorKind::NoSpace => once(),
+        done => done,
+    });
+    reserve.restore();
+    done
 }
 
 fn once(options: &StoreOptions, opener: &Opener) -> Result<(), StoreError> {

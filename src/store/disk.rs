@@ -2,28 +2,24 @@
 //!
 //! Tests put in a disk that fails, or one that loses what was not synced.
 
+use super::StoreError;
 use super::error::{io, redb as redb_error};
 use super::frozen::Frozen;
 use super::lock::{self, open_private};
-use super::{StoreError, upgrade};
-use redb::{Database, StorageBackend, backends::FileBackend};
+pub(crate) use redb::StorageBackend;
+use redb::backends::FileBackend;
 use std::path::Path;
 use std::sync::Arc;
 
-/// redb's cache over a file that is only read: the page cache does the rest.
-const FROZEN_CACHE: u64 = 8 << 20;
-
-/// A disk. What [`redb`] writes goes through the database that [`Disk::open`] answers; the rest is here.
+/// A disk. What [`redb`] writes goes through the file that [`Disk::open`] answers; the rest is here.
 pub(crate) trait Disk: Send + Sync {
     /// Opens the redb file at a path, making it if it is not there.
-    fn open(&self, path: &Path) -> Result<Database, StoreError>;
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError>;
     /// Opens a redb file that is there for reading alone, on a disk that takes no writes: nothing of it changes, and
     /// what is committed to it is lost.
-    fn open_frozen(&self, path: &Path) -> Result<Database, StoreError> {
+    fn open_frozen(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
         let frozen = Frozen::open(path).map_err(|e| io(format!("read {}", path.display()), &e))?;
-        upgrade::builder(FROZEN_CACHE)
-            .create_with_backend(frozen)
-            .map_err(|e| redb_error("read the metadata file", e))
+        Ok(Box::new(frozen))
     }
     /// Opens the store's log for reading and appending, making it if it is not there.
     fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
@@ -69,45 +65,28 @@ pub(crate) trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
         lock::sync_dir(dir)
     }
-}
-
-/// A disk that is the machine's own but for how the redb file is opened.
-impl<F> Disk for F
-where
-    F: Fn(&Path) -> Result<Database, StoreError> + Send + Sync,
-{
-    fn open(&self, path: &Path) -> Result<Database, StoreError> {
-        self(path)
+    /// Bytes that anybody may still write below a folder, if the file system says so.
+    fn free(&self, dir: &Path) -> Option<u64> {
+        let disk = rustix::fs::statvfs(dir).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 
 /// The disk that a store stands on.
 pub(crate) type Opener = Arc<dyn Disk>;
 
-/// The machine's own: a file of mode 0600 with the given cache.
-pub(super) fn machine(cache_bytes: u64) -> Opener {
-    Arc::new(move |path: &Path| {
-        let backend = FileBackend::new(open_private(path)?)
+/// The machine's own: files of mode 0600.
+struct Machine;
+
+impl Disk for Machine {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        let file = FileBackend::new(open_private(path)?)
             .map_err(|e| redb_error("lock the metadata file", e))?;
-        upgrade::builder(cache_bytes)
-            .create_with_backend(backend)
-            .map_err(|e| redb_error("open the metadata file", e))
-    })
+        Ok(Box::new(file))
+    }
 }
 
-/// What a simulated disk outside this module needs of redb.
-#[cfg(test)]
-pub(crate) mod simulated {
-    use super::{StoreError, redb_error, upgrade};
-    pub(crate) use redb::{Database, StorageBackend};
-
-    /// A database over a backend.
-    pub(crate) fn database(
-        backend: impl StorageBackend,
-        cache_bytes: u64,
-    ) -> Result<Database, StoreError> {
-        upgrade::builder(cache_bytes)
-            .create_with_backend(backend)
-            .map_err(|e| redb_error("open the metadata file", e))
-    }
+/// The machine's own disk.
+pub(super) fn machine() -> Opener {
+    Arc::new(Machine)
 }

@@ -43,8 +43,20 @@ pub enum StoreError {
         known: u8,
     },
     /// The disk, or the quota, is full. Nothing was written.
-    #[error("no space is left for the metadata store ({0}): free some, or delete content")]
+    #[error(
+        "the disk is full ({0}): nothing of this change was stored; content can be pulled and deleted, and pushed again when some space is free"
+    )]
     NoSpace(String),
+    /// A change that grows found too little room above the reserve. Nothing of it was written.
+    #[error(
+        "the disk is full: this change needs {needed} bytes, {free} are free above the reserve, and nothing of it was stored; content can be pulled and deleted, and pushed again when enough space is free"
+    )]
+    Full {
+        /// Bytes that it may take.
+        needed: u64,
+        /// Bytes that may be taken.
+        free: u64,
+    },
     /// The system refused a file operation.
     #[error("the metadata store cannot {what}: {detail}")]
     Io {
@@ -83,6 +95,9 @@ pub enum StoreError {
     /// A row that only the store itself may write.
     #[error("{0} may be written by the store alone")]
     Reserved(&'static str),
+    /// Content that a change wants to put that does not say that it grows.
+    #[error("content may be put only by a change that asks the disk for room")]
+    Small,
     /// The store was closed.
     #[error("the metadata store is closed: the server is stopping")]
     Closed,
@@ -132,15 +147,24 @@ impl StoreError {
             Self::Busy => StoreErrorKind::Busy,
             Self::Locked { .. } => StoreErrorKind::Locked,
             Self::TooNew { .. } | Self::RecordTooNew { .. } => StoreErrorKind::TooNew,
-            Self::NoSpace(_) | Self::Unknown { no_space: true, .. } => StoreErrorKind::NoSpace,
+            Self::NoSpace(_) | Self::Full { .. } | Self::Unknown { no_space: true, .. } => {
+                StoreErrorKind::NoSpace
+            }
             Self::Damaged(_) | Self::Log(_) | Self::Record { .. } | Self::Panicked(_) => {
                 StoreErrorKind::Damaged
             }
             Self::Io { .. } | Self::Closed | Self::Reopening | Self::Unknown { .. } => {
                 StoreErrorKind::Unavailable
             }
-            Self::TooLarge { .. } | Self::TooMany(_) | Self::Reserved(_) => StoreErrorKind::Refused,
+            Self::TooLarge { .. } | Self::TooMany(_) | Self::Reserved(_) | Self::Small => {
+                StoreErrorKind::Refused
+            }
         }
+    }
+
+    /// Whether nothing of the change was stored, for sure, because the disk is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::NoSpace(_) | Self::Full { .. })
     }
 
     /// The same failure when it struck a merge or commit: nobody knows what reached the disk.

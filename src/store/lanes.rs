@@ -4,7 +4,7 @@
 //! [`PATIENCE`], then they are refused. Nothing here touches redb.
 
 use super::txn::{Batch, Overlay, Txn};
-use super::{Lane, StoreError, lock_of};
+use super::{Lane, Need, StoreError, lock_of};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -20,8 +20,12 @@ const PLACES: [usize; 2] = [1024, 64];
 pub(super) trait Job: Send {
     /// The label for logs.
     fn name(&self) -> &'static str;
+    /// What it may have of a full disk.
+    fn need(&self) -> Need;
     /// Runs the closure; `Some` holds the changes to merge, `None` means that it refused, failed or panicked.
     fn run(&mut self, batch: &Batch<'_>) -> Option<Overlay>;
+    /// Has it answer this, whatever its closure said: nothing of it was merged.
+    fn refuse(&mut self, error: StoreError);
     /// Whether the closure panicked.
     fn panicked(&self) -> bool;
     /// Answers the caller: with the closure's result, or with the failure of the batch. What is to be done then is done
@@ -52,6 +56,7 @@ impl<R> Reply<R> {
 
 /// The one implementation of [`Job`].
 pub(super) struct Pending<T, E, F> {
+    pub need: Need,
     pub name: &'static str,
     pub closure: F,
     pub result: Option<Result<T, E>>,
@@ -70,8 +75,12 @@ where
         self.name
     }
 
+    fn need(&self) -> Need {
+        self.need
+    }
+
     fn run(&mut self, batch: &Batch<'_>) -> Option<Overlay> {
-        let mut txn = Txn::new(batch);
+        let mut txn = Txn::new(batch, self.need);
         let Ok(result) = catch_unwind(AssertUnwindSafe(|| (self.closure)(&mut txn))) else {
             tracing::error!(change = self.name, "a change panicked and was dropped");
             self.panicked = true;
@@ -87,6 +96,10 @@ where
         };
         self.result = Some(result);
         overlay
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        self.result = Some(Err(error.into()));
     }
 
     fn panicked(&self) -> bool {

@@ -15,8 +15,10 @@ mod file;
 mod frozen;
 pub mod key;
 mod lanes;
+mod lend;
 mod lock;
 mod log;
+mod need;
 mod read;
 pub mod record;
 mod reserve;
@@ -32,6 +34,7 @@ mod tests;
 
 pub use compact::Compacted;
 pub use error::{StoreError, StoreErrorKind};
+pub use need::Need;
 pub use read::{Get, Read, Row};
 pub use stats::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
 pub use table::{KEY_LIMIT, Table};
@@ -41,6 +44,7 @@ use error::redb as redb_error;
 use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
 use redb::ReadableDatabase as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -60,8 +64,10 @@ pub struct StoreOptions {
     pub slow: Duration,
     /// How the lock names its holder, for example "dryport serve".
     pub holder: String,
-    /// Bytes of the preallocated reserve file; 0 is none.
+    /// Bytes of the preallocated reserve file, for changes that remove and those of the operator; 0 is none.
     pub reserve_bytes: u64,
+    /// Bytes of the file system that changes which grow leave free besides.
+    pub floor_bytes: u64,
     /// Bytes of changes that wait in the log until redb syncs its file; 0 is none: every batch waits for redb.
     pub log_bytes: usize,
 }
@@ -95,8 +101,7 @@ fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Store {
     /// Opens or creates; takes the exclusive lock.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let opener = disk::machine(options.cache_bytes);
-        Self::open_with(options, opener)
+        Self::open_with(options, disk::machine())
     }
 
     /// The same on a disk of the caller's.
@@ -106,8 +111,14 @@ impl Store {
     ) -> Result<Self, StoreError> {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
-        let reserve = reserve::Reserve::open(&options.dir, options.reserve_bytes);
-        let (db, log) = reserve.lent_to(|| upgrade::open(&options, &opener))?;
+        let reserve = Arc::new(reserve::Reserve::of(&options, &opener));
+        let opener = lend::over(opener, Arc::clone(&reserve));
+        let (db, log) = reserve.lent_to(|| match upgrade::open(&options, &opener) {
+            // A sync found no room and has given the reserve up.
+            Err(e) if e.kind() == StoreErrorKind::NoSpace => upgrade::open(&options, &opener),
+            done => done,
+        })?;
+        reserve.restore();
         let clock = stats::Clock::resume(saved_running_ms(&db)?);
         let shared = Arc::new(Shared {
             options,
@@ -173,16 +184,22 @@ impl Store {
         result.map_err(|error| (error, broken.then_some(opening)))
     }
 
-    /// One re-runnable closure, group committed, durable when this returns Ok. `name` labels the slow log. `Err` or a
-    /// panic drops the closure's changes and nobody else's; so does an overlooked failure of one of its verbs. A full
+    /// One re-runnable closure, group committed, durable when this returns Ok. `need` says what of a full disk it may have.
+    /// `name` labels the slow log. `Err` or a panic drops the closure's changes and nobody else's; so does an overlooked failure of one of its verbs. A full
     /// lane is waited for 10 s. A caller that stops waiting for the answer does not stop a queued write.
-    pub async fn write<T, E, F>(&self, lane: Lane, name: &'static str, f: F) -> Result<T, E>
+    pub async fn write<T, E, F>(
+        &self,
+        lane: Lane,
+        need: Need,
+        name: &'static str,
+        f: F,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue(lane, name, f, None).await
+        self.queue(lane, (need, name), f, None).await
     }
 
     /// The same, and `then` is called before the answer, also if nobody waits for that any more: it ends what memory knows
@@ -191,6 +208,7 @@ impl Store {
     pub async fn write_then<T, E, F>(
         &self,
         lane: Lane,
+        need: Need,
         name: &'static str,
         f: F,
         then: impl Fn() + Send + 'static,
@@ -200,13 +218,14 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue(lane, name, f, Some(Box::new(then))).await
+        self.queue(lane, (need, name), f, Some(Box::new(then)))
+            .await
     }
 
     async fn queue<T, E, F>(
         &self,
         lane: Lane,
-        name: &'static str,
+        what: (Need, &'static str),
         f: F,
         then: Option<Then>,
     ) -> Result<T, E>
@@ -218,12 +237,18 @@ impl Store {
         let (to, answer) = tokio::sync::oneshot::channel();
         let lanes = &self.inner.shared.lanes;
         lanes.place(lane).await?;
-        lanes.push(lane, pending(name, f, then, Reply::Task(to)))?;
+        lanes.push(lane, pending(what, f, then, Reply::Task(to)))?;
         answer.await.unwrap_or_else(|_| Err(unanswered().into()))
     }
 
     /// The same for callers outside the async runtime: it blocks its thread.
-    pub fn write_blocking<T, E, F>(&self, lane: Lane, name: &'static str, f: F) -> Result<T, E>
+    pub fn write_blocking<T, E, F>(
+        &self,
+        lane: Lane,
+        need: Need,
+        name: &'static str,
+        f: F,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -232,7 +257,7 @@ impl Store {
         let (to, answer) = mpsc::channel();
         let lanes = &self.inner.shared.lanes;
         lanes.place_blocking(lane, PATIENCE)?;
-        lanes.push(lane, pending(name, f, None, Reply::Thread(to)))?;
+        lanes.push(lane, pending((need, name), f, None, Reply::Thread(to)))?;
         answer.recv().unwrap_or_else(|_| Err(unanswered().into()))
     }
 
@@ -247,12 +272,17 @@ impl Store {
         self.inner.close();
     }
 
+    /// Bytes that the reserve lacks, as they are at any time: whoever writes content to this disk leaves them free.
+    pub fn owed(&self) -> Arc<AtomicU64> {
+        self.inner.shared.reserve.owed()
+    }
+
     /// Plain counters for metrics.
     pub fn counters(&self) -> Counters {
         let shared = &self.inner.shared;
         Counters {
             queued: shared.lanes.queued(),
-            reserve_missing: u64::from(!shared.reserve.is_held()),
+            reserve_owed: shared.reserve.owed().load(Relaxed),
             ..shared.stats.snapshot()
         }
     }
@@ -290,7 +320,7 @@ impl Drop for Inner {
 }
 
 fn pending<T, E, F>(
-    name: &'static str,
+    (need, name): (Need, &'static str),
     closure: F,
     then: Option<Then>,
     reply: Reply<Result<T, E>>,
@@ -301,6 +331,7 @@ where
     F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
 {
     Box::new(Pending {
+        need,
         name,
         closure,
         result: None,

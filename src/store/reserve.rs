@@ -1,153 +1,347 @@
-//! The reserve: preallocated room, `DIR/reserve`, given up when the disk is full so that deletes can still commit.
+//! The reserve: room on the disk for changes that remove, `DIR/reserve`, which nobody else gets.
 //!
-//! It is made again when there is clearly room for it. Bytes 0 means no reserve.
+//! A preallocated file. Where the disk is full, what removes content, and what the operator and the server itself must write,
+//! is lent pieces of it, one where a write finds no room ([`super::lend`]). What is lent is owed: it is taken back as soon as
+//! there is room, and until then changes that grow are refused unless they leave it free. Where the file system keeps
+//! no room for a file, all of it is owed for good.
 
+use super::disk::Opener;
 use super::error::io;
 use super::lock::open_private;
-use super::{StoreError, StoreErrorKind};
+use super::{StoreError, StoreOptions};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "reserve";
-/// How long a full disk is left alone before the reserve is made again.
-const REST: Duration = Duration::from_mins(1);
+/// What is lent at a time.
+const PIECE: u64 = 1 << 20;
+/// Less than this is not taken back on its own.
+const LEAST: u64 = 256 << 10;
+/// How long a file system is left alone that did not give what it said was free.
+const REST: Duration = Duration::from_secs(5);
+
+/// Who may have how much of the reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lent {
+    /// Nothing.
+    Nothing,
+    /// Half: the other half is left for the collector and the operator.
+    Half,
+    /// All that is there.
+    All,
+}
 
 pub(super) struct Reserve {
     path: PathBuf,
+    wanted: u64,
+    /// Bytes that changes which grow leave free besides.
+    floor: u64,
+    held: Mutex<Held>,
+    /// What is wanted and not held.
+    owed: Arc<AtomicU64>,
+    /// Bytes that stay whoever asks; all of them while nothing is lent.
+    kept: AtomicU64,
+    /// The disk was full since the reserve was last whole, which was told.
+    told: AtomicBool,
+    /// This file system keeps no room for a file, which was told.
+    unable: AtomicBool,
+    disk: Opener,
+}
+
+struct Held {
     bytes: u64,
-    /// When it was given up or could not be made; `None` while it is held.
-    missing_since: Mutex<Option<Instant>>,
+    /// When the file system last refused.
+    refused: Option<Instant>,
 }
 
 impl Reserve {
-    /// The reserve of a data directory, made if it is not there. A disk too full for it is logged, not an error: the
+    /// The reserve that a store's options ask for.
+    pub fn of(options: &StoreOptions, disk: &Opener) -> Self {
+        let (wanted, floor) = (options.reserve_bytes, options.floor_bytes);
+        Self::open(&options.dir, wanted, floor, Arc::clone(disk))
+    }
+
+    /// The reserve of a data directory, as much of it as there is room for. A disk too full for it is logged, not an error: the
     /// server is needed to delete something.
-    pub fn open(dir: &Path, bytes: u64) -> Self {
+    fn open(dir: &Path, wanted: u64, floor: u64, disk: Opener) -> Self {
         let reserve = Self {
             path: dir.join(FILE),
-            bytes,
-            missing_since: Mutex::new(None),
+            wanted,
+            floor,
+            held: Mutex::new(Held {
+                bytes: 0,
+                refused: None,
+            }),
+            owed: Arc::new(AtomicU64::new(wanted)),
+            kept: AtomicU64::new(u64::MAX),
+            told: AtomicBool::new(false),
+            unable: AtomicBool::new(false),
+            disk,
         };
-        if let Err(error) = reserve.make() {
-            tracing::warn!(%error, "no reserve could be set aside: a full disk will leave no room for deletes");
-            *super::lock_of(&reserve.missing_since) = Some(Instant::now());
+        match reserve.find() {
+            Ok(()) => reserve.restore(),
+            Err(error) => reserve.cannot(&error),
+        }
+        if !reserve.is_held() {
+            reserve.tell();
         }
         reserve
     }
 
-    /// Whether the room is set aside (true if none is wanted).
-    pub fn is_held(&self) -> bool {
-        super::lock_of(&self.missing_since).is_none()
-    }
-
-    /// Does something, and once more with the room that this gives up if the disk was too full for it.
-    pub fn lent_to<T>(
-        &self,
-        mut work: impl FnMut() -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        match work() {
-            Err(e) if e.kind() == StoreErrorKind::NoSpace && self.release() => work(),
-            other => other,
+    /// What an earlier run left, if it is really on the disk.
+    fn find(&self) -> Result<(), StoreError> {
+        if self.wanted == 0 {
+            return self.end();
         }
-    }
-
-    /// Gives the room up. Says whether there was any to give.
-    pub fn release(&self) -> bool {
-        let mut missing = super::lock_of(&self.missing_since);
-        let held = missing.is_none() && self.bytes > 0;
-        if held {
-            match open_private(&self.path)
-                .and_then(|f| f.set_len(0).map_err(|e| io("truncate", &e)))
-            {
-                Ok(()) => tracing::warn!(
-                    bytes = self.bytes,
-                    "the disk is full: the reserve was given up"
-                ),
-                Err(error) => {
-                    tracing::error!(%error, "the disk is full and the reserve cannot be given up");
-                }
-            }
-        }
-        if self.bytes > 0 {
-            *missing = Some(Instant::now());
-        }
-        held
-    }
-
-    /// Makes a missing reserve again, once it has rested and the disk has twice the room to spare.
-    pub fn restore(&self) {
-        let mut missing = super::lock_of(&self.missing_since);
-        if missing.is_none_or(|since| since.elapsed() < REST) {
-            return;
-        }
-        *missing = match self.has_room().then(|| self.make()) {
-            Some(Ok(())) => {
-                tracing::info!(bytes = self.bytes, "the reserve is set aside again");
-                None
-            }
-            _ => Some(Instant::now()),
+        let file = open_private(&self.path)?;
+        let length = file.metadata().map_err(|e| io("look at the reserve", &e))?;
+        let bytes = length.len().min(self.wanted);
+        let kept = if length.len() > bytes {
+            file.set_len(bytes)
+        } else {
+            Ok(())
         };
+        kept.map_err(|e| io("shorten the reserve", &e))?;
+        // A file that was copied may have its length and no room.
+        let has = taken(&file, 0, bytes).is_ok();
+        self.set(&mut super::lock_of(&self.held), if has { bytes } else { 0 });
+        Ok(())
     }
 
-    fn has_room(&self) -> bool {
-        let free = self
-            .path
-            .parent()
-            .and_then(|dir| rustix::fs::statvfs(dir).ok())
-            .map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
-        free / 2 >= self.bytes
-    }
-
+    /// An earlier run may have wanted one.
     #[expect(
         clippy::disallowed_methods,
         reason = "the reserve is the store's own file, not content"
     )]
-    fn make(&self) -> Result<(), StoreError> {
-        if self.bytes == 0 {
-            // An earlier run may have wanted one.
-            return match std::fs::remove_file(&self.path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    Err(io("remove the reserve", &e))
-                }
-                _ => Ok(()),
-            };
+    fn end(&self) -> Result<(), StoreError> {
+        match std::fs::remove_file(&self.path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove the reserve", &e)),
+            _ => Ok(()),
         }
-        let file = open_private(&self.path)?;
-        let made = file.set_len(self.bytes).and_then(|()| {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.bytes)
-                .map_err(std::io::Error::from)
-        });
-        if made.is_err() {
-            // Half a reserve is none; what it took goes back.
-            let _ = file.set_len(0);
-        }
-        made.map_err(|e| io("set aside the reserve", &e))
     }
+
+    fn set(&self, held: &mut Held, bytes: u64) {
+        held.bytes = bytes;
+        self.owed.store(self.wanted - bytes, Relaxed);
+    }
+
+    /// Whether all the room is set aside (true if none is wanted).
+    pub fn is_held(&self) -> bool {
+        self.owed.load(Relaxed) == 0
+    }
+
+    /// Bytes that are wanted and not set aside: whatever grows leaves them free.
+    pub fn owed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.owed)
+    }
+
+    /// Bytes that changes which grow may take.
+    pub fn room(&self) -> u64 {
+        let left = self.floor.saturating_add(self.owed.load(Relaxed));
+        self.free().saturating_sub(left)
+    }
+
+    fn free(&self) -> u64 {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        // A file system that does not say how much is free shows at the write that it is full.
+        self.disk.free(dir).unwrap_or(u64::MAX)
+    }
+
+    /// From now on the writes of this thread's work may have so much of the reserve.
+    pub fn lend(&self, lent: Lent) {
+        let kept = match lent {
+            Lent::Nothing => u64::MAX,
+            Lent::Half => self.wanted / 2,
+            Lent::All => 0,
+        };
+        self.kept.store(kept, Relaxed);
+    }
+
+    /// Does something that may have all of the reserve.
+    pub fn lent_to<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.lend(Lent::All);
+        let done = work();
+        self.lend(Lent::Nothing);
+        done
+    }
+
+    /// Gives up a piece for a write that found no room, if this work may have it. Says whether there was one to give.
+    pub fn give(&self) -> bool {
+        self.give_up(PIECE)
+    }
+
+    /// Gives up all that this work may have: for a sync that found no room, which is tried no second time.
+    pub fn give_all(&self) -> bool {
+        self.give_up(u64::MAX)
+    }
+
+    fn give_up(&self, most: u64) -> bool {
+        let mut held = super::lock_of(&self.held);
+        let free = held.bytes.saturating_sub(self.kept.load(Relaxed));
+        let piece = free.min(most);
+        if piece == 0 {
+            return false;
+        }
+        let left = held.bytes - piece;
+        let cut = open_private(&self.path)
+            .and_then(|file| file.set_len(left).map_err(|e| io("shorten it", &e)));
+        if let Err(error) = cut {
+            tracing::error!(%error, "the disk is full and the reserve cannot be given up");
+            return false;
+        }
+        self.set(&mut held, left);
+        drop(held);
+        self.tell();
+        true
+    }
+
+    fn tell(&self) {
+        if !self.unable.load(Relaxed) && !self.told.swap(true, Relaxed) {
+            tracing::warn!(
+                bytes = self.wanted,
+                "the disk is full: the reserve was given up, and pushes are refused until there is room for it again; delete what nobody needs, then collect"
+            );
+        }
+    }
+
+    fn cannot(&self, error: &StoreError) {
+        if !self.unable.swap(true, Relaxed) {
+            tracing::warn!(%error, bytes = self.wanted, "no reserve can be set aside: so much of the disk is left free instead");
+        }
+    }
+
+    /// Takes back what is owed, as far as there is room.
+    pub fn restore(&self) {
+        let owed = self.owed.load(Relaxed);
+        if owed == 0 {
+            return;
+        }
+        let mut held = super::lock_of(&self.held);
+        if held.refused.is_some_and(|at| at.elapsed() < REST) {
+            return;
+        }
+        let more = owed.min(self.free());
+        if more < LEAST.min(owed) {
+            return;
+        }
+        held.refused = None;
+        match open_private(&self.path).and_then(|file| grown(&file, held.bytes, more)) {
+            Ok(0) => held.refused = Some(Instant::now()),
+            Ok(more) => {
+                let bytes = held.bytes + more;
+                self.set(&mut held, bytes);
+            }
+            Err(error) => {
+                held.refused = Some(Instant::now());
+                self.cannot(&error);
+            }
+        }
+        if held.bytes == self.wanted && self.told.swap(false, Relaxed) {
+            tracing::info!(
+                bytes = self.wanted,
+                "the reserve is set aside again, and pushes are taken"
+            );
+        }
+    }
+}
+
+/// Makes the file longer by `more` bytes or as many as the disk has; answers how many.
+fn grown(file: &File, from: u64, more: u64) -> Result<u64, StoreError> {
+    let mut more = more;
+    while more >= 4096 {
+        match taken(file, from, more) {
+            Ok(()) => return Ok(more),
+            // The count of free blocks is not what each may use.
+            Err(Errno::NOSPC | Errno::DQUOT) => more /= 2,
+            Err(error) => {
+                let _ = file.set_len(from);
+                return Err(io("set aside the reserve", &error.into()));
+            }
+        }
+        // Half a piece is none; what it took goes back.
+        file.set_len(from)
+            .map_err(|e| io("shorten the reserve", &e))?;
+    }
+    Ok(0)
+}
+
+fn taken(file: &File, from: u64, bytes: u64) -> Result<(), Errno> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    fallocate(file, FallocateFlags::empty(), from, bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::{self, Disk, StorageBackend};
     use super::*;
     use std::os::unix::fs::MetadataExt as _;
 
+    const WANTED: u64 = 4 << 20;
+
+    /// A disk with so many bytes free.
+    struct Free(AtomicU64);
+
+    impl Disk for Free {
+        fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+            disk::machine().open(path)
+        }
+        fn free(&self, _dir: &Path) -> Option<u64> {
+            Some(self.0.load(Relaxed))
+        }
+    }
+
+    fn has(dir: &Path) -> u64 {
+        dir.join(FILE).metadata().unwrap().blocks() * 512
+    }
+
     #[test]
-    fn room_is_taken_given_up_and_not_taken_back_at_once() {
+    fn pieces_are_lent_to_those_who_may_have_them_and_taken_back() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE);
-        let reserve = Reserve::open(dir.path(), 1 << 20);
-        assert!(reserve.is_held());
-        assert!(path.metadata().unwrap().blocks() * 512 >= 1 << 20);
-        assert!(reserve.release());
-        assert!(!reserve.release());
+        let free = Arc::new(Free(AtomicU64::new(WANTED)));
+        let reserve = Reserve::open(dir.path(), WANTED, 0, Arc::clone(&free) as _);
+        assert!(reserve.is_held() && has(dir.path()) == WANTED);
+        assert!(!reserve.give() && !reserve.give_all(), "to nobody yet");
+        reserve.lend(Lent::Half);
+        assert!(reserve.give() && reserve.give() && !reserve.give());
+        assert_eq!(has(dir.path()), WANTED / 2);
+        reserve.lend(Lent::All);
+        assert!(reserve.give() && reserve.give_all() && !reserve.give());
+        assert_eq!((has(dir.path()), reserve.owed().load(Relaxed)), (0, WANTED));
+        reserve.lend(Lent::Nothing);
+        // As far as there is room, and no change that grows comes before it.
+        free.0.store(3 << 20, Relaxed);
+        assert_eq!(reserve.room(), 0);
         reserve.restore();
-        assert_eq!(path.metadata().unwrap().len(), 0);
-        *super::super::lock_of(&reserve.missing_since) = Instant::now().checked_sub(REST);
+        assert_eq!(has(dir.path()), 3 << 20);
+        free.0.store(WANTED, Relaxed);
+        assert_eq!(reserve.room(), 3 << 20);
         reserve.restore();
-        assert!(reserve.is_held());
-        assert_eq!(path.metadata().unwrap().len(), 1 << 20);
-        let none = Reserve::open(dir.path(), 0);
-        assert!(none.is_held() && !none.release() && !path.exists());
+        assert!(reserve.is_held() && has(dir.path()) == WANTED);
+        assert_eq!(reserve.room(), WANTED);
+    }
+
+    #[test]
+    fn the_next_start_holds_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |wanted| Reserve::open(dir.path(), wanted, 100, disk::machine());
+        drop(open(WANTED));
+        let less = open(WANTED / 2);
+        assert!(less.is_held() && has(dir.path()) == WANTED / 2);
+        less.lent_to(|| assert!(less.give_all()));
+        assert!(!less.give_all());
+        drop(less);
+        let again = open(WANTED);
+        assert!(again.is_held() && has(dir.path()) == WANTED);
+        let none = open(0);
+        assert!(none.is_held() && !dir.path().join(FILE).exists());
+        none.lent_to(|| assert!(!none.give()));
     }
 }

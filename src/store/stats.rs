@@ -33,8 +33,10 @@ pub struct Counters {
     pub panics: u64,
     /// Times the file was opened again after a failure.
     pub reopened: u64,
-    /// 1 while the reserve is given up or could not be made.
-    pub reserve_missing: u64,
+    /// Changes that were refused because the disk has no room for them above the reserve.
+    pub refused_full: u64,
+    /// Bytes that the reserve lacks: it was given up, or could not be made.
+    pub reserve_owed: u64,
     /// Commits by time, each counted once; bounds: [`COMMIT_MICROS_BOUNDS`].
     pub commit_micros_buckets: [u64; COMMIT_MICROS_BOUNDS.len() + 1],
     /// Commits by the number of closures they answered, each counted once; bounds: [`BATCH_BOUNDS`].
@@ -53,6 +55,7 @@ pub(super) struct Stats {
     pub file_bytes: AtomicU64,
     pub panics: AtomicU64,
     pub reopened: AtomicU64,
+    pub refused_full: AtomicU64,
     commit_buckets: [AtomicU64; COMMIT_MICROS_BOUNDS.len() + 1],
     batch_buckets: [AtomicU64; BATCH_BOUNDS.len() + 1],
 }
@@ -81,7 +84,8 @@ impl Stats {
             file_bytes: self.file_bytes.load(Relaxed),
             panics: self.panics.load(Relaxed),
             reopened: self.reopened.load(Relaxed),
-            reserve_missing: 0,
+            refused_full: self.refused_full.load(Relaxed),
+            reserve_owed: 0,
             commit_micros_buckets: load(&self.commit_buckets),
             batch_buckets: load(&self.batch_buckets),
         }

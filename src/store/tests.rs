@@ -22,6 +22,7 @@ fn options(dir: &Path) -> StoreOptions {
         slow: Duration::from_secs(5),
         holder: "dryport test".into(),
         reserve_bytes: 1 << 20,
+        floor_bytes: 0,
         log_bytes: 64 << 10,
     }
 }
@@ -33,7 +34,7 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 fn put(store: &Store, key: &'static str, value: &'static str) -> Done<()> {
-    store.write_blocking(Lane::Request, "put", move |txn| {
+    store.write_blocking(Lane::Request, Need::Grows, "put", move |txn| {
         txn.put(Table::Names, key.as_bytes(), value.as_bytes())
     })
 }
@@ -49,7 +50,7 @@ fn stop_writer(store: &Store) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
     let (inside, started) = mpsc::channel();
     let store = store.clone();
     let held = thread::spawn(move || {
-        let done: Done<()> = store.write_blocking(Lane::Request, "hold", move |txn| {
+        let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "hold", move |txn| {
             inside.send(()).unwrap();
             let _ = wait.recv();
             txn.put(Table::Names, b"held", b"1")
@@ -81,7 +82,7 @@ fn sixty_four_writers_share_commits_and_see_their_writes() {
                 barrier.wait();
                 for n in 0..20_u64 {
                     let done: Done<u64> =
-                        store.write_blocking(Lane::Request, "count", move |txn| {
+                        store.write_blocking(Lane::Request, Need::Grows, "count", move |txn| {
                             let key = key::Key::new().u64(id).u64(n).done();
                             txn.put(Table::Items, &key, b"x")?;
                             txn.append(&key)?;
@@ -131,7 +132,8 @@ fn a_failed_or_panicking_closure_takes_only_its_own_changes_along() {
     let spawn = |name: &'static str, f: fn(&mut Txn<'_>) -> Done<()>| {
         let writer = store.clone();
         let waiting = store.counters().queued;
-        let thread = thread::spawn(move || writer.write_blocking(Lane::Request, name, f));
+        let thread =
+            thread::spawn(move || writer.write_blocking(Lane::Request, Need::Grows, name, f));
         until(|| store.counters().queued > waiting);
         thread
     };
@@ -183,7 +185,7 @@ fn scans_merge_overlay_and_rows_both_ways() {
     for key in ["b", "d", "f", "h"] {
         put(&store, key, "0").unwrap();
     }
-    let done: Done<()> = store.write_blocking(Lane::Request, "scan", move |txn| {
+    let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "scan", move |txn| {
         for key in ["a", "d", "i"] {
             txn.put(Table::Names, key.as_bytes(), b"1")?;
         }
@@ -216,7 +218,7 @@ fn scans_merge_overlay_and_rows_both_ways() {
 fn limits_and_reserved_rows_are_refused() {
     let (_dir, store) = store();
     let refused = |f: fn(&mut Txn<'_>) -> Done<()>| {
-        let done = store.write_blocking(Lane::Background, "limits", f);
+        let done = store.write_blocking(Lane::Background, Need::Grows, "limits", f);
         assert_eq!(done.unwrap_err().kind(), StoreErrorKind::Refused);
     };
     refused(|txn| txn.put(Table::Names, b"k", &vec![0; (64 << 10) + 1]));
@@ -226,7 +228,7 @@ fn limits_and_reserved_rows_are_refused() {
     refused(|txn| txn.put(Table::Feed, &[0; 8], b""));
     refused(|txn| txn.put(Table::Meta, b"store.schema", &[0; 4]));
     refused(|txn| (0..=5_000_u32).try_for_each(|n| txn.put(Table::Due, &n.to_be_bytes(), b"")));
-    let fits: Done<()> = store.write_blocking(Lane::Request, "fits", |txn| {
+    let fits: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "fits", |txn| {
         (0..4_999_u32).try_for_each(|n| txn.put(Table::Due, &n.to_be_bytes(), b""))?;
         txn.put(Table::Due, &0_u32.to_be_bytes(), b"again")?;
         txn.put(Table::Bytes, b"k", &vec![0; 256 << 10])
@@ -259,7 +261,8 @@ fn a_closed_store_refuses_and_a_reopened_one_remembers() {
         after >= before && after < before + 10_000,
         "{before} {after}"
     );
-    let inside: Done<u64> = store.write_blocking(Lane::Request, "time", |t| Ok(t.running_ms()));
+    let inside: Done<u64> =
+        store.write_blocking(Lane::Request, Need::Grows, "time", |t| Ok(t.running_ms()));
     assert!(inside.unwrap() >= after);
     drop(store);
     let again = Store::open(options(dir.path())).unwrap();
@@ -280,7 +283,7 @@ fn a_second_opener_learns_who_has_it() {
 #[test]
 fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
     let dir = tempfile::tempdir().unwrap();
-    let opener = disk::machine(1 << 20);
+    let opener = disk::machine();
     let step: upgrade::Step = |txn| {
         let mut table = txn.open_table(Table::Names.definition()).unwrap();
         table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
@@ -313,7 +316,7 @@ fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
 #[test]
 fn a_store_of_before_the_log_gets_one() {
     let dir = tempfile::tempdir().unwrap();
-    let opener = disk::machine(1 << 20);
+    let opener = disk::machine();
     let (db, log) = upgrade::open_as(&options(dir.path()), &opener, &[]).unwrap();
     let txn = upgrade::begin_write(&db).unwrap();
     let mut meta = txn.open_table(Table::Meta.definition()).unwrap();
@@ -333,7 +336,7 @@ fn a_store_of_before_the_log_gets_one() {
 #[test]
 fn the_feed_is_read_from_a_cursor_and_trimmed() {
     let (_dir, store) = store();
-    let done: Done<()> = store.write_blocking(Lane::Request, "feed", |txn| {
+    let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "feed", |txn| {
         for row in [b"a", b"b", b"c"] {
             txn.append(row)?;
         }
@@ -344,8 +347,9 @@ fn the_feed_is_read_from_a_cursor_and_trimmed() {
     let page: Done<_> = store.read(|r| feed::read(r, feed::cursor(r, "search")?, 10));
     let page = page.unwrap();
     assert_eq!((page.rows, page.behind), (vec![(3, b"c".to_vec())], false));
-    let trimmed: Done<usize> =
-        store.write_blocking(Lane::Background, "trim", |txn| feed::trim(txn, 3, 10));
+    let trimmed: Done<usize> = store.write_blocking(Lane::Background, Need::Grows, "trim", |txn| {
+        feed::trim(txn, 3, 10)
+    });
     assert_eq!(trimmed.unwrap(), 3);
     let seen: Done<_> = store.read(|r| {
         let behind = feed::read(r, 2, 10)?.behind;
@@ -357,7 +361,8 @@ fn the_feed_is_read_from_a_cursor_and_trimmed() {
         ))
     });
     assert_eq!(seen.unwrap(), (true, false, 3, 0));
-    let next: Done<()> = store.write_blocking(Lane::Request, "feed", |txn| txn.append(b"d"));
+    let next: Done<()> =
+        store.write_blocking(Lane::Request, Need::Grows, "feed", |txn| txn.append(b"d"));
     next.unwrap();
     let last: Done<u64> = store.read(|r| feed::last(r));
     assert_eq!(last.unwrap(), 4);
@@ -367,7 +372,7 @@ fn the_feed_is_read_from_a_cursor_and_trimmed() {
 async fn tasks_write_and_a_closing_store_answers_what_waits() {
     let (_dir, store) = store();
     let done: Done<u8> = store
-        .write(Lane::Request, "task", |txn| {
+        .write(Lane::Request, Need::Grows, "task", |txn| {
             txn.put(Table::Names, b"a", b"1")?;
             Ok(7)
         })
@@ -378,7 +383,7 @@ async fn tasks_write_and_a_closing_store_answers_what_waits() {
         let store = store.clone();
         tokio::spawn(async move {
             store
-                .write(Lane::Background, "last", |txn| {
+                .write(Lane::Background, Need::Grows, "last", |txn| {
                     txn.put(Table::Names, b"b", b"1")
                 })
                 .await as Done<()>
@@ -393,7 +398,9 @@ async fn tasks_write_and_a_closing_store_answers_what_waits() {
     closing.join().unwrap();
     held.join().unwrap();
     assert_eq!(waiting.await.unwrap(), Ok(()));
-    let late: Done<()> = store.write(Lane::Request, "late", |_| Ok(())).await;
+    let late: Done<()> = store
+        .write(Lane::Request, Need::Grows, "late", |_| Ok(()))
+        .await;
     assert_eq!(late, Err(StoreError::Closed));
 }
 
@@ -403,7 +410,9 @@ async fn memory_hears_of_a_change_before_its_answer_and_also_without_one() {
     let (told, heard) = mpsc::channel();
     let write = |value: &'static [u8], told: mpsc::Sender<()>| {
         let change = move |txn: &mut Txn<'_>| -> Done<()> { txn.put(Table::Names, b"a", value) };
-        store.write_then(Lane::Request, "put", change, move || told.send(()).unwrap())
+        store.write_then(Lane::Request, Need::Grows, "put", change, move || {
+            told.send(()).unwrap()
+        })
     };
     write(b"1", told.clone()).await.unwrap();
     heard.try_recv().unwrap();

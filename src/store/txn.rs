@@ -7,7 +7,7 @@ use super::error::redb as redb_error;
 use super::log::{self, Rows};
 use super::read::{Way, bounds, merge, page, value};
 use super::table::{KEY_LIMIT, meta};
-use super::{Get, Row, StoreError, Table, feed};
+use super::{Get, Need, Row, StoreError, Table, feed};
 use redb::WriteTransaction;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -40,15 +40,17 @@ trait Base {
 /// A write transaction's overlay.
 pub struct Txn<'a> {
     base: &'a (dyn Base + 'a),
+    need: Need,
     overlay: Overlay,
     changes: usize,
     failed: RefCell<Option<StoreError>>,
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn new(base: &'a Batch<'_>) -> Self {
+    pub(super) fn new(base: &'a Batch<'_>, need: Need) -> Self {
         Self {
             base,
+            need,
             overlay: Overlay::new(),
             changes: 0,
             failed: RefCell::new(None),
@@ -64,9 +66,10 @@ impl<'a> Txn<'a> {
     }
 
     /// Sets a row. Refuses values over 64 KiB (256 KiB in `Bytes` and `Pages`), keys over 8 KiB, more than 5,000 row changes in
-    /// one closure, rows of the feed (see [`Txn::append`]) and the store's own rows in `Meta`.
+    /// one closure, rows of the feed (see [`Txn::append`]), the store's own rows in `Meta`, and content where the change does
+    /// not say that it grows.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let put = check_put(table, key, value);
+        let put = check_put(self.need, table, key, value);
         self.noted(put)?;
         self.change(table, key, Some(value.to_vec()))
     }
@@ -192,9 +195,12 @@ fn not_reserved(table: Table, key: &[u8]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_put(table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+fn check_put(need: Need, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
     if table == Table::Feed {
         return Err(StoreError::Reserved("the feed"));
+    }
+    if need != Need::Grows && matches!(table, Table::Bytes | Table::Pages) {
+        return Err(StoreError::Small);
     }
     not_reserved(table, key)?;
     check_len("a key", key.len(), KEY_LIMIT)?;

@@ -6,6 +6,7 @@
 
 use super::disk::Opener;
 use super::error::{io, redb as redb_error};
+use super::lend::Lending;
 use super::lock::{open_private, sync_dir};
 use super::log::{self, Log};
 use super::read::{Get as _, Read};
@@ -48,6 +49,16 @@ pub(super) fn builder(cache_bytes: u64) -> redb::Builder {
     builder
 }
 
+/// redb's cache over a file that is only read: the page cache does the rest.
+const FROZEN_CACHE: u64 = 8 << 20;
+
+/// The database in an open file.
+fn database(file: Box<dyn StorageBackend>, cache_bytes: u64) -> Result<Database, StoreError> {
+    builder(cache_bytes)
+        .create_with_backend(Lending::nothing(file))
+        .map_err(|e| redb_error("open the metadata file", e))
+}
+
 /// A durable write transaction that makes the next start quick.
 pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, StoreError> {
     let mut txn = db
@@ -77,7 +88,8 @@ pub(super) fn open_frozen(
     opener: &Opener,
     upto: u64,
 ) -> Result<Database, StoreError> {
-    let db = opener.open_frozen(&options.dir.join(FILE))?;
+    let file = opener.open_frozen(&options.dir.join(FILE))?;
+    let db = database(file, FROZEN_CACHE)?;
     let path = options.dir.join(log::FILE);
     if let Some(key) = log_key(&db)?
         && opener.exists(&path)
@@ -97,9 +109,9 @@ pub(super) fn open_as(
     let path = dir.join(FILE);
     let known = steps.len() as u32 + 1;
     if !opener.exists(&path) {
-        create(dir, &path, opener, known)?;
+        create(options, opener, known)?;
     }
-    let mut db = opener.open(&path)?;
+    let mut db = database(opener.open(&path)?, options.cache_bytes)?;
     let found = schema(&db)?;
     if found > known {
         return Err(StoreError::TooNew { found, known });
@@ -114,7 +126,7 @@ pub(super) fn open_as(
         // The copy is taken of a closed file, which is complete.
         drop(db);
         keep_copy(dir, &path, found)?;
-        db = opener.open(&path)?;
+        db = database(opener.open(&path)?, options.cache_bytes)?;
         tracing::info!(from = found, to = known, "upgrading the metadata file");
         let txn = begin_write(&db)?;
         for step in steps.iter().skip(found as usize - 1) {
@@ -222,10 +234,11 @@ fn last_batch(db: &Database) -> Result<u64, StoreError> {
     }
 }
 
-fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), StoreError> {
+fn create(options: &StoreOptions, opener: &Opener, known: u32) -> Result<(), StoreError> {
+    let dir = &options.dir;
     let young = dir.join("meta.redb.new");
     opener.remove(&young)?;
-    let db = opener.open(&young)?;
+    let db = database(opener.open(&young)?, options.cache_bytes)?;
     let txn = begin_write(&db)?;
     for table in Table::ALL {
         txn.open_table(table.definition())
@@ -237,7 +250,7 @@ fn create(dir: &Path, path: &Path, opener: &Opener, known: u32) -> Result<(), St
         .map_err(|e| redb_error("create the metadata file", e))?;
     db.close()
         .map_err(|e| redb_error("create the metadata file", e))?;
-    opener.rename(&young, path)?;
+    opener.rename(&young, &dir.join(FILE))?;
     opener.sync_dir(dir)
 }
 

@@ -3,6 +3,10 @@
 //! A batch is durable when the log has it (`log.rs`); redb then commits it in memory alone. What the log has no room for,
 //! redb commits durably, with all that came before; so it does when nothing happens for a while, and at the end.
 //!
+//! What grows is merged only where the disk has room for it above the reserve (`need.rs`). Near the end of the disk each batch is
+//! redb's own commit. One that finds no room all the same is taken apart after the file was opened again: what grows is refused, the
+//! rest runs once more, each closure alone and with the reserve.
+//!
 //! No timer: a batch is what queued up while the last one was being made durable. Nobody is answered before the
 //! commit, not even a closure that was refused: it may have been refused because of an earlier one in its batch.
 
@@ -11,12 +15,15 @@ use super::error::redb as redb_error;
 use super::file::OpenFile;
 use super::lanes::{Job, Lanes, Wake};
 use super::log::Log;
-use super::reserve::Reserve;
+use super::need;
+use super::reserve::{Lent, Reserve};
 use super::stats::{Clock, Stats};
 use super::txn::Batch;
-use super::{Lane, StoreError, StoreErrorKind, StoreOptions, upgrade};
+use super::{Lane, Need, StoreError, StoreErrorKind, StoreOptions, upgrade};
 use redb::{Database, WriteTransaction};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -33,6 +40,8 @@ const SETTLED: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_mins(10);
 /// A store whose reserve was given up looks this often whether it can be set aside again.
 const WITHOUT_RESERVE: Duration = Duration::from_secs(10);
+/// With less room than this above the reserve nothing waits in the log: what it holds may take as much of redb's file.
+const NEAR: u64 = 32 << 20;
 /// First and longest pause between attempts to open the file again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -44,7 +53,7 @@ pub(super) struct Shared {
     pub file: OpenFile,
     pub stats: Stats,
     pub clock: Clock,
-    pub reserve: Reserve,
+    pub reserve: Arc<Reserve>,
 }
 
 /// What the writer thread alone has.
@@ -55,6 +64,21 @@ struct Own {
     passed: u32,
     /// Memory for a batch's changes on their way to the log.
     changes: Vec<u8>,
+    /// The number of the batch that was begun last.
+    number: u64,
+    /// Closures of a batch that found no room: each is run once more, alone.
+    again: VecDeque<Box<dyn Job>>,
+    /// Whether the batch is one of these.
+    is_again: bool,
+}
+
+/// A batch while it is put together.
+struct Making<'b, 't> {
+    batch: &'b Batch<'t>,
+    /// Bytes that changes which grow may still take.
+    room: u64,
+    /// What the batch may have of the reserve: as much as all of its changes may.
+    lent: Lent,
 }
 
 /// What a batch came to.
@@ -71,6 +95,9 @@ impl Shared {
             log: Some(log),
             passed: 0,
             changes: Vec::new(),
+            number: 0,
+            again: VecDeque::new(),
+            is_again: false,
         };
         loop {
             let settled = own.log.as_ref().is_none_or(Log::is_empty);
@@ -79,9 +106,13 @@ impl Shared {
                 (true, false) => WITHOUT_RESERVE,
                 (true, true) => IDLE,
             };
+            if !own.again.is_empty() {
+                self.batch(&mut own);
+                continue;
+            }
             match self.lanes.wait(idle) {
                 Wake::Work => self.batch(&mut own),
-                Wake::Reopen => self.reopen(&mut own),
+                Wake::Reopen => self.reopen(&mut own, || {}),
                 Wake::Idle if settled && !self.reserve.is_held() => self.reserve.restore(),
                 Wake::Idle => self.settle(&mut own, false),
                 Wake::Stop => break,
@@ -93,6 +124,7 @@ impl Shared {
 
     fn batch(&self, own: &mut Own) {
         let mut jobs = Vec::new();
+        self.reserve.restore();
         let done = match self.file.get_now() {
             Ok(db) => {
                 // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
@@ -106,13 +138,13 @@ impl Shared {
             }
             Err(error) => Err(error),
         };
+        self.reserve.lend(Lent::Nothing);
         match done {
             Ok(outcome) => {
                 self.note(&outcome, &jobs);
                 for job in jobs {
                     job.answer(Ok(()));
                 }
-                self.reserve.restore();
             }
             Err(error) => self.fail(error, jobs, own),
         }
@@ -128,29 +160,23 @@ impl Shared {
         let start = Instant::now();
         let txn = upgrade::begin_write(db)?;
         let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
-        // On a full disk each change shows for itself whether there is room: nothing may wait for it in the log.
-        let room = if self.reserve.is_held() {
-            self.options.log_bytes
-        } else {
-            0
-        };
+        own.number = log.next();
+        let room = self.reserve.room();
+        let near = room < NEAR || !self.reserve.is_held();
+        let log_bytes = if near { 0 } else { self.options.log_bytes };
         let memory = std::mem::take(&mut own.changes);
-        let batch = Batch::new(&txn, self.clock.now_ms(), room, memory);
-        while jobs.len() < BATCH_CLOSURES
-            && batch.rows() < BATCH_ROWS
-            && batch.bytes() < BATCH_BYTES
-        {
-            let Some(job) = self.lanes.pop(Lane::Request) else {
-                break;
-            };
-            self.step(&batch, jobs, job)?;
-        }
-        own.passed += 1;
-        if (jobs.is_empty() || own.passed >= BACKGROUND_EVERY)
-            && let Some(job) = self.lanes.pop(Lane::Background)
-        {
-            own.passed = 0;
-            self.step(&batch, jobs, job)?;
+        let batch = Batch::new(&txn, self.clock.now_ms(), log_bytes, memory);
+        let mut making = Making {
+            batch: &batch,
+            room,
+            lent: Lent::All,
+        };
+        let job = own.again.pop_front();
+        own.is_again = job.is_some();
+        if let Some(job) = job {
+            self.step(&mut making, jobs, job)?;
+        } else {
+            self.fill(&mut making, jobs, &mut own.passed)?;
         }
         let rows = batch.rows();
         if rows == 0 {
@@ -163,6 +189,7 @@ impl Shared {
                 committed,
             });
         }
+        self.reserve.lend(making.lent);
         let changes = batch.end(log.next())?;
         let ran = start.elapsed();
         let start = Instant::now();
@@ -198,19 +225,62 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes what waits in the lanes into the batch.
+    fn fill(
+        &self,
+        making: &mut Making<'_, '_>,
+        jobs: &mut Vec<Box<dyn Job>>,
+        passed: &mut u32,
+    ) -> Result<(), StoreError> {
+        let batch = making.batch;
+        while jobs.len() < BATCH_CLOSURES
+            && batch.rows() < BATCH_ROWS
+            && batch.bytes() < BATCH_BYTES
+        {
+            let Some(job) = self.lanes.pop(Lane::Request) else {
+                break;
+            };
+            self.step(making, jobs, job)?;
+        }
+        *passed += 1;
+        if (jobs.is_empty() || *passed >= BACKGROUND_EVERY)
+            && let Some(job) = self.lanes.pop(Lane::Background)
+        {
+            *passed = 0;
+            self.step(making, jobs, job)?;
+        }
+        Ok(())
+    }
+
     fn step(
         &self,
-        batch: &Batch<'_>,
+        making: &mut Making<'_, '_>,
         jobs: &mut Vec<Box<dyn Job>>,
         mut job: Box<dyn Job>,
     ) -> Result<(), StoreError> {
-        let overlay = job.run(batch);
+        let overlay = job.run(making.batch);
         self.stats.closures.fetch_add(1, Relaxed);
         self.stats
             .panics
             .fetch_add(u64::from(job.panicked()), Relaxed);
+        let grows = job.need() == Need::Grows;
+        let needed = overlay.as_ref().map_or(0, |changes| {
+            need::bytes(changes, self.stats.file_bytes.load(Relaxed))
+        });
+        if grows && needed > making.room {
+            let free = making.room;
+            job.refuse(StoreError::Full { needed, free });
+            self.stats.refused_full.fetch_add(1, Relaxed);
+            jobs.push(job);
+            return Ok(());
+        }
+        if needed > 0 {
+            making.lent = making.lent.min(job.need().lent());
+        }
+        making.room -= if grows { needed } else { 0 };
         jobs.push(job);
-        overlay.map_or(Ok(()), |overlay| batch.merge(&overlay))
+        self.reserve.lend(making.lent);
+        overlay.map_or(Ok(()), |overlay| making.batch.merge(&overlay))
     }
 
     fn note(&self, outcome: &Outcome, jobs: &[Box<dyn Job>]) {
@@ -234,17 +304,40 @@ impl Shared {
         }
     }
 
-    /// A failed merge or commit: its batch learns that the outcome is unknown, and the file is opened again.
-    fn fail(&self, error: StoreError, jobs: Vec<Box<dyn Job>>, own: &mut Own) {
+    /// A failed merge or commit: the file is opened again, and the batch learns that the outcome is unknown. Where the disk was
+    /// full, and the open file shows that nothing of the batch was stored, what grows hears that, and the rest is run again.
+    fn fail(&self, error: StoreError, mut jobs: Vec<Box<dyn Job>>, own: &mut Own) {
         tracing::error!(%error, closures = jobs.len(), "the metadata store could not commit");
         self.stats.failed_commits.fetch_add(1, Relaxed);
-        if error.kind() == StoreErrorKind::NoSpace {
-            self.reserve.release();
-        }
+        let full = error.kind() == StoreErrorKind::NoSpace;
+        let (detail, number) = (error.clone(), own.number);
         let unknown = error.into_unknown();
-        let answer = |job: Box<dyn Job>| job.answer(Err(unknown.clone()));
-        let then: Vec<_> = jobs.into_iter().filter_map(answer).collect();
-        self.reopen(own);
+        let mut then = Vec::new();
+        let mut give_up = |jobs: &mut Vec<Box<dyn Job>>| {
+            let answer = |job: Box<dyn Job>| job.answer(Err(unknown.clone()));
+            then.extend(jobs.drain(..).filter_map(answer));
+        };
+        if !full {
+            give_up(&mut jobs);
+        }
+        // Nobody waits longer than for one attempt.
+        self.reopen(own, || give_up(&mut jobs));
+        if own.log.as_ref().is_none_or(|log| log.next() > number) {
+            give_up(&mut jobs);
+        }
+        if own.log.is_none() {
+            // Closed, and not to be opened again.
+            give_up(&mut own.again.drain(..).collect());
+        }
+        for mut job in jobs {
+            if job.need() == Need::Grows || own.is_again {
+                self.stats.refused_full.fetch_add(1, Relaxed);
+                job.refuse(detail.clone());
+                job.answer(Ok(()));
+            } else {
+                own.again.push_back(job);
+            }
+        }
         // Whoever read meanwhile read what was before; now the batch may be there.
         for then in then {
             then();
@@ -253,7 +346,8 @@ impl Shared {
 
     /// Opens the file again, however long that takes. After the first failure nobody may queue up, and readers get what
     /// was committed before.
-    fn reopen(&self, own: &mut Own) {
+    /// `down` is called when the first attempt has failed.
+    fn reopen(&self, own: &mut Own, mut down: impl FnMut()) {
         let (mut pause, longest) = BACKOFF;
         let durable = own.log.take().map_or(0, |log| log.next() - 1);
         loop {
@@ -262,10 +356,12 @@ impl Shared {
             if taken.is_err() {
                 tracing::error!("a defect while closing the metadata file");
             }
-            let opened = catch_unwind(AssertUnwindSafe(|| {
-                upgrade::open(&self.options, &self.opener)
-            }))
-            .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
+            let opened = self.reserve.lent_to(|| {
+                catch_unwind(AssertUnwindSafe(|| {
+                    upgrade::open(&self.options, &self.opener)
+                }))
+                .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())))
+            });
             match opened {
                 Ok((db, log)) => {
                     own.log = Some(log);
@@ -279,10 +375,8 @@ impl Shared {
                 }
                 Err(error) => {
                     tracing::error!(%error, retry_ms = pause.as_millis(), "the metadata store cannot be reopened: no change is taken until it can");
-                    if error.kind() == StoreErrorKind::NoSpace {
-                        self.reserve.release();
-                    }
                     self.lanes.set_down(Some(error.while_down()));
+                    down();
                     self.read_on(durable);
                 }
             }
@@ -319,8 +413,12 @@ impl Shared {
             self.stats.committed(start.elapsed(), 0);
             if at_end { log.clear() } else { Ok(()) }
         };
-        let settled = catch_unwind(AssertUnwindSafe(commit))
-            .unwrap_or_else(|_| Err(StoreError::Damaged("a defect; see the log".into())));
+        // What was acknowledged must come to the disk.
+        let settled = self.reserve.lent_to(|| {
+            catch_unwind(AssertUnwindSafe(commit))
+                .unwrap_or_else(|_| Err(StoreError::Damaged("a defect; see the log".into())))
+        });
+        self.reserve.restore();
         match settled {
             Ok(()) => self.measure(),
             Err(error) => {

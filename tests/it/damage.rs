@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dryport::repo::keys;
 use dryport::store::record::Record;
-use dryport::store::{Get, Lane, Store, StoreOptions, Table};
+use dryport::store::{Get, Lane, Need, Store, StoreOptions, Table};
 use dryport::types::{Digest, RepoId, Rev};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -258,6 +258,7 @@ impl Rows {
             slow: Duration::from_secs(10),
             holder: "test".into(),
             reserve_bytes: 0,
+            floor_bytes: 0,
             log_bytes: 1 << 20,
         };
         Self(Store::open(options).unwrap())
@@ -276,14 +277,18 @@ impl Rows {
     pub fn put(&self, table: Table, key: &[u8], value: &[u8]) {
         let (key, value) = (key.to_vec(), value.to_vec());
         self.0
-            .write_blocking(Lane::Request, "test", move |tx| tx.put(table, &key, &value))
+            .write_blocking(Lane::Request, Need::Grows, "test", move |tx| {
+                tx.put(table, &key, &value)
+            })
             .unwrap();
     }
 
     pub fn append(&self, value: &[u8]) {
         let value = value.to_vec();
         self.0
-            .write_blocking(Lane::Request, "test", move |tx| tx.append(&value))
+            .write_blocking(Lane::Request, Need::Grows, "test", move |tx| {
+                tx.append(&value)
+            })
             .unwrap();
     }
 
@@ -292,7 +297,9 @@ impl Rows {
         assert!(self.get(table, key).is_some(), "no row to drop");
         let key = key.to_vec();
         self.0
-            .write_blocking(Lane::Request, "test", move |tx| tx.delete(table, &key))
+            .write_blocking(Lane::Request, Need::Grows, "test", move |tx| {
+                tx.delete(table, &key)
+            })
             .unwrap();
     }
 

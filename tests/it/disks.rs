@@ -80,6 +80,11 @@ impl Volume {
         self.at.join("foreign")
     }
 
+    /// Gives back what [`Volume::fill`] took.
+    pub fn empty(&self) {
+        std::fs::remove_file(self.foreign()).unwrap();
+    }
+
     /// Takes every byte that is left.
     pub fn fill(&self) {
         let mut file = std::fs::File::options()

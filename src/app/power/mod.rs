@@ -42,6 +42,7 @@ impl Service {
         let options = BlobOptions {
             dir,
             reserve_bytes: 0,
+            owed_bytes: std::sync::Arc::default(),
             inline_max: 16 << 10,
         };
         let opened: Result<_, AppError> = (|| {
@@ -92,6 +93,7 @@ fn store_options(disk: &disk::Disk) -> StoreOptions {
         slow: Duration::from_hours(1),
         holder: "power".into(),
         reserve_bytes: 0,
+        floor_bytes: 0,
         log_bytes: 64 << 10,
     }
 }

@@ -9,7 +9,7 @@ use crate::repo::error::RepoError;
 use crate::repo::record::BlobRecord;
 use crate::repo::{Repos, inline, keys, manifest, new_upload_id, wall_ms};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Read, Table, Txn};
+use crate::store::{Get, Lane, Need, Read, Table, Txn};
 use crate::types::{Algorithm, Digest, RepoId};
 use bytes::Bytes;
 
@@ -116,7 +116,7 @@ impl Repos {
         }
         let (digest, seen, row) = (content.digest, content.row.clone(), record.to_bytes()?);
         let drop_bytes = matches!(verdict, Verdict::PutAside) && record.place.is_none();
-        self.change_any(Lane::Background, "check.judge", move |tx| {
+        self.change_any(Lane::Background, Need::Keeps, "check.judge", move |tx| {
             if tx.get(Table::Blobs, digest.as_key())?.as_ref() != Some(&seen) {
                 return Ok(false);
             }
@@ -138,7 +138,7 @@ impl Repos {
         place: Option<Place>,
     ) -> Result<bool, RepoError> {
         let (digest, at_ms) = (*digest, wall_ms());
-        self.change_any(Lane::Background, "check.adopt", move |tx| {
+        self.change_any(Lane::Background, Need::Keeps, "check.adopt", move |tx| {
             let key = digest.as_key();
             if let Some(row) = tx.get(Table::Blobs, key)?
                 && is_sound(&digest, &row)
@@ -190,7 +190,7 @@ impl Repos {
         };
         let repos = self.clone();
         self.to_its_end(async move {
-            let change = repos.change_any(Lane::Request, "check.heal", heal);
+            let change = repos.change_any(Lane::Request, Need::Grows, "check.heal", heal);
             let (spare, healed) = change.await?;
             repos.drop_spare(spare.into_iter().collect()).await;
             Ok(healed)
@@ -225,7 +225,7 @@ impl Repos {
         let write = self
             .0
             .store
-            .write(Lane::Background, "check.bytes", move |tx| {
+            .write(Lane::Background, Need::Keeps, "check.bytes", move |tx| {
                 if let Some(row) = tx.get(Table::Blobs, digest.as_key())?
                     && BlobRecord::from_bytes(&row).map_or(true, |row| row.place.is_none())
                 {

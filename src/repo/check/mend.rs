@@ -7,7 +7,7 @@ use crate::repo::keys;
 use crate::repo::record::{QuotaRecord, UsageRecord};
 use crate::repo::{Repos, quota, rows};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, StoreError, Table, Txn};
+use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::{RepoId, Rev};
 
 /// Row changes of one background transaction, about.
@@ -182,7 +182,7 @@ impl Repos {
         batch: Vec<(Problem, Mend)>,
     ) -> Result<Vec<Problem>, RepoError> {
         let (problems, mends): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let mended = self.change_any(Lane::Background, "check.mend", move |tx| {
+        let mended = self.change_any(Lane::Background, Need::Keeps, "check.mend", move |tx| {
             let done = mends.iter().map(|mend| mend.apply(tx));
             Ok(done.collect::<Result<Vec<bool>, StoreError>>()?)
         });

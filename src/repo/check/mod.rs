@@ -29,7 +29,7 @@ use super::error::RepoError;
 use super::{Inner, Repos};
 use crate::blobs::UploadFile;
 use crate::store::key::Key;
-use crate::store::{Get, Lane, Read, StoreError, Table};
+use crate::store::{Get, Lane, Need, Read, StoreError, Table};
 use crate::types::{Digest, UploadId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -152,7 +152,7 @@ impl Repos {
         let write = self
             .0
             .store
-            .write(Lane::Background, "check.note", move |tx| {
+            .write(Lane::Background, Need::Keeps, "check.note", move |tx| {
                 if value.is_empty() {
                     Ok::<_, RepoError>(tx.delete(Table::Cursors, &key)?)
                 } else {

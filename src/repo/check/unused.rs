@@ -3,7 +3,7 @@
 use super::walk;
 use crate::repo::Repos;
 use crate::repo::error::RepoError;
-use crate::store::{Get, Lane, Table};
+use crate::store::{Get, Lane, Need, Table};
 
 /// What later versions will write.
 const UNUSED: [Table; 7] = [
@@ -62,7 +62,7 @@ impl Repos {
         let write = self
             .0
             .store
-            .write(Lane::Background, "check.unused", move |tx| {
+            .write(Lane::Background, Need::Keeps, "check.unused", move |tx| {
                 if tx.get(row.place, &row.key)?.as_ref() != Some(&row.value) {
                     return Ok::<_, RepoError>(false);
                 }

@@ -17,7 +17,7 @@ use super::state::lock;
 use super::{Repos, wall_ms};
 use crate::blobs::Place;
 use crate::store::record::Record;
-use crate::store::{Get as _, Lane, Table, Txn};
+use crate::store::{Get as _, Lane, Need, Table, Txn};
 use crate::types::RepoName;
 use plan::Plan;
 use std::collections::BTreeSet;
@@ -159,7 +159,7 @@ impl Repos {
         };
         let store = &self.0.store;
         store
-            .write_then(Lane::Background, "gc.reclaim", reclaim, then)
+            .write_then(Lane::Background, Need::Keeps, "gc.reclaim", reclaim, then)
             .await
     }
 
@@ -183,13 +183,13 @@ impl Repos {
         while !keys.is_empty() {
             let rest = keys.split_off(keys.len().min(BATCH_COST));
             let page = std::mem::replace(&mut keys, rest);
-            let write = self
-                .0
-                .store
-                .write(Lane::Background, "gc.condemned", move |tx| {
-                    page.iter()
-                        .try_for_each(|key| tx.delete(Table::Condemned, key))
-                });
+            let write =
+                self.0
+                    .store
+                    .write(Lane::Background, Need::Keeps, "gc.condemned", move |tx| {
+                        page.iter()
+                            .try_for_each(|key| tx.delete(Table::Condemned, key))
+                    });
             write.await?;
         }
         Ok(done)
@@ -200,9 +200,12 @@ impl Repos {
     pub async fn condemn_stray(&self, place: &Place) -> Result<bool, RepoError> {
         let digest = place.digest()?;
         let (place, at_ms) = (place.clone(), wall_ms());
-        let write = self.0.store.write(Lane::Background, "gc.stray", move |tx| {
-            places::condemn_stray(tx, &digest, &place, at_ms)
-        });
+        let write = self
+            .0
+            .store
+            .write(Lane::Background, Need::Keeps, "gc.stray", move |tx| {
+                places::condemn_stray(tx, &digest, &place, at_ms)
+            });
         write.await
     }
 

@@ -16,7 +16,7 @@ fn requests_go_first_and_background_one_at_a_time() {
         let before = i as u64;
         let waiting = store.clone();
         threads.push(thread::spawn(move || {
-            let done: Done<()> = store.write_blocking(lane, "order", move |txn| {
+            let done: Done<()> = store.write_blocking(lane, Need::Grows, "order", move |txn| {
                 lock_of(&order).push(i);
                 txn.put(Table::Names, &[i as u8], b"")
             });
@@ -44,7 +44,7 @@ fn the_background_gets_its_turn_however_many_requests_come() {
             thread::spawn(move || {
                 while !enough.load(SeqCst) {
                     let done: Done<()> =
-                        store.write_blocking(Lane::Request, "client", move |txn| {
+                        store.write_blocking(Lane::Request, Need::Grows, "client", move |txn| {
                             txn.put(Table::Names, &[n], b"")
                         });
                     done.unwrap();
@@ -56,9 +56,10 @@ fn the_background_gets_its_turn_however_many_requests_come() {
     drop(go);
     held.join().unwrap();
     for n in 9..14 {
-        let done: Done<()> = store.write_blocking(Lane::Background, "sweep", move |txn| {
-            txn.put(Table::Names, &[n], b"")
-        });
+        let done: Done<()> =
+            store.write_blocking(Lane::Background, Need::Grows, "sweep", move |txn| {
+                txn.put(Table::Names, &[n], b"")
+            });
         done.unwrap();
     }
     enough.store(true, SeqCst);
@@ -89,9 +90,10 @@ fn a_batch_ends_when_it_has_a_mebibyte() {
         .map(|n| {
             let store = store.clone();
             thread::spawn(move || {
-                let done: Done<()> = store.write_blocking(Lane::Request, "large", move |txn| {
-                    txn.put(Table::Bytes, &[n], &vec![n; 64 << 10])
-                });
+                let done: Done<()> =
+                    store.write_blocking(Lane::Request, Need::Grows, "large", move |txn| {
+                        txn.put(Table::Bytes, &[n], &vec![n; 64 << 10])
+                    });
                 done.unwrap();
             })
         })

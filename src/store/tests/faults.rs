@@ -2,8 +2,8 @@
 
 use super::super::disk::{Disk, Opener};
 use super::*;
+use redb::StorageBackend;
 use redb::backends::FileBackend;
-use redb::{Database, StorageBackend};
 use std::ops::Bound;
 use std::sync::atomic::AtomicUsize;
 
@@ -66,20 +66,14 @@ fn bad_file(path: &Path, full: Full) -> Result<BadFile, StoreError> {
     Ok(BadFile { file, full })
 }
 
-fn bad_database(path: &Path, full: Full) -> Result<Database, StoreError> {
-    upgrade::builder(1 << 20)
-        .create_with_backend(bad_file(path, full)?)
-        .map_err(|e| redb_error("open", e))
-}
-
 fn when(told: &Arc<AtomicBool>) -> Full {
     let told = Arc::clone(told);
     Arc::new(move || told.load(SeqCst))
 }
 
 impl Disk for BadDisk {
-    fn open(&self, path: &Path) -> Result<Database, StoreError> {
-        bad_database(path, when(&self.database))
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        Ok(Box::new(bad_file(path, when(&self.database))?))
     }
     fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
         Ok(Box::new(bad_file(path, when(&self.log))?))
@@ -109,7 +103,7 @@ fn a_failed_sync_of_the_log_is_unknown_and_the_store_reopens_in_place() {
         "{error}"
     );
     assert_eq!(error.kind(), StoreErrorKind::NoSpace);
-    until(|| store.counters().reserve_missing == 1);
+    until(|| store.counters().reserve_owed == 1 << 20);
     assert_eq!(dir.path().join("reserve").metadata().unwrap().len(), 0);
     // Nobody may queue up any more; readers see what was acknowledged, not what the kernel alone knows.
     until(|| put(&store, "down", "1") == Err(StoreError::NoSpace("no storage space".into())));
@@ -140,6 +134,7 @@ async fn memory_hears_of_a_change_that_may_yet_turn_out_to_stand() {
     let done: Done<()> = store
         .write_then(
             Lane::Request,
+            Need::Grows,
             "put",
             |txn| txn.put(Table::Names, b"during", b"1"),
             move || told.send(()).unwrap(),
@@ -216,7 +211,7 @@ fn full_after(syncs: usize, until: Option<PathBuf>) -> Opener {
 }
 
 impl Disk for FullAfter {
-    fn open(&self, path: &Path) -> Result<Database, StoreError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
         let Self(left, until) = self.clone();
         let full = move || {
             let room = until.as_ref().map(|file| file.metadata().unwrap().len());
@@ -225,7 +220,7 @@ impl Disk for FullAfter {
                     .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
                     .is_err()
         };
-        bad_database(path, Arc::new(full))
+        Ok(Box::new(bad_file(path, Arc::new(full))?))
     }
 }
 
@@ -233,12 +228,12 @@ impl Disk for FullAfter {
 fn emptied() -> tempfile::TempDir {
     let (dir, store) = store();
     for n in 0..60_u8 {
-        let done: Done<()> = store.write_blocking(Lane::Request, "put", move |txn| {
+        let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "put", move |txn| {
             txn.put(Table::Bytes, &[n], &vec![n; 30_000])
         });
         done.unwrap();
     }
-    let done: Done<()> = store.write_blocking(Lane::Request, "delete", |txn| {
+    let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "delete", |txn| {
         (0..50).try_for_each(|n| txn.delete(Table::Bytes, &[n]))
     });
     done.unwrap();
@@ -287,7 +282,7 @@ fn a_compaction_gets_the_room_of_the_reserve() {
 #[test]
 fn a_store_that_somebody_has_open_is_not_compacted() {
     let (dir, store) = store();
-    let disk = disk::machine(1 << 20);
+    let disk = disk::machine();
     let error = compact::compact_on(&options(dir.path()), &disk).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Locked);
     drop(store);

@@ -252,7 +252,7 @@ fn a_killed_store_has_what_it_acknowledged_from_its_log() {
     for n in 0..40 {
         put(&store, format!("k{n}").leak(), "1").unwrap();
     }
-    let deleted: Done<()> = store.write_blocking(Lane::Request, "delete", |txn| {
+    let deleted: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "delete", |txn| {
         txn.append(b"gone")?;
         txn.delete(Table::Names, b"k39")
     });
@@ -338,7 +338,7 @@ fn an_upgrade_takes_the_log_along() {
     let (dir, store) = store();
     put(&store, "a", "1").unwrap();
     let left = killed(dir.path(), true);
-    let opener = disk::machine(1 << 20);
+    let opener = disk::machine();
     let steps = [(|_| Ok(())) as upgrade::Step; SCHEMA as usize];
     drop(upgrade::open_as(&options(left.path()), &opener, &steps).unwrap());
     // The copy of before has it, too, and repeats nothing that came after the upgrade, though its number fits.
@@ -357,7 +357,7 @@ fn the_log_takes_no_more_rows_than_the_reserve_could_bear() {
     let (_dir, store) = store();
     let before = store.counters().settled;
     for n in 0..14_u16 {
-        let done: Done<()> = store.write_blocking(Lane::Request, "rows", move |txn| {
+        let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "rows", move |txn| {
             for k in 0..500_u16 {
                 txn.put(
                     Table::Names,
@@ -377,7 +377,7 @@ fn a_batch_that_is_longer_than_the_log_goes_to_the_file() {
     let (dir, store) = store();
     put(&store, "small", "1").unwrap();
     let settled = store.counters().settled;
-    let done: Done<()> = store.write_blocking(Lane::Request, "large", |txn| {
+    let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "large", |txn| {
         for n in 0..4_u8 {
             txn.put(Table::Bytes, &[n], &vec![n; 40_000])?;
         }

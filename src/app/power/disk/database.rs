@@ -3,18 +3,15 @@
 use super::super::state::{Ino, Op};
 use super::Disk;
 use crate::store::StoreError;
-use crate::store::disk::{
-    self as store_disk,
-    simulated::{Database, StorageBackend, database},
-};
+use crate::store::disk::{self as store_disk, StorageBackend};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 impl store_disk::Disk for Disk {
-    fn open(&self, path: &Path) -> Result<Database, StoreError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
         let ino = self.database_file(path).map_err(|e| failed(path, &e))?;
         let disk = self.clone();
-        database(Bytes { disk, ino }, 1 << 20)
+        Ok(Box::new(Bytes { disk, ino }))
     }
 
     fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {

@@ -1,0 +1,127 @@
+//! The store's files over the reserve: a write that finds the disk full is given a piece of it, if its work may have one.
+//!
+//! So no batch fails where the reserve has the room. A sync that finds no room is not tried again: what it left in memory
+//! cannot be relied on; the reserve is given up for the opening of the file that follows.
+
+use super::StoreError;
+use super::disk::{Disk, Opener};
+use super::reserve::Reserve;
+use redb::{BackendError, StorageBackend};
+use std::io::{self, ErrorKind};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A disk whose files may have of the reserve what [`Reserve::lend`] last said.
+pub(super) fn over(disk: Opener, reserve: Arc<Reserve>) -> Opener {
+    Arc::new(Lender { disk, reserve })
+}
+
+struct Lender {
+    disk: Opener,
+    reserve: Arc<Reserve>,
+}
+
+impl Lender {
+    fn over(&self, file: Box<dyn StorageBackend>) -> Box<dyn StorageBackend> {
+        let reserve = Some(Arc::clone(&self.reserve));
+        Box::new(Lending { file, reserve })
+    }
+}
+
+impl Disk for Lender {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        Ok(self.over(self.disk.open(path)?))
+    }
+    fn open_frozen(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        self.disk.open_frozen(path)
+    }
+    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        Ok(self.over(self.disk.open_log(path)?))
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.exists(path)
+    }
+    fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.disk.make_dir(dir)
+    }
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.disk.remove(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.disk.rename(from, to)
+    }
+    fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.disk.sync_dir(dir)
+    }
+    fn free(&self, dir: &Path) -> Option<u64> {
+        self.disk.free(dir)
+    }
+}
+
+/// A file, and the reserve if there is one.
+pub(super) struct Lending {
+    file: Box<dyn StorageBackend>,
+    reserve: Option<Arc<Reserve>>,
+}
+
+impl Lending {
+    /// The file alone.
+    pub fn nothing(file: Box<dyn StorageBackend>) -> Self {
+        let reserve = None;
+        Self { file, reserve }
+    }
+
+    fn with_room(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        loop {
+            match (work(), &self.reserve) {
+                (Err(e), Some(reserve)) if is_full(&e) && reserve.give() => {}
+                (done, _) => return done,
+            }
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+impl std::fmt::Debug for Lending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl StorageBackend for Lending {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with_room(|| self.file.set_len(len))
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data().inspect_err(|e| {
+            if let (true, Some(reserve)) = (is_full(e), &self.reserve) {
+                reserve.give_all();
+            }
+        })
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.with_room(|| self.file.write(offset, data))
+    }
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(from, to)
+    }
+    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(from, to)
+    }
+}
