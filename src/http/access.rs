@@ -7,6 +7,7 @@ use super::connections::Use;
 use super::metrics::Done;
 use super::places::Place;
 use super::route::Class;
+use crate::auth::net;
 use crate::telemetry::ACCESS;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
@@ -67,9 +68,9 @@ pub struct Record {
     pub id: RequestId,
     /// When its head had come.
     pub start: Instant,
-    /// Method.
-    pub method: axum::http::Method,
-    /// Path without query.
+    /// Method, cut where it is long.
+    pub method: String,
+    /// Path without query, cut where it is long.
     pub path: String,
     /// Kind of route.
     pub class: Class,
@@ -99,24 +100,44 @@ impl Drop for Record {
         };
         self.state.metrics.record(done);
         let ms = time.as_millis() as u64;
+        let logged = self.line(ms);
+        let moved = self.bytes_in + self.bytes_out;
+        // Large transfers take as long as the network needs; only what should be quick is called slow.
+        if logged && ms >= self.state.app.config.load().slow_ms && moved < 1 << 20 {
+            tracing::warn!(action = self.action, path = self.path, ms, request = %self.id, "slow request");
+        }
+    }
+}
+
+impl Record {
+    /// Writes the access line, unless it is of a stranger who is refused again and again; whether it did.
+    fn line(&self, ms: u64) -> bool {
+        let now = Instant::now();
+        self.state.refusals.tell(now);
+        let refused = self.status == 0 || (400..500).contains(&self.status);
+        let mut left_out = None;
+        if refused && self.who == "-" {
+            let Some(before) = self.state.refusals.line(net(self.ip), now) else {
+                self.state.metrics.left_out.fetch_add(1, Ordering::Relaxed);
+                return false;
+            };
+            left_out = Some(before).filter(|n| *n > 0);
+        }
         tracing::info!(
             target: ACCESS,
             who = self.who,
             from = %self.ip,
             action = self.action,
-            method = %self.method,
+            method = self.method,
             path = self.path,
             status = self.status,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             ms,
             request = %self.id,
+            left_out,
         );
-        let moved = self.bytes_in + self.bytes_out;
-        // Large transfers take as long as the network needs; only what should be quick is called slow.
-        if ms >= self.state.app.config.load().slow_ms && moved < 1 << 20 {
-            tracing::warn!(action = self.action, path = self.path, ms, request = %self.id, "slow request");
-        }
+        true
     }
 }
 

@@ -7,6 +7,7 @@ use crate::auth::{AuthError, AuthErrorKind};
 use crate::blobs::{BlobError, BlobErrorKind};
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
+use crate::telemetry::cut;
 use crate::types::RepoName;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
@@ -109,7 +110,7 @@ impl Fail {
             tracing::error!(
                 request = id,
                 status = self.status.as_u16(),
-                cause,
+                cause = cut(cause),
                 "request failed"
             );
         }

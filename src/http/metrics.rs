@@ -32,6 +32,8 @@ pub struct Metrics {
     pub handshakes_failed: AtomicU64,
     /// Handlers that panicked.
     pub panics: AtomicU64,
+    /// Lines of refused requests that were not written.
+    pub left_out: AtomicU64,
 }
 
 /// One finished request.
@@ -98,6 +100,14 @@ impl Metrics {
         counter(&mut out, "dryport_http_panics_total", panicked, panics);
         let lost = "Log lines that nobody read, or that could not be written.";
         counter(&mut out, "dryport_log_lines_lost_total", lost, lost_lines());
+        let left_out = self.left_out.load(Relaxed);
+        let too_many = "Log lines of refused requests left out because their address had too many.";
+        counter(
+            &mut out,
+            "dryport_log_lines_left_out_total",
+            too_many,
+            left_out,
+        );
         store(&mut out, app);
         content(&mut out, app);
         collector(&mut out, app);

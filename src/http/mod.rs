@@ -19,6 +19,7 @@ mod oci;
 mod pieces;
 mod places;
 mod progress;
+mod refusals;
 mod refuse;
 mod request;
 pub mod route;
@@ -32,7 +33,8 @@ pub use client::{Caller, Peer};
 pub use request::Query;
 pub use serve::{Listener, bind, serve};
 
-use crate::auth::Principal;
+use crate::auth::{Principal, net};
+use crate::telemetry::cut;
 use access::{Counted, Ids, Record, RequestId};
 use auth::{anonymous, authenticate, who};
 use axum::body::Body;
@@ -47,6 +49,7 @@ use futures_util::FutureExt as _;
 use lists::Lists;
 use metrics::Metrics;
 use places::{Client, Place, Places};
+use refusals::Refusals;
 use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
 use sendfile::Outbox;
@@ -73,6 +76,8 @@ pub struct State {
     pub metrics: Metrics,
     /// Who is connected.
     pub connections: Arc<Connections>,
+    /// The log lines of strangers.
+    pub refusals: Refusals,
     requests: Places,
     documents: Documents,
     lists_of_referrers: Lists,
@@ -89,6 +94,7 @@ impl State {
         Arc::new(Self {
             app,
             metrics: Metrics::default(),
+            refusals: Refusals::new(Instant::now()),
             // Each may hold a file open.
             requests: Places::new(connections.share(requests)),
             connections,
@@ -97,6 +103,21 @@ impl State {
             lists_of_names: Lists::new(NAMES),
             ids: Ids::default(),
         })
+    }
+}
+
+impl State {
+    /// Whether the trouble of a connection, which no request has come of, is to be logged (at level debug): how many lines
+    /// of this address were left out before.
+    fn trouble(&self, peer: Peer) -> Option<u64> {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return None;
+        }
+        let line = self.refusals.line(net(peer.addr.ip()), Instant::now());
+        if line.is_none() {
+            self.metrics.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+        line
     }
 }
 
@@ -173,8 +194,8 @@ fn record(
         place: None,
         id,
         start: Instant::now(),
-        method: head.method.clone(),
-        path: head.uri.path().to_owned(),
+        method: cut(head.method.as_str()),
+        path: cut(head.uri.path()),
         class: route.as_ref().map_or(Class::Other, Route::class),
         action: action(route, &head.method).name(),
         who: "-".to_owned(),

@@ -249,11 +249,14 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
                 .metrics
                 .handshakes_failed
                 .fetch_add(1, Ordering::Relaxed);
+            let Some(left_out) = server.state.trouble(peer) else {
+                return;
+            };
             let error = match failed {
                 Ok(Err(error)) => error.to_string(),
                 _ => "no handshake in time".to_owned(),
             };
-            tracing::debug!(peer = %peer.addr, error, "TLS handshake failed");
+            tracing::debug!(peer = %peer.addr, error, left_out, "TLS handshake failed");
         }
     }
 }

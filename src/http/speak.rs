@@ -120,10 +120,10 @@ impl Speaker {
         let service = service_fn(|request| self.answer(request, outbox.as_ref(), peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
         tokio::select! {
-            result = serving.as_mut() => return ended(peer, result),
+            result = serving.as_mut() => return self.ended(peer, result),
             () = self.stop.cancelled() => serving.as_mut().graceful_shutdown(),
         }
-        ended(peer, serving.await);
+        self.ended(peer, serving.await);
     }
 
     /// HTTP/2 until its end. HTTP/1.1 has clocks of its own; pings keep an HTTP/2 connection open that is of no use to
@@ -155,7 +155,7 @@ impl Speaker {
         let mut tick = interval(TICK.min(self.idle));
         loop {
             tokio::select! {
-                result = serving.as_mut() => return ended(peer, result),
+                result = serving.as_mut() => return self.ended(peer, result),
                 () = self.stop.cancelled(), if !told => {
                     told = true;
                     serving.as_mut().graceful_shutdown();
@@ -190,10 +190,12 @@ impl Speaker {
         request.extensions_mut().insert(Arc::new(Use::begin(link)));
         self.router.clone().oneshot(request)
     }
-}
 
-fn ended(peer: Peer, result: hyper::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(peer = %peer.addr, %error, "connection ended");
+    fn ended(&self, peer: Peer, result: hyper::Result<()>) {
+        if let Err(error) = result
+            && let Some(left_out) = self.state.trouble(peer)
+        {
+            tracing::debug!(peer = %peer.addr, %error, left_out, "connection ended");
+        }
     }
 }

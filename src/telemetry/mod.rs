@@ -2,10 +2,12 @@
 //! requests are: `http::metrics`.
 
 mod access;
+mod cut;
 mod lines;
 mod log;
 
 pub use access::ACCESS;
+pub use cut::cut;
 pub use lines::{Log, lost_lines};
 pub use log::{init, init_server, json_by_default};
 

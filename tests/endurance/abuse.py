@@ -312,12 +312,38 @@ def small_blobs(a):
     close(sockets)
 
 
+def log_flood(a):
+    """Requests without an account for paths of 60 KB, as many as go through eight connections."""
+    asked, before = head("GET", "/v2/" + "a" * 60_000), os.path.getsize(a.server.log)
+    end = time.monotonic() + 10
+
+    def one(n):
+        s, answered = connect(a.server.port, n), 0
+        while time.monotonic() < end:
+            answered += status_of(s, asked) == 404
+        s.close()
+        return answered
+    answers = sum(n for n in threads(8, one) if isinstance(n, int))
+    rate = (os.path.getsize(a.server.log) - before) / 10
+    a.note(f"{answers / 10:.0f} requests and {rate / 1000:.0f} kB of log a second")
+    a.demand(answers > 1_000, "requests are answered")
+    a.demand(rate < 500_000, "the log grows by no more than 500 kB a second")
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"nobody:x").decode()}
+    connection = http.client.HTTPConnection("127.0.0.1", a.server.port, timeout=20)
+    connection.request("GET", "/v2/", headers=wrong)
+    connection.getresponse().read()
+    a.wait_for(lambda: "failed login" in a.server.tail(20_000), 10, "a failed login is logged all the same")
+
+
+log_flood.env = {"DRYPORT_LOG__LEVEL": "info"}
+
+
 # Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
 ATTACKS = {
     idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 260,
     never_read: 100, pushes: 120, pulls: 80, declared: 100, deep_json: 120, headers: 100, sessions: 100, logins: 150,
     manifests: 120, requests: 130, long_lists: 150, large_manifests: 150,
-    small_blobs: 260,
+    small_blobs: 260, log_flood: 100,
 }
 
 

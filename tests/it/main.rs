@@ -36,6 +36,7 @@ mod disks_files;
 mod gc;
 mod harness;
 mod lists;
+mod log;
 mod mirror;
 mod pieces;
 mod protocol;
