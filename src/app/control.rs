@@ -268,6 +268,9 @@ pub struct TrustView {
     pub fingerprint: String,
     /// Names and addresses that the certificate holds for.
     pub names: Vec<String>,
+    /// Host names (each with all under it) and networks that the CA may sign for; none: any.
+    #[serde(default)]
+    pub ca_permits: Option<Vec<String>>,
     /// `HOST:PORT` that clients type.
     pub host: String,
     /// All of this, and what to do with it, for people.

@@ -19,7 +19,7 @@ use crate::gc::Collector;
 use crate::gc::check::Checker;
 use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, Store, StoreError};
-use crate::tls::{Tls, TlsError};
+use crate::tls::{Tls, TlsError, TlsErrorKind};
 use control::{Fault, FaultKind, TrustView};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,6 +103,7 @@ impl AppError {
         match self {
             Self::Foreign(_) | Self::Already(_) | Self::Missing(_) => FaultKind::State,
             Self::Config(_) => FaultKind::Usage,
+            Self::Tls(error) if error.kind() == TlsErrorKind::Outside => FaultKind::State,
             Self::Store(error) => control::of_store(error.kind()),
             Self::Blob(error) if error.kind() == BlobErrorKind::Damaged => FaultKind::Damaged,
             _ => FaultKind::Failed,
@@ -166,10 +167,11 @@ impl App {
         })
     }
 
-    /// Opens what is there, for a command that finds no server running: refuses a directory without data.
+    /// Opens what is there, for a command that finds no server running: refuses a directory without data. There are no
+    /// certificates, since nobody connects.
     pub fn open_existing(config: Config, holder: &str) -> Result<Self, AppError> {
         match look(&config.data)? {
-            Found::Ours => Self::open(config, holder),
+            Found::Ours => Self::open(without_listeners(config), holder),
             Found::Empty => Err(AppError::Missing(config.data)),
             Found::Foreign => Err(AppError::Foreign(config.data)),
         }
@@ -203,6 +205,13 @@ impl App {
         // Waits for the last commit's fsync.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
+}
+
+/// The same without listeners, for a process that serves nobody. It then makes no CA, which may sign only for the names that
+/// are in the configuration when it is made: the first start of the server does, or [`trust`].
+pub fn without_listeners(mut config: Config) -> Config {
+    config.https.clear();
+    config
 }
 
 /// Gives back to the file system what the database has free, while no server runs. Blocks.

@@ -84,6 +84,7 @@ pub(super) fn tls(config: &Config) -> TlsOptions {
     TlsOptions {
         dir: config.data.join("tls"),
         names: config.tls_names.clone(),
+        constrained: config.ca_constrained,
         own: config.tls_cert.clone().zip(config.tls_key.clone()),
         http2: match config.http2 {
             crate::config::Http2::Prefer => Http2::Prefer,

@@ -67,7 +67,7 @@ impl Init {
         } else {
             None
         };
-        let app = create(config.clone(), "dryport init").await?;
+        let app = create(app::without_listeners(config.clone()), "dryport init").await?;
         let first = app
             .first_account(&self.admin, typed, output::to_terminal())
             .await;

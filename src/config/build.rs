@@ -84,6 +84,7 @@ pub(super) fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError
         tls_names: read.list("tls.names", |name| Ok(name.to_owned()))?,
         tls_cert: read.set_text("tls.cert").map(PathBuf::from),
         tls_key: read.set_text("tls.key").map(PathBuf::from),
+        ca_constrained: read.text("tls.ca_constraints") != "none",
         http2,
         lease_seconds: read.seconds("blobs.lease"),
         keep_seconds: read.seconds("history.keep"),

@@ -129,6 +129,12 @@ pub(super) const KEYS: &[Key] = &[
         "The private key (PEM) of tls.cert.",
     ),
     key(
+        "tls.ca_constraints",
+        Kind::Choice(&["auto", "none"]),
+        "auto",
+        "What a new CA of Dryport's may sign for. auto: private addresses, tls.names, and the names, their domain and the\npublic addresses that this machine has by then; clients refuse it for all else. none: everything.",
+    ),
+    key(
         "tls.http2",
         Kind::Choice(&["allow", "prefer", "off"]),
         "allow",

@@ -50,6 +50,8 @@ pub struct Config {
     pub tls_cert: Option<PathBuf>,
     /// `tls.key`.
     pub tls_key: Option<PathBuf>,
+    /// `tls.ca_constraints`: a new CA is limited to names and addresses of this machine.
+    pub ca_constrained: bool,
     /// `tls.http2`.
     pub http2: Http2,
     /// `blobs.lease` in seconds.

@@ -1,5 +1,6 @@
-//! Facts of a certificate: names, dates, fingerprint. Reads only.
+//! Facts of a certificate: names, dates, constraints, fingerprint. Reads only.
 
+use super::constraints::Constraints;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ pub(super) struct Facts {
     /// Start of validity, seconds since 1970.
     pub(super) not_before: i64,
     pub(super) is_ca: bool,
+    /// What it may sign for, if it is a CA that does not sign for everything.
+    pub(super) constraints: Option<Constraints>,
     /// The bits of the public key.
     pub(super) public_key: Vec<u8>,
 }
@@ -28,8 +31,10 @@ impl Facts {
         let names = alternative.map_or_else(Vec::new, |san| {
             san.value.general_names.iter().filter_map(name).collect()
         });
+        let constraints = cert.name_constraints().ok().flatten();
         Some(Self {
             names,
+            constraints: constraints.map(|found| Constraints::of(found.value)),
             not_after: cert.validity().not_after.timestamp(),
             not_before: cert.validity().not_before.timestamp(),
             is_ca: cert.is_ca(),

@@ -1,12 +1,15 @@
 //! Makes the local CA, leaves and keys (rcgen). Writes no file.
 
 use super::TlsError;
+use super::constraints::{Constraints, Net};
 use super::inspect::Facts;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -29,8 +32,12 @@ pub(super) fn belongs(key_pem: &str, facts: &Facts) -> bool {
     KeyPair::from_pem(key_pem).is_ok_and(|pair| pair.public_key_raw() == facts.public_key)
 }
 
-/// A self-signed CA certificate (PEM) for the key, valid ten years, for leaves only, any name.
-pub(super) fn ca(key_pem: &str, host: &str) -> Result<String, TlsError> {
+/// A self-signed CA certificate (PEM) for the key, valid ten years, for leaves only; without constraints for any name.
+pub(super) fn ca(
+    key_pem: &str,
+    host: &str,
+    constraints: Option<&Constraints>,
+) -> Result<String, TlsError> {
     let key = KeyPair::from_pem(key_pem).map_err(make)?;
     // Part of the key in the name keeps the CAs of several boxes apart in a trust store.
     let short = Sha256::digest(key.public_key_raw())
@@ -40,6 +47,7 @@ pub(super) fn ca(key_pem: &str, host: &str) -> Result<String, TlsError> {
     let mut params = params(&format!("Dryport CA {short} {host}"), CA_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.name_constraints = constraints.map(extension);
     Ok(params.self_signed(&key).map_err(make)?.pem())
 }
 
@@ -64,6 +72,28 @@ pub(super) fn leaf(
     let end = UNIX_EPOCH + Duration::from_secs(ca_facts.not_after.unsigned_abs());
     params.not_after = params.not_after.min(end.into());
     Ok(params.signed_by(&key, &issuer).map_err(make)?.pem())
+}
+
+/// As the extension, which rcgen marks critical (RFC 5280 demands it): who does not understand it must refuse.
+fn extension(constraints: &Constraints) -> NameConstraints {
+    let names = constraints.names().iter().cloned();
+    let nets = constraints.nets().iter().filter_map(cidr);
+    NameConstraints {
+        permitted_subtrees: names
+            .map(GeneralSubtree::DnsName)
+            .chain(nets.map(GeneralSubtree::IpAddress))
+            .collect(),
+        excluded_subtrees: Vec::new(),
+    }
+}
+
+/// `None` for an address and a mask of two families, which no network of ours has.
+fn cidr(net: &Net) -> Option<CidrSubnet> {
+    match (net.address, net.mask) {
+        (IpAddr::V4(ip), IpAddr::V4(mask)) => Some(CidrSubnet::V4(ip.octets(), mask.octets())),
+        (IpAddr::V6(ip), IpAddr::V6(mask)) => Some(CidrSubnet::V6(ip.octets(), mask.octets())),
+        _ => None,
+    }
 }
 
 /// Name, dates and a random serial: without one a renewed leaf would carry the serial of the last, which Firefox refuses.

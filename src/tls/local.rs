@@ -1,8 +1,9 @@
 //! The local CA and its leaf in DIR/tls: made when missing, the leaf renewed when due; broken files are named, never replaced.
 
-use super::TlsError;
+use super::constraints::Constraints;
 use super::files::{self, PUBLIC, SECRET, broken};
 use super::inspect::Facts;
+use super::{TlsError, TlsOptions};
 use super::{inspect, issue, machine};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,24 +17,30 @@ pub(super) struct Local {
     /// The leaf and then the CA.
     pub(super) chain: String,
     pub(super) key: String,
-    /// Something to tell people.
-    pub(super) warning: Option<String>,
+    /// Things to tell people.
+    pub(super) warnings: Vec<String>,
 }
 
 struct Ca {
     pem: String,
     facts: Facts,
+    path: PathBuf,
     key_path: PathBuf,
     key: Option<String>,
 }
 
 /// Makes what is missing, renews what is due and returns what is in force.
-pub(super) fn ensure(dir: &Path, more: &[String]) -> Result<Local, TlsError> {
+pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
+    let dir = &options.dir;
     files::make_dir(dir)?;
     let host = machine::host_name();
-    let mut names = machine::names();
-    names.extend(more.iter().map(|name| canonical(name)));
-    let ca = open_ca(dir, &host)?;
+    let found = machine::names();
+    let named: Vec<String> = options.names.iter().map(|name| canonical(name)).collect();
+    let ca = open_ca(dir, &host, || {
+        let constrained = options.constrained;
+        constrained.then(|| Constraints::for_machine(&host, &found, &named))
+    })?;
+    let (names, left_out) = ca.signable(found, named)?;
 
     let (leaf_path, key_path) = (dir.join("leaf.pem"), dir.join("leaf.key"));
     let key = if let Some(key) = files::read(&key_path)? {
@@ -50,15 +57,16 @@ pub(super) fn ensure(dir: &Path, more: &[String]) -> Result<Local, TlsError> {
         None => Some(Due::Now),
         Some(pem) => due(&leaf_path, pem, (&key_path, &key), &ca, &names)?,
     };
-    let mut warning = (ca.facts.not_before > inspect::now()).then(|| {
+    let mut warnings: Vec<String> = left_out.into_iter().collect();
+    warnings.extend((ca.facts.not_before > inspect::now()).then(|| {
         "the CA is not valid yet by this machine's clock: clients whose clock is as wrong refuse the certificate; set the clock"
             .to_owned()
-    });
+    }));
     let chain = match (due, old) {
         (None, Some(pem)) => pem,
         (Some(Due::Soon(why)), Some(pem)) if ca.key.is_none() => {
             // Some keep the CA's key off the machine: a leaf that still serves is no reason to stop.
-            warning = Some(format!(
+            warnings.push(format!(
                 "the certificate should be renewed ({why}), but {} is not there; put it back, or use your own certificate (tls.cert, tls.key)",
                 ca.key_path.display()
             ));
@@ -66,7 +74,13 @@ pub(super) fn ensure(dir: &Path, more: &[String]) -> Result<Local, TlsError> {
         }
         _ => {
             let names: Vec<String> = names.into_iter().collect();
-            let leaf = issue::leaf((&ca.pem, signer(&ca)?, &ca.facts), &key, &names, &host)?;
+            // Some clients read a common name as a host name.
+            let common = if ca.permits(&host) {
+                &host
+            } else {
+                "localhost"
+            };
+            let leaf = issue::leaf((&ca.pem, signer(&ca)?, &ca.facts), &key, &names, common)?;
             let chain = format!("{}\n{}", leaf.trim_end(), ca.pem);
             files::write(&leaf_path, &chain, PUBLIC)?;
             chain
@@ -76,7 +90,7 @@ pub(super) fn ensure(dir: &Path, more: &[String]) -> Result<Local, TlsError> {
         ca: ca.pem,
         chain,
         key,
-        warning,
+        warnings,
     })
 }
 
@@ -94,7 +108,44 @@ fn signer(ca: &Ca) -> Result<&str, TlsError> {
     })
 }
 
-fn open_ca(dir: &Path, host: &str) -> Result<Ca, TlsError> {
+impl Ca {
+    fn permits(&self, name: &str) -> bool {
+        let constraints = self.facts.constraints.as_ref();
+        constraints.is_none_or(|constraints| constraints.permits(name))
+    }
+
+    /// The names that the leaf gets, and a word on those `found` that it cannot get: one name outside the constraints makes
+    /// clients refuse the certificate for all others. What people `named` is an error instead.
+    fn signable(
+        &self,
+        mut found: BTreeSet<String>,
+        named: Vec<String>,
+    ) -> Result<(BTreeSet<String>, Option<String>), TlsError> {
+        if let Some(name) = named.iter().find(|name| !self.permits(name)) {
+            return Err(TlsError::Outside {
+                name: name.clone(),
+                ca: self.path.clone(),
+            });
+        }
+        let outside: Vec<String> = found.extract_if(.., |name| !self.permits(name)).collect();
+        let left_out = (!outside.is_empty()).then(|| {
+            format!(
+                "clients that call this machine {} will refuse its certificate: the CA {} may not sign for that. {}",
+                outside.join(" or "),
+                self.path.display(),
+                super::NEW_CA
+            )
+        });
+        found.extend(named);
+        Ok((found, left_out))
+    }
+}
+
+fn open_ca(
+    dir: &Path,
+    host: &str,
+    constraints: impl FnOnce() -> Option<Constraints>,
+) -> Result<Ca, TlsError> {
     let (path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
     let mut key = files::read(&key_path)?;
     let pem = if let Some(pem) = files::read(&path)? {
@@ -108,8 +159,8 @@ fn open_ca(dir: &Path, host: &str) -> Result<Ca, TlsError> {
             files::write(&key_path, &new, SECRET)?;
             new
         };
-        let pem =
-            issue::ca(&new, host).map_err(|e| broken(&key_path, format!("gives no CA: {e}")))?;
+        let pem = issue::ca(&new, host, constraints().as_ref())
+            .map_err(|e| broken(&key_path, format!("gives no CA: {e}")))?;
         files::write(&path, &pem, PUBLIC)?;
         key = Some(new);
         pem
@@ -119,10 +170,7 @@ fn open_ca(dir: &Path, host: &str) -> Result<Ca, TlsError> {
         return Err(broken(&path, "is not the certificate of a CA"));
     }
     if facts.days_left() < 0 {
-        return Err(broken(
-            &path,
-            "has expired; move ca.pem and ca.key away and start again to make a new CA, which every client must then trust",
-        ));
+        return Err(broken(&path, format!("has expired. {}", super::NEW_CA)));
     }
     if key.as_ref().is_some_and(|key| !issue::belongs(key, &facts)) {
         return Err(broken(
@@ -133,6 +181,7 @@ fn open_ca(dir: &Path, host: &str) -> Result<Ca, TlsError> {
     Ok(Ca {
         pem,
         facts,
+        path,
         key_path,
         key,
     })

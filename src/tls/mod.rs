@@ -1,6 +1,7 @@
 //! Certificates: the local CA and its leaf, one's own certificate, renewal, reload, the TLS handshake.
 //! Owns DIR/tls and the crates rustls, tokio-rustls and rcgen; speaks no HTTP and knows no configuration.
 
+mod constraints;
 mod files;
 mod inspect;
 mod issue;
@@ -12,6 +13,7 @@ mod trust;
 pub use read_ahead::ReadAhead;
 
 use arc_swap::ArcSwap;
+use constraints::Constraints;
 use inspect::Facts;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -28,6 +30,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum TlsErrorKind {
     /// A certificate or key that people gave, or that lies in DIR/tls, cannot be used.
     Unusable,
+    /// A name that people gave, for which the CA may not sign.
+    Outside,
     /// Reading or writing failed.
     Io,
     /// A library refused what should always work.
@@ -61,6 +65,17 @@ pub enum TlsError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// People named what lies outside the CA's name constraints.
+    #[error(
+        "tls.names holds {name}, for which the CA {} may not sign: clients would refuse the certificate. Take it out of tls.names, or make a new CA that may. {NEW_CA}",
+        ca.display()
+    )]
+    Outside {
+        /// As given, in small letters.
+        name: String,
+        /// The CA's certificate.
+        ca: PathBuf,
+    },
     /// Making a key or certificate failed.
     #[error("cannot make a key or certificate: {0}")]
     Make(String),
@@ -72,10 +87,14 @@ impl TlsError {
         match self {
             Self::Read { .. } | Self::Write { .. } => TlsErrorKind::Io,
             Self::Broken { .. } => TlsErrorKind::Unusable,
+            Self::Outside { .. } => TlsErrorKind::Outside,
             Self::Make(_) => TlsErrorKind::Internal,
         }
     }
 }
+
+/// How people come to a new CA.
+const NEW_CA: &str = "To make a new CA, move ca.pem and ca.key away and start again; every client must then trust the new one, as it was told to trust the old one";
 
 /// What to serve with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +105,9 @@ pub struct TlsOptions {
     pub names: Vec<String>,
     /// One's own certificate chain and key, PEM files, in place of the local CA.
     pub own: Option<(PathBuf, PathBuf)>,
+    /// A new CA may sign only for private addresses and for the names and addresses that this machine has by then; else for
+    /// everything. A CA that is there stays as it is.
+    pub constrained: bool,
     /// How HTTP/2 is offered.
     pub http2: Http2,
 }
@@ -136,6 +158,8 @@ struct State {
     http2: Http2,
     chain: Vec<CertificateDer<'static>>,
     ca_pem: Option<String>,
+    /// What the CA may sign for, if not for everything.
+    constraints: Option<Constraints>,
     fingerprint: String,
     names: Vec<String>,
     warnings: Vec<String>,
@@ -197,6 +221,15 @@ impl Tls {
         self.inner.state.load().fingerprint.clone()
     }
 
+    /// Host names (each with all under it) and networks that the CA may sign for; `None` if it may sign for any, or if the
+    /// certificate is one's own.
+    pub fn ca_permits(&self) -> Option<Vec<String>> {
+        let state = self.inner.state.load();
+        let found = state.constraints.as_ref()?;
+        let nets = found.nets().iter().map(constraints::Net::text);
+        Some(found.names().iter().cloned().chain(nets).collect())
+    }
+
     /// Host names and addresses in the certificate.
     pub fn names(&self) -> Vec<String> {
         self.inner.state.load().names.clone()
@@ -212,7 +245,12 @@ impl Tls {
     pub fn trust_text(&self, host: &str, port: u16) -> String {
         let state = self.inner.state.load();
         match &state.ca_pem {
-            Some(ca) => trust::text(ca, &state.fingerprint, host, port),
+            Some(ca) => trust::text(
+                ca,
+                &state.fingerprint,
+                state.constraints.as_ref(),
+                (host, port),
+            ),
             None => trust::own_text(&state.fingerprint),
         }
     }
@@ -253,14 +291,14 @@ fn source(options: &TlsOptions) -> Result<Source, TlsError> {
             warnings: Vec::new(),
         });
     }
-    let made = local::ensure(&options.dir, &options.names)?;
+    let made = local::ensure(options)?;
     Ok(Source {
         chain: made.chain,
         key: made.key,
         chain_path: options.dir.join("leaf.pem"),
         key_path: options.dir.join("leaf.key"),
         ca: Some(made.ca),
-        warnings: made.warning.into_iter().collect(),
+        warnings: made.warnings,
     })
 }
 
@@ -291,6 +329,8 @@ fn load(
         Some(ca) => files::chain(&options.dir.join("ca.pem"), ca)?,
         None => chain.clone(),
     };
+    let ca_facts = source.ca.as_ref().and(shown.first());
+    let ca_facts = ca_facts.and_then(|der| Facts::of(der));
     let resolver = Arc::new(SingleCertAndKey::from(certified));
     Ok(State {
         acceptor: acceptor(options.http2, resolver, provider, tickets)?,
@@ -300,6 +340,7 @@ fn load(
             .map(|der| inspect::fingerprint(der))
             .unwrap_or_default(),
         chain,
+        constraints: ca_facts.and_then(|ca| ca.constraints),
         ca_pem: source.ca,
         names: facts.names,
         warnings,

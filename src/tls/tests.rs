@@ -1,5 +1,6 @@
 use super::*;
 use rustls::pki_types::ServerName;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +11,7 @@ fn options(dir: &Path) -> TlsOptions {
         dir: dir.join("tls"),
         names: vec!["Reg.Example".to_owned(), "10.9.8.7".to_owned()],
         own: None,
+        constrained: true,
         http2: Http2::Allow,
     }
 }
@@ -93,13 +95,13 @@ async fn a_new_name_renews_the_leaf_and_keeps_the_ca() {
     assert!(!tls.refresh().unwrap());
     let before = connect(&tls, &ca, &[], "localhost").await.unwrap().1;
     let mut more = options(dir.path());
-    more.names.push("new.example".to_owned());
+    more.names.push("new.reg.example".to_owned());
     assert!(tls.reconfigure(more).unwrap());
     assert!(!tls.refresh().unwrap());
-    let after = connect(&tls, &ca, &[], "new.example").await.unwrap().1;
+    let after = connect(&tls, &ca, &[], "new.reg.example").await.unwrap().1;
     assert_ne!(before, after);
     assert_eq!(tls.fingerprint(), fingerprint);
-    assert!(tls.names().contains(&"new.example".to_owned()));
+    assert!(tls.names().contains(&"new.reg.example".to_owned()));
 
     // Opened again without it: the name may stay, and nothing is made anew.
     let again = Tls::open(options(dir.path())).unwrap();
@@ -146,7 +148,7 @@ fn broken_files_are_named_and_kept() {
     fs::remove_file(at("ca.key")).unwrap();
     assert!(!tls.refresh().unwrap() && tls.warnings().is_empty());
     let mut more = options(dir.path());
-    more.names.push("x.example".to_owned());
+    more.names.push("x.reg.example".to_owned());
     assert!(!tls.reconfigure(more).unwrap());
     assert!(tls.warnings()[0].contains("ca.key"));
     fs::write(at("ca.key"), ca_key).unwrap();
@@ -171,6 +173,121 @@ fn own_certificates_are_checked() {
     assert!(own("none.pem", "leaf.key").is_err_and(|e| e.kind() == TlsErrorKind::Io));
     // A CA as a server's certificate has no names: it works, with a warning.
     assert!(own("ca.pem", "ca.key").unwrap().warnings()[0].contains("names"));
+}
+
+/// A leaf for other names, signed with the key of the CA in `dir` as somebody who stole it would.
+fn signed_for(dir: &Path, names: &[&str]) -> TlsOptions {
+    let read = |name: &str| fs::read_to_string(dir.join("tls").join(name)).unwrap();
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let ca_key = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.pem"), ca_key).unwrap();
+    let key = new_es256_key().unwrap();
+    let params = rcgen::CertificateParams::new(names).unwrap();
+    let pair = rcgen::KeyPair::from_pem(&key).unwrap();
+    let (cert_path, key_path) = (dir.join("other.pem"), dir.join("other.key"));
+    fs::write(&cert_path, params.signed_by(&pair, &issuer).unwrap().pem()).unwrap();
+    fs::write(&key_path, key).unwrap();
+    TlsOptions {
+        own: Some((cert_path, key_path)),
+        ..options(dir)
+    }
+}
+
+#[tokio::test]
+async fn a_new_ca_is_taken_for_this_machine_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = Tls::open(options(dir.path())).unwrap();
+    let ca = tls.ca_pem().unwrap();
+    let permits = tls.ca_permits().unwrap();
+    for said in ["localhost", "reg.example", "10.0.0.0/8", "fe80::/10"] {
+        assert!(permits.contains(&said.to_owned()), "{permits:?}");
+        assert!(tls.trust_text("reg.example", 1).contains(said));
+    }
+    let taken = async |name: &str, with: &[&str]| {
+        let other = Tls::open(signed_for(dir.path(), with)).unwrap();
+        connect(&other, &ca, &[], name).await.is_ok()
+    };
+    assert!(taken("a.reg.example", &["a.reg.example", "192.168.1.1"]).await);
+    assert!(taken("192.168.1.1", &["192.168.1.1"]).await);
+    for outside in ["bank.example", "8.8.8.8", "2001:db8::1"] {
+        assert!(!taken(outside, &[outside]).await, "{outside}");
+        // One such name, and the certificate is good for none.
+        assert!(
+            !taken("localhost", &["localhost", outside]).await,
+            "{outside}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_name_outside_is_refused_or_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join("tls").join(name);
+    // A CA of a machine without names or addresses of its own.
+    files::make_dir(&at("")).unwrap();
+    let key = issue::new_key().unwrap();
+    let few = Constraints::for_machine("localhost", &BTreeSet::new(), &["reg.example".to_owned()]);
+    fs::write(at("ca.pem"), issue::ca(&key, "x", Some(&few)).unwrap()).unwrap();
+    fs::write(at("ca.key"), &key).unwrap();
+    let tls = Tls::open(options(dir.path())).unwrap();
+    let ca = tls.ca_pem().unwrap();
+    for name in ["localhost", "reg.example", "10.9.8.7", "::1"] {
+        connect(&tls, &ca, &[], name).await.unwrap();
+    }
+    let outside: Vec<String> = machine::names()
+        .into_iter()
+        .filter(|n| !few.permits(n))
+        .collect();
+    assert_eq!(tls.warnings().len(), usize::from(!outside.is_empty()));
+    for name in outside {
+        assert!(tls.warnings()[0].contains(&name) && tls.warnings()[0].contains("new CA"));
+        assert!(!tls.names().contains(&name));
+    }
+
+    let before = tls.names();
+    for name in ["other.example", "8.8.8.8", "*.example"] {
+        let mut more = options(dir.path());
+        more.names.push(name.to_owned());
+        let error = tls.reconfigure(more.clone()).unwrap_err();
+        assert_eq!(error.kind(), TlsErrorKind::Outside);
+        let text = error.to_string();
+        assert!(
+            text.contains(name) && text.contains("move ca.pem and ca.key away"),
+            "{text}"
+        );
+        assert!(Tls::open(more).is_err());
+    }
+    assert_eq!(tls.names(), before);
+    connect(&tls, &ca, &[], "localhost").await.unwrap();
+
+    // The way that the error names.
+    fs::rename(at("ca.pem"), at("old.pem")).unwrap();
+    fs::rename(at("ca.key"), at("old.key")).unwrap();
+    let mut more = options(dir.path());
+    more.names.push("other.example".to_owned());
+    let tls = Tls::open(more).unwrap();
+    let new = tls.ca_pem().unwrap();
+    assert_ne!(new, ca);
+    connect(&tls, &new, &[], "other.example").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ca_that_is_there_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let unlimited = TlsOptions {
+        constrained: false,
+        ..options(dir.path())
+    };
+    let tls = Tls::open(unlimited.clone()).unwrap();
+    let ca = tls.ca_pem().unwrap();
+    assert!(tls.ca_permits().is_none());
+    assert!(tls.trust_text("a", 1).contains("any name"));
+    let mut more = options(dir.path());
+    more.names.push("other.example".to_owned());
+    let again = Tls::open(more).unwrap();
+    assert_eq!(again.ca_pem().unwrap(), ca);
+    assert!(again.warnings().is_empty(), "{:?}", again.warnings());
+    connect(&again, &ca, &[], "other.example").await.unwrap();
 }
 
 const HOUR: i64 = 3600;
@@ -327,6 +444,14 @@ fn openssl_agrees() {
     assert!(print.contains(&tls.fingerprint()), "{print}");
     let (_, text) = run(&["x509", "-in", "ca.pem", "-noout", "-text"]).unwrap();
     assert!(text.contains("CA:TRUE, pathlen:0") && text.contains("Certificate Sign"));
+    for said in [
+        "Name Constraints: critical",
+        "DNS:reg.example",
+        "IP:10.0.0.0/255.0.0.0",
+        "IP:FC00:0:0:0:0:0:0:0/FE00:0:0:0:0:0:0:0",
+    ] {
+        assert!(text.contains(said), "{said} is not in: {text}");
+    }
 }
 
 #[test]

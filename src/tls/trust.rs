@@ -1,7 +1,14 @@
-//! The text of `dryport trust`: the CA and how each client is told of it.
+//! The text of `dryport trust`: the CA, what it may sign for, and how each client is told of it.
 
-/// The text for a CA and the address under which clients reach this server.
-pub(super) fn text(ca_pem: &str, fingerprint: &str, host: &str, port: u16) -> String {
+use super::constraints::{Constraints, Net};
+
+/// The text for a CA and the host and port under which clients reach this server.
+pub(super) fn text(
+    ca_pem: &str,
+    fingerprint: &str,
+    constraints: Option<&Constraints>,
+    (host, port): (&str, u16),
+) -> String {
     let plain = host.trim_start_matches('[').trim_end_matches(']');
     let bracketed = if plain.contains(':') {
         format!("[{plain}]")
@@ -17,8 +24,34 @@ pub(super) fn text(ca_pem: &str, fingerprint: &str, host: &str, port: u16) -> St
     TEMPLATE
         .replace("{ca}", ca_pem.trim_end())
         .replace("{fingerprint}", fingerprint)
+        .replace("{scope}", &scope(constraints))
         .replace("{address}", &address)
         .replace("{host}", &bracketed)
+}
+
+/// What the CA may sign for, in words.
+fn scope(constraints: Option<&Constraints>) -> String {
+    let Some(found) = constraints else {
+        return "This CA may sign for any name: who trusts it trusts this server's tls/ca.key with every site.\n\
+                A new CA is limited to this machine's names and to private addresses (tls.ca_constraints)."
+            .to_owned();
+    };
+    let nets: Vec<String> = found.nets().iter().map(Net::text).collect();
+    let list = |of: &[String], any: &str| match of {
+        [] => any.to_owned(),
+        of => of.join(", "),
+    };
+    let mut text = format!(
+        "Clients take it for these names and what is under them, and for these addresses, and for no others (Java: for\n\
+         any; Java does not look at what a trusted CA may sign for):\n  {}\n  {}",
+        list(found.names(), "any name"),
+        list(&nets, "any address")
+    );
+    let except = found.exceptions();
+    if !except.is_empty() {
+        text.push_str(&format!("\n  but not for {}", except.join(", ")));
+    }
+    text
 }
 
 /// What to say where the certificate is not Dryport's own.
@@ -33,6 +66,8 @@ const TEMPLATE: &str = r#"{ca}
 
 SHA-256 fingerprint of this CA:
   {fingerprint}
+
+{scope}
 
 Save the certificate above as dryport-ca.crt on each client (or on the server:
 `dryport trust --pem > dryport-ca.crt`, then copy it). Compare the fingerprint on the client:
@@ -82,10 +117,11 @@ mod tests {
 
     #[test]
     fn every_place_is_filled() {
-        let out = text("PEM\n", "AA:BB", "reg.example", 8443);
+        let out = text("PEM\n", "AA:BB", None, ("reg.example", 8443));
+        assert!(out.contains("any name"));
         assert!(out.contains("/etc/docker/certs.d/reg.example:8443/ca.crt"));
         assert!(out.contains("Acquire::https::reg.example::CAInfo"));
         assert!(!out.contains('{'));
-        assert!(text("", "", "::1", 443).contains("server = \"https://[::1]\""));
+        assert!(text("", "", None, ("::1", 443)).contains("server = \"https://[::1]\""));
     }
 }

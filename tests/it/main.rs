@@ -47,4 +47,5 @@ mod quota;
 mod restart;
 mod sent_files;
 mod stop;
+mod trust;
 mod upstream;

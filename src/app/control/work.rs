@@ -80,6 +80,7 @@ pub(in crate::app) fn trust_view(
     });
     TrustView {
         ca_pem: tls.ca_pem(),
+        ca_permits: tls.ca_permits(),
         fingerprint: tls.fingerprint(),
         text: tls.trust_text(&host, port),
         host: format!("{host}:{port}"),
