@@ -53,6 +53,10 @@ pub(super) struct Mirror {
     /// several times
     #[arg(long, value_name = "HOST")]
     pub(super) realm: Vec<String>,
+    /// Go to this host too when the registry leads there (blobs elsewhere, a token service), although its address is this
+    /// machine's, link-local or unique-local; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) allow_host: Vec<String>,
     /// Read credentials from this file of docker's config.json form instead of your own
     #[arg(long, value_name = "FILE")]
     pub(super) creds_file: Option<PathBuf>,
@@ -118,6 +122,7 @@ impl Mirror {
             ca_pem,
             insecure: self.insecure,
             realms: self.realm,
+            allow_hosts: self.allow_host,
             login,
         })
     }

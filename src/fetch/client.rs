@@ -4,7 +4,7 @@ use super::error::FetchError;
 use super::realm::{host_port, same_origin};
 use super::retry::{Backoff, Retry};
 use super::token::{Tokens, who};
-use super::wire::{Wire, shown};
+use super::wire::{Lookup, Wire, shown};
 use super::{FetchOptions, challenge};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -95,6 +95,8 @@ pub(super) struct Asking {
     pub authorization: Option<HeaderValue>,
     /// A form to POST; such a request follows no redirect.
     pub form: Option<String>,
+    /// The request is for a token service, which may stand at another port of the registry's host.
+    pub beside: bool,
 }
 
 impl Asking {
@@ -105,6 +107,7 @@ impl Asking {
             headers: HeaderMap::new(),
             authorization: None,
             form: None,
+            beside: false,
         }
     }
 }
@@ -112,6 +115,15 @@ impl Asking {
 impl Client {
     /// A client for `host` (`HOST` or `HOST:PORT`, IPv6 in brackets).
     pub fn new(host: &str, options: FetchOptions) -> Result<Self, FetchError> {
+        Self::with_lookup(host, options, &Lookup::system())
+    }
+
+    /// As [`Client::new`], with another way from names to addresses.
+    pub(super) fn with_lookup(
+        host: &str,
+        options: FetchOptions,
+        lookup: &Lookup,
+    ) -> Result<Self, FetchError> {
         let bad =
             || FetchError::Options(format!("\"{host}\" is no host name with an optional port"));
         let url: Url = format!("https://{host}/").parse().map_err(|_| bad())?;
@@ -122,7 +134,7 @@ impl Client {
         {
             return Err(bad());
         }
-        let wire = Wire::new(&options)?;
+        let wire = Wire::new(host, &options, lookup)?;
         let inner = Inner {
             options,
             tokens: Tokens::default(),

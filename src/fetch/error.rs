@@ -62,6 +62,20 @@ pub enum FetchError {
         /// What is wrong.
         why: String,
     },
+    /// A server led to an address where only the operator may send us.
+    #[error(
+        "{by} leads to {host}, which is not asked: {address} is {what}, and only a host that you name may be there. If it is right, add --allow-host {host}"
+    )]
+    Inward {
+        /// The registry's host, or the URL that redirected, without its query.
+        by: String,
+        /// Host and port.
+        host: String,
+        /// The address that the host has.
+        address: std::net::IpAddr,
+        /// What that is.
+        what: &'static str,
+    },
     /// An answer that is neither success nor something the caller expects.
     #[error("{url} answered {status}{detail}")]
     Status {
@@ -127,6 +141,7 @@ impl FetchError {
             Self::Unauthorized { .. }
             | Self::RealmHost { .. }
             | Self::Realm { .. }
+            | Self::Inward { .. }
             | Self::Redirect { .. } => FetchErrorKind::Refused,
             Self::Status { .. } | Self::TooLarge { .. } | Self::Body { .. } => {
                 FetchErrorKind::Upstream

@@ -42,6 +42,9 @@ pub struct FetchOptions {
     pub credentials: Option<Credential>,
     /// Token service hosts (`HOST` or `HOST:PORT`) that may get the credentials beside those of the registry's own domain.
     pub extra_realm_hosts: Vec<String>,
+    /// Hosts (`HOST` or `HOST:PORT`) that the registry may lead to although they are at inward addresses: this machine's,
+    /// link-local ones, unique-local ones.
+    pub allow_hosts: Vec<String>,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
     /// The longest wait without a byte. There is no limit on a whole transfer.
@@ -62,6 +65,7 @@ impl Default for FetchOptions {
             plain_http: false,
             credentials: None,
             extra_realm_hosts: Vec::new(),
+            allow_hosts: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_mins(1),
             user_agent: concat!("dryport/", env!("CARGO_PKG_VERSION")).to_owned(),

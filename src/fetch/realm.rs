@@ -1,12 +1,13 @@
 //! Which token service may get the credentials: the one place that decides it (CVE-2026-33540 and its kin).
 
 use super::error::FetchError;
+use super::wire::literal;
 use reqwest::Url;
 use std::net::IpAddr;
 
 /// Whether the host of `url` is this machine: `localhost`, a name under it, or a loopback address.
 pub(super) fn is_loopback(url: &Url) -> bool {
-    match address(url) {
+    match literal(url) {
         Some(IpAddr::V6(ip)) => {
             ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
         }
@@ -16,26 +17,6 @@ pub(super) fn is_loopback(url: &Url) -> bool {
             host == "localhost" || host.ends_with(".localhost")
         }
     }
-}
-
-/// Whether `url` is this machine or a link-local address, where only a local upstream may send us.
-pub(super) fn is_inward(url: &Url) -> bool {
-    is_loopback(url)
-        || match address(url) {
-            Some(IpAddr::V4(ip)) => ip.is_link_local() || ip.is_unspecified(),
-            Some(IpAddr::V6(ip)) => {
-                ip.is_unicast_link_local()
-                    || ip.is_unspecified()
-                    || ip
-                        .to_ipv4_mapped()
-                        .is_some_and(|ip| ip.is_link_local() || ip.is_unspecified())
-            }
-            None => false,
-        }
-}
-
-fn address(url: &Url) -> Option<IpAddr> {
-    url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
 /// Host, and the port where it is not the scheme's own.
@@ -76,12 +57,6 @@ pub(super) fn check(
             host_port(realm)
         )));
     }
-    if is_inward(realm) && !is_inward(registry) && !listed(realm, extra) {
-        return Err(unusable(format!(
-            "{} is an address of this machine",
-            host_port(realm)
-        )));
-    }
     if with_credentials && !related(registry, realm) && !listed(realm, extra) {
         return Err(FetchError::RealmHost {
             registry: host_port(registry),
@@ -110,7 +85,7 @@ fn related(registry: &Url, realm: &Url) -> bool {
     if a == b {
         return true;
     }
-    if address(registry).is_some() || address(realm).is_some() {
+    if literal(registry).is_some() || literal(realm).is_some() {
         return false;
     }
     match (registered(a), registered(b)) {

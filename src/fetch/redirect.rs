@@ -1,7 +1,6 @@
-//! Redirects, followed by hand: at most five, never from HTTPS to HTTP, never inward, nothing of ours to another host.
+//! Redirects, followed by hand: at most five, never from HTTPS to HTTP, nothing of ours to another host. What may be connected to at all is decided in [`super::wire`].
 
 use super::error::FetchError;
-use super::realm::is_inward;
 use super::wire::shown;
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
@@ -32,12 +31,6 @@ pub(super) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     }
     if from.scheme() == "https" && to.scheme() == "http" {
         return Err(refuse(format!("{} is plain HTTP", shown(&to))));
-    }
-    if is_inward(&to) && !is_inward(from) {
-        return Err(refuse(format!(
-            "{} is an address of this machine",
-            shown(&to)
-        )));
     }
     // A user name in a Location would become an Authorization header.
     if !to.username().is_empty() || to.password().is_some() {
@@ -75,14 +68,7 @@ mod tests {
             to("http://a.example/x", "https://a.example/x").expect("ok"),
             "https://a.example/x"
         );
-        assert!(to("http://127.0.0.1:1/x", "http://localhost:2/y").is_ok());
-        for bad in [
-            "http://a.example/x",
-            "ftp://a.example/",
-            "https://127.0.0.1/",
-            "https://[fe80::1]/",
-            "file:///x",
-        ] {
+        for bad in ["http://a.example/x", "ftp://a.example/", "file:///x"] {
             assert!(to("https://a.example/x", bad).is_err(), "{bad}");
         }
     }

@@ -2,8 +2,8 @@
 
 use super::client::{Asking, Inner, Reply};
 use super::error::FetchError;
-use super::realm::{is_loopback, same_origin};
-use super::wire::{causes, no_answer, shown};
+use super::realm::{host_port, is_loopback, same_origin};
+use super::wire::{Inward, causes, no_answer, refused, shown};
 use super::{redirect, retry};
 use bytes::BytesMut;
 use reqwest::header::AUTHORIZATION;
@@ -33,13 +33,16 @@ impl Inner {
         }
         let mut backoff = self.backoff();
         loop {
-            let ping = |url: &Url| {
+            let ping = async |url: &Url| {
                 let path = url.join("v2/").unwrap_or_else(|_| url.clone());
-                self.wire.client(&path).get(path.clone()).send()
+                let client = self.wire.client(&path, false);
+                let client = client.map_err(|e| self.inward(&path, None, &e))?;
+                let answer = client.get(path.clone()).send().await;
+                answer.map_err(|e| no_answer(url, &e))
             };
             let error = match ping(&secure).await {
                 Ok(_) => return Ok(secure),
-                Err(e) => no_answer(&secure, &e),
+                Err(error) => error,
             };
             if matches!(error, FetchError::Certificate { .. }) {
                 return Err(error);
@@ -91,15 +94,17 @@ impl Inner {
 
     async fn follow(&self, asking: &Asking) -> Result<Response, FetchError> {
         let mut url = asking.url.clone();
+        let mut from: Option<Url> = None;
         for _ in 0..=redirect::MOST {
             let method = if asking.form.is_some() {
                 Method::POST
             } else {
                 asking.method.clone()
             };
-            let mut request = self
-                .wire
-                .client(&url)
+            let refuse = |e: &Inward| self.inward(&url, from.as_ref(), e);
+            let beside = asking.beside && from.is_none();
+            let client = self.wire.client(&url, beside).map_err(|e| refuse(&e))?;
+            let mut request = client
                 .request(method, url.clone())
                 .headers(asking.headers.clone());
             if let Some(value) = asking
@@ -112,16 +117,30 @@ impl Inner {
             if let Some(form) = &asking.form {
                 request = request.body(form.clone());
             }
-            let response = request.send().await.map_err(|e| no_answer(&url, &e))?;
+            let response = request.send().await.map_err(|e| match refused(&e) {
+                Some(inward) => refuse(&inward),
+                None => no_answer(&url, &e),
+            })?;
             if !redirect::is_redirect(response.status()) || asking.form.is_some() {
                 return Ok(response);
             }
-            url = redirect::next(&url, response.headers())?;
+            let next = redirect::next(&url, response.headers())?;
+            from = Some(std::mem::replace(&mut url, next));
         }
         Err(FetchError::Redirect {
             url: shown(&asking.url),
             why: format!("more than {} in a row", redirect::MOST),
         })
+    }
+
+    /// The error about a host where only the operator may send us; `from` redirected there, else the registry named it.
+    fn inward(&self, url: &Url, from: Option<&Url>, why: &Inward) -> FetchError {
+        FetchError::Inward {
+            by: from.map_or_else(|| self.host.clone(), shown),
+            host: host_port(url),
+            address: why.address,
+            what: why.what,
+        }
     }
 
     /// Sends one request that needs no log-in and reads its answer.

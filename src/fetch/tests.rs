@@ -176,6 +176,7 @@ async fn a_body_has_its_length() {
 #[tokio::test]
 async fn a_redirect_carries_no_authorization() {
     let (cdn, at_cdn) = serve(|_, _| reply("200 OK", "", "blob")).await;
+    let named = cdn.clone();
     let (host, at_host) = serve(move |_, head| {
         if head.contains("authorization: basic dxnlcjpzzwnyzxq=") {
             reply(
@@ -188,7 +189,11 @@ async fn a_redirect_carries_no_authorization() {
         }
     })
     .await;
-    let client = Client::new(&host, with_password()).expect("client");
+    let options = FetchOptions {
+        allow_hosts: vec![named],
+        ..with_password()
+    };
+    let client = Client::new(&host, options).expect("client");
     let mut download = client.download("/b", "s", 0, 4).await.expect("begins");
     assert_eq!(all(&mut download).await.expect("body"), "blob");
     assert_eq!(at_host.lock().expect("lock").len(), 2);
@@ -289,4 +294,140 @@ async fn this_machine_may_speak_plain_http() {
     );
     let seen = seen.lock().expect("lock");
     assert!(seen.iter().all(|head| head.contains("/v2/")) && !seen.is_empty());
+}
+
+/// Names and what they have as an address; every name that ends in `.example` is on this machine.
+fn lookup() -> (super::wire::Lookup, Seen) {
+    let seen = Seen::default();
+    let log = seen.clone();
+    let lookup = super::wire::Lookup::new(move |name: String| {
+        log.lock().expect("lock").push(name.clone());
+        async move {
+            let here = name.ends_with(".example");
+            let found = here.then(|| ([127, 0, 0, 1], 0).into());
+            found
+                .map(|at| vec![at])
+                .ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        }
+    });
+    (lookup, seen)
+}
+
+fn port_of(host: &str) -> &str {
+    host.rsplit_once(':').expect("a port").1
+}
+
+#[tokio::test]
+async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
+    let (cdn, at_cdn) = serve(|_, _| reply("200 OK", "", "blob")).await;
+    let elsewhere = format!("cdn.example:{}", port_of(&cdn));
+    let location = format!("location: http://{elsewhere}/b\r\n");
+    let (host, at_host) = serve(move |_, _| reply("307 Elsewhere", &location, "")).await;
+    // The registry itself may be here: the operator named it.
+    let host = format!("up.example:{}", port_of(&host));
+    let (lookup, looked) = lookup();
+    let client = Client::with_lookup(&host, options(), &lookup).expect("client");
+    let Err(error) = client.download("/a?key=1", "s", 0, 4).await else {
+        panic!("it was followed");
+    };
+    assert_eq!(error.kind(), FetchErrorKind::Refused);
+    let text = error.to_string();
+    let told = format!(
+        "http://{host}/a leads to {elsewhere}, which is not asked: 127.0.0.1 is this machine"
+    );
+    assert!(text.starts_with(&told) && !text.contains("key"), "{text}");
+    assert!(
+        text.ends_with(&format!("--allow-host {elsewhere}")),
+        "{text}"
+    );
+    assert_eq!(at_cdn.lock().expect("lock").len(), 0);
+    // Not tried again: it will not pass by itself.
+    assert_eq!(at_host.lock().expect("lock").len(), 1);
+    assert_eq!(*looked.lock().expect("lock"), ["up.example", "cdn.example"]);
+
+    for named in [elsewhere.clone(), elsewhere.to_ascii_uppercase()] {
+        let options = FetchOptions {
+            allow_hosts: vec![named],
+            ..options()
+        };
+        let client = Client::with_lookup(&host, options, &lookup).expect("client");
+        let mut download = client.download("/a", "s", 0, 4).await.expect("begins");
+        assert_eq!(all(&mut download).await.expect("body"), "blob");
+    }
+    // Its other ports are not.
+    let options = FetchOptions {
+        allow_hosts: vec!["cdn.example".to_owned()],
+        ..options()
+    };
+    let client = Client::with_lookup(&host, options, &lookup).expect("client");
+    assert!(client.download("/a", "s", 0, 4).await.is_err());
+}
+
+#[tokio::test]
+async fn addresses_in_urls_are_judged_in_every_spelling() {
+    let (inner, at_inner) = serve(|_, _| reply("200 OK", "", "")).await;
+    let port = port_of(&inner).to_owned();
+    let (host, _) = serve(|_, _| reply("200 OK", "", "")).await;
+    let client = Client::new(&host, options()).expect("client");
+    for spelled in [
+        "127.0.0.1",
+        "127.1",
+        "0x7f.0.0.1",
+        "0177.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "127.0.0.1.",
+        "%3127.0.0.1",
+        "\u{ff11}27.0.0.1",
+        "127\u{3002}0.0.1",
+        "0",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:0:127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "169.254.169.254",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+    ] {
+        // As the target of a Link, of which any server may make what it likes.
+        let target = format!("http://{spelled}:{port}/x");
+        let answer = client.get(&target, "*/*", "s", 100).await;
+        assert!(
+            matches!(answer, Err(FetchError::Inward { .. })),
+            "{spelled}: {answer:?}"
+        );
+    }
+    assert_eq!(at_inner.lock().expect("lock").len(), 0);
+    // The registry's own address in another spelling is the registry.
+    let own = format!("http://0x7f.1:{}/x", port_of(&host));
+    client.get(&own, "*/*", "s", 100).await.expect("answer");
+}
+
+#[tokio::test]
+async fn a_token_service_may_stand_beside_the_registry_and_nowhere_else_here() {
+    let (tokens, at_tokens) = serve(|_, _| reply("200 OK", "", "{\"token\":\"t\"}")).await;
+    let port = port_of(&tokens).to_owned();
+    let (lookup, _) = lookup();
+    for (at, asked) in [("up.example", 1), ("tokens.example", 0), ("127.0.0.1", 0)] {
+        let challenge = format!("www-authenticate: Bearer realm=\"http://{at}:{port}/t\"\r\n");
+        let (host, _) = serve(move |_, head| {
+            if head.contains("bearer t") {
+                reply("200 OK", "", "fine")
+            } else {
+                reply("401 Who", &challenge, "")
+            }
+        })
+        .await;
+        at_tokens.lock().expect("lock").clear();
+        let host = format!("up.example:{}", port_of(&host));
+        let client = Client::with_lookup(&host, options(), &lookup).expect("client");
+        let answer = client.get("/x", "*/*", "s", 100).await;
+        assert_eq!(answer.is_ok(), asked == 1, "{at}: {answer:?}");
+        assert_eq!(at_tokens.lock().expect("lock").len(), asked, "{at}");
+    }
 }

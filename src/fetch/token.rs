@@ -115,12 +115,13 @@ impl Inner {
             .get("scope")
             .filter(|s| !s.is_empty())
             .unwrap_or(scope);
-        let asking = token_request(
+        let mut asking = token_request(
             url.clone(),
             asked.get("service"),
             scope,
             self.options.credentials.as_ref(),
         )?;
+        asking.beside = true;
         let began = Instant::now();
         let reply = self.exchange(&asking, ANSWER_MAX).await?;
         if matches!(reply.status, 400 | 401 | 403) {

@@ -1,27 +1,45 @@
-//! The reqwest clients of one run, and reqwest's errors in our words.
+//! The reqwest clients of one run, which of them may go where, and reqwest's errors in our words.
+
+mod address;
+mod resolve;
+
+pub(super) use resolve::{Inward, Lookup};
 
 use super::FetchOptions;
 use super::error::FetchError;
 use super::realm::{host_port, is_loopback};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, ClientBuilder, Url, redirect};
+use resolve::Resolver;
 use std::error::Error as _;
+use std::net::IpAddr;
 
-/// Two pools of connections: through the environment's proxies, and straight to this machine.
-#[derive(Debug)]
+/// Three pools of connections: through the environment's proxies and straight, both for what the operator named, and straight
+/// to hosts that a server named. Connections of one pool never serve another.
 pub(super) struct Wire {
     proxied: reqwest::Client,
     direct: reqwest::Client,
+    guarded: reqwest::Client,
+    proxies: Matcher,
+    /// The registry, then the others.
+    named: Vec<Named>,
 }
 
 impl Wire {
-    pub(super) fn new(options: &FetchOptions) -> Result<Self, FetchError> {
+    /// The pools of a run with the registry `host`.
+    pub(super) fn new(
+        host: &str,
+        options: &FetchOptions,
+        lookup: &Lookup,
+    ) -> Result<Self, FetchError> {
         let certificates = match &options.ca_pem {
             None => Vec::new(),
             Some(pem) => certificates(pem)?,
         };
-        let make = |proxied: bool| {
+        let make = |proxied: bool, guarded: bool| {
             let start = || {
-                let builder = builder(options);
+                let lookup = lookup.clone();
+                let builder = builder(options).dns_resolver(Resolver { lookup, guarded });
                 if proxied { builder } else { builder.no_proxy() }
             };
             start()
@@ -33,20 +51,91 @@ impl Wire {
                     FetchError::Options(format!("no HTTP client can be made: {}", causes(&e)))
                 })
         };
+        let hosts = options.extra_realm_hosts.iter().chain(&options.allow_hosts);
+        let mut named = vec![Named::parse(host)?];
+        for host in hosts {
+            named.push(Named::parse(host)?);
+        }
         Ok(Self {
-            proxied: make(true)?,
-            direct: make(false)?,
+            proxied: make(true, false)?,
+            direct: make(false, false)?,
+            guarded: make(false, true)?,
+            // Reads what reqwest's clients read.
+            proxies: Matcher::from_system(),
+            named,
         })
     }
 
-    /// The pool for an address: nothing of this machine goes through a proxy.
-    pub(super) fn client(&self, url: &Url) -> &reqwest::Client {
-        if is_loopback(url) {
-            &self.direct
-        } else {
-            &self.proxied
+    /// The pool for an address. Who is not named by the operator gets one that connects to nothing inward. `beside`: any port
+    /// of the registry's own host will do.
+    pub(super) fn client(&self, url: &Url, beside: bool) -> Result<&reqwest::Client, Inward> {
+        let mut named = self.named.iter().enumerate();
+        let is_named = named.any(|(n, named)| named.is(url, beside && n == 0));
+        if !is_named {
+            if let Some(refused) = literal(url).and_then(Inward::of) {
+                return Err(refused);
+            }
+            if is_loopback(url) {
+                let address = std::net::Ipv4Addr::LOCALHOST.into();
+                return Inward::of(address).map_or(Ok(&self.guarded), Err);
+            }
         }
+        // Nothing of this machine goes through a proxy.
+        Ok(if is_loopback(url) {
+            &self.direct
+        } else if is_named || self.is_proxied(url) {
+            // A proxy looks names up itself, and it is the proxy's own rules that say where it may go.
+            &self.proxied
+        } else {
+            &self.guarded
+        })
     }
+
+    fn is_proxied(&self, url: &Url) -> bool {
+        let uri = url.as_str().parse::<http::Uri>();
+        uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
+    }
+}
+
+/// A host that the operator typed.
+struct Named {
+    host: String,
+    /// As typed; none: the scheme's own.
+    port: Option<u16>,
+}
+
+impl Named {
+    /// `HOST` or `HOST:PORT`, IPv6 in brackets, in whatever spelling URLs know.
+    fn parse(text: &str) -> Result<Self, FetchError> {
+        let bad =
+            || FetchError::Options(format!("\"{text}\" is no host name with an optional port"));
+        let url: Url = format!("http://{text}/").parse().map_err(|_| bad())?;
+        let host = url.host_str().ok_or_else(bad)?;
+        let port = text
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        let is_plain = url.path() == "/" && url.query().is_none() && url.username().is_empty();
+        is_plain.then_some(()).ok_or_else(bad)?;
+        Ok(Self {
+            host: host.trim_end_matches('.').to_owned(),
+            // The end of an address in brackets is no port.
+            port: port.filter(|_| !text.ends_with(']')),
+        })
+    }
+
+    fn is(&self, url: &Url, any_port: bool) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let is_port = match self.port {
+            Some(port) => url.port_or_known_default() == Some(port),
+            None => url.port().is_none(),
+        };
+        host.trim_end_matches('.') == self.host && (is_port || any_port)
+    }
+}
+
+/// The address that stands in a URL in place of a name. URLs have one spelling: `0x7f.1` is `127.0.0.1` in them.
+pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
 fn builder(options: &FetchOptions) -> ClientBuilder {
@@ -100,6 +189,18 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
         };
     }
     parts.join(": ")
+}
+
+/// The address at which a host was not connected to, if that is why no answer came.
+pub(super) fn refused(error: &reqwest::Error) -> Option<Inward> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(inward) = cause.downcast_ref::<Inward>() {
+            return Some(inward.clone());
+        }
+        next = cause.source();
+    }
+    None
 }
 
 /// Why no answer came.

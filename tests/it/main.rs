@@ -38,6 +38,7 @@ mod harness;
 mod lists;
 mod log;
 mod mirror;
+mod outbound;
 mod pieces;
 mod protocol;
 mod protocol_lists;

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 pub struct Manners {
     /// This blob breaks off after so many bytes of its first answer and is refused (403) from then on.
     pub cut: Option<(String, usize)>,
+    /// All blobs are elsewhere: `http://HOST/PATH`, to which the digest is added. A request that was led here gets the blob.
+    pub blobs_at: Option<String>,
     /// The `Range` headers of the requests for blobs, as `DIGEST RANGE`; an empty range where there was none.
     pub asked: Vec<String>,
 }
@@ -59,6 +61,14 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
                 .then(|| value.trim().to_owned())
         });
         let mut manners = manners.lock().unwrap();
+        if let Some(place) = &manners.blobs_at
+            && !path.ends_with("?led")
+        {
+            let answer = format!(
+                "HTTP/1.1 307 Elsewhere\r\nLocation: {place}/{digest}?led\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            return client.write_all(answer.as_bytes());
+        }
         let seen = format!("{digest} ");
         let again = manners.asked.iter().any(|a| a.starts_with(&seen));
         manners.asked.push(seen + &range.unwrap_or_default());

@@ -26,6 +26,9 @@ pub struct MirrorJob {
     pub insecure: bool,
     /// Hosts, beside the registry's own domain, that may be given the credentials to issue a token.
     pub realms: Vec<String>,
+    /// Hosts that the registry may lead to although they are this machine, link-local or unique-local.
+    #[serde(default)]
+    pub allow_hosts: Vec<String>,
     /// What to log in to the registry with.
     pub login: Option<Credential>,
 }
@@ -46,6 +49,7 @@ pub(super) async fn run(
             plain_http: job.plain_http,
             credentials: job.login,
             extra_realm_hosts: job.realms,
+            allow_hosts: job.allow_hosts,
             ..FetchOptions::default()
         },
     };
