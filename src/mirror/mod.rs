@@ -186,6 +186,11 @@ pub async fn run(
         Some(name) => name,
         None => source.default_target()?,
     };
+    if let Some((_, now)) = target.moment() {
+        return Err(MirrorError::Usage(format!(
+            "{target} means {now} as it was at that time, and the past takes no images; choose another name with --to NAME"
+        )));
+    }
     let progress: Arc<dyn Fn(Progress) + Send + Sync> = Arc::new(progress);
     let observer = progress.clone();
     let client = Client::new(source.api_host(), request.fetch)?.on_retry(move |retry| {

@@ -249,7 +249,7 @@ pub(super) fn writable_or_new(
             Err(RepoError::ReadOnly(name.clone()))
         }
         Some(found) => Ok(found),
-        None => Ok(rows::create(tx, name, Origin::Local.code(), at_ms)?),
+        None => rows::create(tx, name, Origin::Local.code(), at_ms),
     }
 }
 

@@ -30,14 +30,19 @@ pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
-/// Makes a repository: its number is never used again.
+/// Makes a repository: its number is never used again. A name of the past can never be one: it reads another's history.
 pub(super) fn create(
     tx: &mut Txn<'_>,
     name: &RepoName,
     origin: u8,
     at_ms: u64,
-) -> Result<(RepoId, RepoRecord), StoreError> {
+) -> Result<(RepoId, RepoRecord), RepoError> {
     const NEXT: &[u8] = b"next_repo";
+    if let Some((_, now)) = name.moment() {
+        return Err(RepoError::Refused(format!(
+            "{name} means the past of {now}, which nobody can change"
+        )));
+    }
     let id = tx.get(Table::Meta, NEXT)?.map_or(1, |n| number(&n));
     tx.put(Table::Meta, NEXT, &(id + 1).to_be_bytes())?;
     let record = RepoRecord {
