@@ -61,7 +61,7 @@ impl Repos {
             // Bytes that the disk refused are taken up from as far as they came.
             Err(RepoError::Blob(error)) => error.kind() == BlobErrorKind::Digest,
             // A commit of which it is not known whether it stands leaves the upload as it was.
-            Err(error) => error.is_refusal(),
+            Err(error) => error.stored_nothing(),
             Ok(()) => true,
         };
         if over {
@@ -127,8 +127,12 @@ impl Repos {
         if linked.as_ref().is_err_and(RepoError::stored_nothing) {
             self.drop_spare(place.into_iter().collect()).await;
         }
-        // Where the disk was full the upload stands as before, and can be ended when there is room.
-        let over = linked.as_ref().map_or_else(RepoError::is_refusal, |_| true);
+        // A client that is refused keeps nothing of a full disk. A mirror run goes on with what it has.
+        let over = match (&linked, by) {
+            (Ok(_), _) => true,
+            (Err(error), Bringer::Push) => error.stored_nothing(),
+            (Err(error), Bringer::Mirror) => error.is_refusal(),
+        };
         if let Some(upload) = upload.filter(|_| over) {
             self.drop_file(upload).await;
         }

@@ -5,6 +5,7 @@
 mod batches;
 mod faults;
 mod log;
+mod room;
 
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
@@ -50,8 +51,9 @@ fn stop_writer(store: &Store) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
     let (inside, started) = mpsc::channel();
     let store = store.clone();
     let held = thread::spawn(move || {
-        let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "hold", move |txn| {
-            inside.send(()).unwrap();
+        let done: Done<()> = store.write_blocking(Lane::Request, Need::Keeps, "hold", move |txn| {
+            // A second time if its batch found no room.
+            let _ = inside.send(());
             let _ = wait.recv();
             txn.put(Table::Names, b"held", b"1")
         });

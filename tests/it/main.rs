@@ -33,6 +33,7 @@ mod disks;
 mod disks_clock;
 mod disks_faulty;
 mod disks_files;
+mod disks_reserve;
 mod gc;
 mod harness;
 mod lists;
