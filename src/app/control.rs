@@ -151,6 +151,9 @@ pub enum Request {
         prefix: String,
         /// Bytes.
         limit: u64,
+        /// Bytes that only the history may keep; none: as many.
+        #[serde(default)]
+        history: Option<u64>,
     },
     /// Every quota. Answered by [`Reply::Quotas`].
     QuotaList,

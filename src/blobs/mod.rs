@@ -49,7 +49,7 @@ pub struct BlobOptions {
 }
 
 /// What [`Ingest::finish`] or [`Verified::seal`] made durable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sealed {
     /// The digest, as promised and checked.
     pub digest: Digest,
@@ -62,7 +62,7 @@ pub struct Sealed {
 }
 
 /// Where sealed bytes are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum SealedBody {
     /// Few bytes, durable nowhere yet: the caller puts them in the store's `bytes`.
     Inline(Bytes),
@@ -235,6 +235,25 @@ impl Blobs {
         }
         *before = seen;
         Ok(found)
+    }
+
+    /// Bytes in an upload's file; 0 if there is none.
+    pub fn upload_len(
+        &self,
+        id: UploadId,
+        repo: RepoId,
+        algorithm: Algorithm,
+    ) -> Result<u64, BlobError> {
+        let path = self.files.upload_path(UploadName {
+            id,
+            repo,
+            algorithm,
+        });
+        match path.symlink_metadata() {
+            Ok(meta) => Ok(meta.len()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(BlobError::io("look at", &path)(e)),
+        }
     }
 
     /// Removes an upload's file (absent is fine).

@@ -32,6 +32,9 @@ pub(super) struct Set {
     /// Bytes, for example 50GiB
     #[arg(value_parser = crate::config::size_bytes)]
     size: u64,
+    /// Bytes that removed content may keep beside what is shown: the oldest goes first [default: as large as the quota]
+    #[arg(long, value_name = "SIZE", value_parser = crate::config::size_bytes)]
+    history: Option<u64>,
 }
 
 /// Arguments of `quota list`.
@@ -67,11 +70,21 @@ impl QuotaCommand {
 
     async fn with(self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Set(Set { prefix, size, .. }) => {
-                let text = format!("Quota on {prefix}: {}", output::size(size));
+            Self::Set(Set {
+                prefix,
+                size,
+                history,
+                ..
+            }) => {
+                let text = format!(
+                    "Quota on {prefix}: {}, and {} of history",
+                    output::size(size),
+                    output::size(history.unwrap_or(size))
+                );
                 let request = Request::QuotaSet {
                     prefix,
                     limit: size,
+                    history,
                 };
                 session.quick(request).await?;
                 output::print(&text)
@@ -103,9 +116,17 @@ fn lines(quotas: &[QuotaView]) -> String {
             prefix.to_owned(),
             output::size(q.limit),
             output::size(q.used),
+            output::size(q.uploads),
+            output::size(q.history),
+            output::size(q.history_limit),
             state.to_owned(),
         ]
     };
     let rows: Vec<_> = quotas.iter().map(row).collect();
-    output::table(&["PREFIX", "QUOTA", "USED", ""], &rows)
+    output::table(
+        &[
+            "PREFIX", "QUOTA", "SHOWN", "UPLOADS", "HISTORY", "AT MOST", "",
+        ],
+        &rows,
+    )
 }

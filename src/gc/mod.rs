@@ -170,6 +170,7 @@ impl Collector {
             report.rows += rows;
         }
         report.files_removed = self.unlink().await?;
+        self.0.repos.trim_histories().await?;
         report.took_ms = begun.elapsed().as_millis() as u64;
         Ok(report)
     }

@@ -240,7 +240,7 @@ impl From<RepoError> for Fail {
             RepoError::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)
             }
-            RepoError::ReadOnly(_) | RepoError::Quota { .. } => {
+            RepoError::ReadOnly(_) | RepoError::Quota { .. } | RepoError::HistoryFull { .. } => {
                 Self::new(StatusCode::FORBIDDEN, "DENIED", text)
             }
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),

@@ -149,6 +149,25 @@ impl Repos {
         digest: &Digest,
         from: &RepoName,
     ) -> Result<bool, RepoError> {
+        // What `from` does not show is no business of a quota's answer either.
+        if !self.0.unlimited.is_known() {
+            match self.known(from, digest).await {
+                Ok(_) => {}
+                Err(RepoError::NameUnknown(_) | RepoError::BlobUnknown(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        let _room = self.commit_room(name, vec![(*digest, None)]).await?;
+        self.with_history(|| self.mount_once(name, digest, from))
+            .await
+    }
+
+    async fn mount_once(
+        &self,
+        name: &RepoName,
+        digest: &Digest,
+        from: &RepoName,
+    ) -> Result<bool, RepoError> {
         let context = self.context("", "blob.mount");
         let (wanted, digest, from) = (name.clone(), *digest, from.clone());
         let write = self.write(Need::Grows, "blob.mount", move |tx| {
@@ -215,7 +234,8 @@ impl Repos {
             let size = rows::size(tx, &digest)?;
             Ok(rows::unlink(tx, id, &digest, size)?)
         });
-        change.await
+        change.await?;
+        self.after_removal(name, Some(&digest)).await
     }
 }
 

@@ -147,6 +147,7 @@ impl<'a, 't> Change<'a, 't> {
         self.add(&name, &item)?;
         let own = keys::manifest_ref(&new.digest, self.id, Class::Manifest, &new.digest, self.rev);
         self.tx.put(Table::Refs, &own, &[])?;
+        quota::gain(self.tx, self.id, &new.digest, new.size, &own)?;
         for child in &new.inspected.children {
             let class = if self.holds(&child.digest, child.is_manifest)? {
                 Class::Manifest
@@ -157,7 +158,6 @@ impl<'a, 't> Change<'a, 't> {
             self.tx.put(Table::Refs, &key, &[])?;
         }
         arrive(self.tx, self.id, &new.digest)?;
-        quota::gain(self.tx, self.id, &new.digest, new.size)?;
         self.count(|usage| {
             usage.manifests += 1;
             usage.bytes += new.size;

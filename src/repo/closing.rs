@@ -38,6 +38,7 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (id, mut session) = (turn.id, turn.session.clone());
+        self.0.uploads.ending(id);
         let ingest = lock(&session.ingest).take();
         let ingest = match ingest {
             Some(ingest) if ingest.offset() > 0 || !last.bytes.is_empty() => ingest,
@@ -70,6 +71,10 @@ impl Repos {
         turn.end();
         if acknowledged == 0 && done.as_ref().is_err_and(RepoError::is_of_disk) {
             self.drop_refused(&session, id, repo).await;
+        }
+        match &done {
+            Ok(()) => self.0.uploads.end(id),
+            Err(_) => self.settle_upload(id, repo, session.algorithm).await,
         }
         done
     }
@@ -141,6 +146,23 @@ impl Repos {
 
     /// Links the blob; with `sealed` its row is written, too. `false`: the row was expected and is not there.
     async fn link(
+        &self,
+        name: &RepoName,
+        by: Bringer,
+        sealed: Option<Sealed>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<bool, RepoError> {
+        // An upload has had its room since its bytes came.
+        let _room = match by {
+            Bringer::Push => None,
+            Bringer::Mirror => Some(self.commit_room(name, vec![(digest, Some(size))]).await?),
+        };
+        self.with_history(|| self.link_once(name, by, sealed.clone(), digest, size))
+            .await
+    }
+
+    async fn link_once(
         &self,
         name: &RepoName,
         by: Bringer,

@@ -60,8 +60,9 @@ pub enum RepoError {
     Refused(String),
     /// A quota has no room for it.
     #[error(
-        "the quota on {} is used up: {needed} bytes more are needed and {free} are free; delete something there, or ask for more (dryport quota set)",
-        if prefix.is_empty() { "this registry" } else { prefix }
+        "the quota on {} is used up: {needed} bytes more are needed and {free} are free{}; delete something there, or ask for more (dryport quota set)",
+        quota_on(prefix),
+        in_uploads(*uploads)
     )]
     Quota {
         /// The prefix; empty for the whole box.
@@ -70,6 +71,24 @@ pub enum RepoError {
         needed: u64,
         /// Bytes that are left.
         free: u64,
+        /// Bytes that other unfinished uploads take.
+        uploads: u64,
+    },
+    /// The history below a quota is over its bound, and none of it can go.
+    #[error(
+        "the quota on {} takes nothing new: {kept} bytes are kept there though nothing shows them, at most {bound} may be, and none of them can be given up{}; delete what keeps them, or ask for more (dryport quota set --history)",
+        quota_on(prefix),
+        kept_by(by)
+    )]
+    HistoryFull {
+        /// The prefix; empty for the whole box.
+        prefix: String,
+        /// Bytes that are kept and not shown.
+        kept: u64,
+        /// Bytes that may be.
+        bound: u64,
+        /// Repositories that keep most of them, and how many bytes each.
+        by: Vec<(String, u64)>,
     },
     /// Two requests write to one upload.
     #[error("another request is writing to this upload; wait for it to end")]
@@ -96,6 +115,32 @@ pub enum RepoError {
     /// A background task of this process ended early.
     #[error("an internal task failed: {0}")]
     Task(String),
+}
+
+fn quota_on(prefix: &str) -> &str {
+    if prefix.is_empty() {
+        "this registry"
+    } else {
+        prefix
+    }
+}
+
+fn in_uploads(bytes: u64) -> String {
+    match bytes {
+        0 => String::new(),
+        bytes => format!(" beside {bytes} bytes of unfinished uploads"),
+    }
+}
+
+fn kept_by(by: &[(String, u64)]) -> String {
+    let each: Vec<_> = by
+        .iter()
+        .map(|(name, bytes)| format!("{bytes} bytes by {name}"))
+        .collect();
+    match each.as_slice() {
+        [] => String::new(),
+        each => format!(" (kept: {})", each.join(", ")),
+    }
 }
 
 /// What sort of failure it is.
@@ -174,7 +219,7 @@ impl RepoError {
             Self::ManifestBlobUnknown(_) => K::ManifestBlobUnknown,
             Self::TooLarge(_) => K::TooLarge,
             Self::ReadOnly(_) | Self::Refused(_) => K::Refused,
-            Self::Quota { .. } => K::Quota,
+            Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
             Self::UploadBusy | Self::TooManyUploads { .. } => K::Busy,
             Self::Body(_) => K::Body,
             Self::Task(_) => K::Internal,

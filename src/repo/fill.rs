@@ -31,6 +31,7 @@ impl Repos {
                 let blobs = self.0.blobs.clone();
                 self.block(move || Ok(blobs.discard(id, repo, algorithm)?))
                     .await?;
+                self.0.uploads.end(id);
             }
         }
         Ok(self.0.blobs.begin(id, repo, algorithm))
@@ -54,6 +55,8 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let id = ingest.id();
+        // What a run before this process left of it counted until now.
+        self.0.uploads.end(id);
         let last = Piece::default();
         let done = self.seal(name, ingest, last, digest, Bringer::Mirror).await;
         if done.as_ref().map_or_else(RepoError::is_refusal, |()| true) {

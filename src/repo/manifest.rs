@@ -104,7 +104,7 @@ impl Repos {
                 Ok(more)
             });
             if !change.await? {
-                return Ok(());
+                return self.after_removal(name, None).await;
             }
         }
     }
@@ -159,10 +159,32 @@ impl Repos {
         why: &'static str,
         mirror: bool,
     ) -> Result<Vec<Put>, RepoError> {
-        let context = self.context(who, why);
-        let strict = self.0.options.strict;
         let done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
         let placed = ready.iter().filter_map(Ready::place).collect();
+        let ready = Arc::new(ready);
+        let spare = self
+            .with_history(|| self.commit_once(name, Arc::clone(&ready), who, why, mirror))
+            .await;
+        if spare.as_ref().is_err_and(RepoError::stored_nothing) {
+            self.drop_spare(placed).await;
+        }
+        self.drop_spare(spare?).await;
+        Ok(done)
+    }
+
+    /// The transaction of a commit; answers the content files that it did not need.
+    async fn commit_once(
+        &self,
+        name: &RepoName,
+        ready: Arc<Vec<Ready>>,
+        who: &str,
+        why: &'static str,
+        mirror: bool,
+    ) -> Result<Vec<Place>, RepoError> {
+        let sizes = ready.iter().map(|r| (r.new.digest, Some(r.new.size)));
+        let _room = self.commit_room(name, sizes.collect()).await?;
+        let context = self.context(who, why);
+        let strict = self.0.options.strict;
         let wanted = name.clone();
         let change = self.change(name, Need::Grows, why, move |tx| {
             let (id, record) = if mirror {
@@ -173,7 +195,7 @@ impl Repos {
             };
             let strict = !mirror && record.strict.unwrap_or(strict);
             let mut spare = Vec::new();
-            for r in &ready {
+            for r in ready.iter() {
                 spare.extend(put_body(
                     tx,
                     &r.new.digest,
@@ -183,7 +205,7 @@ impl Repos {
                 )?);
             }
             let mut change = Change::open(tx, id, record, &context);
-            for r in &ready {
+            for r in ready.iter() {
                 if strict {
                     let missing = change.missing(&r.new.inspected)?;
                     if !missing.is_empty() {
@@ -195,12 +217,7 @@ impl Repos {
             change.finish()?;
             Ok(spare)
         });
-        let spare = change.await;
-        if spare.as_ref().is_err_and(RepoError::stored_nothing) {
-            self.drop_spare(placed).await;
-        }
-        self.drop_spare(spare?).await;
-        Ok(done)
+        change.await
     }
 
     /// Removes content files that the commit found it did not need.

@@ -50,6 +50,7 @@ use format::Format;
 use home::{Home, Homes};
 use keys::DueKind;
 use memory::Memory;
+use quota::{Turns, Uploads};
 use record::RepoRecord;
 use sessions::Sessions;
 use state::{Absence, Generations};
@@ -104,6 +105,10 @@ struct Inner {
     homes: Arc<Homes>,
     unlimited: Arc<Absence>,
     sessions: Sessions,
+    /// The bytes of unfinished uploads.
+    uploads: Arc<Uploads>,
+    /// Who gives up history below which quota.
+    turns: Turns,
     memory: Memory,
     /// Held while a manifest is read.
     inspecting: Mutex<()>,
@@ -117,9 +122,12 @@ impl Repos {
         let written_in_boot = resume::remember_boot(&store, &blobs)?;
         let manifests = Cache::new(options.cache_bytes / 2, None, read::Known::weigh);
         let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
+        let uploads = Arc::new(Uploads::default());
+        resume::count_left(&store, &blobs, &uploads)?;
         let inner = Inner {
             store,
             blobs,
+            turns: Turns::default(),
             memory: Memory::new(options.upload_memory),
             inspecting: Mutex::new(()),
             options,
@@ -128,7 +136,8 @@ impl Repos {
             generations: Arc::new(Generations::new()),
             homes: Arc::new(Homes::new()),
             unlimited: Arc::default(),
-            sessions: Sessions::new(),
+            sessions: Sessions::new(Arc::clone(&uploads)),
+            uploads,
             written_in_boot,
         };
         Ok(Self(Arc::new(inner)))
@@ -280,7 +289,9 @@ impl Repos {
             record.keep_ms = keep.map(|keep| keep.as_millis() as u64);
             Ok(tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?)
         });
-        write.await
+        write.await?;
+        self.0.turns.forget();
+        Ok(())
     }
 
     /// Refuses a push into a mirror before its bytes come. A name whose first mirror run never ended is the pusher's from

@@ -22,8 +22,6 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// How often a row is saved while bytes come in.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// After so many bytes of a body of unknown length the quotas are looked at, and again at each doubling.
-const LOOK_AT: u64 = 64 << 20;
 
 /// A request's body: bytes as they come, or why no more do.
 pub trait Body: Stream<Item = Result<Bytes, <Self as Body>::Error>> + Send + Unpin {
@@ -54,7 +52,7 @@ impl Repos {
     ) -> Result<Piece, RepoError> {
         let before = turn.session.offset;
         self.check_chunk(turn, range, len, digest).await?;
-        let mut writer = Writer::new(self, turn);
+        let mut writer = Writer::new(self, turn, digest);
         let mut piece = Piece::default();
         let mut broken = None;
         let mut clock = pin!(sleep(HELD));
@@ -81,6 +79,9 @@ impl Repos {
             return Err(broken);
         }
         let got = writer.turn.session.offset - before + piece.bytes.len() as u64;
+        if !piece.bytes.is_empty() {
+            writer.ask(piece.bytes.len()).await?;
+        }
         piece.ahead = Some(writer.ahead);
         match range.filter(|r| r.len() != got) {
             Some(range) => Err(RepoError::Size {
@@ -145,8 +146,8 @@ impl Repos {
         }
         if let Some(len) = len.or(range.map(|r| r.len())) {
             self.0.blobs.room_for(len)?;
-            let name = &turn.session.name;
-            self.quota_room(name, digest, before + len).await?;
+            let (name, all) = (&turn.session.name, before.saturating_add(len));
+            self.upload_room(name, turn.id, all, digest).await?;
         }
         Ok(())
     }
@@ -189,11 +190,12 @@ struct Writer<'a> {
     ahead: Ahead,
     pending: Option<JoinHandle<Result<u64, RepoError>>>,
     saved: Instant,
-    look_at: u64,
+    /// Of all bytes, where that is known.
+    digest: Option<&'a Digest>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(repos: &'a Repos, turn: &'a mut Turn) -> Self {
+    fn new(repos: &'a Repos, turn: &'a mut Turn, digest: Option<&'a Digest>) -> Self {
         let session = &turn.session;
         let begun = lock(&session.ingest).as_ref().map(Ingest::ahead);
         Self {
@@ -202,7 +204,7 @@ impl<'a> Writer<'a> {
             turn,
             pending: None,
             saved: Instant::now(),
-            look_at: LOOK_AT,
+            digest,
         }
     }
 
@@ -212,6 +214,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         self.flush().await?;
+        self.ask(piece.bytes.len()).await?;
         if self.turn.session.offset == 0 && lock(&self.turn.session.ingest).is_none() {
             let session = &self.turn.session;
             let repo = self.repos.repo_of(session).await?;
@@ -221,13 +224,6 @@ impl<'a> Writer<'a> {
                 .blobs
                 .begin(self.turn.id, repo, session.algorithm);
             *lock(&session.ingest) = Some(ingest);
-        }
-        if self.turn.session.offset > self.look_at {
-            self.look_at *= 2;
-            let session = &self.turn.session;
-            self.repos
-                .quota_room(&session.name, None, session.offset)
-                .await?;
         }
         if self.saved.elapsed() > SAVE_EVERY {
             self.saved = Instant::now();
@@ -251,6 +247,14 @@ impl<'a> Writer<'a> {
             Ok(ingest.offset())
         }));
         Ok(())
+    }
+
+    /// Asks the quotas for room for so many bytes more, unless they were announced.
+    async fn ask(&self, more: usize) -> Result<(), RepoError> {
+        let session = &self.turn.session;
+        let all = session.offset.saturating_add(more as u64);
+        let (repos, id) = (self.repos, self.turn.id);
+        repos.upload_room(&session.name, id, all, self.digest).await
     }
 
     async fn flush(&mut self) -> Result<(), RepoError> {

@@ -198,14 +198,56 @@ record!(UsageRecord, "usage", 1);
 /// A quota on a prefix of repository names.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct QuotaRecord {
-    /// Bytes allowed.
+    /// Bytes that may be shown.
     pub limit: u64,
+    /// Bytes that the history alone may keep; `None`: as many as may be shown.
+    pub history_limit: Option<u64>,
     /// Bytes shown, each digest once.
     pub used: u64,
-    /// While what was there is being counted: the last digest that was, in key form.
+    /// Bytes kept and not shown, each digest once.
+    pub history: u64,
+    /// While it is being counted how often digests are shown: the last place that was, a digest in key form and a
+    /// repository id; nothing before the first.
     pub counted_to: Option<Vec<u8>>,
+    /// The same of the repositories that keep digests.
+    pub held_to: Option<Vec<u8>>,
 }
-record!(QuotaRecord, "quota", 1);
+
+impl Record for QuotaRecord {
+    const NAME: &'static str = "quota";
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| decode_body::<QuotaRecordV1>(Self::NAME, body).map(Self::from))
+    }
+}
+
+/// [`QuotaRecord`] as of version 1: the history did not count, and a place was a whole digest.
+#[derive(Decode)]
+struct QuotaRecordV1 {
+    limit: u64,
+    used: u64,
+    counted_to: Option<Vec<u8>>,
+}
+
+impl From<QuotaRecordV1> for QuotaRecord {
+    fn from(old: QuotaRecordV1) -> Self {
+        let whole = |mut digest: Vec<u8>| {
+            if !digest.is_empty() {
+                digest.extend(u64::MAX.to_be_bytes());
+            }
+            digest
+        };
+        Self {
+            limit: old.limit,
+            history_limit: None,
+            used: old.used,
+            history: 0,
+            counted_to: old.counted_to.map(whole),
+            held_to: Some(Vec::new()),
+        }
+    }
+}
 
 /// One visible revision, for whoever follows.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -274,11 +316,26 @@ mod tests {
                 keep_ms: None,
             },
         );
+        let place = [key(), u64::MAX.to_be_bytes().to_vec()].concat();
         golden::check(&QuotaRecord {
             limit: 10 << 30,
+            history_limit: Some(1 << 30),
             used: 300,
-            counted_to: Some(key()),
+            history: 20,
+            counted_to: Some(place.clone()),
+            held_to: Some(place.clone()),
         });
+        golden::check_old(
+            1,
+            &QuotaRecord {
+                limit: 10 << 30,
+                history_limit: None,
+                used: 300,
+                history: 0,
+                counted_to: Some(place),
+                held_to: Some(Vec::new()),
+            },
+        );
         golden::check(&UsageRecord {
             tags: 1,
             manifests: 2,

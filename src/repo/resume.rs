@@ -2,8 +2,9 @@
 //! closing that was cut off, the rows say whether it was the end.
 
 use super::error::RepoError;
+use super::quota::Uploads;
 use super::reclaim::condemn_stray;
-use super::record::UploadRecord;
+use super::record::{RepoRecord, UploadRecord};
 use super::{Repos, keys, rows};
 use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved};
 use crate::store::record::Record;
@@ -83,6 +84,7 @@ impl Repos {
             if !is_stray.await? {
                 self.block(move || Ok(blobs.discard(id, repo, algorithm)?))
                     .await?;
+                self.0.uploads.end(id);
                 self.drop_row(id).await?;
                 return Ok(None);
             }
@@ -129,6 +131,17 @@ impl Repos {
         })
         .await
     }
+}
+
+/// Counts what a process before this one left of uploads.
+pub(super) fn count_left(store: &Store, blobs: &Blobs, uploads: &Uploads) -> Result<(), RepoError> {
+    for file in blobs.uploads()? {
+        let row = store.read(|r| r.get(Table::Repos, &keys::repo(file.repo)))?;
+        let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
+        let name = record.map_or_else(String::new, |record| record.name);
+        uploads.raise(file.id, &name, file.len);
+    }
+    Ok(())
 }
 
 /// Notes this boot's id in the store; answers the one of the process before, which wrote the upload files.

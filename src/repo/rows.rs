@@ -127,7 +127,7 @@ pub(super) fn link(
     lease_ms: u64,
 ) -> Result<(), RepoError> {
     if lease(tx, id, digest, lease_ms)?.is_none() {
-        quota::gain(tx, id, digest, size)?;
+        quota::gain(tx, id, digest, size, &keys::link(digest, id))?;
         let mut usage = usage(tx, id)?;
         usage.bytes += size;
         tx.put(Table::Usage, &keys::repo(id), &usage.to_bytes()?)?;

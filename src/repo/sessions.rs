@@ -5,6 +5,7 @@
 
 use super::error::RepoError;
 use super::home::Home;
+use super::quota::Uploads;
 use super::state::lock;
 use crate::blobs::Ingest;
 use crate::types::{Algorithm, RepoName, UploadId};
@@ -71,6 +72,7 @@ impl Session {
 /// The uploads in memory.
 pub(super) struct Sessions {
     open: Arc<Mutex<Open>>,
+    bytes: Arc<Uploads>,
     taking_up: [tokio::sync::Mutex<()>; LANES],
 }
 
@@ -96,10 +98,11 @@ impl Open {
 }
 
 impl Sessions {
-    /// No uploads.
-    pub fn new() -> Self {
+    /// No uploads; what they have is told to `bytes`.
+    pub fn new(bytes: Arc<Uploads>) -> Self {
         Self {
             open: Arc::default(),
+            bytes,
             taking_up: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         }
     }
@@ -170,6 +173,7 @@ impl Sessions {
         session.busy = true;
         let hold = Hold {
             open: Arc::clone(&self.open),
+            bytes: Arc::clone(&self.bytes),
             id,
             slot: Arc::clone(&session.ingest),
             offset: AtomicU64::new(session.offset),
@@ -204,6 +208,7 @@ impl Turn {
 /// Keeps an upload from other requests while it lives.
 pub(super) struct Hold {
     open: Arc<Mutex<Open>>,
+    bytes: Arc<Uploads>,
     id: UploadId,
     slot: Slot,
     offset: AtomicU64,
@@ -225,6 +230,7 @@ impl Drop for Hold {
             session.busy = false;
             session.used = Instant::now();
             session.offset = *self.offset.get_mut();
+            self.bytes.settle(self.id, session.offset);
         }
     }
 }

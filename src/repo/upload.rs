@@ -26,11 +26,15 @@ struct Over {
     repos: Repos,
     name: RepoName,
     id: UploadId,
+    /// Only if a quota let it go on without room for it: then nothing of it may stay.
+    spared: bool,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
-        if self.repos.0.sessions.get(self.id).is_none() {
+        if self.repos.0.sessions.get(self.id).is_none()
+            || self.spared && !self.repos.0.uploads.is_spared(self.id)
+        {
             return;
         }
         // Without a runtime the server is at its end, and the next start gives up what no row knows.
@@ -106,6 +110,13 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         self.find_session(name, id).await?;
+        // Dropped after the turn.
+        let _over = Over {
+            repos: self.clone(),
+            name: name.clone(),
+            id,
+            spared: true,
+        };
         let mut turn = self.0.sessions.take(id, name)?;
         let before = turn.session.offset;
         let received = self.receive(&mut turn, range, len, Some(digest), body);
@@ -136,6 +147,7 @@ impl Repos {
             repos: self.clone(),
             name: name.clone(),
             id,
+            spared: false,
         };
         let done = self.finish_upload(name, id, None, len, body, digest).await;
         if done.is_err() {
@@ -161,6 +173,7 @@ impl Repos {
         if acknowledged == 0 {
             self.drop_refused(&session, id, repo).await;
         }
+        self.settle_upload(id, repo, session.algorithm).await;
     }
 
     /// Gives up a refused upload, whose file has this repository in its name.
@@ -213,6 +226,7 @@ impl Repos {
             let blobs = self.0.blobs.clone();
             self.block(move || Ok(blobs.discard(file.id, file.repo, file.algorithm)?))
                 .await?;
+            self.0.uploads.end(file.id);
             self.drop_row(file.id).await?;
             reaped += 1;
         }
@@ -261,6 +275,7 @@ impl Repos {
             })
         })
         .await?;
+        self.0.uploads.end(id);
         self.drop_row_of(session, id).await
     }
 

@@ -43,9 +43,9 @@ pub enum Table {
     Cursors,
     /// repo or principal -> what it holds.
     Usage,
-    /// prefix -> bytes allowed and used.
+    /// prefix -> bytes allowed, shown and kept by the history.
     Quotas,
-    /// prefix, digest -> how often repositories below the prefix show it.
+    /// prefix, digest -> how often repositories below the prefix show it, and how many of them keep it.
     QuotaHolders,
     /// job id -> the job.
     Jobs,

@@ -210,8 +210,13 @@ async fn tags(app: &App, request: Request) -> Result<Reply, Fault> {
 
 async fn quotas(app: &App, request: Request) -> Result<Reply, Fault> {
     match request {
-        Request::QuotaSet { prefix, limit } => {
-            app.repos.set_quota(&clean(&prefix)?, limit).await?;
+        Request::QuotaSet {
+            prefix,
+            limit,
+            history,
+        } => {
+            let prefix = clean(&prefix)?;
+            app.repos.set_quota(&prefix, limit, history).await?;
             Ok(Reply::Done)
         }
         Request::QuotaRemove { prefix } => {
@@ -292,9 +297,10 @@ impl From<RepoError> for Fault {
             RepoError::NameUnknown(_)
             | RepoError::ManifestUnknown(_)
             | RepoError::BlobUnknown(_) => FaultKind::NotFound,
-            RepoError::ReadOnly(_) | RepoError::Refused(_) | RepoError::Quota { .. } => {
-                FaultKind::State
-            }
+            RepoError::ReadOnly(_)
+            | RepoError::Refused(_)
+            | RepoError::Quota { .. }
+            | RepoError::HistoryFull { .. } => FaultKind::State,
             RepoError::Blob(blob) if blob.kind() == BlobErrorKind::Damaged => FaultKind::Damaged,
             RepoError::Store(store) => of_store(store.kind()),
             _ => FaultKind::Failed,

@@ -29,7 +29,11 @@ pub(super) enum Mend {
         bytes: i128,
     },
     /// Add what was found missing to what a quota counts.
-    Quota { prefix: String, bytes: i128 },
+    Quota {
+        prefix: String,
+        shown: i128,
+        history: i128,
+    },
     /// Drop a change, and the revision's head row with the last one.
     Change { key: Vec<u8>, id: RepoId, rev: Rev },
     /// Tell the feed of a revision again.
@@ -113,13 +117,18 @@ impl Mend {
                 };
                 tx.put(Table::Usage, &keys::repo(*id), &usage.to_bytes()?)?;
             }
-            Self::Quota { prefix, bytes } => {
+            Self::Quota {
+                prefix,
+                shown,
+                history,
+            } => {
                 let key = quota::key(prefix);
                 let Some(row) = tx.get(Table::Quotas, &key)? else {
                     return Ok(false);
                 };
                 let mut record = QuotaRecord::from_bytes(&row)?;
-                record.used = plus(record.used, *bytes);
+                record.used = plus(record.used, *shown);
+                record.history = plus(record.history, *history);
                 tx.put(Table::Quotas, &key, &record.to_bytes()?)?;
             }
             Self::Change { key, id, rev } => {

@@ -1,12 +1,11 @@
-//! Quotas: how often each digest is shown below a prefix, and how many bytes that comes to.
+//! Quotas: how often each digest is shown and kept below a prefix, and how many bytes that comes to.
 
 use super::mend::Mend;
 use super::report::{Kind, Problem};
 use super::walk::{self, PAGE, Walk};
 use crate::repo::error::RepoError;
-use crate::repo::quota;
+use crate::repo::quota::{self, Counts};
 use crate::repo::record::{BlobRecord, QuotaRecord};
-use crate::repo::rows::number;
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Row, Table};
@@ -29,7 +28,7 @@ pub(super) fn all(walk: &mut Walk, r: &Read<'_>) -> Result<(), RepoError> {
             walk.tell(Problem::new(Kind::QuotaUnreadable, what).how("remove it and set it again"));
             continue;
         };
-        if record.counted_to.is_none() {
+        if record.counted_to.is_none() && record.held_to.is_none() {
             one(walk, r, &prefix, &record)?;
         }
     }
@@ -38,7 +37,7 @@ pub(super) fn all(walk: &mut Walk, r: &Read<'_>) -> Result<(), RepoError> {
 
 /// One quota: each digest's holders, and the sum.
 fn one(walk: &mut Walk, r: &Read<'_>, prefix: &str, record: &QuotaRecord) -> Result<(), RepoError> {
-    let mut used = 0;
+    let (mut used, mut history) = (0, 0);
     let mut from = Vec::new();
     loop {
         let rows = r.scan(Table::Blobs, &from, &[], PAGE)?;
@@ -50,26 +49,27 @@ fn one(walk: &mut Walk, r: &Read<'_>, prefix: &str, record: &QuotaRecord) -> Res
             ) else {
                 return Ok(());
             };
-            let count = quota::count_holders(r, prefix, &digest)?;
-            if count > 0 {
-                used += row.size;
-            }
-            holders(walk, r, prefix, &digest, count)?;
+            let counts = quota::held_and_shown(r, prefix, &digest)?;
+            let (shown, kept) = counts.bytes(row.size);
+            used += shown;
+            history += kept;
+            holders(walk, r, prefix, &digest, counts)?;
         }
         match walk::next(&rows, PAGE) {
             Some(next) => from = next,
             None => break,
         }
     }
-    if used != record.used {
+    if (used, history) != (record.used, record.history) {
         let what = format!(
-            "the quota {prefix}/ counts {} bytes; {used} are shown",
-            record.used
+            "the quota {prefix}/ counts {} bytes shown and {} of history; {used} are shown and {history} are kept beside",
+            record.used, record.history
         );
-        let bytes = i128::from(used) - i128::from(record.used);
+        let lacks = |is: u64, counted: u64| i128::from(is) - i128::from(counted);
         let mend = Mend::Quota {
             prefix: prefix.to_owned(),
-            bytes,
+            shown: lacks(used, record.used),
+            history: lacks(history, record.history),
         };
         walk.mend(Problem::new(Kind::QuotaWrong, what), mend);
     }
@@ -81,18 +81,19 @@ fn holders(
     r: &Read<'_>,
     prefix: &str,
     digest: &Digest,
-    count: u64,
+    counts: Counts,
 ) -> Result<(), RepoError> {
     let key = quota::holders_key(prefix, digest);
     let seen = r.get(Table::QuotaHolders, &key)?;
-    if seen.as_deref().map_or(0, number) == count {
+    let counted = seen.as_deref().map_or_else(Counts::default, Counts::of_row);
+    if counted == counts {
         return Ok(());
     }
     let what = format!(
-        "the quota {prefix}/ counts {} holders of {digest}; there are {count}",
-        seen.as_deref().map_or(0, number)
+        "the quota {prefix}/ counts {digest} as shown {} times and kept by {}; it is shown {} times and kept by {}",
+        counted.shown, counted.held, counts.shown, counts.held
     );
-    let value = (count > 0).then(|| count.to_be_bytes().to_vec());
+    let value = counts.to_row();
     let mend = Mend::Rows {
         guard: vec![(Table::QuotaHolders, key.clone(), seen)],
         change: vec![(Table::QuotaHolders, key, value)],

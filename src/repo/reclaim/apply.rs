@@ -133,13 +133,24 @@ fn release(
     lease_ms: u64,
 ) -> Result<(), StoreError> {
     for child in children {
-        for class in [Class::Manifest, Class::Wanted] {
-            tx.delete(
-                Table::Refs,
-                &keys::manifest_ref(child, id, class, parent, added),
-            )?;
-        }
+        let wanted = keys::manifest_ref(child, id, Class::Wanted, parent, added);
+        tx.delete(Table::Refs, &wanted)?;
+        drop_ref(
+            tx,
+            id,
+            child,
+            &keys::manifest_ref(child, id, Class::Manifest, parent, added),
+        )?;
         let_go(tx, id, child, lease_ms)?;
+    }
+    Ok(())
+}
+
+/// Drops a reference that keeps the digest and does not show it; that it was there counts once.
+fn drop_ref(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, key: &[u8]) -> Result<(), StoreError> {
+    if tx.get(Table::Refs, key)?.is_some() {
+        tx.delete(Table::Refs, key)?;
+        quota::let_go(tx, id, digest)?;
     }
     Ok(())
 }
@@ -318,15 +329,17 @@ fn drop_row(
     match name {
         OwnName::Tag(tag) => {
             if let Some(target) = item.digest() {
-                tx.delete(Table::Refs, &keys::tag_ref(&target, id, tag, added))?;
+                drop_ref(tx, id, &target, &keys::tag_ref(&target, id, tag, added))?;
                 let_go(tx, id, &target, context.lease_ms)?;
             }
         }
         OwnName::Manifest(digest) => {
             let own = keys::manifest_ref(digest, id, Class::Manifest, digest, added);
-            tx.delete(Table::Refs, &own)?;
-            if !past {
+            if past {
+                drop_ref(tx, id, digest, &own)?;
+            } else {
                 // Only a deleted repository loses rows that are live.
+                tx.delete(Table::Refs, &own)?;
                 tx.delete(Table::Refs, &keys::held(digest, id))?;
                 quota::lose(tx, id, digest, item.size)?;
             }

@@ -76,6 +76,16 @@ pub struct Due {
 }
 
 impl Due {
+    /// A row as it may stand in the table.
+    pub(super) fn new(key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { key, value }
+    }
+
+    /// The row's key.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
     /// Where the next page of rows starts after this one.
     pub fn after(&self) -> Vec<u8> {
         [self.key.as_slice(), &[0]].concat()

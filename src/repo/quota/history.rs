@@ -1,0 +1,353 @@
+//! The bound of the history below a quota: beyond it the oldest goes, before its time.
+//!
+//! Whoever removes something that the history then keeps gives up as much of the oldest as is beyond the bound, before it
+//! is answered; a commit that shows new bytes is refused while more is kept, and its request does the same and tries again.
+//! So what is shown and what is kept never grow beyond quota and bound together, however fast somebody pushes and removes.
+//! It is done by the collector's own steps ([`crate::repo::reclaim`]), and the freed files go at once. What these steps
+//! cannot drop is named in the error.
+
+use super::count::{Counts, is_held};
+use super::{key, prefixes, quota};
+use crate::repo::error::RepoError;
+use crate::repo::keys::{self, DueKind};
+use crate::repo::reclaim::Due;
+use crate::repo::record::RepoRecord;
+use crate::repo::state::lock;
+use crate::repo::{Repos, rows};
+use crate::store::key::Key;
+use crate::store::record::Record;
+use crate::store::{Get, Read, Table};
+use crate::types::{Digest, RepoId, RepoName};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+/// Revisions that are given up one after the other before what was freed is removed from the disk.
+const REVISIONS: usize = 16;
+/// How often a commit finds the history too full again, because others fill it, before it is refused.
+const TRIES: usize = 8;
+/// Pages of due rows that are looked at in one go.
+const PAGES: usize = 16;
+/// Content files that are removed in one go.
+const FILES: usize = 1000;
+/// Kept digests that are looked at for an error, and repositories of one that are.
+const NAMED: usize = 500;
+/// Repositories that an error names.
+const NAMES: usize = 3;
+
+/// By prefix: where its oldest history stands, held by the one who gives it up.
+#[derive(Default)]
+pub(in crate::repo) struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Vec<u8>>>>>);
+
+impl Turns {
+    fn of(&self, prefix: &str) -> Arc<tokio::sync::Mutex<Vec<u8>>> {
+        Arc::clone(lock(&self.0).entry(prefix.to_owned()).or_default())
+    }
+
+    /// The times of some history have changed, or may have: whoever looks next begins at the start.
+    pub fn forget(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+/// How much a quota's history keeps, and may keep.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    bytes: u64,
+    bound: u64,
+}
+
+fn kept(get: &impl Get, prefix: &str) -> Result<Option<Kept>, RepoError> {
+    let record = quota(get, prefix)?.filter(|record| record.held_to.is_none());
+    Ok(record.map(|record| Kept {
+        bytes: record.history,
+        bound: record.history_bound(),
+    }))
+}
+
+impl Repos {
+    /// A commit that may find the history of a quota too full: then the oldest goes, and it is tried again.
+    pub(in crate::repo) async fn with_history<T, F>(
+        &self,
+        mut commit: impl FnMut() -> F,
+    ) -> Result<T, RepoError>
+    where
+        F: Future<Output = Result<T, RepoError>>,
+    {
+        for _ in 1..TRIES {
+            match commit().await {
+                Err(RepoError::HistoryFull { prefix, .. }) => self.trim(&prefix).await?,
+                done => return done,
+            }
+        }
+        commit().await
+    }
+
+    /// After something of a repository was removed: keeps the history below every quota within its bound, and frees at
+    /// once what a blob that was removed had.
+    pub(in crate::repo) async fn after_removal(
+        &self,
+        name: &RepoName,
+        removed: Option<&Digest>,
+    ) -> Result<(), RepoError> {
+        if self.0.unlimited.is_known() {
+            return Ok(());
+        }
+        let made = self.0.unlimited.made();
+        let wanted = name.clone();
+        let over = self.hop(move |inner, r| {
+            if !super::any(r)? {
+                inner.unlimited.found_none(made);
+                return Ok(None);
+            }
+            let mut over = Vec::new();
+            for prefix in prefixes(wanted.as_str()) {
+                if kept(r, prefix)?.is_some_and(|kept| kept.bytes > kept.bound) {
+                    over.push(prefix.to_owned());
+                }
+            }
+            Ok(Some(over))
+        });
+        let Some(over) = over.await? else {
+            return Ok(());
+        };
+        if let Some(digest) = removed {
+            let due = Due::orphan(digest);
+            self.reclaim(vec![due], false).await?;
+            self.unlink_condemned(FILES).await?;
+        }
+        for prefix in over {
+            match self.trim(&prefix).await {
+                // What was removed is removed all the same; the next push is told.
+                Ok(()) | Err(RepoError::HistoryFull { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the history below every quota within its bound.
+    pub async fn trim_histories(&self) -> Result<(), RepoError> {
+        if self.0.unlimited.is_known() {
+            return Ok(());
+        }
+        self.0.turns.forget();
+        for quota in self.quotas().await? {
+            if !quota.counting && quota.history > quota.history_limit {
+                match self.trim(&quota.prefix).await {
+                    Ok(()) => {}
+                    Err(error @ RepoError::HistoryFull { .. }) => tracing::warn!(%error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the oldest history below a prefix until the rest is within its bound, and frees what only it kept.
+    async fn trim(&self, prefix: &str) -> Result<(), RepoError> {
+        let turn = self.0.turns.of(prefix);
+        let mut from = turn.lock().await;
+        let mut given_up = 0;
+        loop {
+            let Some(kept) = self.kept(prefix).await? else {
+                return Ok(());
+            };
+            if kept.bytes <= kept.bound {
+                break;
+            }
+            let Some(due) = self.oldest_history(prefix, &mut from).await? else {
+                // What is due anyway may keep some: rows of deleted repositories, removed manifests.
+                self.free().await?;
+                match self.kept(prefix).await? {
+                    Some(now) if now.bytes > now.bound => {
+                        // That was of use: there may be more of it.
+                        if now.bytes < kept.bytes {
+                            continue;
+                        }
+                        return Err(self.history_full(prefix, now).await?);
+                    }
+                    _ => return Ok(()),
+                }
+            };
+            self.reclaim(vec![due], true).await?;
+            given_up += 1;
+            if given_up % REVISIONS == 0 {
+                self.free().await?;
+            }
+        }
+        if given_up > 0 {
+            tracing::info!(
+                quota = prefix,
+                revisions = given_up,
+                "the oldest history went before its time: more was kept than the quota lets it"
+            );
+            self.free().await?;
+        }
+        Ok(())
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Option<Kept>, RepoError> {
+        let prefix = prefix.to_owned();
+        self.hop(move |_, r| kept(r, &prefix)).await
+    }
+
+    /// Looks at what is due, and removes the files of what nothing references any more.
+    async fn free(&self) -> Result<(), RepoError> {
+        let mut from = Vec::new();
+        for _ in 0..PAGES {
+            let page = self.due(from, false, 128).await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            from = last.after();
+            self.reclaim(page, false).await?;
+        }
+        self.unlink_condemned(FILES).await.map(drop)
+    }
+
+    /// The history row of the repositories below a prefix whose time comes first, from a place on; what was passed over
+    /// is looked at again only when there is nothing behind it.
+    async fn oldest_history(
+        &self,
+        prefix: &str,
+        from: &mut Vec<u8>,
+    ) -> Result<Option<Due>, RepoError> {
+        let mut is_whole = from.is_empty();
+        loop {
+            let page = self.due(from.clone(), true, 1000).await?;
+            let Some(last) = page.last() else {
+                if std::mem::replace(&mut is_whole, true) {
+                    from.clear();
+                    return Ok(None);
+                }
+                from.clear();
+                continue;
+            };
+            let next = last.after();
+            let wanted = prefix.to_owned();
+            let found = self.hop(move |_, r| {
+                let mut names = HashMap::new();
+                for due in &page {
+                    if let Some(id) = due.history()
+                        && is_below(r, id, &wanted, &mut names)?
+                    {
+                        return Ok(Some(due.clone()));
+                    }
+                }
+                Ok(None)
+            });
+            if let Some(due) = found.await? {
+                *from = due.key().to_vec();
+                return Ok(Some(due));
+            }
+            *from = next;
+        }
+    }
+
+    /// The error, with who keeps most.
+    async fn history_full(&self, prefix: &str, kept: Kept) -> Result<RepoError, RepoError> {
+        let wanted = prefix.to_owned();
+        let by = self.hop(move |_, r| holders(r, &wanted)).await?;
+        Ok(RepoError::HistoryFull {
+            prefix: prefix.to_owned(),
+            kept: kept.bytes,
+            bound: kept.bound,
+            by,
+        })
+    }
+}
+
+/// Whether the repository is below the prefix; `known` has those that were asked for.
+fn is_below(
+    r: &Read<'_>,
+    id: RepoId,
+    prefix: &str,
+    known: &mut HashMap<u64, bool>,
+) -> Result<bool, RepoError> {
+    if let Some(known) = known.get(&id.0) {
+        return Ok(*known);
+    }
+    let row = r.get(Table::Repos, &keys::repo(id))?;
+    let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
+    let name = record.and_then(|record| record.name.parse::<RepoName>().ok());
+    let is_below = name.is_some_and(|name| name.is_under(prefix));
+    known.insert(id.0, is_below);
+    Ok(is_below)
+}
+
+/// The repositories below a prefix that keep most of what it does not show: of the first digests, which are many.
+fn holders(r: &Read<'_>, prefix: &str) -> Result<Vec<(String, u64)>, RepoError> {
+    let mut by: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut from, to) = Key::new().text(prefix).range();
+    let start = key(prefix).len();
+    let mut left = NAMED;
+    'all: for _ in 0..NAMED {
+        let page = r.scan(Table::QuotaHolders, &from, &to, NAMED)?;
+        for (key, row) in &page {
+            let counts = Counts::of_row(row);
+            let Some(digest) = key.get(start..).and_then(|key| Digest::from_key(key).ok()) else {
+                continue;
+            };
+            if counts.shown > 0 {
+                continue;
+            }
+            let size = rows::size(r, &digest)?;
+            for id in keepers(r, &digest)? {
+                let row = r.get(Table::Repos, &keys::repo(id))?;
+                if let Some(record) = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?
+                    && record
+                        .name
+                        .parse::<RepoName>()
+                        .is_ok_and(|name| name.is_under(prefix))
+                {
+                    *by.entry(record.name).or_default() += size;
+                }
+            }
+            left -= 1;
+            if left == 0 {
+                break 'all;
+            }
+        }
+        match page.last().filter(|_| page.len() == NAMED) {
+            Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
+            None => break,
+        }
+    }
+    let mut by: Vec<_> = by.into_iter().collect();
+    by.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    by.truncate(NAMES);
+    Ok(by)
+}
+
+/// Some repositories that keep a digest.
+fn keepers(r: &Read<'_>, digest: &Digest) -> Result<Vec<RepoId>, RepoError> {
+    let (mut from, to) = keys::refs(digest).range();
+    let mut ids = Vec::new();
+    for _ in 0..NAMES {
+        let Some((key, _)) = r.scan(Table::Refs, &from, &to, 1)?.pop() else {
+            break;
+        };
+        let Some((id, _, _)) = keys::ref_head(&key) else {
+            break;
+        };
+        if is_held(r, id, digest)? {
+            ids.push(id);
+        }
+        from = keys::refs(digest).u64(id.0 + 1).done();
+    }
+    Ok(ids)
+}
+
+impl Due {
+    /// The repository whose history the row asks to look at.
+    fn history(&self) -> Option<RepoId> {
+        let (_, kind, what) = keys::due_parts(self.key())?;
+        let id = what.first_chunk::<8>()?;
+        (kind == DueKind::History).then_some(RepoId(u64::from_be_bytes(*id)))
+    }
+
+    /// A look at a digest that lost a reference just now.
+    fn orphan(digest: &Digest) -> Self {
+        Self::new(keys::due(0, DueKind::Orphan, digest.as_key()), Vec::new())
+    }
+}

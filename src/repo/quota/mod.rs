@@ -1,0 +1,203 @@
+//! Quotas: how many bytes the repositories below a prefix may have, each digest once.
+//!
+//! Three sums have a part in it. *Shown* is what is visible at the head and what uploads have linked; *uploads* are the
+//! bytes of unfinished ones, in memory ([`uploads`]): both together stay within the quota ([`room`]). *History* is what is
+//! kept and not shown; it has a bound of its own, beyond which the oldest goes ([`history`]). Shown and history are kept in
+//! the transaction that changes them ([`count`]). A new quota counts what is there in small transactions; until it has, it
+//! refuses nothing.
+
+mod count;
+mod history;
+mod room;
+mod uploads;
+
+pub(super) use count::{Counts, gain, held_and_shown, let_go, lose};
+pub(super) use history::Turns;
+pub(super) use uploads::Uploads;
+
+use super::Repos;
+use super::error::RepoError;
+use super::record::QuotaRecord;
+use crate::store::key::{Key, Parts};
+use crate::store::record::Record;
+use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
+use crate::types::Digest;
+use std::sync::Arc;
+
+/// Rows of one removed quota that one transaction drops.
+const ROWS: usize = 800;
+/// Most quotas that are listed.
+const QUOTAS: usize = 10_000;
+
+/// A quota, for people.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct QuotaView {
+    /// Prefix of repository names; empty for the whole box.
+    pub prefix: String,
+    /// Bytes allowed.
+    pub limit: u64,
+    /// Bytes shown.
+    pub used: u64,
+    /// Bytes of unfinished uploads.
+    pub uploads: u64,
+    /// Bytes that only the history keeps.
+    pub history: u64,
+    /// Bytes that only the history may keep.
+    pub history_limit: u64,
+    /// What was there before is still being counted: nothing is refused yet.
+    pub counting: bool,
+}
+
+/// The prefixes that hold a name, the whole box first.
+fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+    let inner = name.match_indices('/').map(|(at, _)| &name[..at]);
+    let own = Some(name).filter(|name| !name.is_empty());
+    std::iter::once("").chain(inner).chain(own)
+}
+
+pub(super) fn key(prefix: &str) -> Vec<u8> {
+    Key::new().text(prefix).done()
+}
+
+pub(super) fn holders_key(prefix: &str, digest: &Digest) -> Vec<u8> {
+    Key::new().text(prefix).raw(digest.as_key()).done()
+}
+
+fn quota(get: &impl Get, prefix: &str) -> Result<Option<QuotaRecord>, StoreError> {
+    let row = get.get(Table::Quotas, &key(prefix))?;
+    row.map(|row| QuotaRecord::from_bytes(&row)).transpose()
+}
+
+/// Whether there is any quota at all: without one nothing is looked up.
+fn any(get: &impl Get) -> Result<bool, StoreError> {
+    Ok(!get.scan(Table::Quotas, &[], &[], 1)?.is_empty())
+}
+
+impl QuotaRecord {
+    /// Bytes that the history alone may keep.
+    pub(super) fn history_bound(&self) -> u64 {
+        self.history_limit.unwrap_or(self.limit)
+    }
+}
+
+/// The prefix as people write it.
+fn shown(prefix: &str) -> String {
+    if prefix.is_empty() {
+        "the whole box".to_owned()
+    } else {
+        format!("{prefix}/")
+    }
+}
+
+impl Repos {
+    /// Sets the bytes that the repositories below a prefix may show, and those that their history may keep beside
+    /// (`None`: as many); the empty prefix is the whole box. Returns when what is there has been counted. What is shown
+    /// stays, even if it is more; of the history the oldest goes.
+    pub async fn set_quota(
+        &self,
+        prefix: &str,
+        limit: u64,
+        history_limit: Option<u64>,
+    ) -> Result<(), RepoError> {
+        let wanted = prefix.to_owned();
+        let set = move |tx: &mut Txn<'_>| {
+            let record = match quota(tx, &wanted)? {
+                Some(record) => QuotaRecord {
+                    limit,
+                    history_limit,
+                    ..record
+                },
+                None => QuotaRecord {
+                    limit,
+                    history_limit,
+                    used: 0,
+                    history: 0,
+                    counted_to: Some(Vec::new()),
+                    held_to: Some(Vec::new()),
+                },
+            };
+            Ok::<_, RepoError>(tx.put(Table::Quotas, &key(&wanted), &record.to_bytes()?)?)
+        };
+        let (store, unlimited) = (&self.0.store, Arc::clone(&self.0.unlimited));
+        store
+            .write_then(Lane::Request, Need::Keeps, "quota.set", set, move || unlimited.end())
+            .await?;
+        self.count_quota(prefix).await
+    }
+
+    /// Ends a quota.
+    pub async fn remove_quota(&self, prefix: &str) -> Result<(), RepoError> {
+        let wanted = prefix.to_owned();
+        let write = self.write(Need::Keeps, "quota.remove", move |tx| {
+            if quota(tx, &wanted)?.is_none() {
+                return Err(RepoError::Refused(format!(
+                    "there is no quota on {}; `dryport quota list` shows all",
+                    shown(&wanted)
+                )));
+            }
+            Ok(tx.delete(Table::Quotas, &key(&wanted))?)
+        });
+        write.await?;
+        let prefix = prefix.to_owned();
+        loop {
+            let wanted = prefix.clone();
+            let write = self
+                .0
+                .store
+                .write(Lane::Background, Need::Keeps, "quota.end", move |tx| {
+                    let (from, to) = Key::new().text(&wanted).range();
+                    // A quota set anew meanwhile counts from the start and needs these rows gone, too.
+                    let rows = tx.scan(Table::QuotaHolders, &from, &to, ROWS)?;
+                    for (key, _) in &rows {
+                        tx.delete(Table::QuotaHolders, key)?;
+                    }
+                    Ok::<_, RepoError>(rows.len())
+                });
+            if write.await? < ROWS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Every quota, by prefix.
+    pub async fn quotas(&self) -> Result<Vec<QuotaView>, RepoError> {
+        self.hop(|inner, r| {
+            let mut all = Vec::new();
+            for (key, row) in r.scan(Table::Quotas, &[], &[], QUOTAS)? {
+                let record = QuotaRecord::from_bytes(&row)?;
+                let prefix = Parts(&key).text().unwrap_or_default().to_owned();
+                all.push(QuotaView {
+                    limit: record.limit,
+                    used: record.used,
+                    uploads: inner.uploads.below(&prefix),
+                    history: record.history,
+                    history_limit: record.history_bound(),
+                    counting: record.counted_to.is_some() || record.held_to.is_some(),
+                    prefix,
+                });
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Goes on with the counting of new quotas that a restart cut short, and counts the history below those of before
+    /// it did.
+    pub async fn finish_quotas(&self) -> Result<(), RepoError> {
+        for quota in self.quotas().await?.into_iter().filter(|q| q.counting) {
+            self.count_quota(&quota.prefix).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_end_at_slashes() {
+        let all: Vec<_> = prefixes("a/b/c").collect();
+        assert_eq!(all, ["", "a", "a/b", "a/b/c"]);
+    }
+}
