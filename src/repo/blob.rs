@@ -340,9 +340,9 @@ fn linked(
         .get(Table::Refs, &keys::link(digest, id))?
         .ok_or_else(unknown)?;
     let blob = rows::blob(r, digest)?.ok_or_else(unknown)?;
-    let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
-    let backed = !r.scan(Table::Refs, &from, &to, 1)?.is_empty();
-    let rests_until = if backed {
+    // What only the history needs may lose its link.
+    let backed = rows::has_live_parent(r, id, digest)?;
+    let rests_until = if backed == Some(true) {
         u64::MAX
     } else {
         inner.rests_until(rows::number(&lease))

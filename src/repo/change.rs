@@ -248,6 +248,7 @@ impl<'a, 't> Change<'a, 't> {
                 })?;
                 self.tx.delete(Table::Refs, &keys::held(digest, self.id))?;
                 self.leave_referrers(digest)?;
+                self.leave_blobs(digest)?;
                 self.close_referrer(digest, added, &item)
             }
         }
@@ -263,6 +264,14 @@ impl<'a, 't> Change<'a, 't> {
         let what = keys::due_in(self.id, subject);
         self.tx
             .put(Table::Due, &keys::due(now, DueKind::Subject, &what), &[])
+    }
+
+    /// The blobs of a manifest that is gone are looked at by the collector.
+    fn leave_blobs(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        let what = keys::due_in(self.id, digest);
+        let now = self.tx.running_ms();
+        self.tx
+            .put(Table::Due, &keys::due(now, DueKind::Closed, &what), &[])
     }
 
     fn close_referrer(

@@ -39,6 +39,8 @@ pub enum DueKind {
     Past = 6,
     /// A repository was deleted, its rows are to go: repository id.
     Repo = 7,
+    /// A manifest was closed: links to blobs that only the history needs now are to end. Repository id, digest.
+    Closed = 8,
 }
 
 impl DueKind {
@@ -52,6 +54,7 @@ impl DueKind {
             Self::Subject,
             Self::Past,
             Self::Repo,
+            Self::Closed,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)

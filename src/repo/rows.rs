@@ -12,6 +12,10 @@ use crate::types::{Digest, RepoId, RepoName, Rev};
 
 /// How many wanted references one arrival turns into real ones.
 const WANTED_MAX: usize = 2000;
+/// References of a blob that are looked at for a live manifest.
+const PARENTS: usize = 16;
+/// The value of a link's due row, if past manifests are no reason to keep the link.
+pub(super) const LAPSES: &[u8] = &[1];
 
 /// The repository's row by name.
 pub(super) fn find(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
@@ -146,12 +150,53 @@ pub(super) fn lease(
     let (key, what) = (keys::link(digest, id), keys::due_link(digest, id));
     let end = tx.running_ms() + lease_ms;
     let before = tx.get(Table::Refs, &key)?.map(|end| number(&end));
+    let mut lapses = None;
     if let Some(before) = before {
-        tx.delete(Table::Due, &keys::due(before, DueKind::Lease, &what))?;
+        let due = keys::due(before, DueKind::Lease, &what);
+        lapses = tx.get(Table::Due, &due)?;
+        tx.delete(Table::Due, &due)?;
     }
     tx.put(Table::Refs, &key, &end.to_be_bytes())?;
-    tx.put(Table::Due, &keys::due(end, DueKind::Lease, &what), &[])?;
+    let due = keys::due(end, DueKind::Lease, &what);
+    tx.put(Table::Due, &due, &lapses.unwrap_or_default())?;
     Ok(before)
+}
+
+/// After a manifest that needed the blob was closed: unless another one needs it, its link ends with a new lease, though
+/// the history keeps the bytes.
+pub(super) fn lapse(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    lease_ms: u64,
+) -> Result<(), StoreError> {
+    let is_linked = tx.get(Table::Refs, &keys::link(digest, id))?.is_some();
+    if is_linked && has_live_parent(tx, id, digest)? == Some(false) {
+        lease(tx, id, digest, lease_ms)?;
+        let end = tx.running_ms() + lease_ms;
+        let due = keys::due(end, DueKind::Lease, &keys::due_link(digest, id));
+        tx.put(Table::Due, &due, LAPSES)?;
+    }
+    Ok(())
+}
+
+/// Whether a manifest at the head needs the blob; `None`: so many of the past do that this is not known.
+pub(super) fn has_live_parent(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<Option<bool>, StoreError> {
+    let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
+    let refs = get.scan(Table::Refs, &from, &to, PARENTS)?;
+    for (key, _) in &refs {
+        let parent = keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
+        if let Some((parent, added)) = parent
+            && live(get, id, &Name::Manifest(&parent))?.is_some_and(|(rev, _)| rev == added)
+        {
+            return Ok(Some(true));
+        }
+    }
+    Ok((refs.len() < PARENTS).then_some(false))
 }
 
 /// Drops a link; the blob is looked at by the collector.

@@ -686,6 +686,18 @@ async fn quotas() {
                     row.used += 7;
                 });
         }),
+        case("quota-wrong", "the sum of its history", |_, c| {
+            c.rows()
+                .edit(Table::Quotas, b"team\0", |row: &mut QuotaRecord| {
+                    row.history += 7;
+                });
+        }),
+        case("quota-holders-wrong", "one that keeps too many", |w, c| {
+            let rows = c.rows();
+            let mut row = rows.get(Table::QuotaHolders, &holders(w)).unwrap();
+            row[15] += 1;
+            rows.put(Table::QuotaHolders, &holders(w), &row);
+        }),
         case("quota-unreadable", "its row", |_, c| {
             c.rows().put(Table::Quotas, b"team\0", b"\x01");
         })

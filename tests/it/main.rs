@@ -46,6 +46,8 @@ mod protocol_lists;
 mod protocol_manifests;
 mod proxy;
 mod quota;
+mod quota_history;
+mod quota_uploads;
 mod restart;
 mod sent_files;
 mod stop;

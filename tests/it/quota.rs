@@ -1,22 +1,30 @@
 //! Quotas: exact at the commit, each digest once below a prefix, refused early where the length is known.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, sha256};
 use crate::harness::{Client, Reply, Server, init, run, run_ok, text_of, with_query};
 
-async fn server() -> Server {
+pub async fn server() -> Server {
+    server_keeping("0s").await
+}
+
+/// A server that sweeps when it is told to, with leases of a second.
+pub async fn server_keeping(history: &str) -> Server {
     let home = tempfile::tempdir().unwrap();
     init(&home.path().join("data"), &[]);
     let env = [
         ("DRYPORT_GC__INTERVAL", "0s"),
         ("DRYPORT_BLOBS__LEASE", "1s"),
-        ("DRYPORT_HISTORY__KEEP", "0s"),
+        ("DRYPORT_HISTORY__KEEP", history),
     ];
     Server::serve(home, &[], &env).await
 }
 
-fn used(server: &Server, prefix: &str) -> u64 {
+/// One figure of a quota.
+pub fn figure(server: &Server, prefix: &str, what: &str) -> u64 {
     let all = run_ok(&["quota", "list", "--data", &server.dir(), "--json"]);
     let all: Value = serde_json::from_str(&all).unwrap();
     let one = all
@@ -24,16 +32,30 @@ fn used(server: &Server, prefix: &str) -> u64 {
         .unwrap()
         .iter()
         .find(|q| q["prefix"] == prefix);
-    one.unwrap_or_else(|| panic!("{prefix} in {all}"))["used"]
+    one.unwrap_or_else(|| panic!("{prefix} in {all}"))[what]
         .as_u64()
-        .unwrap()
+        .unwrap_or_else(|| panic!("{what} in {all}"))
 }
 
-fn set(server: &Server, prefix: &str, size: &str) {
+fn used(server: &Server, prefix: &str) -> u64 {
+    figure(server, prefix, "used")
+}
+
+/// Waits until a figure is as it should be.
+pub async fn until(server: &Server, prefix: &str, what: &str, is: u64) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while figure(server, prefix, what) != is {
+        let now = figure(server, prefix, what);
+        assert!(Instant::now() < end, "{what} stays {now}, not {is}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub fn set(server: &Server, prefix: &str, size: &str) {
     run_ok(&["quota", "set", "--data", &server.dir(), prefix, size]);
 }
 
-async fn try_blob(client: &Client, repo: &str, bytes: &[u8]) -> Reply {
+pub async fn try_blob(client: &Client, repo: &str, bytes: &[u8]) -> Reply {
     let start = client
         .post(&format!("/v2/{repo}/blobs/uploads/"))
         .await
@@ -50,9 +72,14 @@ async fn try_blob(client: &Client, repo: &str, bytes: &[u8]) -> Reply {
 }
 
 /// Content files and uploads on disk.
-fn files(server: &Server) -> usize {
-    let mut open = vec![server.data().join("blobs"), server.data().join("uploads")];
-    let mut found = 0;
+pub fn files(server: &Server) -> usize {
+    on_disk(server, &["blobs", "uploads"]).0
+}
+
+/// Files in these folders of the data directory, and their bytes.
+pub fn on_disk(server: &Server, folders: &[&str]) -> (usize, u64) {
+    let mut open: Vec<_> = folders.iter().map(|f| server.data().join(f)).collect();
+    let (mut found, mut bytes) = (0, 0);
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let entry = entry.unwrap();
@@ -60,10 +87,12 @@ fn files(server: &Server) -> usize {
                 open.push(entry.path());
             } else {
                 found += 1;
+                // It may be gone by now.
+                bytes += entry.metadata().map_or(0, |meta| meta.len());
             }
         }
     }
-    found
+    (found, bytes)
 }
 
 #[tokio::test]

@@ -72,12 +72,17 @@ fn strange(
     let (id, rev) = match kind {
         DueKind::Lease => (parts.digest().and_then(|_| parts.u64()), None),
         DueKind::Orphan => (None, None),
-        DueKind::Untagged | DueKind::Subject | DueKind::Repo => (parts.u64(), None),
+        DueKind::Untagged | DueKind::Subject | DueKind::Repo | DueKind::Closed => {
+            (parts.u64(), None)
+        }
         DueKind::History => (parts.u64(), parts.u64()),
         DueKind::Past => (parts.u64(), parts.digest().and_then(|_| parts.u64())),
     };
     let name = kind_name(kind);
-    let at_once = matches!(kind, DueKind::Orphan | DueKind::Subject | DueKind::Past);
+    let at_once = matches!(
+        kind,
+        DueKind::Orphan | DueKind::Subject | DueKind::Past | DueKind::Closed
+    );
     if at_once && at > r.running_ms() + AHEAD_MS {
         let text =
             format!("a due row asks to look at {name} far ahead; such a look is never put off");
@@ -124,6 +129,7 @@ fn kind_name(kind: DueKind) -> &'static str {
         DueKind::Subject => "referrers",
         DueKind::Past => "a removed manifest",
         DueKind::Repo => "the rest",
+        DueKind::Closed => "the blobs of a removed manifest",
     }
 }
 
@@ -164,7 +170,7 @@ fn note(walk: &mut Walk, key: &[u8]) -> bool {
             what.len(),
         ),
         DueKind::Orphan => (parts.digest().is_some(), what.len()),
-        DueKind::Untagged => (
+        DueKind::Untagged | DueKind::Closed => (
             parts.u64().is_some() && parts.digest().is_some(),
             what.len(),
         ),

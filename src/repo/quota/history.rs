@@ -99,13 +99,16 @@ impl Repos {
                 inner.unlimited.found_none(made);
                 return Ok(None);
             }
-            let mut over = Vec::new();
+            let (mut over, mut is_below) = (Vec::new(), false);
             for prefix in prefixes(wanted.as_str()) {
-                if kept(r, prefix)?.is_some_and(|kept| kept.bytes > kept.bound) {
-                    over.push(prefix.to_owned());
+                if let Some(kept) = kept(r, prefix)? {
+                    is_below = true;
+                    if kept.bytes > kept.bound {
+                        over.push(prefix.to_owned());
+                    }
                 }
             }
-            Ok(Some(over))
+            Ok(is_below.then_some(over))
         });
         let Some(over) = over.await? else {
             return Ok(());

@@ -49,6 +49,11 @@ pub(super) fn step(
             release(tx, *id, (parent, *added), children, lease_ms)?;
             touch(tx, *id, touched)?;
         }
+        Step::Lapse { id, children } => {
+            for child in children {
+                rows::lapse(tx, *id, child, context.lease_ms)?;
+            }
+        }
         Step::Row {
             id,
             name,
@@ -81,9 +86,10 @@ fn look(
 ) -> Result<(), RepoError> {
     match step {
         Step::Lease { key, digest, id } => {
+            let lapses = tx.get(Table::Due, key)?.as_deref() == Some(rows::LAPSES);
             tx.delete(Table::Due, key)?;
             if let Some((at, _, _)) = keys::due_parts(key)
-                && lease_ended(tx, *id, digest, at)?
+                && lease_ended(tx, *id, digest, at, lapses)?
             {
                 tally.links_dropped += 1;
                 touch(tx, *id, touched)?;
@@ -176,11 +182,26 @@ fn later(tx: &mut Txn<'_>, key: &[u8], at: u64, value: &[u8]) -> Result<(), Stor
     }
 }
 
-/// Drops the link whose lease ended at `at`, unless it was renewed or something in the repository keeps the digest.
-fn lease_ended(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, at: u64) -> Result<bool, StoreError> {
+/// Drops the link whose lease ended at `at`, unless it was renewed or something in the repository keeps the digest; where
+/// it lapses, only what is live does.
+fn lease_ended(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    at: u64,
+    lapses: bool,
+) -> Result<bool, StoreError> {
     let key = keys::link(digest, id);
     let end = tx.get(Table::Refs, &key)?;
-    if end.is_none_or(|end| number(&end) != at) || rows::is_kept(tx, id, digest)? {
+    if end.is_none_or(|end| number(&end) != at) {
+        return Ok(false);
+    }
+    let stays = if lapses {
+        rows::has_live_parent(tx, id, digest)? != Some(false)
+    } else {
+        rows::is_kept(tx, id, digest)?
+    };
+    if stays {
         return Ok(false);
     }
     if repo(tx, id)?.is_none() {

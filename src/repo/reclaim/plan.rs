@@ -16,6 +16,8 @@ use crate::types::{Digest, RepoId, Rev};
 
 /// Children that one step lets go; each costs up to four rows.
 const CHILDREN: usize = 100;
+/// The same of one step that looks whether a live manifest needs them.
+const LAPSING: usize = 50;
 /// Item rows that one due row's plan drops before it is planned again.
 const ITEMS: usize = 100;
 /// Change rows that one step looks at.
@@ -80,6 +82,10 @@ impl<'a, 'r> Plan<'a, 'r> {
                 DueKind::Past => {
                     let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
                     self.past(key, id, &digest, Rev(parts.u64()?))
+                }
+                DueKind::Closed => {
+                    let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
+                    self.closed(key, id, &digest)
                 }
                 DueKind::Repo => self.repo(key, at, number(value), RepoId(parts.u64()?)),
             })
@@ -292,6 +298,21 @@ impl<'a, 'r> Plan<'a, 'r> {
                 at: self.now,
                 value: Vec::new(),
             })?;
+        }
+        self.done(key)
+    }
+
+    /// A manifest that is in the past: what it had been pushed for is shown no longer than a lease.
+    fn closed(&mut self, key: &[u8], id: RepoId, digest: &Digest) -> Result<(), RepoError> {
+        let (from, to) = keys::item_rows(id, &Name::Manifest(digest), true).range();
+        // Without a past row its blobs were let go with it.
+        if let Some((_, row)) = self.read.scan(Table::Items, &from, &to, 1)?.pop() {
+            let item = ItemRecord::from_bytes(&row)?;
+            let children = self.children(digest, &item.media_type);
+            for children in children.chunks(LAPSING) {
+                let children = children.to_vec();
+                self.push(Step::Lapse { id, children })?;
+            }
         }
         self.done(key)
     }

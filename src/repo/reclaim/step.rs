@@ -72,6 +72,8 @@ pub(super) enum Step {
         children: Vec<Digest>,
         at_once: bool,
     },
+    /// Links to those blobs end, unless a live manifest needs them.
+    Lapse { id: RepoId, children: Vec<Digest> },
     /// An item's row goes.
     Row {
         id: RepoId,
@@ -101,6 +103,8 @@ impl Step {
             Self::Row { .. } => 10,
             Self::Untagged { .. } => 16,
             Self::Suspect { digests, .. } => 2 * digests.len(),
+            // It looks at more rows than it changes.
+            Self::Lapse { children, .. } => 16 * children.len(),
             Self::Release { children, .. } => 4 * children.len(),
             Self::Tidy { names, .. } => names.len() + 1,
             Self::Erase { keys, .. } => keys.len(),
