@@ -235,7 +235,8 @@ impl Repos {
             Ok(rows::unlink(tx, id, &digest, size)?)
         });
         change.await?;
-        self.after_removal(name, Some(&digest)).await
+        self.after_removal(name, Some(&digest)).await;
+        Ok(())
     }
 }
 

@@ -104,7 +104,8 @@ impl Repos {
                 Ok(more)
             });
             if !change.await? {
-                return self.after_removal(name, None).await;
+                self.after_removal(name, None).await;
+                return Ok(());
             }
         }
     }

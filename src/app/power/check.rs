@@ -8,6 +8,7 @@ use super::disk::{Disk, Fault};
 use super::ledger::{Key, Ledger};
 use super::state::{Op, State};
 use crate::blobs::Place;
+use crate::repo::check::{Kind, RowsOptions};
 use crate::repo::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
 use crate::repo::{Blob, BlobBody, RepoError, RepoErrorKind};
 use crate::store::key::Parts;
@@ -80,6 +81,7 @@ pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: u
     }
     check.acknowledged().await;
     check.rows();
+    check.quotas().await;
     check.garbage(image);
     check.uploads().await;
     check.goes_on().await;
@@ -105,6 +107,21 @@ pub(super) fn used_twice(ops: &[Op]) -> Option<String> {
 impl Check<'_> {
     fn lose(&mut self, what: String) {
         self.report.lost.push(what);
+    }
+
+    /// Quotas count what the rows say.
+    async fn quotas(&mut self) {
+        let options = RowsOptions {
+            repair: false,
+            online: false,
+            unsure: BTreeSet::new(),
+        };
+        let found = self.service.repos.check_rows(options).await;
+        for problem in found.expect("looks at all rows").problems {
+            if matches!(problem.kind, Kind::QuotaWrong | Kind::QuotaHoldersWrong) {
+                self.lose(problem.what);
+            }
+        }
     }
 
     /// Every key means what was acknowledged last, or what was on its way.

@@ -19,7 +19,7 @@ pub(super) async fn record(base: &State) -> (Recording, usize) {
     let disk = Disk::start(base.clone(), "one boot".into(), Fault::None);
     let ledger = Ledger::new(disk.clone());
     let service = Service::open(&disk).expect("opens");
-    fill_and_empty(&Client::new(&service, &ledger)).await;
+    Box::pin(fill_and_empty(&Client::new(&service, &ledger))).await;
     service.close().await;
     let (from, before) = (disk.steps(), length(&disk));
     compact_on(&store_options(&disk), &(Arc::new(disk.clone()) as _)).expect("compacts");

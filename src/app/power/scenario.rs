@@ -321,6 +321,11 @@ pub(super) async fn run(base: State, seed: u64, fault: Fault) -> Recording {
     let mut rngs: Vec<_> = (0..5).map(|n| Rng::new(seed * 31 + n)).collect();
 
     let service = Service::open(&disk).expect("opens");
+    // Quotas that refuse nothing: their counts are checked on every image, and of one the oldest history goes.
+    for (prefix, history) in [("", None), ("team", Some(2000))] {
+        let set = service.repos.set_quota(prefix, 1 << 40, history).await;
+        set.expect("a quota");
+    }
     let client = Client::new(&service, &ledger);
     let (first, second) = Box::pin(client.first_process(&mut rngs)).await;
 

@@ -158,13 +158,14 @@ fn shift(
         let Some(mut record) = quota(tx, prefix)? else {
             continue;
         };
-        let unless_ahead = |to: &Option<Vec<u8>>, n| match is_ahead(to.as_deref(), digest, id) {
-            true => 0,
-            false => n,
-        };
+        let counted = |to: &Option<Vec<u8>>| !is_ahead(to.as_deref(), digest, id);
         let by = (
-            unless_ahead(&record.counted_to, shown),
-            unless_ahead(&record.held_to, held),
+            if counted(&record.counted_to) {
+                shown
+            } else {
+                0
+            },
+            if counted(&record.held_to) { held } else { 0 },
         );
         let before = counts(tx, prefix, digest)?;
         let after = before.plus(by);
@@ -290,12 +291,12 @@ impl Repos {
     pub(super) async fn count_quota(&self, prefix: &str) -> Result<(), RepoError> {
         loop {
             let wanted = prefix.to_owned();
-            let write = self
-                .0
-                .store
-                .write(Lane::Background, Need::Grows, "quota.count", move |tx| {
-                    count_page(tx, &wanted)
-                });
+            let write =
+                self.0
+                    .store
+                    .write(Lane::Background, Need::Grows, "quota.count", move |tx| {
+                        count_page(tx, &wanted)
+                    });
             if write.await? {
                 return Ok(());
             }

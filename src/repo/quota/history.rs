@@ -75,7 +75,8 @@ impl Repos {
     {
         for _ in 1..TRIES {
             match commit().await {
-                Err(RepoError::HistoryFull { prefix, .. }) => self.trim(&prefix).await?,
+                // Rare, and too large to lie in every commit's future.
+                Err(RepoError::HistoryFull { prefix, .. }) => Box::pin(self.trim(&prefix)).await?,
                 done => return done,
             }
         }
@@ -84,11 +85,17 @@ impl Repos {
 
     /// After something of a repository was removed: keeps the history below every quota within its bound, and frees at
     /// once what a blob that was removed had.
-    pub(in crate::repo) async fn after_removal(
-        &self,
-        name: &RepoName,
-        removed: Option<&Digest>,
-    ) -> Result<(), RepoError> {
+    pub(in crate::repo) async fn after_removal(&self, name: &RepoName, removed: Option<&Digest>) {
+        // What was removed is removed all the same; the next push tries again, or is told.
+        match Box::pin(self.tidy(name, removed)).await {
+            Ok(()) | Err(RepoError::HistoryFull { .. }) => {}
+            Err(error) => {
+                tracing::warn!(repo = %name, %error, "what was removed is freed by the next sweep");
+            }
+        }
+    }
+
+    async fn tidy(&self, name: &RepoName, removed: Option<&Digest>) -> Result<(), RepoError> {
         if self.0.unlimited.is_known() {
             return Ok(());
         }
@@ -119,11 +126,7 @@ impl Repos {
             self.unlink_condemned(FILES).await?;
         }
         for prefix in over {
-            match self.trim(&prefix).await {
-                // What was removed is removed all the same; the next push is told.
-                Ok(()) | Err(RepoError::HistoryFull { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            self.trim(&prefix).await?;
         }
         Ok(())
     }

@@ -120,7 +120,9 @@ impl Repos {
         };
         let (store, unlimited) = (&self.0.store, Arc::clone(&self.0.unlimited));
         store
-            .write_then(Lane::Request, Need::Keeps, "quota.set", set, move || unlimited.end())
+            .write_then(Lane::Request, Need::Keeps, "quota.set", set, move || {
+                unlimited.end();
+            })
             .await?;
         self.count_quota(prefix).await
     }

@@ -31,7 +31,8 @@ enum Asked {
 /// A quota that has a part in it, as it is in the store.
 struct Limit {
     prefix: String,
-    limit: u64,
+    /// Bytes that may be shown, and that are.
+    most: u64,
     used: u64,
     /// Bytes that it would take.
     needed: u64,
@@ -76,7 +77,7 @@ impl Repos {
             return Ok(());
         }
         let digest = digest.copied();
-        self.room(name, id, Asked::Upload { bytes, digest }).await
+        Box::pin(self.room(name, id, Asked::Upload { bytes, digest })).await
     }
 
     /// Room for what a commit is about to show, each digest with its length (`None`: that of its blob).
@@ -90,7 +91,7 @@ impl Repos {
         }
         let id = new_upload_id()?;
         let claim = Claim(Some((self.clone(), id)));
-        self.room(name, id, Asked::Shown(digests)).await?;
+        Box::pin(self.room(name, id, Asked::Shown(digests))).await?;
         Ok(claim)
     }
 
@@ -201,7 +202,7 @@ fn limits(r: &Read<'_>, name: &RepoName, asked: &Asked) -> Result<Vec<Limit>, Re
         }
         limits.push(Limit {
             prefix: prefix.to_owned(),
-            limit: record.limit,
+            most: record.limit,
             used: record.used,
             needed,
             known,
@@ -217,7 +218,7 @@ fn is_shown(get: &impl Get, prefix: &str, digest: &Digest) -> Result<bool, RepoE
 impl Limit {
     /// Whether it fits beside the other uploads.
     fn verdict(&self, others: Sum, spared: &mut Vec<Box<str>>) -> Verdict {
-        let left = self.limit.saturating_sub(self.used);
+        let left = self.most.saturating_sub(self.used);
         let free = left.saturating_sub(others.bytes);
         if self.needed <= free {
             return Verdict::Fits;
@@ -237,7 +238,7 @@ impl Limit {
             _ => {}
         }
         // Those about to end may be among what is shown by now: without them it might fit.
-        let without = (self.limit + others.ending).saturating_sub(self.used);
+        let without = (self.most + others.ending).saturating_sub(self.used);
         if self.needed <= without.saturating_sub(others.bytes) {
             Verdict::Wait(error)
         } else {
@@ -253,7 +254,7 @@ mod tests {
     fn ask(needed: u64, known: Option<u64>, others: Sum) -> (&'static str, usize) {
         let limit = Limit {
             prefix: "a".into(),
-            limit: 100,
+            most: 100,
             used: 60,
             needed,
             known,

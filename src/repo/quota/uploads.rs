@@ -106,15 +106,12 @@ impl Uploads {
     /// As [`Uploads::raise`], for prefixes that have no room for the bytes and need none.
     pub(super) fn add(&self, id: UploadId, name: &str, bytes: u64, spared: Vec<Box<str>>) {
         let mut all = self.all();
-        if !all.one.contains_key(&id) {
-            let one = One {
-                name: name.into(),
-                bytes: 0,
-                ending: false,
-                spared: Vec::new(),
-            };
-            all.one.insert(id, one);
-        }
+        all.one.entry(id).or_insert_with(|| One {
+            name: name.into(),
+            bytes: 0,
+            ending: false,
+            spared: Vec::new(),
+        });
         all.with(id, |one| {
             one.bytes = one.bytes.max(bytes);
             for prefix in spared {
