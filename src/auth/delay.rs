@@ -1,15 +1,18 @@
 //! Failed logins are slowed: by account and address together, and by address with a larger allowance.
 //!
-//! An account alone is never slowed, so that nobody can lock out a user who comes from somewhere else. Memory is
-//! bounded, time is the monotonic clock. Owns counters only; whoever logs in asks before the password is looked at.
+//! An account alone is never slowed, so that nobody can lock out a user who comes from somewhere else. While an address
+//! waits as a whole, an account that never failed there has one try of its own in an hour. Memory is bounded, time is the
+//! monotonic clock. Owns counters only; whoever logs in asks before the password is looked at.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The most counters kept.
 const MOST: usize = 20_000;
+/// A try of its own that failed is the last of the account at the address for so long.
+const OWN: Duration = Duration::from_hours(1);
 /// The longest wait.
 const CAP: Duration = Duration::from_mins(1);
 
@@ -55,15 +58,31 @@ pub(super) enum Wait {
 
 /// The counters of failed logins.
 #[derive(Default)]
-pub(super) struct Delays(Mutex<HashMap<Key, Count>>);
+pub(super) struct Delays {
+    counts: Mutex<Counts>,
+    /// Tries while their address waits. Apart from the others, as any name may be tried there and must push out nothing.
+    blind: Mutex<Counts>,
+    /// When accounts had a try of their own at an address that waits. Only of accounts that are there.
+    own: Mutex<HashMap<Key, Instant>>,
+}
+
+type Counts = HashMap<Key, Count>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Delays {
     /// How long `account` has to wait at `from`.
     pub(super) fn wait(&self, account: &str, from: IpAddr, now: Instant) -> Wait {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = |key: &Key, allowance| counts.get(key).map_or(0, |c| c.left(allowance, now));
-        match left(&account_key(account, from), ACCOUNT) {
-            0 => match left(&address_key(from), ADDRESS) {
+        let key = account_key(account, from);
+        let left = |counts: &Counts, key: &Key, allowance| {
+            counts.get(key).map_or(0, |c| c.left(allowance, now))
+        };
+        let blind = left(&lock(&self.blind), &key, ACCOUNT);
+        let counts = lock(&self.counts);
+        match left(&counts, &key, ACCOUNT).max(blind) {
+            0 => match left(&counts, &address_key(from), ADDRESS) {
                 0 => Wait::None,
                 seconds => Wait::Address(seconds),
             },
@@ -73,16 +92,63 @@ impl Delays {
 
     /// Counts a wrong password.
     pub(super) fn failed(&self, account: &str, from: IpAddr, now: Instant) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.counts);
         count(&mut counts, account_key(account, from), ACCOUNT, now);
         count(&mut counts, address_key(from), ADDRESS, now);
+    }
+
+    /// Counts a try while the address waits, whatever becomes of it. Whether it is the account's first there, and it has
+    /// not failed there before. All names are counted alike, whether there is such an account or not.
+    pub(super) fn tried_in_wait(&self, account: &str, from: IpAddr, now: Instant) -> bool {
+        let key = account_key(account, from);
+        let known = |counts: &Counts| {
+            let count = counts.get(&key);
+            count.is_some_and(|c| c.present(ACCOUNT, now) > 0)
+        };
+        let first = {
+            let mut blind = lock(&self.blind);
+            let first = !known(&blind);
+            count(&mut blind, key.clone(), ACCOUNT, now);
+            first
+        };
+        let mut counts = lock(&self.counts);
+        let first = first && !known(&counts);
+        if first {
+            count(&mut counts, address_key(from), ADDRESS, now);
+        }
+        first
+    }
+
+    /// Takes the try that an account has of its own; false if it had it in the last hour.
+    pub(super) fn take_own(&self, account: &str, from: IpAddr, now: Instant) -> bool {
+        let mut own = lock(&self.own);
+        let used = |at: &Instant| now.saturating_duration_since(*at) < OWN;
+        let key = account_key(account, from);
+        if own.get(&key).is_some_and(used) {
+            return false;
+        }
+        if own.len() >= MOST {
+            own.retain(|_, at| used(at));
+        }
+        let room = own.len() < MOST;
+        if room {
+            own.insert(key, now);
+        }
+        room
+    }
+
+    /// The try could not be made.
+    pub(super) fn give_back_own(&self, account: &str, from: IpAddr) {
+        lock(&self.own).remove(&account_key(account, from));
     }
 
     /// Forgets the failures of an account at an address. Those of the address stay: one good account there does not
     /// excuse guesses at others.
     pub(super) fn succeeded(&self, account: &str, from: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.remove(&account_key(account, from));
+        let key = account_key(account, from);
+        lock(&self.counts).remove(&key);
+        lock(&self.blind).remove(&key);
+        lock(&self.own).remove(&key);
     }
 }
 
@@ -105,7 +171,7 @@ impl Count {
     }
 }
 
-fn count(counts: &mut HashMap<Key, Count>, key: Key, allowance: Allowance, now: Instant) {
+fn count(counts: &mut Counts, key: Key, allowance: Allowance, now: Instant) {
     if counts.len() >= MOST && !counts.contains_key(&key) {
         make_room(counts, now);
     }
@@ -120,7 +186,7 @@ fn count(counts: &mut HashMap<Key, Count>, key: Key, allowance: Allowance, now: 
 }
 
 /// Drops what is forgotten; if that is little, also the quieter half.
-fn make_room(counts: &mut HashMap<Key, Count>, now: Instant) {
+fn make_room(counts: &mut Counts, now: Instant) {
     let allowance = |key: &Key| {
         if key.account.is_some() {
             ACCOUNT
@@ -215,6 +281,58 @@ mod tests {
     }
 
     #[test]
+    fn in_the_wait_of_an_address_each_account_has_one_try() {
+        let delays = Delays::default();
+        let (from, mut now) = (ip("192.0.2.1"), Instant::now());
+        for n in 0..60 {
+            delays.failed(&format!("user{n}"), from, now);
+        }
+        assert_eq!(delays.wait("ann", from, now), Wait::Address(60));
+        assert!(delays.tried_in_wait("ann", from, now) && delays.take_own("ann", from, now));
+        for left in [4, 3, 2, 1] {
+            assert!(!delays.tried_in_wait("ann", from, now), "{left}");
+            assert_eq!(
+                delays.wait("ann", from, now),
+                if left > 1 {
+                    Wait::Address(60)
+                } else {
+                    Wait::Account(1)
+                }
+            );
+        }
+        // Who failed there before has none, and somewhere else nobody waits.
+        assert!(!delays.tried_in_wait("user1", from, now));
+        assert_eq!(delays.wait("ann", ip("192.0.2.2"), now), Wait::None);
+        // Those tries are forgotten after a while; the one of its own is not within the hour.
+        now += Duration::from_mins(59);
+        assert!(delays.tried_in_wait("ann", from, now) && !delays.take_own("ann", from, now));
+        now += Duration::from_mins(1);
+        assert!(delays.take_own("ann", from, now));
+        delays.give_back_own("ann", from);
+        assert!(delays.take_own("ann", from, now));
+        delays.succeeded("ann", from);
+        assert!(delays.tried_in_wait("ann", from, now) && delays.take_own("ann", from, now));
+    }
+
+    #[test]
+    fn names_tried_in_a_wait_push_nobody_out() {
+        let delays = Delays::default();
+        let (from, now) = (ip("192.0.2.1"), Instant::now());
+        for n in 0..60 {
+            delays.failed(&format!("user{n}"), from, now);
+        }
+        delays.failed("bob", ip("192.0.2.2"), now);
+        for n in 0..30_000_u32 {
+            let later = now + Duration::from_millis(u64::from(n) / 10);
+            delays.tried_in_wait(&format!("name{n}"), from, later);
+        }
+        assert!(lock(&delays.blind).len() <= MOST && lock(&delays.counts).len() < 100);
+        assert!(lock(&delays.counts).contains_key(&account_key("bob", ip("192.0.2.2"))));
+        let later = now + Duration::from_secs(4);
+        assert!(matches!(delays.wait("ann", from, later), Wait::Address(_)));
+    }
+
+    #[test]
     fn addresses_are_grouped() {
         assert_eq!(net(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
         assert_eq!(net(ip("2001:db8::1:2:3")), net(ip("2001:db8::9")));
@@ -229,6 +347,6 @@ mod tests {
             let from = IpAddr::from(n.to_be_bytes());
             delays.failed("ann", from, start + Duration::from_millis(u64::from(n)));
         }
-        assert!(delays.0.lock().expect("lock").len() <= MOST);
+        assert!(lock(&delays.counts).len() <= MOST);
     }
 }

@@ -1,11 +1,12 @@
 //! Passwords at the door: delays, cached decisions, and argon2 only where neither has an answer.
 
 use super::delay::{self, Wait};
+use super::password::Turn;
 use super::{Auth, AuthError, Grant, Principal, UserName, password};
 use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A password that was right: for which account, and which of its passwords.
 #[derive(Debug, Clone)]
@@ -15,8 +16,24 @@ pub(super) struct Decision {
     password_generation: u64,
 }
 
+/// What is known of a password before it is looked at.
+enum Known {
+    /// It was right a while ago, and still is.
+    Right(Grant),
+    /// Nothing stands in the way of looking at it.
+    Nothing,
+    /// Its address waits, for so many seconds.
+    AddressWaits(u64),
+}
+
+/// In the wait of an address every try is answered after this time, unless it was right: so the answer does not tell
+/// whether there is such an account.
+pub(super) const SAME_TIME: Duration = Duration::from_millis(500);
+/// Tries of this kind at once, at all addresses: they must not keep others from the gate.
+pub(super) const FEW: usize = 2;
+
 impl Auth {
-    /// Checks a password; a right one is remembered for 5 minutes, so argon2 runs once for many requests. `from` is
+    /// Checks a password; a right one is remembered while it is used, so argon2 runs once for many requests. `from` is
     /// the client's address, for login delays. Never tells which half was wrong.
     ///
     /// # Errors
@@ -28,14 +45,99 @@ impl Auth {
         from: IpAddr,
     ) -> Result<Grant, AuthError> {
         let key = self.decision_key(user, password, from);
-        if let Some(grant) = self.decided(&key, user, from).await? {
-            return Ok(grant);
+        match self.known(&key, user, from).await? {
+            Known::Right(grant) => return Ok(grant),
+            Known::AddressWaits(seconds) => {
+                return self.in_the_wait(key, user, password, from, seconds).await;
+            }
+            Known::Nothing => {}
         }
         let turn = self.inner.gate.turn().await?;
         // Others may have been at the same account, or with the same password, while this login waited.
-        if let Some(grant) = self.decided(&key, user, from).await? {
+        match self.known(&key, user, from).await? {
+            Known::Right(grant) => return Ok(grant),
+            Known::AddressWaits(seconds) => {
+                drop(turn);
+                return self.in_the_wait(key, user, password, from, seconds).await;
+            }
+            Known::Nothing => {}
+        }
+        if let Some(grant) = self.look(turn, key, user, password, from).await? {
             return Ok(grant);
         }
+        self.inner.delays.failed(user, from, Instant::now());
+        told(user, from);
+        Err(AuthError::BadCredentials)
+    }
+
+    /// A try while its address waits as a whole. One bad client there must not stop the others: an account that is there
+    /// and never failed there has a try of its own, and only a right password shows in the answer. All else takes the same
+    /// time and says the same, for names that are no account's too.
+    async fn in_the_wait(
+        &self,
+        key: [u8; 32],
+        user: &str,
+        password: &str,
+        from: IpAddr,
+        seconds: u64,
+    ) -> Result<Grant, AuthError> {
+        let (now, until) = (Instant::now(), tokio::time::Instant::now() + SAME_TIME);
+        let delays = &self.inner.delays;
+        let first = delays.tried_in_wait(user, from, now);
+        let there = match user.parse::<UserName>() {
+            Ok(name) => self.account(&name).await?.is_some(),
+            Err(_) => false,
+        };
+        if first && there && delays.take_own(user, from, now) {
+            let own = self
+                .clone()
+                .own_try(key, user.to_owned(), password.to_owned(), from);
+            // It goes on where this answer does not wait for it, and what it finds is remembered.
+            let made = tokio::time::timeout_at(until, tokio::spawn(own)).await;
+            if let Ok(Ok(Some(grant))) = made {
+                return Ok(grant);
+            }
+        }
+        tokio::time::sleep_until(until).await;
+        // It may have been found right for another request meanwhile.
+        let found = self.remembered(&key).await?;
+        found.ok_or(AuthError::Slowed(seconds))
+    }
+
+    async fn own_try(
+        self,
+        key: [u8; 32],
+        user: String,
+        password: String,
+        from: IpAddr,
+    ) -> Option<Grant> {
+        let few = self.inner.own_tries.acquire().await;
+        let looked = match (few, self.inner.gate.turn().await) {
+            (Ok(_place), Ok(turn)) => self.look(turn, key, &user, &password, from).await,
+            _ => Err(AuthError::Busy),
+        };
+        match looked {
+            Ok(None) => {
+                told(&user, from);
+                None
+            }
+            Ok(grant) => grant,
+            Err(_) => {
+                self.inner.delays.give_back_own(&user, from);
+                None
+            }
+        }
+    }
+
+    /// Looks at a password: a right one is remembered, and ends the waits of its account there.
+    async fn look(
+        &self,
+        turn: Turn,
+        key: [u8; 32],
+        user: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<Option<Grant>, AuthError> {
         let name = user.parse::<UserName>().ok().map(Arc::new);
         let account = match &name {
             Some(name) => self.account(name).await?,
@@ -48,57 +150,51 @@ impl Auth {
         let right = turn
             .verify(tried, stored.map(|a| a.password.clone()))
             .await?;
-        match (name, account) {
-            (Some(name), Some(account)) if right => {
-                self.inner.delays.succeeded(user, from);
-                let decision = Decision {
-                    name: Arc::clone(&name),
-                    uid: account.uid,
-                    password_generation: account.password_generation,
-                };
-                self.inner.decisions.insert(key, decision);
-                Ok(Grant::whole(Principal::User(name)))
-            }
-            _ => Err(self.refuse(user, from)),
-        }
+        let (Some(name), Some(account), true) = (name, account, right) else {
+            return Ok(None);
+        };
+        self.inner.delays.succeeded(user, from);
+        let decision = Decision {
+            name: Arc::clone(&name),
+            uid: account.uid,
+            password_generation: account.password_generation,
+        };
+        self.inner.decisions.insert(key, decision);
+        Ok(Some(Grant::whole(Principal::User(name))))
     }
 
-    /// A remembered decision, if the account is still the same with the same password; or the wait that is due.
-    async fn decided(
-        &self,
-        key: &[u8; 32],
-        user: &str,
-        from: IpAddr,
-    ) -> Result<Option<Grant>, AuthError> {
+    /// What is known of a password; or the wait that its account has at this address.
+    async fn known(&self, key: &[u8; 32], user: &str, from: IpAddr) -> Result<Known, AuthError> {
         let wait = self.inner.delays.wait(user, from, Instant::now());
         // An account that is slowed at this address gets no answer at all, or the cache would be an oracle without
-        // delays. An address that is slowed as a whole still serves what was right from there a moment ago: one
-        // broken client behind a proxy must not stop the others.
+        // delays. An address that is slowed as a whole still serves what was right from there before: one broken client
+        // behind a proxy must not stop the others.
         if let Wait::Account(seconds) = wait {
             return Err(AuthError::Slowed(seconds));
         }
-        if let Some(decision) = self.inner.decisions.get(key) {
-            let account = self.account(&decision.name).await?;
-            let same = account.is_some_and(|a| {
-                a.uid == decision.uid && a.password_generation == decision.password_generation
-            });
-            if same {
-                return Ok(Some(Grant::whole(Principal::User(decision.name))));
-            }
-            self.inner.decisions.remove(key);
+        if let Some(grant) = self.remembered(key).await? {
+            return Ok(Known::Right(grant));
         }
-        match wait {
-            Wait::Address(seconds) => Err(AuthError::Slowed(seconds)),
-            Wait::None | Wait::Account(_) => Ok(None),
-        }
+        Ok(match wait {
+            Wait::Address(seconds) => Known::AddressWaits(seconds),
+            Wait::None | Wait::Account(_) => Known::Nothing,
+        })
     }
 
-    fn refuse(&self, user: &str, from: IpAddr) -> AuthError {
-        self.inner.delays.failed(user, from, Instant::now());
-        let account: String = user.chars().take(UserName::MAX).collect();
-        // Debug form: what a client calls itself may hold control characters.
-        tracing::warn!(action = "login", ?account, address = %from, "failed login");
-        AuthError::BadCredentials
+    /// A remembered decision, if the account is still the same with the same password. Each use of it renews it.
+    async fn remembered(&self, key: &[u8; 32]) -> Result<Option<Grant>, AuthError> {
+        let Some(decision) = self.inner.decisions.get(key) else {
+            return Ok(None);
+        };
+        let account = self.account(&decision.name).await?;
+        let same = account.is_some_and(|a| {
+            a.uid == decision.uid && a.password_generation == decision.password_generation
+        });
+        if same {
+            return Ok(Some(Grant::whole(Principal::User(decision.name))));
+        }
+        self.inner.decisions.remove(key);
+        Ok(None)
     }
 
     /// Cache key of a password tried for a user at an address; tells nothing without this process's secret.
@@ -113,4 +209,11 @@ impl Auth {
             .finalize()
             .into()
     }
+}
+
+/// A failed login stands in the log, whatever else is left out there.
+fn told(user: &str, from: IpAddr) {
+    let account: String = user.chars().take(UserName::MAX).collect();
+    // Debug form: what a client calls itself may hold control characters.
+    tracing::warn!(action = "login", ?account, address = %from, "failed login");
 }

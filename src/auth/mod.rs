@@ -3,8 +3,8 @@
 //! Owns argon2 and jsonwebtoken, the table principals, and what is remembered of logins, tokens and accounts. Must not
 //! know HTTP, and must not decide by anything but rows, switches and tokens.
 //!
-//! What is remembered: an account (with its roles) until the next change of any account; a right password for five
-//! minutes, a verified token until it expires. The latter two name the account and its password's generation, which
+//! What is remembered: an account (with its roles) until the next change of any account; a right password while it
+//! is used and an hour longer, a verified token until it expires. The latter two name the account and its password's generation, which
 //! are compared with the account at every use, and roles are looked up at every use: so a change counts from the
 //! moment it is answered, and argon2 never runs for what was decided already.
 
@@ -17,6 +17,7 @@ mod login;
 mod password;
 mod scope;
 mod service;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -27,6 +28,7 @@ pub use check::{AccountFault, FaultyAccount};
 pub use delay::net;
 pub use error::{AuthError, AuthErrorKind};
 pub use scope::Scope;
+pub use standing::{Lost, Standing};
 pub use user::Account;
 pub use who::{Action, Grant, Principal, Resource, Role, RoleGrant, UserName, UserView};
 
@@ -36,9 +38,10 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
-/// How long a right password is remembered.
-const DECISION_LIFE: Duration = Duration::from_mins(5);
+/// How long a right password is remembered that nobody shows any more.
+const DECISION_IDLE: Duration = Duration::from_hours(1);
 /// Memory for each of the three caches.
 const CACHE_BYTES: u64 = 8 << 20;
 
@@ -78,6 +81,7 @@ struct Inner {
     store: Store,
     state: ArcSwap<State>,
     gate: password::Gate,
+    own_tries: Semaphore,
     delays: delay::Delays,
     /// Keys the memory of passwords; random, of this process alone.
     secret: [u8; 32],
@@ -125,6 +129,7 @@ impl Auth {
             store,
             state: ArcSwap::from_pointee(State::new(&options)?),
             gate: password::Gate::new(),
+            own_tries: Semaphore::new(login::FEW),
             delays: delay::Delays::default(),
             secret,
             epoch: Arc::default(),
@@ -132,7 +137,7 @@ impl Auth {
                 let grants = account.as_ref().map_or(0, |a| a.grants.len());
                 name.as_str().len() + 300 + grants * 300
             }),
-            decisions: Cache::new(CACHE_BYTES, Some(DECISION_LIFE), |_, _| 150),
+            decisions: Cache::idle(CACHE_BYTES, DECISION_IDLE, |_, _| 150),
             tokens: Cache::new(CACHE_BYTES, None, |_, verified| verified.weight()),
         };
         Ok(Self {

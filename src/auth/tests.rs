@@ -242,6 +242,119 @@ async fn guesses_are_slowed_where_they_come_from() {
         .expect("not slowed there");
 }
 
+/// An address where somebody has tried passwords for many names, and which waits for that.
+fn sprayed(auth: &Auth, from: IpAddr) {
+    for n in 0..60 {
+        let name = format!("name{n}");
+        auth.inner.delays.failed(&name, from, Instant::now());
+    }
+}
+
+#[tokio::test]
+async fn one_bad_client_does_not_stop_the_others_of_its_address() {
+    let World { auth, _dir } = world();
+    for name in ["ann", "bob", "eve"] {
+        auth.add(&user(name), "secret", vec![]).await.expect("add");
+    }
+    auth.login("ann", "secret", here()).await.expect("login");
+    sprayed(&auth, here());
+    // Remembered, and new there; several at once too.
+    auth.login("ann", "secret", here())
+        .await
+        .expect("remembered");
+    let both = tokio::join!(
+        auth.login("bob", "secret", here()),
+        auth.login("bob", "secret", here())
+    );
+    assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+    // A wrong password has used up the one try, whatever follows.
+    for password in ["guess", "secret"] {
+        let error = auth.login("eve", password, here()).await.err();
+        assert!(matches!(error, Some(AuthError::Slowed(_))), "{error:?}");
+    }
+    auth.login("bob", "secret", here())
+        .await
+        .expect("remembered");
+    let elsewhere = "192.0.2.2".parse().expect("address");
+    auth.login("eve", "secret", elsewhere).await.expect("login");
+}
+
+#[tokio::test]
+async fn in_the_wait_no_answer_tells_whether_there_is_an_account() {
+    let World { auth, _dir } = world();
+    auth.add(&user("ann"), "secret", vec![]).await.expect("add");
+    let mut seen = Vec::new();
+    for (name, from) in [
+        ("ann", "192.0.2.1"),
+        ("nobody", "192.0.2.2"),
+        ("No Name", "192.0.2.3"),
+    ] {
+        let from: IpAddr = from.parse().expect("address");
+        sprayed(&auth, from);
+        let mut answers = Vec::new();
+        for n in 0..7 {
+            let start = Instant::now();
+            let error = auth.login(name, &format!("guess{n}"), from).await.err();
+            // The first five all take their time, the others none.
+            let slow = start.elapsed() >= super::login::SAME_TIME;
+            // Seconds pass on the way; all else is the same.
+            answers.push((matches!(error, Some(AuthError::Slowed(_))), slow));
+        }
+        seen.push(answers);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+    let slow = seen[0].iter().filter(|(_, slow)| *slow).count();
+    assert_eq!(slow, 5, "{:?}", seen[0]);
+    assert!(seen[0].iter().all(|(slowed, _)| *slowed));
+}
+
+#[tokio::test]
+async fn what_a_request_was_let_in_by_is_asked_again_after_a_change() {
+    let World { auth, _dir } = world();
+    let (ann, bob, app) = (user("ann"), user("bob"), repo("team/app"));
+    auth.add(&ann, "secret", vec![role(Role::Writer, "team")])
+        .await
+        .expect("add");
+    let grant = auth.login("ann", "secret", here()).await.expect("login");
+    let mut standing = auth
+        .standing(&grant, Action::RepoPush, &app)
+        .await
+        .expect("standing");
+    assert!(standing.is_current());
+    // Somebody else's change costs a question.
+    auth.add(&bob, "secret", vec![]).await.expect("add");
+    assert!(!standing.is_current());
+    assert_eq!(standing.ask().await.expect("asked"), None);
+    assert!(standing.is_current());
+    auth.revoke(&ann, "team").await.expect("revoke");
+    assert_eq!(standing.ask().await.expect("asked"), Some(Lost::Right));
+    auth.grant(&ann, role(Role::Writer, ""))
+        .await
+        .expect("grant");
+    assert_eq!(standing.ask().await.expect("asked"), None);
+    auth.passwd(&ann, "other").await.expect("passwd");
+    assert_eq!(standing.ask().await.expect("asked"), Some(Lost::Account));
+    // Another account of the same name is not the one that began.
+    auth.remove(&ann).await.expect("remove");
+    auth.add(&ann, "secret", vec![role(Role::Writer, "")])
+        .await
+        .expect("add");
+    assert_eq!(standing.ask().await.expect("asked"), Some(Lost::Account));
+    let open = AuthOptions {
+        anonymous_push: true,
+        ..options()
+    };
+    auth.reconfigure(open).expect("reconfigure");
+    let nobody = Grant::whole(Principal::Anonymous);
+    let mut standing = auth
+        .standing(&nobody, Action::RepoPush, &app)
+        .await
+        .expect("standing");
+    auth.reconfigure(options()).expect("reconfigure");
+    assert_eq!(standing.ask().await.expect("asked"), Some(Lost::Right));
+}
+
 #[tokio::test]
 async fn users_are_listed_by_name() {
     let World { auth, _dir } = world();

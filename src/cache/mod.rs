@@ -40,15 +40,27 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cac
     /// A cache of at most `max_bytes`, whose entries go `ttl` after they were put in (`None`: only when room is needed).
     /// `weigh` gives the bytes of a key and its value; 100 are added for each entry.
     pub fn new(max_bytes: u64, ttl: Option<Duration>, weigh: fn(&K, &V) -> usize) -> Self {
+        Self::make(max_bytes, weigh, |builder| match ttl {
+            Some(ttl) => builder.time_to_live(ttl),
+            None => builder,
+        })
+    }
+
+    /// The same, whose entries go once nobody has asked for them for `idle`.
+    pub fn idle(max_bytes: u64, idle: Duration, weigh: fn(&K, &V) -> usize) -> Self {
+        Self::make(max_bytes, weigh, |builder| builder.time_to_idle(idle))
+    }
+
+    fn make(
+        max_bytes: u64,
+        weigh: fn(&K, &V) -> usize,
+        life: impl FnOnce(Builder<K, V>) -> Builder<K, V>,
+    ) -> Self {
         let builder = moka::sync::Cache::builder()
             .max_capacity(max_bytes)
             .weigher(move |key, value| clamp(weigh(key, value)));
-        let builder = match ttl {
-            Some(ttl) => builder.time_to_live(ttl),
-            None => builder,
-        };
         Self {
-            entries: builder.build(),
+            entries: life(builder).build(),
             asked: Arc::default(),
         }
     }
@@ -91,6 +103,8 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cac
         }
     }
 }
+
+type Builder<K, V> = moka::sync::CacheBuilder<K, V, moka::sync::Cache<K, V>>;
 
 /// moka counts in `u32`.
 fn clamp(bytes: usize) -> u32 {
@@ -159,5 +173,19 @@ mod tests {
         cache.insert(1, Vec::new());
         std::thread::sleep(Duration::from_millis(40));
         assert_eq!(cache.get(&1), None);
+    }
+
+    #[test]
+    fn entries_in_use_stay() {
+        let idle = Duration::from_secs(2);
+        let cache: Cache<u32, u32> = Cache::idle(10_000, idle, |_, _| 8);
+        cache.insert(1, 1);
+        cache.insert(2, 2);
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < idle + idle / 4 {
+            assert_eq!(cache.get(&1), Some(1));
+            std::thread::sleep(idle / 40);
+        }
+        assert_eq!(cache.get(&2), None);
     }
 }

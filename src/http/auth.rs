@@ -6,7 +6,7 @@
 use super::client::{Caller, host_part};
 use super::error::Fail;
 use super::request::Req;
-use crate::auth::{Action, Auth, AuthErrorKind, Grant, Principal, Resource};
+use crate::auth::{Action, Auth, AuthErrorKind, Grant, Lost, Principal, Resource};
 use crate::config::Config;
 use crate::types::RepoName;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -154,6 +154,21 @@ impl Req {
             WWW_AUTHENTICATE,
             challenge(&self.config, &self.caller, scope, error),
         )
+    }
+
+    /// The answer to a body that was ended because the right to send it was.
+    pub fn lost(&self, lost: Lost, action: Action, name: &RepoName) -> Fail {
+        if lost == Lost::Right && self.grant.principal != Principal::Anonymous {
+            let text = format!(
+                "the right to push to {name} was taken away while this was sent; nothing of it is committed"
+            );
+            return Fail::new(StatusCode::FORBIDDEN, "DENIED", text);
+        }
+        let text = "what this was sent with does not count any more: the account was removed, has another password, or \
+             anybody's right to push was taken away; nothing of it is committed";
+        let error = self.grant.scope.is_some().then_some("invalid_token");
+        let challenge = challenge(&self.config, &self.caller, &scope(action, name), error);
+        Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text).with(WWW_AUTHENTICATE, challenge)
     }
 
     /// Whether the request may do `action` on `name`.

@@ -33,13 +33,13 @@ pub use client::{Caller, Peer};
 pub use request::Query;
 pub use serve::{Listener, bind, serve};
 
-use crate::auth::{Principal, net};
+use crate::auth::{Action, Principal, net};
 use crate::telemetry::cut;
 use access::{Counted, Ids, Record, RequestId};
 use auth::{anonymous, authenticate, who};
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::header::{CONNECTION, HeaderName};
+use axum::http::header::{CONNECTION, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use connections::{Connections, Use};
@@ -253,8 +253,28 @@ async fn handle(
         }
     }
     match route.map_err(|error| malformed(error, &req.method))? {
-        Route::Oci(route) => oci::answer(req, route, body).await,
+        Route::Oci(route) => received(req, route, body).await,
         other => health::answer(req, &other, peer).await,
+    }
+}
+
+/// Answers a request of the registry protocol. A body that brings content ends with the right to bring it.
+async fn received(
+    req: &mut Req,
+    route: route::OciRoute,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Fail> {
+    let action = oci::action(&route, &req.method);
+    let name = route.name().cloned();
+    let brings = matches!(action, Action::RepoPush | Action::TagWrite) && !body.ended();
+    if let Some(name) = name.as_ref().filter(|_| brings) {
+        let auth = &req.state.app.auth;
+        body.hold_to(auth.standing(&req.grant, action, name).await?);
+    }
+    let done = oci::answer(req, route, body).await;
+    match (body.lost(), name) {
+        (Some(lost), Some(name)) if done.is_err() => Err(req.lost(lost, action, &name)),
+        _ => done,
     }
 }
 
@@ -307,6 +327,7 @@ fn finish(response: &mut Response<Body>, id: RequestId, protocol: bool) {
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, value);
     }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if protocol {
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     }

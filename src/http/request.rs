@@ -7,7 +7,7 @@ use super::client::Caller;
 use super::error::Fail;
 use super::places::{Client, Place};
 use super::sendfile::Outbox;
-use crate::auth::{Grant, Principal, net};
+use crate::auth::{AuthError, Grant, Lost, Principal, Standing, net};
 use crate::config::Config;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method};
@@ -16,7 +16,7 @@ use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -125,7 +125,21 @@ pub struct Incoming {
     bytes: u64,
     touched: bool,
     ended: bool,
+    watch: Watch,
 }
+
+/// Whether who sends a body may still send it.
+#[derive(Default)]
+struct Watch {
+    standing: Option<Standing>,
+    /// What came while that is asked for again.
+    held: Option<Option<Result<Bytes, IncomingError>>>,
+    asking: Option<Asking>,
+    lost: Option<Lost>,
+}
+
+type Asked = (Standing, Result<Option<Lost>, AuthError>);
+type Asking = Pin<Box<dyn Future<Output = Asked> + Send>>;
 
 /// Why a body stopped before its end.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +150,12 @@ pub enum IncomingError {
     /// The connection broke or the framing is wrong.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// Who sends it may not any more.
+    #[error("the right to send this ended while it was sent")]
+    Lost,
+    /// Whether it may be sent cannot be told.
+    #[error(transparent)]
+    Auth(AuthError),
 }
 
 impl Incoming {
@@ -152,7 +172,18 @@ impl Incoming {
             bytes: 0,
             touched: false,
             ended,
+            watch: Watch::default(),
         }
+    }
+
+    /// From now on the body ends where `standing` does not hold any more.
+    pub fn hold_to(&mut self, standing: Standing) {
+        self.watch.standing = Some(standing);
+    }
+
+    /// Why it was ended.
+    pub fn lost(&self) -> Option<Lost> {
+        self.watch.lost
     }
 
     /// Bytes that have come so far.
@@ -222,6 +253,43 @@ impl Stream for Incoming {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        loop {
+            if let Some(asking) = &mut this.watch.asking {
+                let (standing, answer) = ready!(asking.as_mut().poll(cx));
+                this.watch.asking = None;
+                let held = this.watch.held.take().unwrap_or_default();
+                return Poll::Ready(match answer {
+                    Ok(None) => {
+                        this.watch.standing = Some(standing);
+                        held
+                    }
+                    Ok(lost) => {
+                        this.watch.lost = lost;
+                        Some(Err(IncomingError::Lost))
+                    }
+                    Err(error) => Some(Err(IncomingError::Auth(error))),
+                });
+            }
+            let next = ready!(this.poll_data(cx));
+            // Also the end of a body: what follows on it is a commit.
+            match this.watch.standing.take_if(|s| !s.is_current()) {
+                Some(mut standing) if !matches!(next, Some(Err(_))) => {
+                    this.watch.held = Some(next);
+                    this.watch.asking = Some(Box::pin(async move {
+                        let answer = standing.ask().await;
+                        (standing, answer)
+                    }));
+                }
+                _ => return Poll::Ready(next),
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// What comes next, whoever sends it.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, IncomingError>>> {
+        let this = self;
         this.touched = true;
         loop {
             if this.ended {

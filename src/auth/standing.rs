@@ -1,0 +1,78 @@
+//! Whether what a request was let in by still holds while its body comes, which may take hours.
+
+use super::{Action, Auth, AuthError, Grant, Principal, Resource};
+use crate::types::RepoName;
+use std::sync::atomic::Ordering;
+
+/// A right that was there when a request began, and is asked for again once any account or switch has changed.
+pub struct Standing {
+    auth: Auth,
+    grant: Grant,
+    action: Action,
+    name: RepoName,
+    /// Which account it was, and which of its passwords.
+    account: Option<(u64, u64)>,
+    epoch: u64,
+}
+
+/// Why a right does not hold any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The account is not there any more, or has another password.
+    Account,
+    /// The account or, without one, anybody may not do this any more.
+    Right,
+}
+
+impl Auth {
+    /// What `grant` stands on for an action that goes on for long.
+    pub async fn standing(
+        &self,
+        grant: &Grant,
+        action: Action,
+        name: &RepoName,
+    ) -> Result<Standing, AuthError> {
+        let epoch = self.inner.epoch.load(Ordering::SeqCst);
+        Ok(Standing {
+            account: self.identity(&grant.principal).await?,
+            auth: self.clone(),
+            grant: grant.clone(),
+            action,
+            name: name.clone(),
+            epoch,
+        })
+    }
+
+    async fn identity(&self, principal: &Principal) -> Result<Option<(u64, u64)>, AuthError> {
+        let Principal::User(name) = principal else {
+            return Ok(None);
+        };
+        let account = self.account(name).await?;
+        Ok(account.map(|a| (a.uid, a.password_generation)))
+    }
+}
+
+impl Standing {
+    /// Nothing has changed since it was asked for last. Costs next to nothing.
+    pub fn is_current(&self) -> bool {
+        self.epoch == self.auth.inner.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Asks again: `None`, it holds.
+    pub async fn ask(&mut self) -> Result<Option<Lost>, AuthError> {
+        let epoch = self.auth.inner.epoch.load(Ordering::SeqCst);
+        if self.auth.identity(&self.grant.principal).await? != self.account {
+            return Ok(Some(Lost::Account));
+        }
+        let resource = Resource::Repo(&self.name);
+        if !self
+            .auth
+            .authorize(&self.grant, self.action, resource)
+            .await?
+        {
+            return Ok(Some(Lost::Right));
+        }
+        self.epoch = epoch;
+        Ok(None)
+    }
+}
