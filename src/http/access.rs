@@ -4,6 +4,7 @@
 
 use super::State;
 use super::connections::Use;
+use super::files::Leave;
 use super::metrics::Done;
 use super::places::Place;
 use super::route::Class;
@@ -64,6 +65,8 @@ pub struct Record {
     pub used: Option<Arc<Use>>,
     /// See `used`.
     pub place: Option<Place>,
+    /// See `used`: its leave to have a file open.
+    pub file: Option<Leave>,
     /// The request.
     pub id: RequestId,
     /// When its head had come.
@@ -175,11 +178,12 @@ impl http_body::Body for Counted {
             return Poll::Ready(Some(Ok(frame)));
         }
         // The connection drops the body with its last frame, which then may wait for the client.
-        let (used, place) = (this.record.used.take(), this.record.place.take());
+        let record = &mut this.record;
+        let until_sent = (record.file.take(), record.used.take(), record.place.take());
         let last = frame.map_data(|bytes| {
             Bytes::from_owner(Last {
                 bytes,
-                _until_sent: (used, place),
+                _until_sent: until_sent,
             })
         });
         Poll::Ready(Some(Ok(last)))
@@ -202,7 +206,7 @@ impl http_body::Body for Counted {
 /// The last frame of an answer, and what the request has until that is sent.
 struct Last {
     bytes: Bytes,
-    _until_sent: (Option<Arc<Use>>, Option<Place>),
+    _until_sent: (Option<Leave>, Option<Arc<Use>>, Option<Place>),
 }
 
 impl AsRef<[u8]> for Last {

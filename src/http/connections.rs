@@ -28,6 +28,8 @@ pub struct Link {
     sending: AtomicUsize,
     /// When something last moved, in ms after `start`.
     moved: AtomicU64,
+    /// The file that is set aside for it is in use.
+    file: AtomicBool,
     go: Notify,
 }
 
@@ -39,6 +41,7 @@ impl Link {
             requests: AtomicUsize::new(0),
             sending: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
+            file: AtomicBool::new(false),
             go: Notify::new(),
         }
     }
@@ -86,6 +89,16 @@ impl Use {
             link: Arc::clone(link),
             sending: AtomicBool::new(false),
         }
+    }
+
+    /// Takes the file that is set aside for the connection; false if another request has it.
+    pub fn take_file(&self) -> bool {
+        !self.link.file.swap(true, Relaxed)
+    }
+
+    /// The file is set aside again.
+    pub fn give_back_file(&self) {
+        self.link.file.store(false, Relaxed);
     }
 
     /// The answer is on its way.

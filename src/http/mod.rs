@@ -12,6 +12,7 @@ mod connections;
 pub mod control;
 mod documents;
 mod error;
+mod files;
 mod health;
 mod lists;
 mod metrics;
@@ -45,6 +46,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use connections::{Connections, Use};
 use documents::Documents;
 use error::Fail;
+use files::Files;
 use futures_util::FutureExt as _;
 use lists::Lists;
 use metrics::Metrics;
@@ -79,6 +81,7 @@ pub struct State {
     /// The log lines of strangers.
     pub refusals: Refusals,
     requests: Places,
+    files: Files,
     documents: Documents,
     lists_of_referrers: Lists,
     lists_of_names: Lists,
@@ -86,8 +89,9 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a server with at most so many connections; counters start at zero.
-    pub fn new(app: crate::app::App, connections: usize) -> Arc<Self> {
+    /// The state of a server with at most so many connections, and so many open files beyond one for each; counters start
+    /// at zero.
+    pub fn new(app: crate::app::App, connections: usize, files: usize) -> Arc<Self> {
         let connections = Connections::new(connections);
         let longest = oci::longest_referrers(&app.repos);
         let requests = usize::try_from(app.config.load().requests_max).unwrap_or(usize::MAX);
@@ -97,6 +101,7 @@ impl State {
             refusals: Refusals::new(Instant::now()),
             // Each may hold a file open.
             requests: Places::new(connections.share(requests)),
+            files: Files::new(files),
             connections,
             documents: Documents::new(),
             lists_of_referrers: Lists::new(REFERRERS.max(2 * longest)),
@@ -154,6 +159,8 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         caller,
         grant: anonymous(),
         place: None,
+        used: record.used.clone(),
+        file: None,
         outbox: head.extensions.get::<Outbox>().cloned(),
     };
     let query = head.uri.query().unwrap_or_default();
@@ -165,6 +172,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         record.who = who(&req.grant.principal);
     }
     record.place = req.place.take();
+    record.file = req.file.take();
     record.bytes_in = body.bytes();
     let mut response = result.unwrap_or_else(|fail| fail.into_response(&id.to_string()));
     finish(&mut response, id, protocol);
@@ -192,6 +200,7 @@ fn record(
         state: Arc::clone(state),
         used: head.extensions.get::<Arc<Use>>().cloned(),
         place: None,
+        file: None,
         id,
         start: Instant::now(),
         method: cut(head.method.as_str()),
@@ -270,6 +279,13 @@ async fn received(
     if let Some(name) = name.as_ref().filter(|_| brings) {
         let auth = &req.state.app.auth;
         body.hold_to(auth.standing(&req.grant, action, name).await?);
+    }
+    if let Some(used) = req
+        .used
+        .as_ref()
+        .filter(|_| oci::opens_a_file(&route, &req.method))
+    {
+        req.file = Some(req.state.files.leave(used, PATIENCE).await?);
     }
     let done = oci::answer(req, route, body).await;
     match (body.lost(), name) {

@@ -4,7 +4,9 @@
 
 use super::State;
 use super::client::Caller;
+use super::connections::Use;
 use super::error::Fail;
+use super::files::Leave;
 use super::places::{Client, Place};
 use super::sendfile::Outbox;
 use crate::auth::{AuthError, Grant, Lost, Principal, Standing, net};
@@ -38,6 +40,10 @@ pub struct Req {
     pub grant: Grant,
     /// The request's place among those of its client.
     pub place: Option<Place>,
+    /// Its use of its connection.
+    pub used: Option<Arc<Use>>,
+    /// Leave to have a file open.
+    pub file: Option<Leave>,
     /// Where its connection has the kernel send files.
     pub outbox: Option<Outbox>,
 }

@@ -91,8 +91,8 @@ struct Server {
 /// Serves until `stop`, then lets requests in flight finish for at most the configured drain time.
 pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) {
     let config = app.config.load_full();
-    let most = connections();
-    let state = State::new(app, most);
+    let (most, files) = connections();
+    let state = State::new(app, most, files);
     let server = Arc::new(Server {
         connections: Arc::clone(&state.connections),
         speaker: Speaker::new(Arc::clone(&state), stop.clone()),
@@ -122,11 +122,13 @@ pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) 
 }
 
 /// Connections that the limit of open files leaves room for: each may have a content file open, too, so that a client
-/// waits in the queue rather than meet a server that can open nothing.
-fn connections() -> usize {
+/// waits in the queue rather than meet a server that can open nothing. And the files that connections with more than one
+/// request at once may share: half of what is left, as uploads between two requests and the server itself have some open.
+fn connections() -> (usize, usize) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    let possible = (files.saturating_sub(OWN_FILES) / 2).clamp(1, CONNECTIONS);
+    let free = files.saturating_sub(OWN_FILES);
+    let possible = (free / 5 * 2).clamp(1, CONNECTIONS);
     if possible < CONNECTIONS / 32 {
         tracing::warn!(
             files,
@@ -134,7 +136,7 @@ fn connections() -> usize {
             "the limit of open files is low: more connections than this wait (ulimit -n, LimitNOFILE)"
         );
     }
-    possible
+    (possible, free.saturating_sub(2 * possible) / 2)
 }
 
 /// Tells of what happens to new connections; once a minute at most, however often it does.

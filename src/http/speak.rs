@@ -147,6 +147,11 @@ impl Speaker {
             .max_frame_size(BUFFER as u32)
             .max_send_buf_size(4 * BUFFER)
             .max_concurrent_streams(250)
+            // Opened and reset at once, or made to be reset by us: so many may wait to be dealt with.
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(100)
+            // CONTINUATION frames end with it.
+            .max_header_list_size(BUFFER as u32)
             .keep_alive_interval(Duration::from_secs(30));
         let io = TokioIo::new(Progress::new(io, limit));
         let service = service_fn(|request| self.answer(request, None, peer, link));

@@ -44,10 +44,11 @@ class Server:
         command = [self.binary, "init", "--data", self.data, "--admin", USER[0], "--password-stdin"]
         subprocess.run(command, input=f"{USER[1]}\n", text=True, check=True, env=self.env, stdout=subprocess.DEVNULL)
 
-    def start(self, limit=30.0):
+    def start(self, limit=30.0, files=None):
         """Starts and waits for /readyz; gives the seconds from the start of the process until it answered, and how many
-        of them its threads stood in line for a processor, which a busy machine makes."""
-        command = [self.binary, "serve", "--data", self.data]
+        of them its threads stood in line for a processor, which a busy machine makes. `files`: as many may be open."""
+        command = ["prlimit", f"--nofile={files}"] if files else []
+        command += [self.binary, "serve", "--data", self.data]
         command += ["--http", f"127.0.0.1:{self.port}", "--https", f"127.0.0.1:{self.https}"]
         begin = time.monotonic()
         with open(self.log, "ab") as log:

@@ -189,7 +189,7 @@ class Attack:
 
     def run(self):
         self.server.init()
-        self.server.start()
+        self.server.start(files=getattr(self.make, "files", None))
         self.fill()
         peace = self.watch(lambda: time.sleep(2))
         self.before = self.server.memory()[0]
@@ -268,6 +268,12 @@ class Attack:
                     except (OSError, ValueError):
                         pass
         threading.Thread(target=run, daemon=True).start()
+
+    def cpu(self):
+        """Seconds of processors that the server has had."""
+        with open(f"/proc/{self.server.process.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def metric(self, name):
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)

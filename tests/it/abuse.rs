@@ -363,7 +363,7 @@ async fn requests_of_one_client_are_limited() {
 #[tokio::test]
 async fn connections_of_one_address_leave_room_for_others() {
     // 60 connections in all, 45 of them for loopback.
-    let server = start_under(&["prlimit", "--nofile=152"], &[]).await;
+    let server = start_under(&["prlimit", "--nofile=182"], &[]).await;
     let ask = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
     for _ in 0..5 {
         let mut streams = crowd(server.http, 40, ask);

@@ -34,6 +34,7 @@ mod disks_clock;
 mod disks_faulty;
 mod disks_files;
 mod disks_reserve;
+mod ends;
 mod gc;
 mod harness;
 mod lists;

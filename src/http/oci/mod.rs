@@ -44,6 +44,16 @@ pub fn action(route: &OciRoute, method: &Method) -> Action {
     }
 }
 
+/// Whether a content file may be open while the request is under way.
+pub fn opens_a_file(route: &OciRoute, method: &Method) -> bool {
+    match route {
+        OciRoute::Blob { .. } => *method == Method::GET,
+        OciRoute::Manifest { .. } => matches!(*method, Method::GET | Method::PUT),
+        OciRoute::Uploads { .. } | OciRoute::Upload { .. } => true,
+        _ => false,
+    }
+}
+
 /// The scope that a challenge for this request names; empty where none belongs.
 pub fn challenge_scope(route: &OciRoute, method: &Method) -> String {
     match (route, route.name()) {
