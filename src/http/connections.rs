@@ -3,7 +3,8 @@
 //! Owns the limits of connections, by address and in all, and knows of each connection whether it is at work. An idle
 //! one (without a request: between two, in its handshake, or slow to send a head) is worth least: it goes first, the
 //! longest idle before the others. New ones are closed only if their address has its share and none of its own is
-//! idle; else, if nothing is idle at all, they wait.
+//! idle; else, if nothing is idle at all, they wait. For others only what was idle for a second goes: one that has just
+//! been let in has not had the time to ask yet.
 
 use crate::auth::net;
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use tokio::sync::Notify;
 
 /// Idle connections that go at once, at most: so looking for them is rare.
 const AT_ONCE: usize = 64;
+/// What was idle for less stays, whoever wants to come in.
+const GRACE: Duration = Duration::from_secs(1);
 /// After a look that found no idle one, the next look is not sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -195,16 +198,18 @@ impl Connections {
         })
     }
 
-    /// Waits until there are not too many; idle ones are sent away for that.
-    pub async fn room(&self) {
+    /// Waits until there are not too many, with `newcomer` among them; idle ones are sent away for that.
+    pub async fn room(&self, newcomer: &Link) {
         loop {
+            // It waits, and is not idle.
+            newcomer.touch();
             let left = self.left.notified();
             {
                 let mut table = self.lock();
                 if table.links.len() <= self.most {
                     return;
                 }
-                table.send_away(|_| true);
+                table.send_away(|link| link.still() >= GRACE);
             }
             // Idle ones may also come to be while nobody leaves.
             let _ = tokio::time::timeout(LOOK_EVERY, left).await;
@@ -300,16 +305,33 @@ mod tests {
         let _busy = Use::begin(&second.link);
         let third = all.enter(ip(3), 9).expect("entered");
         let _new = Use::begin(&third.link);
-        all.room().await;
+        all.room(&third.link).await;
         assert_eq!(all.count(), 2);
         first.link.told_to_go().await;
         // Nobody is idle now: the next one waits.
         let fourth = all.enter(ip(4), 9).expect("entered");
         let _last = Use::begin(&fourth.link);
-        let waited = tokio::time::timeout(Duration::from_millis(300), all.room()).await;
+        let waited = tokio::time::timeout(Duration::from_millis(300), all.room(&fourth.link)).await;
         assert!(waited.is_err());
         drop(third);
-        all.room().await;
+        all.room(&fourth.link).await;
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_all_are_at_work_waits_and_is_not_sent_away() {
+        let all = Connections::new(2);
+        let busy: Vec<Entry> = (0..2).filter_map(|n| all.enter(ip(n), 9)).collect();
+        let work: Vec<Use> = busy.iter().map(|e| Use::begin(&e.link)).collect();
+        let new = all.enter(ip(9), 9).expect("entered");
+        let wait = Duration::from_millis(1500);
+        tokio::select! {
+            () = all.room(&new.link) => panic!("there was no room"),
+            () = new.link.told_to_go() => panic!("the new one was sent away"),
+            () = tokio::time::sleep(wait) => {}
+        }
+        drop((work, busy));
+        all.room(&new.link).await;
+        assert_eq!(all.count(), 1);
     }
 
     #[test]

@@ -192,7 +192,7 @@ async fn accept(server: Arc<Server>, listener: Listener) {
         };
         tokio::select! {
             () = server.stop.cancelled() => return,
-            () = server.connections.room() => {}
+            () = server.connections.room(&entry.link) => {}
         }
         let shared = Arc::clone(&server);
         let peer = Peer {

@@ -418,7 +418,8 @@ def streams(a):
 
 
 def many_addresses(a):
-    """Connections from 250 addresses, as many as there may be and more, half of them in the midst of an upload."""
+    """Connections from 250 addresses, many more than there may be: most in the midst of a head, and as many in the midst of
+    an upload as one account may have of a server with so few files."""
     begin = head("POST", f"/v2/slow/app/blobs/uploads/?digest={sha256(b'x')}", authorization(), "Content-Length: 1000000")
     held = []
     for n in range(a.size(3_000)):
@@ -427,7 +428,7 @@ def many_addresses(a):
         s.bind((f"127.0.2.{1 + n % 250}", 0))
         try:
             s.connect(("127.0.0.1", a.server.port))
-            s.sendall(begin + b"a" * 100_000 if n % 2 else b"GET /v2/ HTTP/1.1\r\n")
+            s.sendall(begin + b"a" * 100_000 if n < 200 else b"GET /v2/ HTTP/1.1\r\n")
         except OSError:
             pass  # its queue is full: the server takes no more for now
         held.append(s)
