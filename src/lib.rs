@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod datadir;
 pub mod fetch;
 pub mod formats;
 pub mod gc;

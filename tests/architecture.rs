@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// Module sets in order: a module may import every set before its own, and itself.
 const LAYERS: &[&[&str]] = &[
     &["types"],
+    &["datadir"],
     &[
         "config",
         "store",
@@ -45,6 +46,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("moka", "cache/"),
     ("tikv_jemallocator", "main.rs"),
     ("reqwest", "fetch/"),
+    ("nix", "datadir/"),
 ];
 
 const MAX_FILE_LINES: usize = 600;

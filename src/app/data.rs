@@ -4,9 +4,10 @@
 //! Contents, database and certificates have their own modules; nothing of theirs is touched here.
 
 use super::AppError;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use crate::datadir;
+use std::fs::{DirBuilder, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// The configuration file below the data directory.
@@ -44,6 +45,7 @@ pub fn look(dir: &Path) -> Result<Found, AppError> {
         let expected = [
             "lost+found",
             CONFIG,
+            "dryport.toml.new",
             "lock",
             "meta.redb.new",
             "reserve",
@@ -79,7 +81,8 @@ fn private_dir(dir: &Path) -> Result<(), AppError> {
         Err(error) => return Err(fail(error)),
     };
     match std::fs::set_permissions(dir, Permissions::from_mode(0o700)) {
-        // A directory that was there may belong to somebody else, such as a mounted volume: it keeps its mode.
+        // A directory that was there may belong to root, such as a mounted volume: it keeps its mode, which lets nobody
+        // else write.
         Err(error) if !new => {
             tracing::warn!(dir = %dir.display(), %error, "the data directory's mode cannot be set to 0700: others may be able to enter it");
             Ok(())
@@ -89,29 +92,8 @@ fn private_dir(dir: &Path) -> Result<(), AppError> {
 }
 
 /// Writes a small file that only its owner may read: whole or not at all, and durable. An existing one is replaced.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a file of settings or secrets, not of content"
-)]
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), AppError> {
-    let fail = |e| AppError::file(path, e);
-    let partial = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(fail)?;
-    file.set_permissions(Permissions::from_mode(0o600))
-        .map_err(fail)?;
-    file.write_all(content).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    std::fs::rename(&partial, path).map_err(fail)?;
-    if let Some(dir) = path.parent() {
-        File::open(dir).and_then(|d| d.sync_all()).map_err(fail)?;
-    }
-    Ok(())
+    datadir::replace(path, content, 0o600).map_err(|e| AppError::file(path, e))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The first start: an empty directory becomes a data directory with one administrator.
 
-use super::{App, AppError, CONFIG, Found, INITIAL_PASSWORD, data, look, secrets};
+use super::{App, AppError, CONFIG, Entered, Found, INITIAL_PASSWORD, data, look, secrets};
 use crate::auth::{Role, RoleGrant, UserName};
-use crate::config::Config;
+use crate::datadir;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -20,20 +21,25 @@ pub enum FirstPassword {
     File(PathBuf),
 }
 
-/// Makes the data directory of `config`, writes `DIR/dryport.toml` (unless one is there) with the text given, and opens
+/// Makes the data directory, writes `DIR/dryport.toml` (unless one is there) with the text given, and opens
 /// it. Refuses a directory that is in use, or somebody else's. Blocks.
-pub fn init(config: Config, file: &str, holder: &str) -> Result<App, AppError> {
-    match look(&config.data)? {
-        Found::Ours => return Err(AppError::Already(config.data)),
-        Found::Foreign => return Err(AppError::Foreign(config.data)),
+pub fn init(dir: Entered, file: &str, holder: &str) -> Result<App, AppError> {
+    let data = &dir.config.data;
+    match look(data)? {
+        Found::Ours => return Err(AppError::Already(data.clone())),
+        Found::Foreign => return Err(AppError::Foreign(data.clone())),
         Found::Empty => {}
     }
-    data::prepare(&config.data)?;
-    let path = config.data.join(CONFIG);
-    if !path.try_exists().map_err(|e| AppError::file(&path, e))? {
-        data::write_private(&path, file.as_bytes())?;
+    data::prepare(data)?;
+    let path = data.join(CONFIG);
+    match datadir::read(&path) {
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            data::write_private(&path, file.as_bytes())?;
+        }
+        Err(e) => return Err(AppError::file(&path, e)),
     }
-    App::open(config, holder)
+    App::open(dir, holder)
 }
 
 impl App {
@@ -87,8 +93,8 @@ pub(super) struct Initial {
 impl Initial {
     /// What an earlier start left.
     pub(super) fn load(dir: &Path) -> Self {
-        let user = dir.join(INITIAL_PASSWORD).exists().then(|| {
-            std::fs::read_to_string(dir.join(INITIAL_USER)).unwrap_or_else(|_| "admin".to_owned())
+        let user = datadir::is_there(&dir.join(INITIAL_PASSWORD)).then(|| {
+            datadir::read_text(&dir.join(INITIAL_USER)).unwrap_or_else(|_| "admin".to_owned())
         });
         Self {
             dir: dir.to_owned(),
@@ -116,7 +122,7 @@ impl Initial {
         }
         let path = self.dir.join(INITIAL_PASSWORD);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(file = %path.display(), %error, "the first password's file cannot be removed; remove it by hand");
             }
             _ => {

@@ -6,6 +6,7 @@
 mod background;
 pub mod control;
 mod data;
+mod entered;
 mod first;
 mod options;
 #[cfg(test)]
@@ -15,16 +16,18 @@ mod secrets;
 use crate::auth::{Auth, AuthError};
 use crate::blobs::{BlobError, BlobErrorKind, Blobs};
 use crate::config::Config;
+use crate::datadir::{DirError, DirErrorKind};
 use crate::gc::Collector;
 use crate::gc::check::Checker;
 use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, Store, StoreError};
-use crate::tls::{Tls, TlsError, TlsErrorKind};
+use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
 use control::{Fault, FaultKind, TrustView};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use data::{CONFIG, Found, INITIAL_PASSWORD, look};
+pub use entered::{Entered, Judged};
 pub use first::{FirstPassword, init};
 
 /// The open handles; cheap to clone.
@@ -47,6 +50,7 @@ pub struct App {
     /// The configuration in force.
     pub config: Arc<arc_swap::ArcSwap<Config>>,
     initial: Arc<first::Initial>,
+    given: Option<OwnPem>,
 }
 
 /// Why the data directory could not be opened or set up.
@@ -55,6 +59,9 @@ pub enum AppError {
     /// A file or directory of `app`'s own.
     #[error("{path}: {error}", path = .0.display(), error = .1)]
     File(PathBuf, #[source] std::io::Error),
+    /// The directory is another's, or others can write it.
+    #[error(transparent)]
+    Dir(#[from] DirError),
     /// There is something in the directory, and it is not Dryport's.
     #[error(
         "{dir} is not empty and holds no Dryport data. Choose an empty directory (--data DIR), or empty this one first",
@@ -102,6 +109,7 @@ impl AppError {
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Foreign(_) | Self::Already(_) | Self::Missing(_) => FaultKind::State,
+            Self::Dir(error) if error.kind() == DirErrorKind::Refused => FaultKind::State,
             Self::Config(_) => FaultKind::Usage,
             Self::Tls(error) if error.kind() == TlsErrorKind::Outside => FaultKind::State,
             Self::Store(error) => control::of_store(error.kind()),
@@ -122,25 +130,26 @@ impl From<AppError> for Fault {
 }
 
 impl App {
-    /// Opens everything below `config.data`, in this order: lock and metadata, contents, repositories, certificates,
+    /// Opens everything below the data directory, in this order: lock and metadata, contents, repositories, certificates,
     /// signing keys, accounts. `holder` names this process to others who find the lock held. Blocks.
-    pub fn open(config: Config, holder: &str) -> Result<Self, AppError> {
-        data::prepare(&config.data)?;
-        let store = Store::open(options::store(&config, holder))?;
-        let opened = Self::open_with(store.clone(), config);
+    pub fn open(dir: Entered, holder: &str) -> Result<Self, AppError> {
+        data::prepare(&dir.config.data)?;
+        let store = Store::open(options::store(&dir.config, holder))?;
+        let opened = Self::open_with(store.clone(), dir);
         if opened.is_err() {
             store.close();
         }
         opened
     }
 
-    fn open_with(store: Store, config: Config) -> Result<Self, AppError> {
+    fn open_with(store: Store, dir: Entered) -> Result<Self, AppError> {
+        let Entered { config, given, .. } = dir;
         let blobs = Blobs::open(options::blobs(&config, store.owed()))?;
         let repos = Repos::open(store.clone(), blobs.clone(), options::repos(&config))?;
         let tls = if config.https.is_empty() {
             None
         } else {
-            Some(Tls::open(options::tls(&config))?)
+            Some(Tls::open(options::tls(&config, given.clone()))?)
         };
         let auth = Auth::open(
             store.clone(),
@@ -164,16 +173,17 @@ impl App {
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
             initial,
+            given,
         })
     }
 
     /// Opens what is there, for a command that finds no server running: refuses a directory without data. There are no
     /// certificates, since nobody connects.
-    pub fn open_existing(config: Config, holder: &str) -> Result<Self, AppError> {
-        match look(&config.data)? {
-            Found::Ours => Self::open(without_listeners(config), holder),
-            Found::Empty => Err(AppError::Missing(config.data)),
-            Found::Foreign => Err(AppError::Foreign(config.data)),
+    pub fn open_existing(dir: Entered, holder: &str) -> Result<Self, AppError> {
+        match look(&dir.config.data)? {
+            Found::Ours => Self::open(dir.without_listeners(), holder),
+            Found::Empty => Err(AppError::Missing(dir.config.data)),
+            Found::Foreign => Err(AppError::Foreign(dir.config.data)),
         }
     }
 
@@ -183,7 +193,7 @@ impl App {
         let old = self.config.load_full();
         let keys = secrets::signing_keys(&old.data)?;
         if let Some(tls) = &self.tls
-            && tls.reconfigure(options::tls(&new))?
+            && tls.reconfigure(options::tls(&new, self.given_for(&old, &new)))?
         {
             tracing::info!(fingerprint = tls.fingerprint(), "the certificate changed");
         }
@@ -191,6 +201,12 @@ impl App {
         let restart = Config::restart_needed(&old, &new);
         self.config.store(Arc::new(options::keep_fixed(&old, new)));
         Ok(restart)
+    }
+
+    /// What root read at the start, if the new settings still name the same files.
+    fn given_for(&self, old: &Config, new: &Config) -> Option<OwnPem> {
+        let is_same = options::own_certificate(old) == options::own_certificate(new);
+        self.given.clone().filter(|_| is_same)
     }
 
     /// To be called after a login by password: the file with the first password has then done its work.
@@ -207,15 +223,9 @@ impl App {
     }
 }
 
-/// The same without listeners, for a process that serves nobody. It then makes no CA, which may sign only for the names that
-/// are in the configuration when it is made: the first start of the server does, or [`trust`].
-pub fn without_listeners(mut config: Config) -> Config {
-    config.https.clear();
-    config
-}
-
 /// Gives back to the file system what the database has free, while no server runs. Blocks.
-pub fn compact(config: &Config) -> Result<Compacted, AppError> {
+pub fn compact(dir: &Entered) -> Result<Compacted, AppError> {
+    let config = &dir.config;
     if look(&config.data)? != Found::Ours {
         return Err(AppError::Missing(config.data.clone()));
     }
@@ -225,10 +235,11 @@ pub fn compact(config: &Config) -> Result<Compacted, AppError> {
 
 /// How clients trust the server of this configuration, read from its certificate files; makes them if they are missing.
 /// For use without a running server. Blocks.
-pub fn trust(config: &Config) -> Result<TrustView, AppError> {
+pub fn trust(dir: &Entered) -> Result<TrustView, AppError> {
+    let config = &dir.config;
     if look(&config.data)? != Found::Ours {
         return Err(AppError::Missing(config.data.clone()));
     }
-    let tls = Tls::open(options::tls(config))?;
+    let tls = Tls::open(options::tls(config, dir.given.clone()))?;
     Ok(control::trust_view(&tls, config))
 }

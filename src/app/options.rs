@@ -7,7 +7,8 @@ use crate::gc::GcOptions;
 use crate::gc::check::CheckOptions;
 use crate::repo::RepoOptions;
 use crate::store::StoreOptions;
-use crate::tls::{Http2, TlsOptions};
+use crate::tls::{Http2, OwnPem, TlsOptions};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -80,12 +81,18 @@ pub(super) fn auth(config: &Config, signing_keys: Vec<String>) -> AuthOptions {
     }
 }
 
-pub(super) fn tls(config: &Config) -> TlsOptions {
+/// One's own certificate and key, if both are named.
+pub(super) fn own_certificate(config: &Config) -> Option<(PathBuf, PathBuf)> {
+    config.tls_cert.clone().zip(config.tls_key.clone())
+}
+
+pub(super) fn tls(config: &Config, given: Option<OwnPem>) -> TlsOptions {
     TlsOptions {
         dir: config.data.join("tls"),
         names: config.tls_names.clone(),
         constrained: config.ca_constrained,
-        own: config.tls_cert.clone().zip(config.tls_key.clone()),
+        own: own_certificate(config),
+        given,
         http2: match config.http2 {
             crate::config::Http2::Prefer => Http2::Prefer,
             crate::config::Http2::Allow => Http2::Allow,

@@ -46,7 +46,7 @@ pub fn signing_keys(dir: &Path) -> Result<Vec<String>, AppError> {
     }
     names.sort_unstable_by(|a, b| b.cmp(a));
     let read =
-        |p: &std::path::PathBuf| std::fs::read_to_string(p).map_err(|e| AppError::file(p, e));
+        |p: &std::path::PathBuf| crate::datadir::read_text(p).map_err(|e| AppError::file(p, e));
     names.iter().map(read).collect()
 }
 

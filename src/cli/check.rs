@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::output::{self, Format};
 use super::progress::Checking;
 use super::session::{Session, unexpected};
-use super::settings::Place;
+use super::settings::{self, Place};
 use crate::app::control::{
     CheckReport, CheckRequest, FaultKind, Progress, RefetchJob, Refetched, Reply, Request,
 };
@@ -67,14 +67,17 @@ impl Check {
                     .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
             ),
         };
-        let session = Session::open(&self.place.load()?.config, "check").await?;
+        let loaded = self.place.load()?;
+        // As the user who typed the command, who may be another one than whose the data is.
+        let logins = Arc::new(credentials::Files::read(self.creds_file.as_deref()));
+        let session = Session::open(&settings::enter(loaded)?, "check").await?;
         let stop = CancellationToken::new();
         let bar = Arc::new(Checking::new(self.format.json));
         let (stopped, clears) = (stop.clone(), bar.clone());
         let interrupt = tokio::spawn(async move {
             super::mirror::cancel_on_signal(stopped, || clears.finish()).await;
         });
-        let done = self.with(&session, ca_pem, &bar, stop).await;
+        let done = self.with(&session, ca_pem, logins, &bar, stop).await;
         bar.finish();
         interrupt.abort();
         session.close().await;
@@ -98,6 +101,7 @@ impl Check {
         &self,
         session: &Session,
         ca_pem: Option<String>,
+        files: Arc<credentials::Files>,
         bar: &Arc<Checking>,
         stop: CancellationToken,
     ) -> Result<CheckReport, Failure> {
@@ -121,7 +125,7 @@ impl Check {
         let wanted = report.wanted();
         if self.repair && !wanted.is_empty() && !report.interrupted {
             let job = RefetchJob {
-                logins: self.logins(&wanted).await?,
+                logins: logins(&files, &wanted).await?,
                 wanted,
                 plain_http: self.plain_http,
                 ca_pem,
@@ -133,31 +137,30 @@ impl Check {
         }
         Ok(*report)
     }
+}
 
-    /// The caller's own credentials for the registries that are to be asked.
-    async fn logins(
-        &self,
-        wanted: &[(crate::types::Digest, Vec<crate::repo::check::Upstream>)],
-    ) -> Result<BTreeMap<String, crate::fetch::Credential>, Failure> {
-        let mut logins = BTreeMap::new();
-        for upstream in wanted.iter().flat_map(|(_, upstreams)| upstreams) {
-            let registry = upstream.registry.clone();
-            if logins.contains_key(&registry) {
-                continue;
-            }
-            let (file, host) = (self.creds_file.clone(), registry.clone());
-            // Credential helpers are programs: they may take a while.
-            let found =
-                tokio::task::spawn_blocking(move || credentials::lookup(file.as_deref(), &host))
-                    .await
-                    .map_err(Failure::failed)?
-                    .map_err(Failure::failed)?;
-            if let Some(login) = found {
-                logins.insert(registry, login);
-            }
+/// The caller's own credentials for the registries that are to be asked.
+async fn logins(
+    files: &Arc<credentials::Files>,
+    wanted: &[(crate::types::Digest, Vec<crate::repo::check::Upstream>)],
+) -> Result<BTreeMap<String, crate::fetch::Credential>, Failure> {
+    let mut logins = BTreeMap::new();
+    for upstream in wanted.iter().flat_map(|(_, upstreams)| upstreams) {
+        let registry = upstream.registry.clone();
+        if logins.contains_key(&registry) {
+            continue;
         }
-        Ok(logins)
+        let (files, host) = (files.clone(), registry.clone());
+        // Credential helpers are programs: they may take a while.
+        let found = tokio::task::spawn_blocking(move || files.lookup(&host))
+            .await
+            .map_err(Failure::failed)?
+            .map_err(Failure::failed)?;
+        if let Some(login) = found {
+            logins.insert(registry, login);
+        }
     }
+    Ok(logins)
 }
 
 /// Notes in the report what was fetched again, and what could not be.

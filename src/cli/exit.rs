@@ -94,6 +94,7 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let kind = match error.kind() {
             ConfigErrorKind::Usage => FaultKind::Usage,
+            ConfigErrorKind::Refused => FaultKind::State,
         };
         Self::new(kind, error.to_string())
     }

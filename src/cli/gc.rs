@@ -39,11 +39,11 @@ pub(super) struct Gc {
 
 impl Gc {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.place.load()?.config;
-        if self.compact && Session::running(&config).await?.is_some() {
-            return Err(served(&config));
+        let dir = self.place.enter()?;
+        if self.compact && Session::running(&dir).await?.is_some() {
+            return Err(served(&dir.config));
         }
-        let session = Session::open(&config, "gc").await?;
+        let session = Session::open(&dir, "gc").await?;
         if self.dry_run {
             let done = self.survey(&session).await;
             session.close().await;
@@ -58,7 +58,7 @@ impl Gc {
         // What was swept is told whatever becomes of the rest.
         let (mut database, mut ended) = (None, Ok(()));
         if self.compact {
-            match compact(config).await {
+            match compact(dir).await {
                 Ok(done) => database = Some(done),
                 Err(failure) => ended = Err(failure),
             }
@@ -110,8 +110,8 @@ fn served(config: &Config) -> Failure {
     )
 }
 
-async fn compact(config: Config) -> Result<Compacted, Failure> {
-    let done = tokio::task::spawn_blocking(move || app::compact(&config)).await;
+async fn compact(dir: app::Entered) -> Result<Compacted, Failure> {
+    let done = tokio::task::spawn_blocking(move || app::compact(&dir)).await;
     Ok(done.map_err(Failure::failed)??)
 }
 

@@ -1,10 +1,10 @@
 //! `dryport init`.
 
 use super::exit::Failure;
-use super::settings::Place;
+use super::settings::{self, Place};
 use super::{output, password};
 use crate::app::control::FaultKind;
-use crate::app::{self, FirstPassword};
+use crate::app::{self, Entered, FirstPassword};
 use crate::config::{Config, Mode, mode_file};
 use clap::{Args, ValueEnum};
 
@@ -54,10 +54,10 @@ impl ModeFlag {
 impl Init {
     pub(super) async fn run(self) -> Result<(), Failure> {
         // Refused before a password is asked for.
-        let config = self
+        let loaded = self
             .place
-            .load_with(self.mode.map(ModeFlag::flag).into_iter().collect())?
-            .config;
+            .load_with(self.mode.map(ModeFlag::flag).into_iter().collect())?;
+        let config = loaded.config.clone();
         self.admin
             .parse::<crate::auth::UserName>()
             .map_err(|e| Failure::usage(e.to_string()))?;
@@ -67,7 +67,9 @@ impl Init {
         } else {
             None
         };
-        let app = create(app::without_listeners(config.clone()), "dryport init").await?;
+        let dir = settings::enter(loaded)?;
+        let became = dir.became();
+        let app = create(dir.without_listeners(), "dryport init").await?;
         let first = app
             .first_account(&self.admin, typed, output::to_terminal())
             .await;
@@ -78,6 +80,9 @@ impl Init {
             config.data.display(),
             config.mode
         ))?;
+        if let Some(name) = became {
+            output::print(&format!("It belongs to {name}, and so does all in it."))?;
+        }
         if let Some(first) = first {
             output::print(&told(&self.admin, &first))?;
         }
@@ -89,7 +94,8 @@ impl Init {
 
     /// A `dryport.toml` that is there already is kept; it must not say another mode than asked for.
     fn keeps_mode(&self, config: &Config) -> Result<(), Failure> {
-        if self.mode.is_none() || !config.data.join(app::CONFIG).exists() {
+        let there = config.data.join(app::CONFIG).symlink_metadata();
+        if self.mode.is_none() || !there.is_ok_and(|about| about.is_file()) {
             return Ok(());
         }
         let written = Place {
@@ -112,10 +118,10 @@ impl Init {
     }
 }
 
-/// Makes the data directory of `config`, with its mode written down.
-pub(super) async fn create(config: Config, holder: &'static str) -> Result<app::App, Failure> {
-    let file = mode_file(config.mode);
-    let made = tokio::task::spawn_blocking(move || app::init(config, &file, holder));
+/// Makes the data directory, with its mode written down.
+pub(super) async fn create(dir: Entered, holder: &'static str) -> Result<app::App, Failure> {
+    let file = mode_file(dir.config.mode);
+    let made = tokio::task::spawn_blocking(move || app::init(dir, &file, holder));
     Ok(made.await.map_err(Failure::failed)??)
 }
 

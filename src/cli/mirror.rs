@@ -4,7 +4,7 @@ use super::exit::{Exit, Failure};
 use super::output::{self, Format};
 use super::progress;
 use super::session::{Session, unexpected};
-use super::settings::Place;
+use super::settings::{self, Place};
 use crate::app::control::{MirrorJob, MirrorReport, Progress, Reply, Request};
 use crate::fetch::credentials;
 use clap::Args;
@@ -66,10 +66,10 @@ pub(super) struct Mirror {
 
 impl Mirror {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.place.load()?.config;
+        let loaded = self.place.load()?;
         let format = self.format;
         let request = Request::Mirror(Box::new(self.job().await?));
-        let session = Session::open(&config, "mirror").await?;
+        let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
         let stop = CancellationToken::new();
         let shown = Arc::new(progress::Shown::new());
         let (stopped, clears) = (stop.clone(), shown.clone());

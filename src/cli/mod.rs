@@ -93,6 +93,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(Exit::Usage.code());
         }
     };
+    if matches!(cli.command, Command::Serve(_)) {
+        // Before there are threads, for it holds for one and those that it starts. Where the kernel has no such thing the
+        // server runs no program all the same.
+        let _ = rustix::thread::set_no_new_privs(true);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING)
         .enable_all()

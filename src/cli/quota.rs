@@ -62,7 +62,7 @@ impl QuotaCommand {
             | Self::List(List { place, .. })
             | Self::Remove(Remove { place, .. }) => place,
         };
-        let session = Session::open(&place.load()?.config, "quota").await?;
+        let session = Session::open(&place.enter()?, "quota").await?;
         let done = self.with(&session).await;
         session.close().await;
         done

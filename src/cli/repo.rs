@@ -81,7 +81,7 @@ impl RepoCommand {
             | Self::Set(Set { place, .. })
             | Self::Delete(Delete { place, .. }) => place,
         };
-        let session = Session::open(&place.load()?.config, "repo").await?;
+        let session = Session::open(&place.enter()?, "repo").await?;
         let done = self.with(&session).await;
         session.close().await;
         done

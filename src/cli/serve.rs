@@ -2,10 +2,10 @@
 
 use super::exit::Failure;
 use super::init::{self, ModeFlag};
-use super::settings::Place;
+use super::settings::{self, Place};
 use super::{output, version};
-use crate::app::{self, App, AppError, FirstPassword, Found};
-use crate::config::{Config, Loaded};
+use crate::app::{self, App, AppError, Entered, FirstPassword, Found, Judged};
+use crate::config::{Config, Loaded, Origin};
 use crate::http::{self, Listener, control::Control};
 use crate::telemetry;
 use clap::Args;
@@ -69,14 +69,19 @@ impl Serve {
         self.place.load_with(self.flags())
     }
 
-    pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.load()?.config;
+    pub(super) async fn run(mut self) -> Result<(), Failure> {
+        let loaded = self.load()?;
+        if loaded.origins.get("data") == Some(&Origin::Default) {
+            // Root's default is another directory than that of the user whom this process may become before a reload.
+            self.place.data = Some(loaded.config.data.clone());
+        }
         // Dropped last, and all lines are written.
-        let _log = telemetry::init_server(&config.log_level, telemetry::json_by_default())
+        let _log = telemetry::init_server(&loaded.config.log_level, telemetry::json_by_default())
             .map_err(|e| Failure::usage(e.to_string()))?;
         raise_file_limit();
-        let (app, first) = open_in_time(&config).await?;
-        let served = self.serve(&app, first.as_ref()).await;
+        let (dir, listeners) = enter(&loaded)?;
+        let (app, first) = open_in_time(&dir).await?;
+        let served = self.serve(&app, first.as_ref(), listeners).await;
         app.close().await;
         if served.is_ok() {
             tracing::info!("stopped");
@@ -84,10 +89,18 @@ impl Serve {
         served
     }
 
-    async fn serve(&self, app: &App, first: Option<&FirstPassword>) -> Result<(), Failure> {
+    async fn serve(
+        &self,
+        app: &App,
+        first: Option<&FirstPassword>,
+        listeners: Option<Vec<Listener>>,
+    ) -> Result<(), Failure> {
         let config = app.config.load_full();
         let mut signals = Signals::new().map_err(Failure::failed)?;
-        let listeners = listen(&config)?;
+        let listeners = match listeners {
+            Some(bound) => bound,
+            None => listen(&config)?,
+        };
         let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
         let control = Control::bind(&config.data)
             .map_err(|e| Failure::failed(format!("cannot make the control socket: {e}")))?;
@@ -177,11 +190,27 @@ impl Serve {
     }
 }
 
+/// The way into the data directory. Where it belongs to another user than root, who started this, the listeners are bound
+/// before: their ports may be root's.
+fn enter(loaded: &Loaded) -> Result<(Entered, Option<Vec<Listener>>), Failure> {
+    let named_by_root = settings::certificate_is_named_by_root(loaded);
+    let judged = Judged::new(loaded.config.clone())?;
+    if !judged.changes_user() {
+        return Ok((judged.enter(named_by_root)?, None));
+    }
+    let listeners = listen(&loaded.config)?;
+    let dir = judged.enter(named_by_root)?;
+    if let Some(user) = dir.became() {
+        tracing::info!(user, data = %dir.config.data.display(), "this process is the data directory's user from here on, and no longer root");
+    }
+    Ok((dir, Some(listeners)))
+}
+
 /// [`open`], while systemd is told to wait: what was cut off (a compaction, an upgrade) has a start read the whole
 /// database once, and one that systemd ends for that would begin at the beginning each time.
-async fn open_in_time(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
+async fn open_in_time(dir: &Entered) -> Result<(App, Option<FirstPassword>), Failure> {
     let mut often = tokio::time::interval(STILL_OPENING);
-    let mut opened = Box::pin(open(config));
+    let mut opened = Box::pin(open(dir));
     loop {
         tokio::select! {
             done = &mut opened => return done,
@@ -191,16 +220,17 @@ async fn open_in_time(config: &Config) -> Result<(App, Option<FirstPassword>), F
 }
 
 /// The data directory, made ready if it is empty, and the first administrator's password if one was made now.
-async fn open(config: &Config) -> Result<(App, Option<FirstPassword>), Failure> {
+async fn open(dir: &Entered) -> Result<(App, Option<FirstPassword>), Failure> {
+    let config = &dir.config;
     let app = match app::look(&config.data)? {
         Found::Foreign => return Err(AppError::Foreign(config.data.clone()).into()),
         Found::Empty => {
             tracing::info!(dir = %config.data.display(), mode = %config.mode, "the data directory is empty: making it ready");
-            init::create(config.clone(), "dryport serve").await?
+            init::create(dir.clone(), "dryport serve").await?
         }
         Found::Ours => {
-            let config = config.clone();
-            let opened = tokio::task::spawn_blocking(move || App::open(config, "dryport serve"));
+            let dir = dir.clone();
+            let opened = tokio::task::spawn_blocking(move || App::open(dir, "dryport serve"));
             opened.await.map_err(Failure::failed)??
         }
     };

@@ -2,11 +2,9 @@
 //! with the data directory locked.
 
 use super::exit::Failure;
-use crate::app::App;
 use crate::app::control::{self, FaultKind, Line, News, Reply, Request};
-use crate::config::Config;
-use crate::fetch::unix::{Connection, UnixError};
-use std::path::PathBuf;
+use crate::app::{App, Entered};
+use crate::fetch::unix::{Connection, Socket, UnixError, UnixErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -19,22 +17,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Somebody who can answer requests.
 pub enum Session {
     /// The server behind this socket.
-    Remote(PathBuf),
+    Remote(Socket),
     /// This process.
     Local(Box<App>),
 }
 
 impl Session {
     /// The running server of this data directory, else the directory itself, opened and locked for `command`.
-    pub async fn open(config: &Config, command: &str) -> Result<Self, Failure> {
+    pub async fn open(dir: &Entered, command: &str) -> Result<Self, Failure> {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
-            if let Some(remote) = Self::running(config).await? {
+            if let Some(remote) = Self::running(dir).await? {
                 return Ok(remote);
             }
-            let (config, holder) = (config.clone(), format!("dryport {command}"));
+            let (dir, holder) = (dir.clone(), format!("dryport {command}"));
             let opened =
-                tokio::task::spawn_blocking(move || App::open_existing(config, &holder)).await;
+                tokio::task::spawn_blocking(move || App::open_existing(dir, &holder)).await;
             match opened.map_err(Failure::failed)? {
                 Ok(app) => return Ok(Self::Local(Box::new(app))),
                 Err(error) if is_locked(&error) => {
@@ -49,12 +47,13 @@ impl Session {
     }
 
     /// The running server, if there is one.
-    pub async fn running(config: &Config) -> Result<Option<Self>, Failure> {
-        let socket = config.data.join(control::SOCKET);
+    pub async fn running(dir: &Entered) -> Result<Option<Self>, Failure> {
+        let path = dir.config.data.join(control::SOCKET);
+        let socket = Socket::new(path, dir.owner());
         match Connection::open(&socket).await {
             Ok(_) => Ok(Some(Self::Remote(socket))),
             Err(UnixError::Absent(_)) => Ok(None),
-            Err(error) => Err(Failure::failed(error)),
+            Err(error) => Err(not_connected(&error)),
         }
     }
 
@@ -106,9 +105,18 @@ fn locked(error: &crate::app::AppError) -> Failure {
     )
 }
 
-async fn remote(socket: PathBuf, request: Request, news: News) -> Result<Reply, Failure> {
+fn not_connected(error: &UnixError) -> Failure {
+    match error.kind() {
+        UnixErrorKind::Foreign => Failure::new(FaultKind::State, error.to_string()),
+        _ => Failure::failed(error),
+    }
+}
+
+async fn remote(socket: Socket, request: Request, news: News) -> Result<Reply, Failure> {
     let json = serde_json::to_vec(&request).map_err(Failure::failed)?;
-    let connection = Connection::open(&socket).await.map_err(Failure::failed)?;
+    let connection = Connection::open(&socket)
+        .await
+        .map_err(|e| not_connected(&e))?;
     let mut lines = connection
         .post("/control", json)
         .await

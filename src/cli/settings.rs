@@ -1,7 +1,8 @@
 //! The options that name the data directory and the configuration file, and loading with them.
 
 use super::exit::Failure;
-use crate::config::{LoadOptions, Loaded, load};
+use crate::app::{Entered, Judged};
+use crate::config::{LoadOptions, Loaded, Origin, load};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -44,4 +45,23 @@ impl Place {
         }
         Ok(loaded)
     }
+
+    /// The configuration, and the way into its data directory: from here on this process is the directory's owner where
+    /// root runs it, so whatever else is to be read as the caller has been read before.
+    pub fn enter(&self) -> Result<Entered, Failure> {
+        enter(self.load()?)
+    }
+}
+
+/// The same with a configuration that was read before.
+pub fn enter(loaded: Loaded) -> Result<Entered, Failure> {
+    Ok(Judged::new(loaded.config)?.enter(false)?)
+}
+
+/// Whether one's own certificate is named by flags, the environment or a file outside of the data directory: all these are
+/// the caller's, while the directory's own file is its owner's.
+pub fn certificate_is_named_by_root(loaded: &Loaded) -> bool {
+    ["tls.cert", "tls.key"].iter().all(|key| {
+        !matches!(loaded.origins.get(key), Some(Origin::File(file)) if file.starts_with(&loaded.config.data))
+    })
 }

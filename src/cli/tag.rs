@@ -112,7 +112,7 @@ impl TagCommand {
             | Self::Restore(Restore { place, .. })
             | Self::Delete(Delete { place, .. }) => place,
         };
-        let session = Session::open(&place.load()?.config, "tag").await?;
+        let session = Session::open(&place.enter()?, "tag").await?;
         let done = self.with(&session).await;
         session.close().await;
         done

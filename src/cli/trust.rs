@@ -3,7 +3,8 @@
 use super::exit::Failure;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
-use super::settings::Place;
+use super::settings::{Place, certificate_is_named_by_root};
+use crate::app::Judged;
 use crate::app::control::{FaultKind, Reply, Request};
 use clap::Args;
 
@@ -22,13 +23,15 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.place.load()?.config;
-        let view = match Session::running(&config).await? {
+        let loaded = self.place.load()?;
+        let named_by_root = certificate_is_named_by_root(&loaded);
+        let dir = Judged::new(loaded.config)?.enter(named_by_root)?;
+        let view = match Session::running(&dir).await? {
             Some(server) => match server.quick(Request::Trust).await? {
                 Reply::Trust(view) => view,
                 _ => return Err(unexpected()),
             },
-            None => tokio::task::spawn_blocking(move || crate::app::trust(&config))
+            None => tokio::task::spawn_blocking(move || crate::app::trust(&dir))
                 .await
                 .map_err(Failure::failed)??,
         };

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::output::{self, Format};
 use super::password;
 use super::session::{Session, unexpected};
-use super::settings::Place;
+use super::settings::{self, Place};
 use crate::app::control::{Reply, Request, Secret};
 use crate::auth::{Role, RoleGrant, UserView};
 use clap::{Args, Subcommand, ValueEnum};
@@ -157,11 +157,11 @@ impl UserCommand {
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.place().load()?.config;
+        let loaded = self.place().load()?;
         let json = matches!(&self, Self::List(list) if list.format.json);
         // Read before the directory is locked: a person takes time to type.
         let (request, text) = self.request()?;
-        let session = Session::open(&config, "user").await?;
+        let session = Session::open(&settings::enter(loaded)?, "user").await?;
         let reply = session.quick(request).await;
         session.close().await;
         match reply? {

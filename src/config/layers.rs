@@ -4,6 +4,7 @@ use super::build::build;
 use super::keys::{self, KEYS, Key};
 use super::value::Value;
 use super::{Config, ConfigError, Mode, file};
+use crate::datadir;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -246,14 +247,21 @@ fn file_text(
         .config_file
         .clone()
         .or_else(|| variable(&options.env, "DRYPORT_CONFIG").map(PathBuf::from));
-    let must_exist = named.is_some();
-    let path = match named {
-        Some(path) => path,
-        None => data_before_file(options, env)?.join("dryport.toml"),
-    };
-    match std::fs::read_to_string(&path) {
+    if let Some(path) = named {
+        return match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some((path, text))),
+            Err(source) => Err(ConfigError::Read { path, source }),
+        };
+    }
+    let dir = data_before_file(options, env)?;
+    let path = dir.join("dryport.toml");
+    if !datadir::is_there(&path) {
+        return Ok(None);
+    }
+    // Who can write there chooses the settings, also those of a command that root runs.
+    datadir::judge(&dir)?;
+    match datadir::read_text(&path) {
         Ok(text) => Ok(Some((path, text))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(None),
         Err(source) => Err(ConfigError::Read { path, source }),
     }
 }

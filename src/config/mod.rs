@@ -15,6 +15,7 @@ pub use network::Network;
 pub use text::{Setting, generate, mode_file};
 pub use value::{duration as duration_ms, size as size_bytes};
 
+use crate::datadir::{DirError, DirErrorKind};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -166,6 +167,8 @@ pub enum ProxyHeader {
 pub enum ConfigErrorKind {
     /// Somebody wrote something wrong (exit code 2).
     Usage,
+    /// The directory that holds the file is not to be trusted (exit code 3).
+    Refused,
 }
 
 /// A configuration that cannot be used. The text says where, what and what to do.
@@ -187,6 +190,9 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// The configuration file lies in a directory that others can write.
+    #[error(transparent)]
+    Dir(#[from] DirError),
     /// Each value is right alone, but they do not go together.
     #[error("{0}")]
     Together(String),
@@ -200,7 +206,10 @@ pub enum ConfigError {
 impl ConfigError {
     /// The kind, for the exit code.
     pub fn kind(&self) -> ConfigErrorKind {
-        ConfigErrorKind::Usage
+        match self {
+            Self::Dir(error) if error.kind() == DirErrorKind::Refused => ConfigErrorKind::Refused,
+            _ => ConfigErrorKind::Usage,
+        }
     }
 }
 

@@ -64,28 +64,52 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// The credential for `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one. Blocks: helpers are programs.
-///
-/// `config` names the file; without it the first of `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json` (or
-/// `~/.docker/config.json`) and `$XDG_RUNTIME_DIR/containers/auth.json` that knows the registry decides.
+/// The credential for `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one; see [`Files`]. Blocks.
 pub fn lookup(config: Option<&Path>, registry: &str) -> Result<Option<Credential>, FetchError> {
-    let files = config.map_or_else(default_files, |path| vec![path.to_owned()]);
-    for path in files {
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && config.is_none() => continue,
-            Err(e) => {
-                return Err(FetchError::Credentials(format!(
-                    "{} cannot be read: {e}",
-                    path.display()
-                )));
-            }
+    Files::read(config).lookup(registry)
+}
+
+/// The files of the user's credentials, as they were read: a command that becomes another user reads them before.
+pub struct Files {
+    files: Vec<(PathBuf, std::io::Result<Vec<u8>>)>,
+    /// The only one was named, so it must be there.
+    named: bool,
+}
+
+impl Files {
+    /// Reads the file `config`; without it `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json` (or
+    /// `~/.docker/config.json`) and `$XDG_RUNTIME_DIR/containers/auth.json`.
+    pub fn read(config: Option<&Path>) -> Self {
+        let files = config.map_or_else(default_files, |path| vec![path.to_owned()]);
+        let read = |path: PathBuf| {
+            let text = std::fs::read(&path);
+            (path, text)
         };
-        if let Some(found) = in_file(&path, &text, registry)? {
-            return Ok(Some(found));
+        Self {
+            files: files.into_iter().map(read).collect(),
+            named: config.is_some(),
         }
     }
-    Ok(None)
+
+    /// The credential for `registry`: the first file that knows it decides. Blocks: helpers are programs.
+    pub fn lookup(&self, registry: &str) -> Result<Option<Credential>, FetchError> {
+        for (path, text) in &self.files {
+            let text = match text {
+                Ok(text) => text,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.named => continue,
+                Err(e) => {
+                    return Err(FetchError::Credentials(format!(
+                        "{} cannot be read: {e}",
+                        path.display()
+                    )));
+                }
+            };
+            if let Some(found) = in_file(path, text, registry)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn default_files() -> Vec<PathBuf> {

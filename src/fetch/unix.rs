@@ -2,12 +2,14 @@
 //!
 //! Knows paths and bytes; what they mean is settled by who calls.
 
+use crate::datadir;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
@@ -21,6 +23,20 @@ pub enum UnixError {
     /// The socket belongs to somebody else.
     #[error("{0}: permission denied. Run this command as the user who runs the server, or as root")]
     Denied(PathBuf),
+    /// Somebody else answers there.
+    #[error(
+        "{socket} is served by {who}, who is neither the user of this command, nor root, nor whose the data directory is: nothing was sent. See what that program is, and stop it",
+        socket = .socket.display()
+    )]
+    Foreign {
+        /// The socket.
+        socket: PathBuf,
+        /// Who listens.
+        who: String,
+    },
+    /// What has the socket's name is none.
+    #[error("{socket}: {error}", socket = .0.display(), error = .1)]
+    Strange(PathBuf, #[source] Error),
     /// The connection broke, or the answer is no HTTP.
     #[error("the connection to the running server broke: {0}")]
     Broken(String),
@@ -33,6 +49,8 @@ pub enum UnixErrorKind {
     Absent,
     /// Not allowed.
     Denied,
+    /// Somebody else is there, or no socket.
+    Foreign,
     /// It did not work.
     Broken,
 }
@@ -43,6 +61,7 @@ impl UnixError {
         match self {
             Self::Absent(_) => UnixErrorKind::Absent,
             Self::Denied(_) => UnixErrorKind::Denied,
+            Self::Foreign { .. } | Self::Strange(..) => UnixErrorKind::Foreign,
             Self::Broken(_) => UnixErrorKind::Broken,
         }
     }
@@ -92,16 +111,61 @@ impl ShortPath {
     }
 }
 
+/// A socket, and who may be behind it: this process's user, root, or one more.
+#[derive(Debug, Clone)]
+pub struct Socket {
+    path: PathBuf,
+    owner: u32,
+}
+
+impl Socket {
+    /// The socket at `path`; `owner` is who may serve it beside us and root.
+    pub fn new(path: PathBuf, owner: u32) -> Self {
+        Self { path, owner }
+    }
+
+    /// Whether something is there, and is a socket.
+    fn look(&self) -> Result<(), UnixError> {
+        let about = self
+            .path
+            .symlink_metadata()
+            .map_err(|e| UnixError::connect(&self.path, &e))?;
+        if about.file_type().is_socket() {
+            return Ok(());
+        }
+        let why = datadir::strange(about.file_type(), "socket");
+        Err(UnixError::Strange(self.path.clone(), why))
+    }
+
+    /// Who called `listen`, by the kernel's word.
+    fn peer(&self, stream: &UnixStream) -> Result<(), UnixError> {
+        let peer = stream
+            .peer_cred()
+            .map_err(|e| UnixError::connect(&self.path, &e))?;
+        let ours = rustix::process::geteuid().as_raw();
+        if [ours, 0, self.owner].contains(&peer.uid()) {
+            return Ok(());
+        }
+        Err(UnixError::Foreign {
+            socket: self.path.clone(),
+            who: datadir::name_of(peer.uid()),
+        })
+    }
+}
+
 /// An open connection to the server behind a socket.
 #[derive(Debug)]
 pub struct Connection(UnixStream);
 
 impl Connection {
-    /// Connects; says who is not there or not allowed.
-    pub async fn open(socket: &Path) -> Result<Self, UnixError> {
-        let fail = |e: Error| UnixError::connect(socket, &e);
-        let short = ShortPath::of(socket).map_err(fail)?;
-        Ok(Self(UnixStream::connect(short.path()).await.map_err(fail)?))
+    /// Connects; says who is not there or not allowed. Nothing is sent to anybody whom `socket` does not name.
+    pub async fn open(socket: &Socket) -> Result<Self, UnixError> {
+        let fail = |e: Error| UnixError::connect(&socket.path, &e);
+        socket.look()?;
+        let short = ShortPath::of(&socket.path).map_err(fail)?;
+        let stream = UnixStream::connect(short.path()).await.map_err(fail)?;
+        socket.peer(&stream)?;
+        Ok(Self(stream))
     }
 
     /// Sends `json` to `path` and hands back the answer's lines as they come. Dropping them closes the connection, which

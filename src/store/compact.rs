@@ -27,7 +27,7 @@ impl Store {
     /// may be longer meanwhile.
     pub fn compact(options: &StoreOptions) -> Result<Compacted, StoreError> {
         let file = options.dir.join(upgrade::FILE);
-        let length = || match std::fs::metadata(&file) {
+        let length = || match file.symlink_metadata() {
             Ok(about) => Ok(about.len()),
             Err(e) => Err(super::error::io(format!("look at {}", file.display()), &e)),
         };

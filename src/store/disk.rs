@@ -6,6 +6,7 @@ use super::StoreError;
 use super::error::{io, redb as redb_error};
 use super::frozen::Frozen;
 use super::lock::{self, open_private};
+use crate::datadir;
 pub(crate) use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::path::Path;
@@ -32,9 +33,9 @@ pub(crate) trait Disk: Send + Sync {
         let frozen = Frozen::open(path).map_err(|e| io(format!("read {}", path.display()), &e))?;
         Ok(Box::new(frozen))
     }
-    /// Whether there is such a file.
+    /// Whether there is such a file, or anything else of that name.
     fn exists(&self, path: &Path) -> bool {
-        path.exists()
+        datadir::is_there(path)
     }
     /// Makes a folder, mode 0700, and those above it, unless they are there.
     fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {

@@ -33,7 +33,7 @@ struct Over {
 impl Frozen {
     /// Opens a file that is there.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = crate::datadir::read(path)?;
         let len = file.metadata()?.len();
         let over = RwLock::new(Over {
             len,

@@ -5,9 +5,10 @@
 
 use super::StoreError;
 use super::error::io;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use crate::datadir;
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// A held lock; dropping it lets the next process in.
@@ -65,22 +66,10 @@ fn held_by(file: &mut File) -> String {
     }
 }
 
-/// Opens a file for reading and writing; a new one gets mode 0600, whatever the umask.
+/// Opens a file of the store's own for reading and writing; a new one gets mode 0600, whatever the umask. A link, or a
+/// file that has other names, is an error.
 pub(super) fn open_private(path: &Path) -> Result<File, StoreError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    let what = || format!("open {}", path.display());
-    match options.clone().create_new(true).open(path) {
-        Ok(file) => {
-            file.set_permissions(Permissions::from_mode(0o600))
-                .map_err(|e| io(what(), &e))?;
-            Ok(file)
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            options.open(path).map_err(|e| io(what(), &e))
-        }
-        Err(e) => Err(io(what(), &e)),
-    }
+    datadir::open_own(path).map_err(|e| io(format!("open {}", path.display()), &e))
 }
 
 /// Creates the data directory (mode 0700) unless it is there.

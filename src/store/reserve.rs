@@ -115,15 +115,8 @@ impl Reserve {
     }
 
     /// An earlier run may have wanted one.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the reserve is the store's own file, not content"
-    )]
     fn end(&self) -> Result<(), StoreError> {
-        match std::fs::remove_file(&self.path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove the reserve", &e)),
-            _ => Ok(()),
-        }
+        crate::datadir::remove_own(&self.path).map_err(|e| io("remove the reserve", &e))
     }
 
     fn set(&self, held: &mut Held, bytes: u64) {

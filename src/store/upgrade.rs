@@ -13,8 +13,8 @@ use super::read::{Get as _, Read};
 use super::table::{as_u64, meta};
 use super::txn::Batch;
 use super::{SCHEMA, StoreError, StoreOptions, Table};
+use crate::datadir;
 use redb::{Database, ReadableDatabase as _, StorageBackend, WriteTransaction};
-use std::fs::File;
 use std::path::Path;
 
 /// The file's name in the data directory.
@@ -309,7 +309,7 @@ fn keep_copy(dir: &Path, path: &Path, schema: u32) -> Result<(), StoreError> {
     let copy = dir.join(format!("{FILE}.schema-{schema}.bak"));
     let what = || format!("copy {} before its upgrade", path.display());
     let half = dir.join("meta.redb.copy");
-    let mut from = File::open(path).map_err(|e| io(what(), &e))?;
+    let mut from = datadir::read(path).map_err(|e| io(what(), &e))?;
     let mut to = open_private(&half)?;
     to.set_len(0)
         .and_then(|()| std::io::copy(&mut from, &mut to))

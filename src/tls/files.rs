@@ -1,11 +1,10 @@
 //! Reading and atomic writing of the few files in DIR/tls, and turning PEM text into certificates and keys.
 
 use super::TlsError;
+use crate::datadir;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 
 /// Mode of private keys.
@@ -15,16 +14,14 @@ pub(super) const PUBLIC: u32 = 0o644;
 
 /// Makes the folder, for its owner only, if it is not there.
 pub(super) fn make_dir(dir: &Path) -> Result<(), TlsError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    datadir::make_folder(dir)
+        .map(|_made| ())
         .map_err(|source| write_error(dir, source))
 }
 
-/// The file's text; `None` if there is no such file.
+/// The text of a file of DIR/tls; `None` if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<String>, TlsError> {
-    match fs::read_to_string(path) {
+    match datadir::read_text(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TlsError::Read {
@@ -35,32 +32,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, TlsError> {
 }
 
 /// Puts the text in place whole or not at all, with the given mode whatever the umask.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a key or certificate is no content file: blobs has no part in it"
-)]
 pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let temporary = Path::new(&name);
-    let put = || -> io::Result<()> {
-        match fs::remove_file(temporary) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(SECRET)
-            .open(temporary)?;
-        file.write_all(text.as_bytes())?;
-        rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(temporary, path)?;
-        path.parent()
-            .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    put().map_err(|source| write_error(path, source))
+    datadir::replace(path, text.as_bytes(), mode).map_err(|source| write_error(path, source))
 }
 
 fn write_error(path: &Path, source: io::Error) -> TlsError {

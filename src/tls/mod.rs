@@ -7,9 +7,11 @@ mod inspect;
 mod issue;
 mod local;
 mod machine;
+mod own;
 mod read_ahead;
 mod trust;
 
+pub use own::OwnPem;
 pub use read_ahead::ReadAhead;
 
 use arc_swap::ArcSwap;
@@ -108,6 +110,8 @@ pub struct TlsOptions {
     /// A new CA may sign only for private addresses and for the names and addresses that this machine has by then; else for
     /// everything. A CA that is there stays as it is.
     pub constrained: bool,
+    /// What the two files held when this process could read them; see [`OwnPem`].
+    pub given: Option<OwnPem>,
     /// How HTTP/2 is offered.
     pub http2: Http2,
 }
@@ -276,19 +280,14 @@ struct Source {
 
 fn source(options: &TlsOptions) -> Result<Source, TlsError> {
     if let Some((cert, key)) = &options.own {
-        let read = |path: &Path| {
-            files::read(path)?.ok_or_else(|| TlsError::Read {
-                path: path.to_owned(),
-                source: io::ErrorKind::NotFound.into(),
-            })
-        };
+        let (pem, warnings) = own::current(cert, key, options.given.as_ref())?;
         return Ok(Source {
-            chain: read(cert)?,
-            key: read(key)?,
+            chain: pem.chain,
+            key: pem.key,
             chain_path: cert.clone(),
             key_path: key.clone(),
             ca: None,
-            warnings: Vec::new(),
+            warnings,
         });
     }
     let made = local::ensure(options)?;

@@ -12,6 +12,7 @@ fn options(dir: &Path) -> TlsOptions {
         names: vec!["Reg.Example".to_owned(), "10.9.8.7".to_owned()],
         own: None,
         constrained: true,
+        given: None,
         http2: Http2::Allow,
     }
 }
@@ -163,6 +164,7 @@ fn own_certificates_are_checked() {
     let own = |cert: &str, key: &str| {
         Tls::open(TlsOptions {
             own: Some((at(cert), at(key))),
+            given: None,
             ..options(dir.path())
         })
     };
@@ -380,6 +382,7 @@ fn ones_own_certificate_is_told_to_end_thirty_days_before() {
     put(30 * DAY + HOUR, -DAY);
     let tls = Tls::open(TlsOptions {
         own: Some((cert_path.clone(), key_path.clone())),
+        given: None,
         ..options(dir.path())
     })
     .unwrap();

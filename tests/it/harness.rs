@@ -21,7 +21,7 @@ pub fn dryport(args: &[&str]) -> Command {
     command
 }
 
-fn clean(program: &str) -> Command {
+pub fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_lowercase();

@@ -41,6 +41,8 @@ mod lists;
 mod log;
 mod mirror;
 mod outbound;
+mod owner;
+mod owner_files;
 mod pieces;
 mod protocol;
 mod protocol_lists;
