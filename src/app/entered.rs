@@ -24,6 +24,8 @@ pub struct Entered {
     owner: u32,
     /// Whether this process was another user before.
     changed: bool,
+    /// Whether what is wrong with its folders is told of by a check.
+    pub(super) for_check: bool,
 }
 
 impl Judged {
@@ -64,6 +66,7 @@ impl Judged {
             given,
             owner: standing.owner.uid,
             changed,
+            for_check: false,
         })
     }
 }
@@ -74,6 +77,13 @@ impl Entered {
     #[must_use]
     pub fn without_listeners(mut self) -> Self {
         self.config.https.clear();
+        self
+    }
+
+    /// For a check: it opens a directory in which something else has the name of a folder, and tells of that.
+    #[must_use]
+    pub fn for_check(mut self) -> Self {
+        self.for_check = true;
         self
     }
 

@@ -143,8 +143,17 @@ impl App {
     }
 
     fn open_with(store: Store, dir: Entered) -> Result<Self, AppError> {
-        let Entered { config, given, .. } = dir;
-        let blobs = Blobs::open(options::blobs(&config, store.owed()))?;
+        let Entered {
+            config,
+            given,
+            for_check,
+            ..
+        } = dir;
+        let blobs = if for_check {
+            Blobs::open_for_check(options::blobs(&config, store.owed()))?
+        } else {
+            Blobs::open(options::blobs(&config, store.owed()))?
+        };
         let repos = Repos::open(store.clone(), blobs.clone(), options::repos(&config))?;
         let tls = if config.https.is_empty() {
             None

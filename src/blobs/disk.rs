@@ -5,13 +5,14 @@
 //! come before or after.
 
 use super::buffer::BLOCK;
+use crate::datadir;
 use crate::types::wall_ms;
 use rustix::fs::{Advice, CWD, OFlags, RenameFlags, XattrFlags, fcntl_setfl};
 use rustix::io::Errno;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,7 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) trait Disk: Send + Sync {
     /// A name for this boot of the machine: what was written under it is in the page cache, if not on disk.
     fn boot_id(&self) -> String;
-    /// Makes one folder, mode 0700 whatever the umask; `false` if it is there. Its folder must be synced.
+    /// Makes one folder, mode 0700 whatever the umask; `false` if it is there, `InvalidInput` if something else is. Its folder
+    /// must be synced.
     fn make_dir(&self, path: &Path) -> io::Result<bool>;
     /// Makes a file that was not there, mode 0600 whatever the umask, for reading and writing. Its folder must be synced.
     fn create(&self, path: &Path) -> io::Result<File>;
@@ -87,7 +89,8 @@ impl Machine {
 /// One direct write. Afterwards the file is written to as before, and read: it has the flag for this one call. Where the
 /// file system knows no such writes, or wants other bounds than [`BLOCK`], none of the bytes are written.
 fn written_direct(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    // Of the flags that can be set the file had none: `create` and `open_upload` ask for none.
+    // Of the flags that can be set the file needs none: `create` asks for none, and what `open_upload` asks for means
+    // nothing to a regular file.
     if fcntl_setfl(file, OFlags::DIRECT).is_err() {
         return Ok(0);
     }
@@ -114,14 +117,7 @@ impl Disk for Machine {
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<bool> {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {
-                std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
-                Ok(true)
-            }
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-            Err(e) => Err(e),
-        }
+        datadir::make_folder(path)
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
@@ -174,7 +170,13 @@ impl Disk for Machine {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        // What is no folder is not opened: a pipe would wait.
+        let flags = OFlags::DIRECTORY.bits().cast_signed();
+        let dir = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
+        dir.sync_all()
     }
 
     #[expect(

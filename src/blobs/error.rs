@@ -29,6 +29,9 @@ pub enum BlobError {
     /// A content file is not there, is shorter or longer than it must be, or its place is not one that we make.
     #[error("content file {0} is missing or damaged; push or mirror that content again")]
     Damaged(String),
+    /// Something else is where a folder of contents must be: nothing below it is touched.
+    #[error("{0} must be a folder: {1}")]
+    Folder(String, #[source] io::Error),
     /// Anything else the file system said: what was tried, and its answer.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),
@@ -57,7 +60,7 @@ impl BlobError {
         match self {
             Self::Digest { .. } => BlobErrorKind::Digest,
             Self::NoSpace { .. } => BlobErrorKind::NoSpace,
-            Self::Damaged(_) => BlobErrorKind::Damaged,
+            Self::Damaged(_) | Self::Folder(..) => BlobErrorKind::Damaged,
             Self::Io(_, e) if is_one_of(e, &[Errno::MFILE, Errno::NFILE]) => BlobErrorKind::Busy,
             Self::Io(_, e) if is_one_of(e, &[Errno::ROFS]) => BlobErrorKind::ReadOnly,
             Self::Io(..) => BlobErrorKind::Io,

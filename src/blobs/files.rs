@@ -1,14 +1,16 @@
 //! What is done below DIR/blobs and DIR/uploads, each step in its durable form. The calls themselves are `disk`'s.
 
 use super::disk::Disk;
+use super::folders::open_content;
 use super::place::{Place, UploadName};
 use super::sync::DirSync;
 use super::{BlobError, BlobOptions};
+use crate::datadir;
 use crate::types::{Algorithm, Digest, UploadId};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,8 +45,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes what folders are missing.
-    pub fn open(options: BlobOptions, disk: Arc<dyn Disk>) -> Result<Self, BlobError> {
+    /// Makes what folders are missing; `lenient`: see [`Files::make_folders`].
+    pub fn open(
+        options: BlobOptions,
+        disk: Arc<dyn Disk>,
+        lenient: bool,
+    ) -> Result<Self, BlobError> {
         let mut files = Self {
             boot_id: disk.boot_id(),
             local: false,
@@ -57,66 +63,9 @@ impl Files {
                 .map(|_| DirSync::default())
                 .collect(),
         };
-        files.make_folders()?;
+        files.make_folders(lenient)?;
         files.local = is_local(&files.options.dir);
         Ok(files)
-    }
-
-    /// DIR/uploads is made last: where it is, every other folder was durable before. Without it, a folder that is there
-    /// may have been made by a start that was killed before its sync, so all are synced.
-    fn make_folders(&self) -> Result<(), BlobError> {
-        let dir = &self.options.dir;
-        let whole = self.uploads_dir().is_dir();
-        if let Some(above) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-            let make = DirBuilder::new().recursive(true).mode(0o700).create(above);
-            make.map_err(BlobError::io("make the folder", above))?;
-        }
-        self.make_folder(dir)?;
-        if !whole {
-            self.sync_above();
-        }
-        let blobs = dir.join("blobs");
-        let mut made = !whole | self.make_folder(&blobs)?;
-        for algorithm in Algorithm::ALL {
-            let above = blobs.join(algorithm.name());
-            made |= self.make_folder(&above)?;
-            let mut made_here = made;
-            for byte in 0..=u8::MAX {
-                made_here |= self.make_folder(&above.join(format!("{byte:02x}")))?;
-            }
-            if made_here {
-                self.sync_dir(&above)?;
-            }
-        }
-        if made {
-            self.sync_dir(&blobs)?;
-            self.sync_dir(dir)?;
-        }
-        self.make_folder(&self.uploads_dir())?;
-        // Whatever a killed start made in DIR, the database among it, is durable before anything is acknowledged.
-        self.sync_dir(dir)
-    }
-
-    /// Makes DIR itself durable, and the folders on the way to it that may be as new. They are not ours: one that will
-    /// not be synced is no reason not to start.
-    fn sync_above(&self) {
-        for above in self.options.dir.ancestors().skip(1) {
-            let above = if above.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                above
-            };
-            if let Err(error) = self.sync_dir(above) {
-                tracing::warn!(%error, "a power cut in the next minute may take a new data directory along");
-                return;
-            }
-        }
-    }
-
-    /// Makes one folder; whether it was made now.
-    pub fn make_folder(&self, path: &Path) -> Result<bool, BlobError> {
-        let made = self.disk.make_dir(path);
-        made.map_err(BlobError::io("make the folder", path))
     }
 
     /// Where uploads are.
@@ -143,10 +92,20 @@ impl Files {
         Ok(file)
     }
 
-    /// The file of an upload; `None` if there is none.
+    /// The file of an upload; `None` if there is none, `Damaged` if something else has its name.
     pub fn open_upload(&self, name: UploadName) -> Result<Option<File>, BlobError> {
         let path = self.upload_path(name);
-        match OpenOptions::new().read(true).write(true).open(&path) {
+        let is_file = match path.symlink_metadata() {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            about => about.map_err(BlobError::io("look at", &path))?.is_file(),
+        };
+        if !is_file {
+            return Err(BlobError::Damaged(path.display().to_string()));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        options.custom_flags(datadir::NO_WAIT.bits().cast_signed());
+        match options.open(&path) {
             Ok(file) => Ok(Some(file)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(BlobError::io("open", &path)(e)),
@@ -246,15 +205,10 @@ impl Files {
             return Err(BlobError::Damaged(place.0.clone()));
         }
         let path = self.place_path(place);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(BlobError::Damaged(place.0.clone()));
-            }
-            Err(e) => return Err(BlobError::io("open", &path)(e)),
-        };
+        let opened = open_content(&path).map_err(BlobError::io("open", &path))?;
+        let file = opened.ok_or_else(|| BlobError::Damaged(place.0.clone()))?;
         let meta = file.metadata().map_err(BlobError::io("look at", &path))?;
-        if meta.is_file() && meta.len() == size {
+        if meta.len() == size {
             Ok(file)
         } else {
             Err(BlobError::Damaged(place.0.clone()))
@@ -268,7 +222,7 @@ impl Files {
         if !self.local || place.digest().ok()? != *digest {
             return None;
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | datadir::NO_WAIT;
         let path = self.place_path(place);
         let opened = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::CACHED);
         let file = File::from(opened.ok()?);
@@ -283,7 +237,14 @@ impl Files {
         for place in places {
             // One that cannot go does not keep the others; a text that is no place removes nothing.
             let removed = place.digest().and_then(|digest| {
-                folders.insert((digest.algorithm(), digest.as_key()[1]));
+                let (algorithm, byte) = (digest.algorithm(), digest.as_key()[1]);
+                if !folders.contains(&(algorithm, byte)) {
+                    let folder = format!("blobs/{}/{byte:02x}", algorithm.name());
+                    if self.real(&folder)?.is_none() {
+                        return Ok(());
+                    }
+                    folders.insert((algorithm, byte));
+                }
                 let path = self.place_path(place);
                 match self.disk.remove(&path) {
                     Err(e) if e.kind() != ErrorKind::NotFound => {

@@ -9,8 +9,11 @@ mod buffer;
 pub(crate) mod disk;
 mod error;
 mod files;
+mod folders;
 mod ingest;
+mod odd;
 mod place;
+mod quarantine;
 mod scrub;
 mod sync;
 #[cfg(test)]
@@ -22,6 +25,7 @@ pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
+pub use odd::Foreign;
 pub use place::{Place, UploadName};
 pub use scrub::{Found, Listed};
 
@@ -137,7 +141,15 @@ impl Blobs {
         options: BlobOptions,
         disk: Arc<dyn disk::Disk>,
     ) -> Result<Self, BlobError> {
-        let files = Arc::new(Files::open(options, disk)?);
+        let files = Arc::new(Files::open(options, disk, false)?);
+        Ok(Self { files })
+    }
+
+    /// The same for a check: something else that has the name of a folder is left, and told of by
+    /// [`Blobs::strangers`].
+    pub fn open_for_check(options: BlobOptions) -> Result<Self, BlobError> {
+        let disk = Arc::new(disk::Machine::default());
+        let files = Arc::new(Files::open(options, disk, true)?);
         Ok(Self { files })
     }
 
@@ -198,9 +210,14 @@ impl Blobs {
         })
     }
 
-    /// The upload files on disk, for start-up and reaping; files of other names are left alone.
+    /// The upload files on disk, for start-up and reaping; files of other names, and what is no file, are left alone.
     pub fn uploads(&self) -> Result<Vec<UploadFile>, BlobError> {
-        let dir = self.files.uploads_dir();
+        let dir = match self.files.real("uploads") {
+            Ok(Some(dir)) => dir,
+            // A check tells of what is there instead.
+            Ok(None) | Err(BlobError::Folder(..)) => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
         let mut found = Vec::new();
         let mut seen = HashMap::new();
         let mut before = self
@@ -214,6 +231,7 @@ impl Blobs {
                 continue;
             };
             let meta = match entry.metadata() {
+                Ok(meta) if !meta.is_file() => continue,
                 Ok(meta) => meta,
                 // Finished or discarded since the folder was read.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

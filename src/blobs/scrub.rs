@@ -2,13 +2,16 @@
 //! what is wrong waits for a person instead of being removed.
 
 use super::files::Files;
+use super::folders::{is_hollow, open_content};
+use super::odd::shown;
 use super::place::{Place, UploadName};
-use super::{BlobError, Blobs};
+use super::{BlobError, Blobs, Foreign};
 use crate::types::{Algorithm, Digest, Hasher};
 use rustix::fs::Advice;
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{File, FileType, Permissions};
 use std::io::{ErrorKind, Read as _};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 /// Bytes read in one call.
 const PIECE: usize = 256 * 1024;
@@ -36,8 +39,8 @@ pub enum Found {
 pub struct Listed {
     /// Content files.
     pub places: Vec<Place>,
-    /// Anything else, below the data directory.
-    pub foreign: Vec<String>,
+    /// Anything else.
+    pub foreign: Vec<Foreign>,
 }
 
 impl Blobs {
@@ -48,10 +51,10 @@ impl Blobs {
             return Found::Missing;
         };
         let path = self.files.place_path(place);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Found::Missing,
-            Err(e) => return Found::Unreadable(BlobError::io("open", &path)(e)),
+        let mut file = match self.files.open_real(place) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Found::Missing,
+            Err(e) => return Found::Unreadable(e),
         };
         let mut hasher = Hasher::new(promised.algorithm());
         let mut buffer = vec![0; PIECE];
@@ -80,9 +83,11 @@ impl Blobs {
         }
     }
 
-    /// A content file's length; `None` if it is not there.
+    /// A content file's length; `None` if it is not there, or is no file.
     pub fn len_of(&self, place: &Place) -> Result<Option<u64>, BlobError> {
-        place.digest()?;
+        if !self.files.is_in_folder(place)? {
+            return Ok(None);
+        }
         let path = self.files.place_path(place);
         match path.symlink_metadata() {
             Ok(meta) if meta.is_file() => Ok(Some(meta.len())),
@@ -90,6 +95,12 @@ impl Blobs {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(BlobError::io("look at", &path)(e)),
         }
+    }
+
+    /// Whether a content file is nearly all holes; see [`is_hollow`].
+    pub fn is_hollow(&self, place: &Place) -> bool {
+        let about = self.files.place_path(place).symlink_metadata();
+        about.is_ok_and(|about| is_hollow(&about))
     }
 
     /// The content files that promise this digest.
@@ -102,38 +113,55 @@ impl Blobs {
         self.files.places_in(algorithm, byte)
     }
 
-    /// What lies beside the folders of places, and beside the uploads, and is not ours.
-    pub fn strangers(&self) -> Result<Vec<String>, BlobError> {
-        let dir = &self.files.options.dir;
+    /// What lies beside the folders of places, in their place, and beside the uploads, and is not ours.
+    pub fn strangers(&self) -> Result<Vec<Foreign>, BlobError> {
+        let files = &self.files;
         let mut foreign = Vec::new();
-        for name in names(&dir.join("blobs"))? {
+        for (name, is) in files.entries("blobs")? {
+            let algorithm = Algorithm::ALL.iter().find(|a| a.name() == name.as_os_str());
             // What mkfs makes where a folder is a file system of its own.
-            if name == "lost+found" {
-                continue;
-            }
-            if !Algorithm::ALL.iter().any(|a| a.name() == name) {
-                foreign.push(format!("blobs/{name}"));
+            if name != "lost+found" && !(algorithm.is_some() && is.is_dir()) {
+                foreign.push(Foreign::new("blobs", &name, is));
             }
         }
         for algorithm in Algorithm::ALL {
-            for name in names(&dir.join("blobs").join(algorithm.name()))? {
-                let is_ours = name.len() == 2
-                    && u8::from_str_radix(&name, 16).is_ok_and(|b| format!("{b:02x}") == name);
-                if !is_ours {
-                    foreign.push(format!("blobs/{}/{name}", algorithm.name()));
+            let folder = format!("blobs/{}", algorithm.name());
+            for (name, is) in files.entries(&folder)? {
+                let file = format!("{folder}/{}", shown(&name));
+                if !(is.is_dir() && Files::is_folder(&file)) {
+                    foreign.push(Foreign::new(&folder, &name, is));
                 }
             }
         }
-        for name in names(&self.files.uploads_dir())? {
-            if name != "lost+found" && UploadName::parse(&name).is_none() {
-                foreign.push(format!("uploads/{name}"));
+        for (name, is) in files.entries("uploads")? {
+            let is_upload = name.to_str().and_then(UploadName::parse).is_some() && is.is_file();
+            if name != "lost+found" && !is_upload {
+                foreign.push(Foreign::new("uploads", &name, is));
             }
         }
         Ok(foreign)
     }
 
-    /// Moves a file of `blobs/` or `uploads/` into `quarantine/` and makes that durable; answers where it is now, or
-    /// `None` if it is not there.
+    /// Lets its owner read and write a content file that nobody may open; whether that could be done: only to a file of this
+    /// process's user that has no other name.
+    pub fn make_readable(&self, place: &Place) -> Result<bool, BlobError> {
+        if !self.files.is_in_folder(place)? {
+            return Ok(false);
+        }
+        let path = self.files.place_path(place);
+        let about = path.symlink_metadata();
+        let about = about.map_err(BlobError::io("look at", &path))?;
+        let ours = rustix::process::geteuid().as_raw();
+        if !about.is_file() || about.nlink() > 1 || about.uid() != ours {
+            return Ok(false);
+        }
+        let mode = Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).map_err(BlobError::io("open", &path))?;
+        Ok(true)
+    }
+
+    /// Moves what has a name in `blobs/` or `uploads/` ([`Foreign::file`], or a place's) into `quarantine/` and makes that
+    /// durable; answers where it is now, or `None` if it is not there. What stood in the place of a folder makes room for one.
     pub fn quarantine(&self, file: &str) -> Result<Option<String>, BlobError> {
         self.files.quarantine(file)
     }
@@ -156,22 +184,6 @@ impl super::UploadFile {
     }
 }
 
-/// The names in a folder; odd ones as well as they can be said.
-fn names(dir: &Path) -> Result<Vec<String>, BlobError> {
-    let entries = match dir.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(BlobError::io("list", dir)(e)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(BlobError::io("list", dir))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
 impl Files {
     pub(super) fn places_of(&self, digest: &Digest) -> Result<Vec<Place>, BlobError> {
         let mut listed = self.places_in(digest.algorithm(), digest.as_key()[1])?;
@@ -184,72 +196,58 @@ impl Files {
     fn places_in(&self, algorithm: Algorithm, byte: u8) -> Result<Listed, BlobError> {
         let folder = format!("{}/{byte:02x}", algorithm.name());
         let mut listed = Listed::default();
-        for name in names(&self.options.dir.join("blobs").join(&folder))? {
-            let text = format!("{folder}/{name}");
-            match Place::parse(&text) {
-                Ok(place) => listed.places.push(place),
-                Err(_) => listed.foreign.push(format!("blobs/{text}")),
+        for (name, is) in self.entries(&format!("blobs/{folder}"))? {
+            let place = name
+                .to_str()
+                .map(|name| Place::parse(&format!("{folder}/{name}")));
+            match place {
+                Some(Ok(place)) if is.is_file() => listed.places.push(place),
+                _ => {
+                    let foreign = Foreign::new(&format!("blobs/{folder}"), &name, is);
+                    listed.foreign.push(foreign);
+                }
             }
         }
         Ok(listed)
     }
 
-    fn quarantine(&self, file: &str) -> Result<Option<String>, BlobError> {
-        let ours = file.starts_with("blobs/") || file.starts_with("uploads/");
-        if !ours || file.split('/').any(|part| part.is_empty() || part == "..") {
-            return Err(BlobError::Damaged(file.to_owned()));
-        }
-        let from = self.options.dir.join(file);
-        let folder = self.make_quarantine()?;
-        let flat = file.replace('/', "_");
-        let mut name = flat.clone();
-        let mut tried = 0;
-        loop {
-            match self.disk.rename_new(&from, &folder.join(&name)) {
-                Ok(()) => break,
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    tried += 1;
-                    name = format!("{flat}.{tried}");
-                }
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(e) => return Err(BlobError::io("move to the quarantine", &from)(e)),
-            }
-        }
-        self.sync_dir(&folder)?;
-        if let Some(above) = from.parent() {
-            self.sync_dir(above)?;
-        }
-        Ok(Some(format!("quarantine/{name}")))
-    }
-
-    fn quarantine_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<String, BlobError> {
-        let folder = self.make_quarantine()?;
-        // By what they are as well: other bytes of the same digest have another name.
-        let is = Digest::of(Algorithm::Sha256, bytes).hex();
-        let (algorithm, hex) = (digest.algorithm().name(), digest.hex());
-        let name = format!("bytes_{algorithm}_{hex}.{is}");
-        let path = folder.join(&name);
-        let file = match self.disk.create(&path) {
-            Ok(file) => file,
-            // An earlier check kept the same bytes.
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                return Ok(format!("quarantine/{name}"));
-            }
-            Err(e) => return Err(self.fault("make", &path, 0, e)),
+    /// The names in a folder below DIR and what each is, in order; none if the folder is missing, or is none.
+    fn entries(&self, folder: &str) -> Result<Vec<(OsString, FileType)>, BlobError> {
+        let dir = match self.real(folder) {
+            Ok(Some(dir)) => dir,
+            Ok(None) | Err(BlobError::Folder(..)) => return Ok(Vec::new()),
+            Err(e) => return Err(e),
         };
-        let wrote = self.disk.write_at(&file, bytes, 0);
-        wrote
-            .and_then(|()| self.disk.sync(&file, true))
-            .map_err(|e| self.fault("write to", &path, bytes.len() as u64, e))?;
-        self.sync_dir(&folder)?;
-        Ok(format!("quarantine/{name}"))
+        let mut names = Vec::new();
+        for entry in dir.read_dir().map_err(BlobError::io("list", &dir))? {
+            let entry = entry.map_err(BlobError::io("list", &dir))?;
+            match entry.file_type() {
+                Ok(is) => names.push((entry.file_name(), is)),
+                // It went since the folder was read.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(BlobError::io("look at", &entry.path())(e)),
+            }
+        }
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(names)
     }
 
-    fn make_quarantine(&self) -> Result<std::path::PathBuf, BlobError> {
-        let folder = self.options.dir.join("quarantine");
-        if self.make_folder(&folder)? {
-            self.sync_dir(&self.options.dir)?;
+    /// Whether a place's folder is there, and is one.
+    fn is_in_folder(&self, place: &Place) -> Result<bool, BlobError> {
+        place.digest()?;
+        let folder = place.0.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match self.real(&format!("blobs/{folder}")) {
+            Ok(real) => Ok(real.is_some()),
+            Err(BlobError::Folder(..)) => Ok(false),
+            Err(e) => Err(e),
         }
-        Ok(folder)
+    }
+
+    fn open_real(&self, place: &Place) -> Result<Option<File>, BlobError> {
+        if !self.is_in_folder(place)? {
+            return Ok(None);
+        }
+        let path = self.place_path(place);
+        open_content(&path).map_err(BlobError::io("open", &path))
     }
 }

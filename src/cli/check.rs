@@ -70,7 +70,7 @@ impl Check {
         let loaded = self.place.load()?;
         // As the user who typed the command, who may be another one than whose the data is.
         let logins = Arc::new(credentials::Files::read(self.creds_file.as_deref()));
-        let session = Session::open(&settings::enter(loaded)?, "check").await?;
+        let session = Session::open(&settings::enter(loaded)?.for_check(), "check").await?;
         let stop = CancellationToken::new();
         let bar = Arc::new(Checking::new(self.format.json));
         let (stopped, clears) = (stop.clone(), bar.clone());

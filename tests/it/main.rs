@@ -37,6 +37,7 @@ mod disks_reserve;
 mod ends;
 mod gc;
 mod harness;
+mod hostile;
 mod lists;
 mod log;
 mod mirror;

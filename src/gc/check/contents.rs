@@ -8,6 +8,9 @@ use crate::repo::RepoError;
 use crate::repo::check::{Content, Kind, Problem, Verdict};
 use crate::types::Digest;
 
+/// What helps where the disk refuses.
+const UNREADABLE: &str = "look at the disk; the blob is not marked, for its bytes may be whole";
+
 /// What a blob's bytes turned out to be.
 #[derive(Debug)]
 pub(super) enum State {
@@ -48,6 +51,9 @@ impl Checker {
             };
             if len == size && !deep {
                 return State::Whole;
+            }
+            if len != size && blobs.is_hollow(&place) {
+                return State::Length(len);
             }
             let mut read = 0;
             let found = blobs.read_through(&place, &mut |n| {
@@ -109,14 +115,31 @@ impl Checker {
                 self.settle(problem, content, Verdict::Size(*len), repair)
                     .await
             }
-            State::Unreadable(_) => {
-                Ok(problem
-                    .how("look at the disk; the blob is not marked, for its bytes may be whole"))
-            }
+            State::Unreadable(_) if repair => self.unlock(problem, content).await,
+            State::Unreadable(_) => Ok(problem.how(UNREADABLE)),
             _ if repair => self.set_aside(problem, content).await,
             _ if content.damaged => Ok(problem.how("push or mirror it again")),
             _ => Ok(problem.how("--repair puts it aside; then push or mirror it again")),
         }
+    }
+
+    /// What cannot be read for its mode alone is opened to its owner, and read.
+    async fn unlock(&self, problem: Problem, content: &Content) -> Result<Problem, RepoError> {
+        let Some(place) = content.place.clone() else {
+            return Ok(problem.how(UNREADABLE));
+        };
+        let (blobs, size) = (self.0.blobs.clone(), content.size);
+        let is_whole = blocking(move || {
+            let opened = blobs.make_readable(&place).unwrap_or(false);
+            opened
+                && matches!(blobs.read_through(&place, &mut |_| true), Found::Whole(len) if len == size)
+        })
+        .await?;
+        Ok(if is_whole {
+            problem.done("its mode kept everybody out; it is 0600 now, and the bytes are whole")
+        } else {
+            problem.how(UNREADABLE)
+        })
     }
 
     /// Writes the verdict on a blob whose bytes are whole.
@@ -156,7 +179,12 @@ impl Checker {
         }
         let blobs = self.0.blobs.clone();
         let moved = match content.place.clone() {
-            Some(place) => blocking(move || blobs.quarantine(&format!("blobs/{place}"))).await??,
+            Some(place) => {
+                match blocking(move || blobs.quarantine(&format!("blobs/{place}"))).await? {
+                    Ok(moved) => moved,
+                    Err(e) => return Ok(problem.how(format!("{e}; push or mirror it again"))),
+                }
+            }
             None => kept,
         };
         Ok(match moved {
@@ -203,6 +231,9 @@ impl Checker {
         let (blobs, wanted, speed) = (self.0.blobs.clone(), *digest, speed.clone());
         let placed: Result<_, BlobError> = blocking(move || {
             for place in blobs.places_of(&wanted)? {
+                if blobs.is_hollow(&place) {
+                    continue;
+                }
                 let found = blobs.read_through(&place, &mut |n| speed.spend(n as u64));
                 if let Found::Whole(len) = found {
                     return Ok(Some((len, Some(place))));

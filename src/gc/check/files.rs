@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::contents::blocking;
-use crate::blobs::{Place, UploadFile};
+use crate::blobs::{Foreign, Place, UploadFile};
 use crate::repo::RepoError;
 use crate::repo::check::{Kind, Problem};
 use crate::types::{Algorithm, Digest};
@@ -23,7 +23,14 @@ impl Checker {
         for algorithm in Algorithm::ALL {
             for byte in 0..=u8::MAX {
                 let blobs = self.0.blobs.clone();
-                let listed = blocking(move || blobs.places_in(algorithm, byte)).await??;
+                let listed = match blocking(move || blobs.places_in(algorithm, byte)).await? {
+                    Ok(listed) => listed,
+                    Err(error) => {
+                        let problem = Problem::new(Kind::BlobUnreadable, error.to_string());
+                        problems.push(problem.how("look at the disk, and at the folder's mode"));
+                        continue;
+                    }
+                };
                 for file in listed.foreign {
                     problems.push(self.stranger(file, repair).await?);
                 }
@@ -84,13 +91,19 @@ impl Checker {
         self.move_away(problem).await
     }
 
-    async fn stranger(&self, file: String, repair: bool) -> Result<Problem, RepoError> {
-        let kind = if file.starts_with("uploads/") {
+    async fn stranger(&self, found: Foreign, repair: bool) -> Result<Problem, RepoError> {
+        let Foreign { file, is } = found;
+        let kind = if file.starts_with("uploads") {
             Kind::ForeignUpload
         } else {
             Kind::ForeignFile
         };
-        let problem = Problem::new(kind, format!("{file} is not Dryport's")).file(file);
+        let what = if is.is_empty() {
+            format!("{file} is not Dryport's")
+        } else {
+            format!("{file} is {is}, and not Dryport's")
+        };
+        let problem = Problem::new(kind, what).file(file);
         if repair {
             self.move_away(problem).await
         } else {

@@ -27,7 +27,7 @@ pub(super) fn condemned(
         let file = format!("blobs/{place}");
         let readable = walk::readable(CondemnedRecord::from_bytes(value))?.is_some();
         let (Ok(digest), true) = (place.digest(), readable) else {
-            let what = format!("the condemned row of {place}");
+            let what = format!("the condemned row of {}", place.0.escape_debug());
             walk.mend(Problem::new(Kind::CondemnedUnreadable, what), drop());
             continue;
         };
