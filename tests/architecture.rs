@@ -472,6 +472,46 @@ fn nothing_is_left_open() {
     report("no stub and no unsafe code stays", &broken);
 }
 
+/// The only places that write to the process's streams: there, foreign text loses what a terminal would obey.
+const PRINTERS: &[&str] = &["cli/output.rs", "telemetry/"];
+
+#[test]
+fn everything_printed_goes_one_way() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        if source.is_test_file() || PRINTERS.iter().any(|own| source.path.starts_with(own)) {
+            continue;
+        }
+        let code = without_tests(&source.code);
+        for word in [
+            "println!",
+            "print!",
+            "stdout()",
+            "stderr()",
+            "Stdout",
+            "Stderr",
+            ".println(",
+            ".set_message(",
+            ".with_message(",
+            ".set_prefix(",
+            ".with_prefix(",
+        ] {
+            for (at, _) in code.match_indices(word) {
+                // To ask what a stream is prints nothing.
+                let asks = code[at + word.len()..].starts_with(".is_terminal()");
+                let starts_word = at == 0 || !is_word(code.as_bytes()[at - 1]);
+                if starts_word && !asks {
+                    broken.push(format!("{}:{}: {word}", source.path, source.line_of(at)));
+                }
+            }
+        }
+    }
+    report(
+        "everything printed goes through cli/output.rs, each log line through telemetry",
+        &broken,
+    );
+}
+
 /// Dependants of each package in Cargo.lock.
 fn lock_dependants(lock: &str) -> BTreeMap<&str, Vec<&str>> {
     let mut dependants: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

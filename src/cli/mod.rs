@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
             return ended(Err(exit::Failure::usage(text.trim_end())));
         }
         Err(error) => {
-            let _ = error.print();
+            output::usage(&error);
             return ExitCode::from(Exit::Usage.code());
         }
     };

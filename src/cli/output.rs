@@ -1,7 +1,10 @@
-//! What people and machines read: tables, JSON, notes. Everything printed goes through here.
+//! What people and machines read: tables, JSON, notes. Everything printed goes through here, where foreign text in it loses
+//! what a terminal would obey (`tests/architecture.rs` allows no other way).
 
 use super::exit::Failure;
+use crate::types::{visible, visible_json, visible_line};
 use clap::Args;
+use indicatif::{MultiProgress, ProgressBar};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
@@ -15,6 +18,7 @@ pub struct Format {
 
 /// Prints text to stdout. A reader that has read enough (`| head`) is no failure.
 pub fn print(text: &str) -> Result<(), Failure> {
+    let text = visible(text);
     let mut out = std::io::stdout().lock();
     let end: &[u8] = if text.ends_with('\n') || text.is_empty() {
         b""
@@ -35,7 +39,8 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints a value as JSON, indented.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    print(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&visible_json(&text))
 }
 
 /// Whether `--json` was given; also where the arguments could not be understood as a whole.
@@ -49,7 +54,7 @@ pub fn json_wanted() -> bool {
 /// Says on stderr why a command failed: text, or with `--json` one line `{"error": {"kind": ..., "message": ...}}`.
 pub fn error(failure: &Failure) {
     if json_wanted() {
-        stderr(&serde_json::json!({ "error": failure }).to_string());
+        json_line(&serde_json::json!({ "error": failure }));
     } else {
         stderr(&format!("error: {}", failure.message));
     }
@@ -58,7 +63,7 @@ pub fn error(failure: &Failure) {
 /// Says on stderr what is odd and hinders nothing: text, or with `--json` one line `{"warning": ...}`.
 pub fn warning(text: &str) {
     if json_wanted() {
-        stderr(&serde_json::json!({ "warning": text }).to_string());
+        json_line(&serde_json::json!({ "warning": text }));
     } else {
         stderr(&format!("warning: {text}"));
     }
@@ -67,15 +72,53 @@ pub fn warning(text: &str) {
 /// A word on stderr about how things go: text, or with `--json` one line `{"note": ...}`.
 pub fn note(text: &str) {
     if json_wanted() {
-        stderr(&serde_json::json!({ "note": text }).to_string());
+        json_line(&serde_json::json!({ "note": text }));
     } else {
         stderr(text);
     }
 }
 
+/// The words of the argument parser on a wrong use.
+pub fn usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    write_stderr(&visible(&text));
+}
+
+/// A question on stderr; what is typed follows on the same line.
+pub fn prompt(question: &str) {
+    write_stderr(&visible(question));
+}
+
+fn json_line(value: &serde_json::Value) {
+    write_stderr(&format!("{}\n", visible_json(&value.to_string())));
+}
+
+/// Further lines are set off: none of them can pass for a message of its own.
 fn stderr(text: &str) {
+    let text = visible(text).replace('\n', "\n  ");
+    write_stderr(&format!("{text}\n"));
+}
+
+fn write_stderr(text: &str) {
+    let mut err = std::io::stderr().lock();
     // Where stderr is closed nobody listens.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
+/// A line above the bars of a terminal; false if it could not be drawn.
+pub fn above(bars: &MultiProgress, text: &str) -> bool {
+    bars.println(visible_line(text)).is_ok()
+}
+
+/// The bar under this name.
+pub fn named(bar: ProgressBar, name: &str) -> ProgressBar {
+    bar.set_prefix(visible_line(name).into_owned());
+    bar
+}
+
+/// Has the bar tell how things go.
+pub fn tell(bar: &ProgressBar, text: &str) {
+    bar.set_message(visible_line(text).into_owned());
 }
 
 /// Whether a person reads stdout.
@@ -85,6 +128,12 @@ pub fn to_terminal() -> bool {
 
 /// Columns as wide as they need to be, two spaces between; no space at the end of a line.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let seen = |row: &Vec<String>| {
+        row.iter()
+            .map(|cell| visible_line(cell).into_owned())
+            .collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(seen).collect();
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -104,7 +153,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(&mut head.iter().copied());
-    for row in rows {
+    for row in &rows {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }
     text
@@ -144,6 +193,15 @@ mod tests {
         assert_eq!(
             table(&["NAME", "N"], &rows),
             "NAME    N\na       1\nlonger\n"
+        );
+    }
+
+    #[test]
+    fn a_cell_stays_a_cell() {
+        let rows = [vec!["a\u{1b}[2J\nb".to_owned(), "1".to_owned()]];
+        assert_eq!(
+            table(&["NAME", "N"], &rows),
+            "NAME           N\na\\u{1b}[2J\\nb  1\n"
         );
     }
 

@@ -1,8 +1,9 @@
 //! Passwords come from standard input, never from an argument: arguments stand in every process list.
 
 use super::exit::Failure;
+use super::output;
 use super::terminal::Quiet;
-use std::io::{IsTerminal as _, Read, Write as _};
+use std::io::{IsTerminal as _, Read};
 
 /// The most that a password may be; more is a wrong file.
 const MAX: u64 = 4096;
@@ -60,15 +61,14 @@ pub fn ask() -> Result<String, Failure> {
 
 fn hidden(prompt: &str) -> Result<String, Failure> {
     let fail = |e: std::io::Error| Failure::failed(format!("cannot read from the terminal: {e}"));
-    let mut err = std::io::stderr();
-    let _ = err.write_all(prompt.as_bytes()).and_then(|()| err.flush());
+    output::prompt(prompt);
     let quiet = Quiet::typing().map_err(fail)?;
     quiet.until_interrupted().map_err(fail)?;
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line);
     drop(quiet);
     // The person's own newline was not shown, either.
-    let _ = writeln!(err);
+    output::prompt("\n");
     read.map_err(fail)?;
     Ok(trim(&line).to_owned())
 }

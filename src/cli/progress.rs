@@ -1,7 +1,7 @@
 //! How far slow work is. A mirror run: one bar a blob and one for all on a terminal, else a line every five seconds. A
 //! check: one bar on a terminal, else nothing.
 
-use super::output::{count, note, size};
+use super::output::{self, count, note, size};
 use super::terminal::Quiet;
 use crate::app::control::{CheckProgress, MirrorProgress as Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -116,7 +116,8 @@ impl Shown {
         }
         if let Some(total) = &state.total {
             total.set_position(state.bytes_done());
-            total.set_message(format!("{}/{} blobs", state.blobs_done, state.blobs));
+            let text = format!("{}/{} blobs", state.blobs_done, state.blobs);
+            output::tell(total, &text);
             if jumped {
                 total.reset_eta();
             }
@@ -153,7 +154,7 @@ impl Shown {
 
     fn say(&self, text: &str) {
         match &self.bars {
-            Some(bars) if bars.println(text).is_ok() => {}
+            Some(bars) if output::above(bars, text) => {}
             _ => note(text),
         }
     }
@@ -169,9 +170,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn bar(size: u64, name: &str) -> ProgressBar {
-    ProgressBar::new(size)
-        .with_style(form())
-        .with_prefix(name.to_owned())
+    output::named(ProgressBar::new(size).with_style(form()), name)
 }
 
 fn form() -> ProgressStyle {
@@ -204,7 +203,7 @@ impl Checking {
         let blobs = format!("{}/{} blobs", now.checked_blobs, now.all_blobs);
         if now.at_rows {
             bar.set_style(plain());
-            bar.set_message(format!("{blobs}; looking at the rows"));
+            output::tell(bar, &format!("{blobs}; looking at the rows"));
         } else if now.all_bytes > 0 {
             if bar.length() != Some(now.all_bytes) {
                 bar.set_style(form());
@@ -212,10 +211,10 @@ impl Checking {
                 bar.reset_eta();
             }
             bar.set_position(now.checked_bytes);
-            bar.set_prefix("read");
-            bar.set_message(blobs);
+            drop(output::named(bar.clone(), "read"));
+            output::tell(bar, &blobs);
         } else {
-            bar.set_message(blobs);
+            output::tell(bar, &blobs);
         }
         bar.tick();
     }

@@ -40,9 +40,8 @@ impl Inner {
                 let answer = client.get(path.clone()).send().await;
                 answer.map_err(|e| no_answer(url, &e))
             };
-            let error = match ping(&secure).await {
-                Ok(_) => return Ok(secure),
-                Err(error) => error,
+            let Err(error) = ping(&secure).await else {
+                return Ok(secure);
             };
             if matches!(error, FetchError::Certificate { .. }) {
                 return Err(error);

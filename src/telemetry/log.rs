@@ -3,6 +3,7 @@
 use super::TelemetryError;
 use super::access::Quick;
 use super::lines::{Lines, Log};
+use super::shown::{Fields, Shown};
 use std::io::{self, IsTerminal};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -48,6 +49,7 @@ fn people(filter: EnvFilter) -> Result<(), TryInitError> {
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let human = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .fmt_fields(Fields)
         .with_writer(io::stderr)
         .with_ansi(color)
         .with_target(false);
@@ -69,7 +71,7 @@ where
         .with_env_filter(filter)
         .with_timer(SystemTime)
         .map_event_format(|rest| Quick { rest })
-        .with_writer(writer)
+        .with_writer(Shown(writer))
         .finish()
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod cut;
 mod lines;
 mod log;
+mod shown;
 
 pub use access::ACCESS;
 pub use cut::cut;

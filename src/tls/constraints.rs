@@ -47,7 +47,7 @@ impl Constraints {
             names: vec!["localhost".to_owned()],
             nets: PRIVATE.map(|(ip, bits)| Net::of(ip, bits)).to_vec(),
         };
-        let mut names = BTreeSet::new();
+        let mut trees = BTreeSet::new();
         for (name, is_named) in found
             .iter()
             .map(|name| (name, false))
@@ -57,19 +57,19 @@ impl Constraints {
                 Ok(ip) if permitted.hold(ip) => {}
                 Ok(ip) => permitted.nets.push(Net::of(ip, 128)),
                 // A constraint has no wildcards: it holds for what is under it anyhow.
-                Err(_) if is_named => drop(names.insert(bare(name).to_owned())),
-                Err(_) => drop(names.insert(domain(name).to_owned())),
+                Err(_) if is_named => drop(trees.insert(bare(name).to_owned())),
+                Err(_) => drop(trees.insert(domain(name).to_owned())),
             }
         }
         if host != "localhost" {
             // How the machine is found by multicast DNS (RFC 6762).
             let first = host.split('.').next().unwrap_or(host);
-            names.insert(format!("{first}.local"));
+            trees.insert(format!("{first}.local"));
         }
-        let is_covered = |name: &String| names.iter().any(|n| n != name && is_under(name, n));
-        let names = names.iter().filter(|name| !is_covered(name));
-        let names = names.filter(|name| !is_under(name, "localhost"));
-        permitted.names.extend(names.cloned());
+        let is_covered = |name: &String| trees.iter().any(|n| n != name && is_under(name, n));
+        let trees = trees.iter().filter(|name| !is_covered(name));
+        let trees = trees.filter(|name| !is_under(name, "localhost"));
+        permitted.names.extend(trees.cloned());
         Self {
             permitted,
             excluded: Subtrees::default(),

@@ -35,12 +35,12 @@ pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
     files::make_dir(dir)?;
     let host = machine::host_name();
     let found = machine::names();
-    let named: Vec<String> = options.names.iter().map(|name| canonical(name)).collect();
+    let typed: Vec<String> = options.names.iter().map(|name| canonical(name)).collect();
     let ca = open_ca(dir, &host, || {
         let constrained = options.constrained;
-        constrained.then(|| Constraints::for_machine(&host, &found, &named))
+        constrained.then(|| Constraints::for_machine(&host, &found, &typed))
     })?;
-    let (names, left_out) = ca.signable(found, named)?;
+    let (names, left_out) = ca.signable(found, typed)?;
 
     let (leaf_path, key_path) = (dir.join("leaf.pem"), dir.join("leaf.key"));
     let key = if let Some(key) = files::read(&key_path)? {

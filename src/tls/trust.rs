@@ -41,17 +41,16 @@ fn scope(constraints: Option<&Constraints>) -> String {
         [] => any.to_owned(),
         of => of.join(", "),
     };
-    let mut text = format!(
+    let except = match found.exceptions() {
+        none if none.is_empty() => String::new(),
+        some => format!("\n  but not for {}", some.join(", ")),
+    };
+    format!(
         "Clients take it for these names and what is under them, and for these addresses, and for no others (Java: for\n\
-         any; Java does not look at what a trusted CA may sign for):\n  {}\n  {}",
+         any; Java does not look at what a trusted CA may sign for):\n  {}\n  {}{except}",
         list(found.names(), "any name"),
         list(&nets, "any address")
-    );
-    let except = found.exceptions();
-    if !except.is_empty() {
-        text.push_str(&format!("\n  but not for {}", except.join(", ")));
-    }
-    text
+    )
 }
 
 /// What to say where the certificate is not Dryport's own.

@@ -10,6 +10,7 @@ mod moment;
 mod name;
 mod page;
 mod range;
+mod visible;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ids::{RepoId, Rev, UploadId, wall_ms};
@@ -17,3 +18,4 @@ pub use media_type::{MediaType, MediaTypeError};
 pub use name::{NameError, Reference, RepoName, Tag};
 pub use page::{Page, PageError};
 pub use range::{ByteRange, ContentRange, RangeError, Span};
+pub use visible::{visible, visible_json, visible_line};

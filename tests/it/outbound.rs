@@ -8,14 +8,14 @@ use crate::content::push_image;
 use crate::harness::{Server, dryport, run, text_of};
 use crate::upstream::Upstream;
 
-/// A service that no registry may reach: answers everything, and remembers the first line of each request.
-struct Service {
-    port: u16,
+/// A small service: answers everything, and remembers the first line of each request.
+pub struct Service {
+    pub port: u16,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
-    fn start(answer: impl Fn(&str) -> String + Send + 'static) -> Self {
+    pub fn start(answer: impl Fn(&str) -> String + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -41,7 +41,7 @@ impl Service {
     }
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub fn answer(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
