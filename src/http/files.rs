@@ -48,15 +48,13 @@ impl Files {
             return Ok(Leave::Own(Arc::clone(used)));
         }
         let shared = Arc::clone(&self.0).acquire_owned();
-        match tokio::time::timeout(patience, shared).await {
-            Ok(Ok(permit)) => Ok(Leave::Shared { _permit: permit }),
-            Ok(Err(_)) | Err(_) => {
-                let text = "all files that connections may share are in use, and this connection has its own in use, too; \
-                            take the answers that are on their way first, or open another connection";
-                let fail = Fail::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text);
-                Err(fail.with(RETRY_AFTER, "5"))
-            }
+        if let Ok(Ok(permit)) = tokio::time::timeout(patience, shared).await {
+            return Ok(Leave::Shared { _permit: permit });
         }
+        let text = "all files that connections may share are in use, and this connection has its own in use, too; take the \
+                    answers that are on their way first, or open another connection";
+        let fail = Fail::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text);
+        Err(fail.with(RETRY_AFTER, "5"))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod auth;
+mod bare;
 mod body;
 mod chunk;
 mod client;

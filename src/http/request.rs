@@ -138,8 +138,8 @@ pub struct Incoming {
 #[derive(Default)]
 struct Watch {
     standing: Option<Standing>,
-    /// What came while that is asked for again.
-    held: Option<Option<Result<Bytes, IncomingError>>>,
+    /// What came before that is asked for again; `None` is the body's end.
+    held: Option<Result<Bytes, IncomingError>>,
     asking: Option<Asking>,
     lost: Option<Lost>,
 }
@@ -263,7 +263,7 @@ impl Stream for Incoming {
             if let Some(asking) = &mut this.watch.asking {
                 let (standing, answer) = ready!(asking.as_mut().poll(cx));
                 this.watch.asking = None;
-                let held = this.watch.held.take().unwrap_or_default();
+                let held = this.watch.held.take();
                 return Poll::Ready(match answer {
                     Ok(None) => {
                         this.watch.standing = Some(standing);
@@ -280,7 +280,7 @@ impl Stream for Incoming {
             // Also the end of a body: what follows on it is a commit.
             match this.watch.standing.take_if(|s| !s.is_current()) {
                 Some(mut standing) if !matches!(next, Some(Err(_))) => {
-                    this.watch.held = Some(next);
+                    this.watch.held = next;
                     this.watch.asking = Some(Box::pin(async move {
                         let answer = standing.ask().await;
                         (standing, answer)

@@ -3,6 +3,7 @@
 //!
 //! Owns clocks and buffers of connections.
 
+use super::bare::Bare;
 use super::client::Peer;
 use super::connections::{Link, Use};
 use super::progress::Progress;
@@ -116,7 +117,8 @@ impl Speaker {
             .header_read_timeout(self.idle)
             .max_header_size(BUFFER)
             .max_buf_size(if open.wide { WIDE_BUFFER } else { BUFFER });
-        let io = TokioIo::new(Progress::new(io, self.limit()));
+        let io = Bare::new(Progress::new(io, self.limit()), Arc::clone(link));
+        let io = TokioIo::new(io);
         let service = service_fn(|request| self.answer(request, outbox.as_ref(), peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
         tokio::select! {

@@ -207,6 +207,28 @@ async fn every_answer_forbids_to_guess_its_type() {
         assert_eq!(reply.status, status);
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{range}");
     }
+    // What the server cannot even read, and content that looks like an answer to that.
+    for request in [
+        "GET / HTTP/1.1\r\nno header\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "\u{1}\u{2}\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    ] {
+        let answer = server.raw(request.as_bytes()).to_lowercase();
+        assert!(answer.starts_with("http/1.1 4"), "{request:?}: {answer}");
+        assert!(
+            answer.contains("\r\nx-content-type-options: nosniff\r\n"),
+            "{request:?}: {answer}"
+        );
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+    let trap = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".repeat(5000);
+    for data in [&trap[..], &trap[..49]] {
+        let path = format!("/v2/a/blobs/uploads/?digest={}", sha256(data));
+        admin.send("POST", &path, &[], data).await.expect(201);
+        let reply = admin.get(&format!("/v2/a/blobs/{}", sha256(data))).await;
+        assert!(reply.expect(200).body == data);
+    }
     for request in [
         "GET /livez HTTP/1.0\r\n\r\n",
         "GET /v2/ HTTP/1.0\r\nHost: x\r\n\r\n",

@@ -33,15 +33,14 @@ fn ask_often(server: &Server, request: &str, number: usize, status: &str) {
     let mut stream = connect(server.http);
     let mut reader = stream.try_clone().unwrap();
     let request = request.repeat(50);
-    let (mut seen, mut buffer) = (Vec::new(), [0; 65536]);
+    let (mut seen, mut buffer) = (Vec::<u8>::new(), vec![0; 65536]);
     for batch in 1..=number / 50 {
         stream.write_all(request.as_bytes()).unwrap();
-        while seen.len() < batch * 50 * status.len() {
+        let answered = |seen: &[u8]| String::from_utf8_lossy(seen).matches(status).count();
+        while answered(&seen) < batch * 50 {
             let n = reader.read(&mut buffer).unwrap();
             assert!(n > 0, "the server closed the connection");
-            let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
-            // An answer may be cut anywhere but, here, hardly within its first line.
-            seen.extend(text.matches(status).flat_map(str::bytes));
+            seen.extend_from_slice(&buffer[..n]);
         }
     }
 }

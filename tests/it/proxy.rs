@@ -11,6 +11,8 @@ use crate::abuse::connect;
 use crate::content::{push_image, sha256};
 use crate::harness::{ADMIN, Client, Reply, Server};
 
+type Env<'a> = &'a [(&'static str, &'static str)];
+
 const TRUST: (&str, &str) = ("DRYPORT_TRUSTED_PROXIES", "127.0.0.1");
 const FORWARDED: (&str, &str) = ("DRYPORT_PROXY_HEADER", "forwarded");
 
@@ -174,7 +176,7 @@ async fn an_ipv6_network_of_64_bits_is_one_client() {
 #[tokio::test]
 async fn metrics_are_for_this_machine_only_where_no_proxy_is_in_between() {
     let local = |word| ("DRYPORT_METRICS__LOCAL", word);
-    let forms: [(&[(&str, &str)], u16, u16); 6] = [
+    let forms: [(Env<'_>, u16, u16); 6] = [
         (&[], 200, 401),
         (&[local("off")], 401, 401),
         (&[TRUST], 401, 401),

@@ -93,16 +93,9 @@ impl<'a> Iterator for Elements<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = self.rest?;
-            let element = match last_comma(rest, self.quotes) {
-                Some(at) => {
-                    self.rest = rest.get(..at);
-                    rest.get(at + 1..).unwrap_or_default()
-                }
-                None => {
-                    self.rest = None;
-                    rest
-                }
-            };
+            let comma = last_comma(rest, self.quotes);
+            self.rest = comma.and_then(|at| rest.get(..at));
+            let element = rest.get(comma.map_or(0, |at| at + 1)..).unwrap_or_default();
             let element = element.trim_ascii();
             if !element.is_empty() {
                 return Some(element);
@@ -113,12 +106,12 @@ impl<'a> Iterator for Elements<'a> {
 
 /// The last comma that is not in a quoted string.
 fn last_comma(text: &[u8], quotes: bool) -> Option<usize> {
-    let mut quoted = false;
+    let mut inside = false;
     for (at, byte) in text.iter().enumerate().rev() {
         match byte {
             // From the end the closing quote comes first; one that is escaped does not open the string.
-            b'"' if quotes => quoted = !quoted || is_escaped(text, at),
-            b',' if !quoted => return Some(at),
+            b'"' if quotes => inside = !inside || is_escaped(text, at),
+            b',' if !inside => return Some(at),
             _ => {}
         }
     }
