@@ -245,6 +245,10 @@ impl From<RepoError> for Fail {
             }
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
+            RepoError::Crowded | RepoError::Restless => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
+                    .with(RETRY_AFTER, "5")
+            }
             RepoError::TooManyUploads { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
                     .with(RETRY_AFTER, "60")

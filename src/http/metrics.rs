@@ -295,6 +295,20 @@ fn store(out: &mut String, app: &App) {
     histogram(out, name, help, &ends, &c.batch_buckets, &sum);
     single(
         out,
+        "dryport_store_read_rows_max",
+        "gauge",
+        "Most rows that one read looked at.",
+        c.read_looks,
+    );
+    single(
+        out,
+        "dryport_store_write_rows_max",
+        "gauge",
+        "Most rows that one transaction looked at.",
+        c.write_looks,
+    );
+    single(
+        out,
         "dryport_store_file_bytes",
         "gauge",
         "Size of the metadata file.",

@@ -66,6 +66,8 @@ use std::time::{Duration, Instant};
 const REFERRERS: usize = 16 << 20;
 /// And of long lists of tags or repositories.
 const NAMES: usize = 4 << 20;
+/// Reads of the past that one client may have under way.
+const PAST: usize = 4;
 /// How long a request waits for others of its client to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -83,6 +85,7 @@ pub struct State {
     pub refusals: Refusals,
     requests: Places,
     files: Files,
+    past: Places,
     documents: Documents,
     lists_of_referrers: Lists,
     lists_of_names: Lists,
@@ -103,6 +106,7 @@ impl State {
             // Each may hold a file open.
             requests: Places::new(connections.share(requests)),
             files: Files::new(files),
+            past: Places::new(PAST),
             connections,
             documents: Documents::new(),
             lists_of_referrers: Lists::new(REFERRERS.max(2 * longest)),

@@ -1,7 +1,8 @@
 //! Blobs as a repository shows them: a link lets it, nothing else does.
 
+use super::bounded::left;
 use super::error::RepoError;
-use super::keys::{self, Class, Name};
+use super::keys::{self, Class};
 use super::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
 use super::{read, rows};
 use crate::blobs::{BlobError, Place};
@@ -191,8 +192,8 @@ impl Repos {
         self.hop(move |_, r| {
             let (mut from, to) = keys::refs(&digest).range();
             let mut names = Vec::new();
-            // One seek a repository: the link, if there is one, is its first row.
-            while names.len() < limit {
+            // One seek a repository: the link, if there is one, is its first row. A mount that finds nothing is an upload.
+            while names.len() < limit && left(r) > 0 {
                 let Some((key, _)) = r.scan(Table::Refs, &from, &to, 1)?.pop() else {
                     break;
                 };
@@ -215,28 +216,6 @@ impl Repos {
             Ok(names)
         })
         .await
-    }
-
-    /// Drops the repository's link to a blob; refused while a manifest at the head needs it.
-    pub async fn delete_blob(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
-        let (wanted, digest) = (name.clone(), *digest);
-        let change = self.change(name, Need::Removes, "blob.delete", move |tx| {
-            let (id, _) = visible(tx, wanted.as_str())?
-                .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
-            if tx.get(Table::Refs, &keys::link(&digest, id))?.is_none() {
-                return Err(RepoError::BlobUnknown(digest));
-            }
-            if let Some(parent) = needed_by(tx, id, &digest)? {
-                return Err(RepoError::Refused(format!(
-                    "blob {digest} is part of manifest {parent}; delete that manifest first"
-                )));
-            }
-            let size = rows::size(tx, &digest)?;
-            Ok(rows::unlink(tx, id, &digest, size)?)
-        });
-        change.await?;
-        self.after_removal(name, Some(&digest)).await;
-        Ok(())
     }
 }
 
@@ -291,29 +270,6 @@ pub(super) fn renewed(done: Result<(), RepoError>) -> Result<(), RepoError> {
             Ok(())
         }
         done => done,
-    }
-}
-
-/// A manifest at the head that needs the blob.
-fn needed_by(get: &impl Get, id: RepoId, digest: &Digest) -> Result<Option<Digest>, RepoError> {
-    let (mut from, to) = keys::refs_in(digest, id, Class::Manifest).range();
-    loop {
-        let rows = get.scan(Table::Refs, &from, &to, 500)?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(None);
-        };
-        from.clone_from(last);
-        from.push(0);
-        for (key, _) in &rows {
-            let Some((parent, added)) =
-                keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest))
-            else {
-                continue;
-            };
-            if rows::live(get, id, &Name::Manifest(&parent))?.is_some_and(|(rev, _)| rev == added) {
-                return Ok(Some(parent));
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::error::RepoError;
 use super::format::Inspected;
 use super::keys::{self, Class, DueKind, Name};
 use super::quota;
+use super::reclaim::OwnName;
 use super::record::{
     ChangeRecord, FeedRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord, UsageRecord,
 };
@@ -303,35 +304,12 @@ impl<'a, 't> Change<'a, 't> {
         }
     }
 
-    /// Removes up to `limit` tags that mean this manifest; whether any may be left.
-    pub fn delete_tags_of(&mut self, digest: &Digest, limit: usize) -> Result<bool, StoreError> {
-        let (mut from, to) = keys::refs_in(digest, self.id, Class::Tag).range();
-        let mut closed = 0;
-        loop {
-            let rows = self.tx.scan(Table::Refs, &from, &to, 500)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(false);
-            };
-            from.clone_from(last);
-            from.push(0);
-            for (key, _) in &rows {
-                let Some((tag, rev)) =
-                    keys::ref_head(key).and_then(|(_, _, rest)| keys::tag_of_ref(rest))
-                else {
-                    continue;
-                };
-                let name = Name::Tag(tag);
-                if let Some((added, item)) = live(self.tx, self.id, &name)?
-                    && added == rev
-                    && item.digest() == Some(*digest)
-                {
-                    self.close(&name, added, item)?;
-                    closed += 1;
-                    if closed == limit {
-                        return Ok(true);
-                    }
-                }
-            }
+    /// Removes a tag if it means this digest.
+    pub fn delete_tag_of(&mut self, name: &OwnName, digest: &Digest) -> Result<(), StoreError> {
+        let name = name.as_name();
+        match live(self.tx, self.id, &name)? {
+            Some((added, item)) if item.digest() == Some(*digest) => self.close(&name, added, item),
+            _ => Ok(()),
         }
     }
 

@@ -90,6 +90,16 @@ pub enum RepoError {
         /// Repositories that keep most of them, and how many bytes each.
         by: Vec<(String, u64)>,
     },
+    /// Too many long reads go on.
+    #[error(
+        "many long reads of this registry go on at the moment, of the past or before a delete; nothing was changed, try again shortly"
+    )]
+    Crowded,
+    /// The repository changes faster than it can be looked through.
+    #[error(
+        "the repository was changed again and again while it was looked through for what needs this; nothing was deleted, try again"
+    )]
+    Restless,
     /// Two requests write to one upload.
     #[error("another request is writing to this upload; wait for it to end")]
     UploadBusy,
@@ -220,7 +230,9 @@ impl RepoError {
             Self::TooLarge(_) => K::TooLarge,
             Self::ReadOnly(_) | Self::Refused(_) => K::Refused,
             Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
-            Self::UploadBusy | Self::TooManyUploads { .. } => K::Busy,
+            Self::UploadBusy | Self::TooManyUploads { .. } | Self::Crowded | Self::Restless => {
+                K::Busy
+            }
             Self::Body(_) => K::Body,
             Self::Task(_) => K::Internal,
             Self::Blob(e) => match e.kind() {

@@ -142,6 +142,13 @@ pub fn change_head(id: RepoId, rev: Rev) -> Vec<u8> {
     Key::new().u64(id.0).u64(rev.0).u8(0).done()
 }
 
+/// The revision of a key of `changes`.
+pub fn rev_of_change(key: &[u8]) -> Option<Rev> {
+    let mut parts = Parts(key);
+    parts.u64()?;
+    parts.u64().map(Rev)
+}
+
 /// `changes` from and to: the changed names of a revision.
 pub fn change_names(id: RepoId, rev: Rev) -> (Vec<u8>, Vec<u8>) {
     let (_, to) = Key::new().u64(id.0).u64(rev.0).range();

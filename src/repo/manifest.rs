@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 /// More manifests than this, or more digests, are committed in several transactions, children first.
 pub(super) const CLOSURE_ROWS: usize = 3500;
-/// Tags that one transaction of a manifest's deletion removes.
-const TAGS_AT_ONCE: usize = 700;
 
 /// A manifest that has been read and whose bytes are where a commit needs them.
 #[derive(Clone)]
@@ -81,33 +79,6 @@ impl Repos {
         }
         done.extend(self.commit(name, batch, who, "mirror", true).await?);
         Ok(done)
-    }
-
-    /// Removes a manifest and every tag that means it.
-    pub async fn delete_manifest(
-        &self,
-        name: &RepoName,
-        digest: &Digest,
-        who: &str,
-    ) -> Result<(), RepoError> {
-        loop {
-            let context = self.context(who, "manifest.delete");
-            let (wanted, digest) = (name.clone(), *digest);
-            let change = self.change(name, Need::Removes, "manifest.delete", move |tx| {
-                let (id, record) = writable(tx, &wanted)?;
-                let mut change = Change::open(tx, id, record, &context);
-                let more = change.delete_tags_of(&digest, TAGS_AT_ONCE)?;
-                if !more && !change.delete_manifest(&digest)? {
-                    return Err(RepoError::ManifestUnknown(digest.to_string()));
-                }
-                change.finish()?;
-                Ok(more)
-            });
-            if !change.await? {
-                self.after_removal(name, None).await;
-                return Ok(());
-            }
-        }
     }
 
     /// Reads a manifest and makes its bytes durable if they are too many for the store.

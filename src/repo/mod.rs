@@ -4,9 +4,11 @@
 //! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
 
 mod blob;
+mod bounded;
 mod change;
 pub mod check;
 mod closing;
+mod delete;
 mod error;
 mod fill;
 pub mod format;
@@ -29,16 +31,18 @@ mod rows;
 mod sessions;
 mod state;
 mod tags;
+mod tags_at;
 mod upload;
 mod values;
 
+pub use bounded::Turn;
 pub use error::{RepoError, RepoErrorKind};
 pub use quota::QuotaView;
 pub use receive::Body;
 pub use referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use values::{
-    Blob, BlobBody, Manifest, Origin, Put, PutManifest, ReferrerPage, RepoView, Source, TagChange,
-    TagPage,
+    Blob, BlobBody, Manifest, NamePage, Origin, Put, PutManifest, ReferrerPage, RepoView, Source,
+    TagChange, TagPage,
 };
 
 use crate::blobs::Blobs;
@@ -46,6 +50,7 @@ use crate::cache::{self, Cache};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
+use bounded::Turns;
 use format::Format;
 use home::{Home, Homes};
 use keys::DueKind;
@@ -112,6 +117,14 @@ struct Inner {
     memory: Memory,
     /// Held while a manifest is read.
     inspecting: Mutex<()>,
+    /// Lists of names that look far for a few.
+    far: Turns,
+    /// Reads of the past that take more than a seek.
+    past: Turns,
+    /// What was lately found in the past.
+    recent: moment::Recent,
+    /// Searches for what needs something, before it is deleted.
+    searches: Turns,
     /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
     written_in_boot: Option<String>,
 }
@@ -130,6 +143,10 @@ impl Repos {
             turns: Turns::default(),
             memory: Memory::new(options.upload_memory),
             inspecting: Mutex::new(()),
+            far: Turns::new(),
+            past: Turns::new(),
+            recent: moment::recent(),
+            searches: Turns::new(),
             options,
             manifests,
             small,

@@ -1,17 +1,19 @@
 //! Reading as of a revision: what tags, manifests and blobs a repository showed then. Not cached: it is asked rarely.
+//! What takes more than a seek goes on from hop to hop, a few reads at once ([`super::bounded`]).
 
+use super::bounded::{Next, Pages, left};
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
-use super::record::{ChangeRecord, ItemRecord};
+use super::record::ChangeRecord;
 use super::restore::readable;
-use super::{Blob, Manifest, Repos, TagPage, read, rows};
+use super::tags_at::TagsAt;
+use super::{Blob, Inner, Manifest, Repos, TagPage, read, rows};
+use crate::cache::Cache;
 use crate::store::key::Parts;
 use crate::store::record::Record;
-use crate::store::{Get, Read, Table};
+use crate::store::{Get, Read, StoreError, Table};
 use crate::types::{Digest, Page, Reference, RepoId, RepoName, Rev};
-
-/// Rows read in one page.
-const PAGE: usize = 500;
+use std::sync::Arc;
 
 impl Repos {
     /// The newest revision that was made at this time (wall clock, ms) or before; refused if the history no longer keeps
@@ -54,6 +56,9 @@ impl Repos {
             };
             let (_, item) = item.ok_or_else(unknown)?;
             let digest = item.digest().ok_or_else(unknown)?;
+            if let Some((added, _)) = rows::at(r, id, &Name::Manifest(&digest), rev)? {
+                remember(inner, id, rev, (digest, added));
+            }
             Ok(Manifest {
                 blob: read::open_manifest(inner, r, &digest)?,
                 media_type: item.media_type.parse().map_err(|_| unknown())?,
@@ -69,47 +74,57 @@ impl Repos {
         digest: &Digest,
         rev: Rev,
     ) -> Result<Blob, RepoError> {
-        let (name, digest) = (name.clone(), *digest);
-        self.hop(move |inner, r| {
-            let id = repo_at(r, &name, rev)?;
-            if !shown_at(r, id, &digest, rev)? {
-                return Err(RepoError::BlobUnknown(digest));
-            }
-            read::open(inner, r, &digest)
-        })
+        let (wanted, digest) = (name.clone(), *digest);
+        let known = self.hop(move |inner, r| {
+            let id = repo_at(r, &wanted, rev)?;
+            let known = is_of_recent(inner, r, id, &digest, rev)?;
+            known.then(|| read::open(inner, r, &digest)).transpose()
+        });
+        if let Some(blob) = known.await? {
+            return Ok(blob);
+        }
+        let wanted = name.clone();
+        self.long_read(
+            |inner| &inner.past,
+            None,
+            move |inner, r, parents: &mut Option<Pages>| {
+                let id = repo_at(r, &wanted, rev)?;
+                let range = keys::refs_in(&digest, id, Class::Manifest).range();
+                let parents = parents.get_or_insert_with(|| Pages::new(Table::Refs, range));
+                match shown_at(r, id, parents, rev)? {
+                    Shown::By(parent, added) => {
+                        remember(inner, id, rev, (parent, added));
+                        read::open(inner, r, &digest).map(Some)
+                    }
+                    Shown::NotYet => Ok(None),
+                    Shown::Not => Err(RepoError::BlobUnknown(digest)),
+                }
+            },
+        )
         .await
     }
 
-    /// One page of the tags of a revision.
+    /// One page of the tags of a revision. It may be short, or empty, and not the last.
     pub async fn tags_at(
         &self,
         name: &RepoName,
         rev: Rev,
         page: &Page,
     ) -> Result<TagPage, RepoError> {
-        let (name, page) = (name.clone(), page.clone());
-        self.hop(move |_, r| {
-            let id = repo_at(r, &name, rev)?;
-            let mut last = page.last.clone().filter(|l| !l.contains('\0'));
-            let mut tags = Vec::new();
-            while tags.len() <= page.limit() {
-                let Some(tag) = next_tag(r, id, last.as_deref())? else {
-                    break;
-                };
-                if rows::at(r, id, &Name::Tag(&tag), rev)?.is_some()
-                    && let Ok(tag) = tag.parse()
-                {
-                    tags.push(tag);
-                }
-                last = Some(tag);
-            }
-            let more = tags.len() > page.limit();
-            tags.truncate(page.limit());
-            Ok(TagPage { tags, more })
-        })
+        let (name, limit) = (name.clone(), page.limit());
+        let last = page.last.clone().filter(|l| !l.contains('\0'));
+        self.long_read(
+            |inner| &inner.past,
+            TagsAt::begin(rev, limit, last),
+            move |_, r, tags| tags.go_on(r, repo_at(r, &name, rev)?),
+        )
         .await
     }
 }
+
+/// What is wrong with a history whose revisions have no times.
+const LOST: &str =
+    "many revisions of a repository have lost their time; `dryport check` says which";
 
 /// The first revision from `from` on, before `to`, that the history has a time of.
 fn made(r: &Read<'_>, id: RepoId, from: Rev, to: Rev) -> Result<Option<(Rev, u64)>, RepoError> {
@@ -122,8 +137,9 @@ fn made(r: &Read<'_>, id: RepoId, from: Rev, to: Rev) -> Result<Option<(Rev, u64
             (Some(rev), Some(0)) => {
                 return Ok(Some((rev, ChangeRecord::from_bytes(&row)?.at_ms)));
             }
-            // Names of an earlier revision that begins before `from`: on to the next one.
-            (Some(rev), _) => key = keys::change_head(id, Rev(rev.0 + 1)),
+            // A revision whose head row is missing, which is damage; one more is looked at, and not all that there are.
+            (Some(rev), _) if left(r) > 0 => key = keys::change_head(id, Rev(rev.0 + 1)),
+            (Some(_), _) => return Err(StoreError::Damaged(LOST.into()).into()),
             _ => return Ok(None),
         }
     }
@@ -138,46 +154,88 @@ pub(super) fn repo_at(r: &Read<'_>, name: &RepoName, rev: Rev) -> Result<RepoId,
     Ok(id)
 }
 
-/// Whether a manifest that was there at the revision names the digest.
-fn shown_at(r: &Read<'_>, id: RepoId, digest: &Digest, rev: Rev) -> Result<bool, RepoError> {
-    let (mut from, to) = keys::refs_in(digest, id, Class::Manifest).range();
+/// Whether a revision shows a blob.
+enum Shown {
+    /// A manifest needs it, added by this revision.
+    By(Digest, Rev),
+    /// There is more to look at.
+    NotYet,
+    /// Nothing does.
+    Not,
+}
+
+/// Looks on, one hop long, for a manifest that was there at the revision and needs the digest.
+fn shown_at(r: &Read<'_>, id: RepoId, parents: &mut Pages, rev: Rev) -> Result<Shown, RepoError> {
     loop {
-        let page = r.scan(Table::Refs, &from, &to, PAGE)?;
+        let page = match parents.next(r, 2)? {
+            Next::Rows(page) => page,
+            Next::Spent => return Ok(Shown::NotYet),
+            Next::End => return Ok(Shown::Not),
+        };
         for (key, _) in &page {
             let parent = keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
             if let Some((parent, added)) = parent
-                && rows::at(r, id, &Name::Manifest(&parent), rev)?
-                    .is_some_and(|(found, _)| found == added)
+                && added <= rev
+                && is_there(r, id, &parent, added, rev)?
             {
-                return Ok(true);
+                return Ok(Shown::By(parent, added));
             }
-        }
-        match page.last().filter(|_| page.len() == PAGE) {
-            Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
-            None => return Ok(false),
         }
     }
 }
 
-/// The first tag after `last` that ever was and is not forgotten.
-fn next_tag(r: &Read<'_>, id: RepoId, last: Option<&str>) -> Result<Option<String>, RepoError> {
-    let mut next: Option<String> = None;
-    for past in [false, true] {
-        let (mut from, to) = keys::items(id, Class::Tag, past).range();
-        if let Some(last) = last {
-            from = keys::items(id, Class::Tag, past)
-                .raw(last.as_bytes())
-                .u8(1)
-                .done();
-        }
-        if let Some((key, row)) = r.scan(Table::Items, &from, &to, 1)?.pop()
-            && let Some((tag, _)) = keys::tag_of_item(&key)
-        {
-            ItemRecord::from_bytes(&row)?;
-            if next.as_deref().is_none_or(|n| tag < n) {
-                next = Some(tag.to_owned());
-            }
+/// Whether the manifest that this revision added was there at `rev`.
+fn is_there(
+    r: &Read<'_>,
+    id: RepoId,
+    manifest: &Digest,
+    added: Rev,
+    rev: Rev,
+) -> Result<bool, RepoError> {
+    let found = rows::at(r, id, &Name::Manifest(manifest), rev)?;
+    Ok(found.is_some_and(|(found, _)| found == added))
+}
+
+/// Manifests that were lately read as of a revision, or found to need a blob then, the latest first: who pulls an image
+/// of the past asks for a manifest and then for its blobs.
+pub(super) type Recent = Cache<(RepoId, Rev), Arc<[(Digest, Rev)]>>;
+
+/// Bytes of memory for them.
+const RECENT_BYTES: u64 = 2 << 20;
+/// Manifests remembered of one revision.
+const RECENT: usize = 16;
+
+/// Nothing yet.
+pub(super) fn recent() -> Recent {
+    Cache::new(RECENT_BYTES, None, |_, manifests| {
+        16 + manifests.len() * size_of::<(Digest, Rev)>()
+    })
+}
+
+/// Notes a manifest and the revision that added it.
+fn remember(inner: &Inner, id: RepoId, rev: Rev, manifest: (Digest, Rev)) {
+    let before = inner.recent.get(&(id, rev)).unwrap_or_default();
+    if before.first() == Some(&manifest) {
+        return;
+    }
+    let others = before.iter().filter(|m| **m != manifest);
+    let all = std::iter::once(&manifest).chain(others).take(RECENT);
+    inner.recent.insert((id, rev), all.copied().collect());
+}
+
+/// Whether one of those manifests needs the digest; what memory says of them is looked up.
+fn is_of_recent(
+    inner: &Inner,
+    r: &Read<'_>,
+    id: RepoId,
+    digest: &Digest,
+    rev: Rev,
+) -> Result<bool, RepoError> {
+    for (parent, added) in inner.recent.get(&(id, rev)).unwrap_or_default().iter() {
+        let key = keys::manifest_ref(digest, id, Class::Manifest, parent, *added);
+        if r.get(Table::Refs, &key)?.is_some() && is_there(r, id, parent, *added, rev)? {
+            return Ok(true);
         }
     }
-    Ok(next)
+    Ok(false)
 }

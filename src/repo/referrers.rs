@@ -3,14 +3,15 @@
 //! A list is short, as nearly every one is, or it is made in full by who has asked for leave: what it takes in memory is
 //! known before.
 
+use super::bounded::{Next, Pages};
 use super::error::RepoError;
-use super::keys::{self, Name};
+use super::keys;
 use super::moment::repo_at;
 use super::record::ReferrerRecord;
 use super::state::lock;
-use super::{Inner, ReferrerPage, Repos, read, rows, visible};
+use super::{Inner, ReferrerPage, Repos, read, visible};
 use crate::store::record::Record;
-use crate::store::{Get as _, Read, Row, Table};
+use crate::store::{Read, Row, Table};
 use crate::types::{Digest, RepoId, RepoName, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -23,8 +24,8 @@ use std::str::FromStr;
 const PAGE_BYTES: usize = 3 << 20;
 /// A page that is no longer is short.
 const SHORT_BYTES: usize = 32 << 10;
-/// No page is looked for in more rows: most of the past may be none of the revision's.
-const PAGE_LOOKS: usize = 4000;
+/// Hops after which a page of the past ends, though it is empty: most of the past may be none of the revision's.
+const HOPS: usize = 8;
 /// Rows that are in memory at once; each may have 8 KiB of annotations.
 const BATCH: usize = 64;
 /// More than a descriptor has beside its annotations.
@@ -42,7 +43,7 @@ pub struct ReferrerQuery {
 }
 
 impl Repos {
-    /// One page of the manifests whose subject is `digest`, if it is short and the only or the last one. An unknown
+    /// One page of the manifests whose subject is `digest`, if it is short without being cut. An unknown
     /// repository or subject has none; of a revision, the repository must be known and the revision kept.
     pub async fn short_referrers(
         &self,
@@ -50,8 +51,8 @@ impl Repos {
         digest: &Digest,
         query: &ReferrerQuery,
     ) -> Result<Option<ReferrerPage>, RepoError> {
-        let (page, more) = self.page_of_referrers(name, digest, query, true).await?;
-        Ok(Some(page).filter(|_| !more))
+        let (page, cut) = self.page_of_referrers(name, digest, query, true).await?;
+        Ok(Some(page).filter(|_| !cut))
     }
 
     /// One page of the manifests whose subject is `digest`, as [`Repos::short_referrers`]; its descriptors are at most
@@ -77,20 +78,33 @@ impl Repos {
         query: &ReferrerQuery,
         short: bool,
     ) -> Result<(ReferrerPage, bool), RepoError> {
-        let (name, subject, query) = (name.clone(), *digest, query.clone());
+        let (name, subject) = (name.clone(), *digest);
+        if let Some(rev) = query.rev {
+            let begun = (query.clone(), 0);
+            let step = move |inner: &Inner, r: &Read<'_>, state: &mut (ReferrerQuery, usize)| {
+                let id = repo_at(r, &name, rev)?;
+                let (query, hops) = state;
+                let (page, cut) = Walk::of(inner, r, subject, query, short).page(id)?;
+                *hops += 1;
+                let goes_on = page.descriptors.is_empty() && page.next.is_some() && !cut;
+                if goes_on && *hops < HOPS {
+                    query.after = page.next;
+                    return Ok(None);
+                }
+                Ok(Some((page, cut)))
+            };
+            // Long ones are made by two at once.
+            return match short {
+                true => self.long_read(|inner| &inner.past, begun, step).await,
+                false => self.hops(begun, step).await,
+            };
+        }
+        let query = query.clone();
         self.hop(move |inner, r| {
-            let id = match query.rev {
-                Some(rev) => Some(repo_at(r, &name, rev)?),
-                None => visible(r, name.as_str())?.map(|(id, _)| id),
+            let Some((id, _)) = visible(r, name.as_str())? else {
+                return Ok(Default::default());
             };
-            let walk = Walk {
-                inner,
-                r,
-                subject,
-                query: &query,
-                short,
-            };
-            id.map_or_else(|| Ok(Default::default()), |id| walk.page(id))
+            Walk::of(inner, r, subject, &query, short).page(id)
         })
         .await
     }
@@ -148,21 +162,20 @@ impl fmt::Display for ReferrerEnd {
 /// The live rows of a subject, or those of the past, that are still to be looked at.
 struct Half {
     rows: VecDeque<Row>,
-    from: Vec<u8>,
-    to: Vec<u8>,
+    pages: Pages,
 }
 
 impl Half {
-    fn fill(&mut self, r: &Read<'_>) -> Result<(), RepoError> {
-        if self.rows.is_empty() && self.from < self.to {
-            let rows = r.scan(Table::Referrers, &self.from, &self.to, BATCH)?;
-            self.from = match rows.last().filter(|_| rows.len() == BATCH) {
-                Some((last, _)) => [last.as_slice(), &[0]].concat(),
-                None => self.to.clone(),
-            };
-            self.rows = rows.into();
+    /// Reads on if there is nothing left to look at; `false`: not in this hop.
+    fn fill(&mut self, r: &Read<'_>) -> Result<bool, RepoError> {
+        while self.rows.is_empty() {
+            match self.pages.some(r, BATCH)? {
+                Next::Rows(rows) => self.rows = rows.into(),
+                Next::Spent => return Ok(false),
+                Next::End => break,
+            }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -176,8 +189,24 @@ struct Walk<'a> {
     short: bool,
 }
 
-impl Walk<'_> {
-    /// The page, and whether there is more. Live rows and those of the past come in one order: one that changes sides
+impl<'a> Walk<'a> {
+    fn of(
+        inner: &'a Inner,
+        r: &'a Read<'a>,
+        subject: Digest,
+        query: &'a ReferrerQuery,
+        short: bool,
+    ) -> Self {
+        Self {
+            inner,
+            r,
+            subject,
+            query,
+            short,
+        }
+    }
+
+    /// The page, and whether it was cut because it is to be short. Live rows and those of the past come in one order: one that changes sides
     /// between two pages is neither lost nor shown twice.
     fn page(&self, id: RepoId) -> Result<(ReferrerPage, bool), RepoError> {
         let mut page = Page::default();
@@ -189,16 +218,19 @@ impl Walk<'_> {
         let side = keys::referrers(id, false, &self.subject).done().len();
         loop {
             for half in &mut halves {
-                half.fill(self.r)?;
+                if !half.fill(self.r)? {
+                    let next = page.end;
+                    return Ok((ReferrerPage { next, ..page.shown }, false));
+                }
             }
             let first = halves.iter_mut().filter(|half| !half.rows.is_empty());
             let first = first.min_by(|a, b| a.rows[0].0[side..].cmp(&b.rows[0].0[side..]));
             let Some((key, value)) = first.and_then(|half| half.rows.pop_front()) else {
                 return Ok((page.shown, false));
             };
-            if !self.add(&mut page, id, &key, &value)? {
+            if !self.add(&mut page, &key, &value)? {
                 let next = page.end;
-                return Ok((ReferrerPage { next, ..page.shown }, true));
+                return Ok((ReferrerPage { next, ..page.shown }, self.short));
             }
         }
     }
@@ -221,27 +253,21 @@ impl Walk<'_> {
         }
         Some(Half {
             rows: VecDeque::new(),
-            from,
-            to,
+            pages: Pages::new(Table::Referrers, (from, to)),
         })
     }
 
     /// Puts a row on the page, if it is to be shown; `false` if the page is full.
-    fn add(
-        &self,
-        page: &mut Page,
-        id: RepoId,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<bool, RepoError> {
+    fn add(&self, page: &mut Page, key: &[u8], value: &[u8]) -> Result<bool, RepoError> {
         let Some(end) = ReferrerEnd::of(key) else {
             return Ok(true);
         };
         if page.is_full() {
             return Ok(false);
         }
-        if self.is_shown(id, &end)? {
-            let row = ReferrerRecord::from_bytes(value)?;
+        let row = ReferrerRecord::from_bytes(value)?;
+        let asked = |rev: Rev| end.added <= rev && rev.0 < row.removed;
+        if self.query.rev.is_none_or(asked) {
             if self.short && row.long {
                 return Ok(false);
             }
@@ -252,17 +278,8 @@ impl Walk<'_> {
             }
             page.shown.descriptors.push(shown);
         }
-        page.looks += 1;
         page.end = Some(end);
         Ok(true)
-    }
-
-    fn is_shown(&self, id: RepoId, row: &ReferrerEnd) -> Result<bool, RepoError> {
-        let Some(rev) = self.query.rev else {
-            return Ok(true);
-        };
-        let there = rows::at(self.r, id, &Name::Manifest(&row.digest), rev)?;
-        Ok(there.is_some_and(|(added, _)| added == row.added))
     }
 }
 
@@ -270,15 +287,12 @@ impl Walk<'_> {
 struct Page {
     shown: ReferrerPage,
     bytes: usize,
-    looks: usize,
     end: Option<ReferrerEnd>,
 }
 
 impl Page {
     fn is_full(&self) -> bool {
-        self.bytes > PAGE_BYTES
-            || self.shown.descriptors.len() == ReferrerPage::ROWS
-            || self.looks == PAGE_LOOKS
+        self.bytes > PAGE_BYTES || self.shown.descriptors.len() == ReferrerPage::ROWS
     }
 }
 

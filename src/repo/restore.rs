@@ -2,8 +2,10 @@
 //!
 //! Nothing is restored that the history does not keep: a revision before the repository's horizon is refused.
 
+use super::bounded::left;
 use super::change::{Change, NewManifest};
 use super::error::RepoError;
+use super::format::Inspected;
 use super::keys::{self, Class, Name};
 use super::manifest::{self, CLOSURE_ROWS};
 use super::record::{ItemRecord, RepoRecord};
@@ -11,9 +13,12 @@ use super::{Inner, Repos, read, rows};
 use crate::store::{Get, Need, Read, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Manifests below one tag that a restore takes on.
 const CLOSURE_MAX: usize = 20_000;
+/// Bytes of manifests that one hop reads, about.
+const HOP_BYTES: usize = 8 << 20;
 
 impl Repos {
     /// Makes a tag mean again what it meant at a revision, in a new revision; answers the digest. Manifests below it
@@ -26,31 +31,31 @@ impl Repos {
         who: &str,
     ) -> Result<Digest, RepoError> {
         let (wanted, what) = (name.clone(), tag.clone());
-        let (digest, closure) = self
-            .hop(move |inner, r| {
-                let (id, record) = super::visible(r, wanted.as_str())?
-                    .ok_or(RepoError::NameUnknown(wanted.clone()))?;
-                readable(&record, rev)?;
+        let step = move |inner: &Inner, r: &Read<'_>, state: &mut Option<Closure>| {
+            let (id, record) = super::visible(r, wanted.as_str())?
+                .ok_or(RepoError::NameUnknown(wanted.clone()))?;
+            readable(&record, rev)?;
+            let mut closure = if let Some(closure) = state.take() {
+                closure
+            } else {
                 let item = rows::at(r, id, &Name::Tag(what.as_str()), rev)?;
                 let digest = item.and_then(|(_, item)| item.digest());
                 let digest = digest.ok_or_else(|| {
                     RepoError::ManifestUnknown(format!("{what} at revision {}", rev.0))
                 })?;
-                let mut closure = Closure {
-                    inner,
-                    read: r,
-                    id,
-                    rev,
-                    seen: HashSet::new(),
-                    found: Vec::new(),
-                };
-                closure.take(&digest, vec![what.clone()])?;
-                Ok((digest, closure.found))
-            })
-            .await?;
+                Closure::of(digest, what.clone())
+            };
+            if closure.go_on(inner, r, (id, rev))? {
+                return Ok(Some(closure));
+            }
+            *state = Some(closure);
+            Ok(None)
+        };
+        let closure = self.long_read(|inner| &inner.searches, None, step).await?;
+        let digest = closure.top;
         let mut batch = Vec::new();
         let mut cost = 0;
-        for new in closure {
+        for new in closure.found {
             let own = 4 * new.inspected.children.len() + 20;
             if cost + own > CLOSURE_ROWS && !batch.is_empty() {
                 self.put_back(name, std::mem::take(&mut batch), who).await?;
@@ -66,7 +71,7 @@ impl Repos {
     async fn put_back(
         &self,
         name: &RepoName,
-        batch: Vec<NewManifest>,
+        batch: Vec<Arc<NewManifest>>,
         who: &str,
     ) -> Result<(), RepoError> {
         let context = self.context(who, "tag.restore");
@@ -130,65 +135,92 @@ fn relink(tx: &mut Txn<'_>, id: RepoId, new: &NewManifest, lease_ms: u64) -> Res
     Ok(())
 }
 
-/// The manifests to put back, children before parents.
-struct Closure<'a, 'r> {
-    inner: &'a Inner,
-    read: &'a Read<'r>,
-    id: RepoId,
-    rev: Rev,
+/// The manifests to put back, children before parents, on their way from hop to hop.
+#[derive(Clone)]
+struct Closure {
+    top: Digest,
+    /// What is to be looked at: a manifest, its tags, and whether those below it were looked at.
+    open: Vec<(Digest, Vec<Tag>, bool)>,
     seen: HashSet<Digest>,
-    found: Vec<NewManifest>,
+    found: Vec<Arc<NewManifest>>,
 }
 
-impl Closure<'_, '_> {
-    fn take(&mut self, digest: &Digest, tags: Vec<Tag>) -> Result<(), RepoError> {
+impl Closure {
+    fn of(top: Digest, tag: Tag) -> Self {
+        Self {
+            top,
+            open: vec![(top, vec![tag], false)],
+            seen: HashSet::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Goes on for one hop; whether all was found.
+    fn go_on(
+        &mut self,
+        inner: &Inner,
+        r: &Read<'_>,
+        (id, rev): (RepoId, Rev),
+    ) -> Result<bool, RepoError> {
+        let mut bytes_read = 0;
         // Digests make no circles, and each is taken once: the depth is bounded by the number.
-        let mut open = vec![(*digest, tags, false)];
-        while let Some((digest, tags, entered)) = open.pop() {
-            let Some(item) = self.item(&digest)? else {
+        while let Some((digest, tags, entered)) = self.open.pop() {
+            let Some(item) = item(r, (id, rev), &digest)? else {
                 continue;
             };
-            let bytes = read::read_bytes(self.inner, self.read, &digest)?;
-            let inspected = read::inspect(self.inner, &bytes, &item.media_type)
+            let bytes = read::read_bytes(inner, r, &digest)?;
+            bytes_read += bytes.len();
+            let inspected = read::inspect(inner, &bytes, &item.media_type)
                 .ok_or_else(|| RepoError::ManifestInvalid(format!("{digest} cannot be read")))?;
             if entered {
-                self.found.push(NewManifest {
+                self.found.push(Arc::new(NewManifest {
                     digest,
                     size: item.size,
                     inspected,
                     source: item.source,
                     tags,
-                });
-                continue;
+                }));
+            } else {
+                self.enter(digest, tags, &inspected)?;
             }
-            if self.seen.len() >= CLOSURE_MAX {
-                return Err(RepoError::Refused(format!(
-                    "more than {CLOSURE_MAX} manifests are below this tag"
-                )));
+            if left(r) == 0 || bytes_read > HOP_BYTES {
+                return Ok(self.open.is_empty());
             }
-            let children: Vec<Digest> = inspected
-                .children
-                .iter()
-                .filter(|c| c.is_manifest)
-                .map(|c| c.digest)
-                .collect();
-            open.push((digest, tags, true));
-            for child in children {
-                if self.seen.insert(child) {
-                    open.push((child, Vec::new(), false));
-                }
+        }
+        Ok(true)
+    }
+
+    fn enter(
+        &mut self,
+        digest: Digest,
+        tags: Vec<Tag>,
+        inspected: &Inspected,
+    ) -> Result<(), RepoError> {
+        if self.seen.len() >= CLOSURE_MAX {
+            return Err(RepoError::Refused(format!(
+                "more than {CLOSURE_MAX} manifests are below this tag"
+            )));
+        }
+        self.open.push((digest, tags, true));
+        for child in inspected.children.iter().filter(|c| c.is_manifest) {
+            if self.seen.insert(child.digest) {
+                self.open.push((child.digest, Vec::new(), false));
             }
         }
         Ok(())
     }
+}
 
-    /// The manifest as it is now, else as it was then.
-    fn item(&self, digest: &Digest) -> Result<Option<ItemRecord>, RepoError> {
-        let name = Name::Manifest(digest);
-        let found = match rows::live(self.read, self.id, &name)? {
-            Some(found) => Some(found),
-            None => rows::at(self.read, self.id, &name, self.rev)?,
-        };
-        Ok(found.map(|(_, item)| item))
-    }
+/// The manifest as it is now, else as it was then.
+fn item(
+    r: &Read<'_>,
+    (id, rev): (RepoId, Rev),
+    digest: &Digest,
+) -> Result<Option<ItemRecord>, RepoError> {
+    let name = Name::Manifest(digest);
+    let found = match rows::live(r, id, &name)? {
+        Some(found) => Some(found),
+        None => rows::at(r, id, &name, rev)?,
+    };
+    Ok(found.map(|(_, item)| item))
 }

@@ -1,15 +1,17 @@
 //! Tags, names and views: lists cost the page that is asked for, whatever lies around it.
 
+use super::bounded::{LOOKS, Next, Pages};
 use super::change::Change;
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
 use super::record::{ChangeRecord, ItemRecord, RepoRecord};
 use super::rows;
-use super::{Origin, RepoView, Repos, TagChange, TagPage};
+use super::{NamePage, Origin, RepoView, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
 use crate::types::{Page, RepoId, RepoName, Rev, Tag};
+use std::collections::HashSet;
 
 /// The most changes of one tag that a history shows.
 const HISTORY_MAX: usize = 1000;
@@ -37,10 +39,11 @@ impl Repos {
             };
             let more = rows.len() > limit;
             let tags = rows.iter().take(limit);
-            let tags = tags
+            let tags: Vec<Tag> = tags
                 .filter_map(|(key, _)| keys::tag_of_item(key)?.0.parse().ok())
                 .collect();
-            Ok(TagPage { tags, more })
+            let next = tags.last().filter(|_| more).map(ToString::to_string);
+            Ok(TagPage { tags, next })
         })
         .await
     }
@@ -52,7 +55,7 @@ impl Repos {
         tag: &Tag,
     ) -> Result<Vec<TagChange>, RepoError> {
         let (name, tag) = (name.clone(), tag.clone());
-        self.hop(move |_, r| {
+        let spans = self.hop(move |_, r| {
             let (id, _) =
                 super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
             let mut spans = Vec::new();
@@ -68,17 +71,29 @@ impl Repos {
                 return Err(RepoError::ManifestUnknown(tag.to_string()));
             }
             spans.sort_by_key(|(added, _)| std::cmp::Reverse(*added));
-            let starts: Vec<u64> = spans.iter().map(|(added, _)| added.0).collect();
-            let mut history = Vec::new();
-            for (added, item) in spans {
-                if item.removed != Rev::NEVER.0 && !starts.contains(&item.removed) {
-                    history.push(change(r, id, Rev(item.removed), None)?);
-                }
-                history.push(change(r, id, added, item.digest())?);
+            Ok((id, spans))
+        });
+        let (id, spans) = spans.await?;
+        let starts: HashSet<u64> = spans.iter().map(|(added, _)| added.0).collect();
+        let mut changes = Vec::new();
+        for (added, item) in spans {
+            if item.removed != Rev::NEVER.0 && !starts.contains(&item.removed) {
+                changes.push((Rev(item.removed), None));
             }
-            Ok(history)
-        })
-        .await
+            changes.push((added, item.digest()));
+        }
+        let mut history = Vec::with_capacity(changes.len());
+        for part in changes.chunks(LOOKS / 2) {
+            let part = part.to_vec();
+            let part = self.hop(move |_, r| {
+                let part = part
+                    .iter()
+                    .map(|(rev, digest)| change(r, id, *rev, *digest));
+                part.collect::<Result<Vec<_>, _>>()
+            });
+            history.extend(part.await?);
+        }
+        Ok(history)
     }
 
     /// Removes a tag; the manifest stays.
@@ -97,37 +112,38 @@ impl Repos {
         change.await
     }
 
-    /// Repository names after `last`, in order, at most `limit`; the caller filters by what may be seen.
-    pub async fn names(
-        &self,
-        last: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<RepoName>, RepoError> {
+    /// Repository names after `last`, in order, at most `limit`; the caller filters by what may be seen. There may be
+    /// fewer, or none, and more to come.
+    pub async fn names(&self, last: Option<&str>, limit: usize) -> Result<NamePage, RepoError> {
         let last = last.filter(|l| !l.contains('\0')).map(str::to_owned);
         self.hop(move |_, r| {
-            let mut from = last
+            let from = last
                 .as_ref()
                 .map_or_else(Vec::new, |l| [l.as_bytes(), &[1]].concat());
-            let mut names = Vec::new();
-            while names.len() < limit {
-                let wanted = limit - names.len();
-                let rows = r.scan(Table::Names, &from, &[0xff], wanted)?;
-                for (key, id) in &rows {
+            let mut rows = Pages::new(Table::Names, (from, vec![0xff]));
+            let mut page = NamePage::default();
+            loop {
+                let found = match rows.next(r, 1)? {
+                    Next::Rows(found) => found,
+                    // So many of them are hidden.
+                    Next::Spent => return Ok(page),
+                    Next::End => break,
+                };
+                for (key, id) in &found {
+                    if page.names.len() == limit {
+                        return Ok(page);
+                    }
+                    let name = Parts(key).text();
+                    page.next = name.map(str::to_owned);
                     let seen = r.get(Table::Repos, &keys::repo(RepoId(rows::number(id))))?;
                     let seen = seen.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
                     if seen.is_some_and(|record| !super::is_unborn(&record)) {
-                        names.extend(Parts(key).text().and_then(|n| n.parse().ok()));
+                        page.names.extend(name.and_then(|n| n.parse().ok()));
                     }
-                }
-                // A short page ends the list; a full one with hidden names in it goes on behind its last.
-                match rows.last() {
-                    Some((last, _)) if rows.len() == wanted => {
-                        from = [last.as_slice(), &[0]].concat();
-                    }
-                    _ => break,
                 }
             }
-            Ok(names)
+            page.next = None;
+            Ok(page)
         })
         .await
     }

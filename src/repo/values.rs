@@ -2,7 +2,7 @@
 
 use super::record::SourceRecord;
 use super::referrers::ReferrerEnd;
-use crate::types::{Digest, MediaType, Reference, Rev, Tag};
+use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag};
 use bytes::Bytes;
 use std::fs::File;
 use std::sync::Arc;
@@ -107,10 +107,19 @@ pub struct Put {
 /// One page of tags, in ASCII order.
 #[derive(Debug, Clone)]
 pub struct TagPage {
-    /// The tags.
+    /// The tags; of the past there may be none on a page that is not the last.
     pub tags: Vec<Tag>,
-    /// There are more after the last.
-    pub more: bool,
+    /// After which tag the next page goes on, if there is one. It need not be on this page.
+    pub next: Option<String>,
+}
+
+/// One page of repository names, in ASCII order.
+#[derive(Debug, Clone, Default)]
+pub struct NamePage {
+    /// The names.
+    pub names: Vec<RepoName>,
+    /// After which name the next page goes on, if there may be one. It need not be one that anybody may see.
+    pub next: Option<String>,
 }
 
 /// One page of referrers.

@@ -4,7 +4,7 @@
 //! [`PATIENCE`], then they are refused. Nothing here touches redb.
 
 use super::txn::{Batch, Overlay, Txn};
-use super::{Lane, Need, StoreError, lock_of};
+use super::{Get as _, Lane, Need, StoreError, lock_of};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -81,7 +81,9 @@ where
 
     fn run(&mut self, batch: &Batch<'_>) -> Option<Overlay> {
         let mut txn = Txn::new(batch, self.need);
-        let Ok(result) = catch_unwind(AssertUnwindSafe(|| (self.closure)(&mut txn))) else {
+        let ran = catch_unwind(AssertUnwindSafe(|| (self.closure)(&mut txn)));
+        batch.note_looks(txn.looked());
+        let Ok(result) = ran else {
             tracing::error!(change = self.name, "a change panicked and was dropped");
             self.panicked = true;
             self.result = Some(Err(StoreError::Panicked(self.name).into()));

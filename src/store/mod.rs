@@ -170,6 +170,8 @@ impl Store {
             Ok(txn) => {
                 let read = Read::new(&txn, shared.clock.now_ms());
                 let result = f(&read);
+                let looked = read.looked() as u64;
+                shared.stats.read_looks.fetch_max(looked, Relaxed);
                 (result, read.is_broken())
             }
             Err(e) => {

@@ -33,6 +33,24 @@ pub trait Get {
     ) -> Result<Vec<Row>, StoreError>;
     /// Running time in ms: monotonic, saved with commits; no clock jump moves it.
     fn running_ms(&self) -> u64;
+    /// Rows that this read or change has looked at so far; a key where none is counts as one.
+    fn looked(&self) -> usize;
+}
+
+/// Counts rows that are looked at.
+#[derive(Default)]
+pub(super) struct Looks(Cell<usize>);
+
+impl Looks {
+    /// So many more; none found is a look, too.
+    pub fn add(&self, rows: usize) {
+        self.0.set(self.0.get() + rows.max(1));
+    }
+
+    /// All so far.
+    pub fn get(&self) -> usize {
+        self.0.get()
+    }
 }
 
 /// Which way a page is read.
@@ -50,6 +68,7 @@ pub struct Read<'a> {
     tables: RefCell<BTreeMap<Table, ReadOnlyTable<Bytes, Bytes>>>,
     running_ms: u64,
     broken: Cell<bool>,
+    looks: Looks,
 }
 
 impl<'a> Read<'a> {
@@ -59,6 +78,7 @@ impl<'a> Read<'a> {
             tables: RefCell::default(),
             running_ms,
             broken: Cell::new(false),
+            looks: Looks::default(),
         }
     }
 
@@ -86,10 +106,24 @@ impl<'a> Read<'a> {
         }
         result
     }
+
+    fn paged(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        way: Way,
+    ) -> Result<Vec<Row>, StoreError> {
+        let rows = self.with(table, |t| page(t, from, to, limit, way))?;
+        self.looks.add(rows.len());
+        Ok(rows)
+    }
 }
 
 impl Get for Read<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.looks.add(1);
         self.with(table, |t| value(t, key))
     }
 
@@ -100,7 +134,7 @@ impl Get for Read<'_> {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        self.with(table, |t| page(t, from, to, limit, Way::Up))
+        self.paged(table, from, to, limit, Way::Up)
     }
 
     fn scan_back(
@@ -110,11 +144,15 @@ impl Get for Read<'_> {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        self.with(table, |t| page(t, from, to, limit, Way::Down))
+        self.paged(table, from, to, limit, Way::Down)
     }
 
     fn running_ms(&self) -> u64 {
         self.running_ms
+    }
+
+    fn looked(&self) -> usize {
+        self.looks.get()
     }
 }
 

@@ -37,6 +37,10 @@ pub struct Counters {
     pub refused_full: u64,
     /// Bytes that the reserve lacks: it was given up, or could not be made.
     pub reserve_owed: u64,
+    /// The most rows that one read looked at.
+    pub read_looks: u64,
+    /// The most rows that one closure looked at, on the writer's thread.
+    pub write_looks: u64,
     /// Commits by time, each counted once; bounds: [`COMMIT_MICROS_BOUNDS`].
     pub commit_micros_buckets: [u64; COMMIT_MICROS_BOUNDS.len() + 1],
     /// Commits by the number of closures they answered, each counted once; bounds: [`BATCH_BOUNDS`].
@@ -56,6 +60,8 @@ pub(super) struct Stats {
     pub panics: AtomicU64,
     pub reopened: AtomicU64,
     pub refused_full: AtomicU64,
+    pub read_looks: AtomicU64,
+    pub write_looks: AtomicU64,
     commit_buckets: [AtomicU64; COMMIT_MICROS_BOUNDS.len() + 1],
     batch_buckets: [AtomicU64; BATCH_BOUNDS.len() + 1],
 }
@@ -86,6 +92,8 @@ impl Stats {
             reopened: self.reopened.load(Relaxed),
             refused_full: self.refused_full.load(Relaxed),
             reserve_owed: 0,
+            read_looks: self.read_looks.load(Relaxed),
+            write_looks: self.write_looks.load(Relaxed),
             commit_micros_buckets: load(&self.commit_buckets),
             batch_buckets: load(&self.batch_buckets),
         }

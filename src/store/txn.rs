@@ -5,7 +5,7 @@
 
 use super::error::redb as redb_error;
 use super::log::{self, Rows};
-use super::read::{Way, bounds, merge, page, value};
+use super::read::{Looks, Way, bounds, merge, page, value};
 use super::table::{KEY_LIMIT, meta};
 use super::{Get, Need, Row, StoreError, Table, feed};
 use redb::WriteTransaction;
@@ -44,6 +44,7 @@ pub struct Txn<'a> {
     overlay: Overlay,
     changes: usize,
     failed: RefCell<Option<StoreError>>,
+    looks: Looks,
 }
 
 impl<'a> Txn<'a> {
@@ -54,6 +55,7 @@ impl<'a> Txn<'a> {
             overlay: Overlay::new(),
             changes: 0,
             failed: RefCell::new(None),
+            looks: Looks::default(),
         }
     }
 
@@ -136,7 +138,9 @@ impl<'a> Txn<'a> {
             return Ok(Vec::new());
         };
         let Some(changes) = self.overlay.get(&table) else {
-            return self.noted(self.base.page(table, from, to, limit, way));
+            let rows = self.noted(self.base.page(table, from, to, limit, way))?;
+            self.looks.add(rows.len());
+            return Ok(rows);
         };
         // At most so many rows of the base vanish from the page.
         let gone = changes
@@ -147,6 +151,7 @@ impl<'a> Txn<'a> {
             self.base
                 .page(table, from, to, limit.saturating_add(gone), way),
         )?;
+        self.looks.add(rows.len());
         let changes = changes.range::<[u8], _>(span);
         Ok(match way {
             Way::Up => merge(rows, changes, limit, way),
@@ -157,6 +162,7 @@ impl<'a> Txn<'a> {
 
 impl Get for Txn<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.looks.add(1);
         match self.overlay.get(&table).and_then(|t| t.get(key)) {
             Some(change) => Ok(change.clone()),
             None => self.noted(self.base.get(table, key)),
@@ -185,6 +191,10 @@ impl Get for Txn<'_> {
 
     fn running_ms(&self) -> u64 {
         self.base.running_ms()
+    }
+
+    fn looked(&self) -> usize {
+        self.looks.get()
     }
 }
 
@@ -222,6 +232,7 @@ pub(super) struct Batch<'t> {
     running_ms: u64,
     rows: Cell<usize>,
     bytes: Cell<usize>,
+    most_looked: Cell<usize>,
     /// What was merged, as it goes to the log; `None` if it is longer than `room`.
     changes: RefCell<Option<Vec<u8>>>,
     room: usize,
@@ -242,6 +253,7 @@ impl<'t> Batch<'t> {
             running_ms,
             rows: Cell::new(0),
             bytes: Cell::new(0),
+            most_looked: Cell::new(0),
             changes: RefCell::new(Some(memory)),
             room,
         }
@@ -255,6 +267,16 @@ impl<'t> Batch<'t> {
     /// Bytes of their keys and values.
     pub fn bytes(&self) -> usize {
         self.bytes.get()
+    }
+
+    /// A closure has looked at so many rows.
+    pub fn note_looks(&self, rows: usize) {
+        self.most_looked.set(self.most_looked.get().max(rows));
+    }
+
+    /// The most rows that one closure looked at.
+    pub fn most_looked(&self) -> usize {
+        self.most_looked.get()
     }
 
     /// Takes one closure's changes over. An error spoils the whole batch.

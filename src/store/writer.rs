@@ -260,6 +260,8 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let overlay = job.run(making.batch);
         self.stats.closures.fetch_add(1, Relaxed);
+        let looked = batch.most_looked() as u64;
+        self.stats.write_looks.fetch_max(looked, Relaxed);
         self.stats
             .panics
             .fetch_add(u64::from(job.panicked()), Relaxed);

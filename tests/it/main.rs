@@ -45,6 +45,7 @@ mod mirror;
 mod outbound;
 mod owner;
 mod owner_files;
+mod past;
 mod pieces;
 mod protocol;
 mod protocol_lists;

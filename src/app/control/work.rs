@@ -140,17 +140,25 @@ async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
             Ok(Reply::Done)
         }
         Request::RepoList { after } => {
-            let names = app.repos.names(after.as_deref(), Page::MAX).await?;
-            let more = names.len() == Page::MAX;
-            let mut repos = Vec::with_capacity(names.len());
-            for name in &names {
-                match app.repos.view(name).await {
-                    Ok(view) => repos.push(view),
-                    // Deleted between the two reads.
-                    Err(RepoError::NameUnknown(_)) => {}
-                    Err(error) => return Err(error.into()),
+            let mut repos = Vec::new();
+            let mut next = after;
+            loop {
+                let page = app.repos.names(next.as_deref(), Page::MAX).await?;
+                for name in &page.names {
+                    match app.repos.view(name).await {
+                        Ok(view) => repos.push(view),
+                        // Deleted between the two reads.
+                        Err(RepoError::NameUnknown(_)) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                next = page.next;
+                // Who asks goes on after the last of them.
+                if next.is_none() || !repos.is_empty() {
+                    break;
                 }
             }
+            let more = next.is_some();
             Ok(Reply::Repos { repos, more })
         }
         _ => Err(Fault::new(
@@ -170,7 +178,7 @@ async fn tags(app: &App, request: Request) -> Result<Reply, Fault> {
             let found = app.repos.tags(&repo(&name)?, &page).await?;
             Ok(Reply::Tags {
                 tags: found.tags.iter().map(Tag::to_string).collect(),
-                more: found.more,
+                more: found.next.is_some(),
             })
         }
         Request::TagHistory {

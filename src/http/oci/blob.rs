@@ -1,6 +1,6 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs").
 
-use super::{CONTENT_DIGEST, empty, immutable, past};
+use super::{CONTENT_DIGEST, empty, immutable, past, past_place};
 use crate::auth::Action;
 use crate::http::body::{self, Content, put};
 use crate::http::error::Fail;
@@ -16,8 +16,10 @@ const KIND: &str = "application/octet-stream";
 /// GET and HEAD, with ranges and 304.
 pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
+    let place = past_place(req, name).await?;
     let mut response = if let Some((name, rev)) = past(req, name).await? {
         let blob = repos.blob_at(&name, digest, rev).await?;
+        drop(place);
         if req.method == Method::HEAD {
             described(digest, KIND, blob.size)
         } else if body::not_modified(&req.headers, digest) {

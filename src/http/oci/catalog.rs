@@ -15,12 +15,17 @@ use axum::http::header::LINK;
 /// The most and the fewest names that are read at once while a page is being filled.
 const BATCH: (usize, usize) = (50, 1000);
 
+/// Who has not filled a page after so many batches waits for a turn, and after each so many for the next.
+const NEAR: usize = 8;
+const TURN: usize = 8;
+
 /// One page of names, in byte order. What a token's scope says about single repositories does not matter here: the
 /// list shows what the user behind it may list.
 pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     only_get(req)?;
     req.require_server(Action::Catalog, CATALOG_SCOPE).await?;
     let page = page(req)?;
+    let repos = &req.state.app.repos;
     let limit = page.limit();
     let mut leave = Leave::default();
     let few = few(RepoName::MAX);
@@ -30,11 +35,18 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     let mut more = false;
     // With n=0 nothing is looked for.
     let mut looking = limit > 0;
+    let (mut batches, mut turn) = (0, None);
     'full: while looking {
-        let batch = req.state.app.repos.names(last.as_deref(), at_once).await?;
-        looking = batch.len() == at_once;
-        last = batch.last().map(ToString::to_string);
-        for name in batch {
+        if batches >= NEAR && batches % TURN == 0 {
+            drop(turn.take());
+            turn = Some(repos.far().await?);
+            at_once = BATCH.1;
+        }
+        batches += 1;
+        let batch = repos.names(last.as_deref(), at_once).await?;
+        last = batch.next;
+        looking = last.is_some();
+        for name in batch.names {
             if !req.user_may(Action::RepoList, &name).await? {
                 continue;
             }
@@ -44,6 +56,8 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
             }
             if names.len() == few {
                 let most = longest(limit, RepoName::MAX);
+                // Who waits for this gives nobody else's turn away.
+                drop(turn.take());
                 leave = req.state.lists_of_names.leave(req, most).await?;
                 at_once = BATCH.1;
             }

@@ -1,6 +1,6 @@
 //! `/v2/NAME/referrers/DIGEST` (distribution-spec, "Listing Referrers"): an image index, never 404.
 
-use super::{answered, next_link, past};
+use super::{answered, next_link, past, past_place};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::request::Req;
@@ -19,6 +19,7 @@ pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respons
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
     let after = req.query.get("after").filter(|a| !a.is_empty());
     let after = after.map(str::parse::<ReferrerEnd>).transpose();
+    let place = past_place(req, name).await?;
     let past = past(req, name).await?;
     let (there, rev) = past.map_or((name.clone(), None), |(name, rev)| (name, Some(rev)));
     let query = ReferrerQuery {
@@ -27,6 +28,7 @@ pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respons
         rev,
     };
     let (index, next) = index(req, there, *digest, query).await?;
+    drop(place);
     let mut response = answered(MediaType::OCI_INDEX, index);
     if filter.is_some() {
         put(&mut response, FILTERS, "artifactType");

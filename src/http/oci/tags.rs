@@ -1,6 +1,6 @@
 //! `/v2/NAME/tags/list` (distribution-spec, "Listing Tags").
 
-use super::{answered, next_link, past};
+use super::{answered, next_link, past, past_place};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::lists::{Leave, SHORT};
@@ -40,8 +40,8 @@ pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
     let tags: Vec<&str> = found.tags.iter().map(Tag::as_str).collect();
     let text = serde_json::json!({ "name": name.as_str(), "tags": tags });
     let mut response = answered("application/json", leave.body(text.to_string()));
-    if let (true, Some(last)) = (found.more && limit > 0, tags.last()) {
-        let next = [("n", limit.to_string()), ("last", (*last).to_owned())];
+    if let Some(last) = found.next {
+        let next = [("n", limit.to_string()), ("last", last)];
         put(
             &mut response,
             LINK,
@@ -53,6 +53,7 @@ pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
 
 /// The tags of a page, and the leave that a long one needs.
 async fn wanted(req: &Req, name: &RepoName, page: Page) -> Result<(TagPage, Leave), Fail> {
+    let _place = past_place(req, name).await?;
     let past = past(req, name).await?;
     let limit = page.limit();
     let begin = Page {
@@ -60,18 +61,19 @@ async fn wanted(req: &Req, name: &RepoName, page: Page) -> Result<(TagPage, Leav
         last: page.last,
     };
     let mut found = part(req, name, past.as_ref(), &begin).await?;
-    if !found.more || found.tags.len() >= limit {
+    // A page of the past may have ended early, with nothing more in it.
+    if found.next.is_none() || found.tags.len() < begin.limit() || found.tags.len() >= limit {
         return Ok((found, Leave::default()));
     }
     let most = longest(limit, Tag::MAX);
     let leave = req.state.lists_of_names.leave(req, most).await?;
     let rest = Page {
         n: Some(limit - found.tags.len()),
-        last: found.tags.last().map(ToString::to_string),
+        last: found.next,
     };
     let rest = part(req, name, past.as_ref(), &rest).await?;
     found.tags.extend(rest.tags);
-    found.more = rest.more;
+    found.next = rest.next;
     Ok((found, leave))
 }
 

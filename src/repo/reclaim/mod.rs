@@ -10,6 +10,7 @@ mod plan;
 mod step;
 mod survey;
 
+use super::bounded::left;
 use super::change::Context;
 use super::error::RepoError;
 use super::record::CondemnedRecord;
@@ -116,15 +117,33 @@ impl Repos {
     /// Looks at what the rows name and drops what nothing needs any more. With `purge` the history keeps nothing; leases
     /// always count.
     pub async fn reclaim(&self, due: Vec<Due>, purge: bool) -> Result<Tally, RepoError> {
-        let (steps, mut tally) = self
-            .hop(move |inner, r| {
+        let due = Arc::new(due);
+        let (mut tally, mut done) = (Tally::default(), 0);
+        while done < due.len() {
+            let rows = Arc::clone(&due);
+            let planned = self.hop(move |inner, r| {
                 let mut plan = Plan::new(inner, r, purge);
-                for row in &due {
+                let mut next = done;
+                // One row costs what the largest revision does, at most; then come the others as long as there is room.
+                while let Some(row) = rows.get(next)
+                    && (next == done || left(r) > 0)
+                {
                     plan.row(&row.key, &row.value)?;
+                    next += 1;
                 }
-                Ok(plan.finish())
-            })
-            .await?;
+                Ok((plan.finish(), next))
+            });
+            let ((steps, planned), next) = planned.await?;
+            done = next;
+            tally += planned;
+            tally += self.carry_out_all(steps).await?;
+        }
+        Ok(tally)
+    }
+
+    /// Carries steps out, in transactions of bounded size.
+    async fn carry_out_all(&self, steps: Vec<Step>) -> Result<Tally, RepoError> {
+        let mut tally = Tally::default();
         let mut batch = Vec::new();
         let mut cost = 0;
         for step in steps {

@@ -1,17 +1,15 @@
 //! What a collection would find, without changing anything: one pass over all references, page by page.
 
-use crate::repo::Repos;
+use crate::repo::bounded::{Next, Pages};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, Name};
 use crate::repo::record::{BlobRecord, RepoRecord};
 use crate::repo::rows::{self, number};
+use crate::repo::{Inner, Repos};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId};
-use std::collections::BTreeMap;
-
-/// References read in one hop.
-const PAGE: usize = 2000;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What only one repository holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -44,7 +42,7 @@ pub struct Survey {
 }
 
 /// What keeps one digest.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Keep {
     live: bool,
     past: bool,
@@ -76,29 +74,16 @@ impl Repos {
     pub async fn survey(&self) -> Result<Survey, RepoError> {
         let mut survey = Survey::default();
         let mut held: BTreeMap<u64, Holding> = BTreeMap::new();
-        let mut from = Vec::new();
-        loop {
-            let start = std::mem::take(&mut from);
-            let page = self
-                .hop(move |_, r| {
-                    let rows = r.scan(Table::Blobs, &start, &[], PAGE)?;
-                    let mut found = Vec::with_capacity(rows.len());
-                    for (key, row) in &rows {
-                        if let Ok(digest) = Digest::from_key(key) {
-                            let size = BlobRecord::from_bytes(row)?.size;
-                            found.push((size, keep(r, &digest)?));
-                        }
-                    }
-                    let next = rows.last().filter(|_| rows.len() == PAGE);
-                    Ok((found, next.map(|(key, _)| [key.as_slice(), &[0]].concat())))
-                })
-                .await?;
-            for (size, keep) in page.0 {
+        let mut place = Place::begin();
+        while !place.ended() {
+            let step = |_: &Inner, r: &Read<'_>, place: &mut Place| {
+                let found = place.go_on(r)?;
+                Ok(Some((found, place.clone())))
+            };
+            let (found, next) = self.hops(place, step).await?;
+            place = next;
+            for (size, keep) in found {
                 count(&mut survey, &mut held, size, &keep);
-            }
-            match page.1 {
-                Some(next) => from = next,
-                None => break,
             }
         }
         survey.only_here = self.named(held).await?;
@@ -142,36 +127,89 @@ fn count(survey: &mut Survey, held: &mut BTreeMap<u64, Holding>, size: u64, keep
     }
 }
 
-fn keep(r: &Read<'_>, digest: &Digest) -> Result<Keep, RepoError> {
-    let mut keep = Keep::default();
-    let (mut from, to) = keys::refs(digest).range();
-    loop {
-        let rows = r.scan(Table::Refs, &from, &to, PAGE)?;
-        for (key, value) in &rows {
-            let Some((id, class, rest)) = keys::ref_head(key) else {
-                continue;
-            };
-            if class > Class::Manifest as u8 {
-                continue;
-            }
-            keep.holder = keep.holder.and(id);
-            if class == Class::Link as u8 {
-                keep.leased |= number(value) > r.running_ms();
-            } else if keep.live {
-                // More than that is not asked.
-            } else if class == Class::Tag as u8 {
-                // What a tag means is itself an item, which says whether it is live.
-                keep.past = true;
-            } else if let Some((parent, added)) = keys::parent_of(rest) {
-                let live = rows::live(r, id, &Name::Manifest(&parent))?;
-                let is_live = live.is_some_and(|(rev, _)| rev == added);
-                keep.live |= is_live;
-                keep.past |= !is_live;
+/// Where a survey is, between two hops.
+#[derive(Clone)]
+struct Place {
+    blobs: Pages,
+    rows: VecDeque<(Digest, u64)>,
+    /// A blob with its size, whose references are being looked at.
+    open: Option<(u64, Keep, Pages)>,
+}
+
+impl Place {
+    fn begin() -> Self {
+        Self {
+            blobs: Pages::new(Table::Blobs, (Vec::new(), Vec::new())),
+            rows: VecDeque::new(),
+            open: None,
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.blobs.ended() && self.rows.is_empty() && self.open.is_none()
+    }
+
+    /// Looks on for one hop; the blobs that were looked at whole, with their sizes.
+    fn go_on(&mut self, r: &Read<'_>) -> Result<Vec<(u64, Keep)>, RepoError> {
+        let mut found = Vec::new();
+        loop {
+            if let Some((size, mut keep, mut refs)) = self.open.take() {
+                match refs.next(r, 1)? {
+                    Next::Rows(rows) => {
+                        for (key, value) in &rows {
+                            keep.add(r, key, value)?;
+                        }
+                        self.open = Some((size, keep, refs));
+                    }
+                    Next::Spent => {
+                        self.open = Some((size, keep, refs));
+                        return Ok(found);
+                    }
+                    Next::End => found.push((size, keep)),
+                }
+            } else if let Some((digest, size)) = self.rows.pop_front() {
+                let refs = Pages::new(Table::Refs, keys::refs(&digest).range());
+                self.open = Some((size, Keep::default(), refs));
+            } else {
+                match self.blobs.next(r, 2)? {
+                    Next::Rows(rows) => {
+                        for (key, row) in &rows {
+                            if let Ok(digest) = Digest::from_key(key) {
+                                let size = BlobRecord::from_bytes(row)?.size;
+                                self.rows.push_back((digest, size));
+                            }
+                        }
+                    }
+                    Next::Spent | Next::End => return Ok(found),
+                }
             }
         }
-        match rows.last().filter(|_| rows.len() == PAGE) {
-            Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
-            None => return Ok(keep),
+    }
+}
+
+impl Keep {
+    /// Takes a reference into account.
+    fn add(&mut self, r: &Read<'_>, key: &[u8], value: &[u8]) -> Result<(), RepoError> {
+        let Some((id, class, rest)) = keys::ref_head(key) else {
+            return Ok(());
+        };
+        if class > Class::Manifest as u8 {
+            return Ok(());
         }
+        self.holder = self.holder.and(id);
+        if class == Class::Link as u8 {
+            self.leased |= number(value) > r.running_ms();
+        } else if self.live {
+            // More than that is not asked.
+        } else if class == Class::Tag as u8 {
+            // What a tag means is itself an item, which says whether it is live.
+            self.past = true;
+        } else if let Some((parent, added)) = keys::parent_of(rest) {
+            let live = rows::live(r, id, &Name::Manifest(&parent))?;
+            let is_live = live.is_some_and(|(rev, _)| rev == added);
+            self.live |= is_live;
+            self.past |= !is_live;
+        }
+        Ok(())
     }
 }
