@@ -30,7 +30,7 @@ import time
 import frames
 from client import OCI_MANIFEST, Client, sha256
 from server import USER
-from siege import (MIB, REPO, Attack, authorization, close, connect, counted, crowd, head, status_of, taken, threads)
+from siege import (MIB, REPO, Attack, again, authorization, close, connect, counted, crowd, head, status_of, taken, threads)
 
 
 # ---- the attacks: each gets the running attack, does its worst, and gives what it saw ---------------------------------
@@ -454,13 +454,52 @@ def descriptors(a, held):
 streams.files = many_addresses.files = 1024
 
 
+def past(a):
+    """The tags of 1,000,000, and their base layer, as of times at which they were not there and at which they were, read by
+    1,000 clients from addresses of their own (by a trusted proxy), while another bystander is in peace and then is not."""
+    writers, tags_at_once = 8, 64
+    puts = max(writers, a.size(1_000_000) // tags_at_once)
+
+    def fill(writer):
+        client, statuses = Client(a.server.port, USER), []
+        for n in range(writer, puts, writers):
+            body = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": a.config, "layers": [], "n": n}).encode()
+            tags = "&".join(f"tag=t{n:06d}-{i:02d}" for i in range(tags_at_once))
+            headers = {"Content-Type": OCI_MANIFEST}
+            statuses.append(client.request("PUT", f"/v2/past/app/manifests/{sha256(body)}?{tags}", headers, body).status)
+        return set(statuses)
+    begin = time.monotonic()
+    filled = threads(writers, fill)
+    a.demand(all(statuses == {201} for statuses in filled), f"every tag is taken ({filled[:2]})")
+    a.note(f"{puts * tags_at_once} tags in {time.monotonic() - begin:.0f} s")
+    now = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime())
+    names = [f"at/{n}/past/app" for n in ("20200101", "20200101t120000z", now, "29990101")]
+
+    def asked(n, path):
+        blob = f"/v2/{names[n % 2]}/blobs/{a.config['digest']}"
+        path = path or (blob if n % 4 == 3 else f"/v2/{names[n // 4 % len(names)]}/tags/list")
+        return head("GET", path, f"X-Forwarded-For: 10.7.{n // 250}.{n % 250}")
+    peace = a.watch(lambda: time.sleep(5))
+    sockets = crowd(a.server.port, a.size(1_000))
+    statuses = []
+    war = a.watch(lambda: statuses.extend(again(sockets, asked, 30)))
+    close(sockets)
+    quiet, loud = peace.quantile(.99), war.quantile(.99)
+    a.note(f"{counted(statuses)}; p99 of a pull {quiet:.2f} -> {loud:.2f} ms")
+    a.demand(not peace.failures and not war.failures, f"the second bystander is served ({war.failures[:3]})")
+    a.demand(loud <= 3 * max(quiet, 2.0), "p99 of pulls beside it is at most three times that of their peace")
+    a.demand(set(statuses) <= {200, 404, 429} and 200 in statuses, "each read is answered, or refused with 429")
+    for name in ("dryport_store_read_rows_max", "dryport_store_write_rows_max"):
+        a.demand(0 < a.metric(name) <= 2100, f"{name} is bounded, not {a.metric(name):.0f}")
+
+
 # Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
 ATTACKS = {
     idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 260,
     never_read: 100, pushes: 120, pulls: 80, declared: 100, deep_json: 120, headers: 100, sessions: 100, logins: 150,
     manifests: 120, requests: 130, long_lists: 150, large_manifests: 150,
     small_blobs: 260, log_flood: 100, rapid_reset: 120, made_to_reset: 120, settings_and_pings: 120, continuations: 120,
-    streams: 200, many_addresses: 200,
+    streams: 200, many_addresses: 200, past: 300,
 }
 
 

@@ -125,6 +125,34 @@ def taken(sockets, limit):
     return got
 
 
+def again(sockets, asked, limit):
+    """Asks on each connection, and as soon as the answer is there for the next thing, all by one thread; `asked(n, path)`
+    gives the head of what connection `n` asks after an answer whose Link goes on at `path` (None at first, and where there
+    is no Link). Gives the statuses that came."""
+    selector, end, statuses = selectors.DefaultSelector(), time.monotonic() + limit, []
+    for n, s in enumerate(sockets):
+        s.settimeout(10)
+        s.sendall(asked(n, None))
+        selector.register(s, selectors.EVENT_READ, (n, bytearray()))
+    while selector.get_map() and time.monotonic() < end:
+        for key, _ in selector.select(0.2):
+            n, answer = key.data
+            data = key.fileobj.recv(65536)
+            answer += data
+            at = answer.find(b"\r\n\r\n")
+            lines = bytes(answer[:at]).decode("latin-1").split("\r\n") if at >= 0 else []
+            found = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}
+            if not data:
+                selector.unregister(key.fileobj)
+            elif lines and len(answer) - at - 4 >= int(found.get("content-length", 0)):
+                statuses.append(int(lines[0].split()[1]))
+                link = found.get("link", "")
+                answer.clear()
+                key.fileobj.sendall(asked(n, link[1:link.index(">")] if link else None))
+    selector.close()
+    return statuses
+
+
 def close(sockets):
     for s in sockets:
         s.close()
