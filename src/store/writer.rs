@@ -260,7 +260,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let overlay = job.run(making.batch);
         self.stats.closures.fetch_add(1, Relaxed);
-        let looked = batch.most_looked() as u64;
+        let looked = making.batch.most_looked() as u64;
         self.stats.write_looks.fetch_max(looked, Relaxed);
         self.stats
             .panics

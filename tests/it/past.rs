@@ -8,7 +8,7 @@ use std::time::Duration;
 use dryport::repo::keys::{self, Class, Name};
 use dryport::repo::record::{ChangeRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord};
 use dryport::store::record::Record as _;
-use dryport::store::{Get as _, Lane, Store, StoreError, StoreOptions, Table};
+use dryport::store::{Get as _, Lane, Need, Store, StoreError, StoreOptions, Table};
 use dryport::types::{Algorithm, Digest, RepoId, Rev};
 use serde_json::Value;
 
@@ -44,6 +44,7 @@ impl Filler {
             slow: Duration::from_secs(10),
             holder: "a test".into(),
             reserve_bytes: 0,
+            floor_bytes: 0,
             log_bytes: 0,
         })
         .unwrap();
@@ -130,14 +131,14 @@ impl Filler {
         self.rows.sort();
         for some in self.rows.chunks(4000) {
             let some = some.to_vec();
-            let write = self
-                .store
-                .write_blocking(Lane::Background, "fill", move |tx| {
-                    for (table, key, value) in &some {
-                        tx.put(*table, key, value)?;
-                    }
-                    Ok::<_, StoreError>(())
-                });
+            let write =
+                self.store
+                    .write_blocking(Lane::Background, Need::Keeps, "fill", move |tx| {
+                        for (table, key, value) in &some {
+                            tx.put(*table, key, value)?;
+                        }
+                        Ok::<_, StoreError>(())
+                    });
             write.unwrap();
         }
         self.store.close();

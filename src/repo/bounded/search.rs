@@ -205,3 +205,154 @@ impl Search {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::record::{ItemRecord, SourceRecord};
+    use crate::store::record::Record as _;
+    use crate::store::{Lane, Need, Store, StoreError, StoreOptions};
+    use crate::types::Algorithm;
+    use std::time::Duration;
+
+    const ID: RepoId = RepoId(7);
+
+    fn digest(n: u64) -> Digest {
+        Digest::of(Algorithm::Sha256, &n.to_be_bytes())
+    }
+
+    fn store(dir: &std::path::Path) -> Store {
+        Store::open(StoreOptions {
+            dir: dir.to_owned(),
+            cache_bytes: 8 << 20,
+            slow: Duration::from_secs(10),
+            holder: "a test".into(),
+            reserve_bytes: 0,
+            floor_bytes: 0,
+            log_bytes: 1 << 20,
+        })
+        .expect("opens")
+    }
+
+    fn put(store: &Store, rows: Vec<(Table, Vec<u8>, Vec<u8>)>) {
+        for some in rows.chunks(4000) {
+            let some = some.to_vec();
+            let write = store.write_blocking(Lane::Request, Need::Grows, "test", move |tx| {
+                for (table, key, value) in &some {
+                    tx.put(*table, key, value)?;
+                }
+                Ok::<_, StoreError>(())
+            });
+            write.expect("written");
+        }
+    }
+
+    /// Rows of a live manifest that this revision added, and that names the digest.
+    fn live(
+        manifest: &Digest,
+        names: &Digest,
+        class: Class,
+        rev: u64,
+    ) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        let item = ItemRecord {
+            removed: Rev::NEVER.0,
+            target: manifest.as_key().to_vec(),
+            size: 1,
+            media_type: "a/b".into(),
+            source: SourceRecord::Push(String::new()),
+            at_ms: 0,
+            own: Vec::new(),
+            artifact_type: String::new(),
+        };
+        let (name, rev) = (Name::Manifest(manifest), Rev(rev));
+        vec![
+            (
+                Table::Items,
+                keys::item(ID, &name, false, rev),
+                item.to_bytes().expect("bytes"),
+            ),
+            (Table::Changes, keys::change(ID, rev, &name), Vec::new()),
+            (
+                Table::Refs,
+                keys::manifest_ref(names, ID, class, manifest, rev),
+                Vec::new(),
+            ),
+        ]
+    }
+
+    fn hops(store: &Store, search: &mut Search, enough: usize) -> usize {
+        for hop in 1..100 {
+            let ended = store.read(|r| {
+                let ended = search.go_on(r, enough);
+                assert!(r.looked() <= LOOKS, "{} rows", r.looked());
+                ended
+            });
+            if ended.expect("read") {
+                return hop;
+            }
+        }
+        panic!("no end");
+    }
+
+    fn rest(store: &Store, search: &Search) -> Rest {
+        store.read(|r| search.rest(r)).expect("read")
+    }
+
+    #[test]
+    fn what_comes_meanwhile_is_found_and_a_crowd_of_changes_is_searched_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(dir.path());
+        let blob = digest(0);
+        // Manifests that are not live any more.
+        let gone = |n| keys::manifest_ref(&blob, ID, Class::Manifest, &digest(n), Rev(1));
+        put(
+            &store,
+            (1..5000)
+                .map(|n| (Table::Refs, gone(n), Vec::new()))
+                .collect(),
+        );
+        let mut search = Search::begin(ID, Rev(5), blob, What::Manifests);
+        assert!(hops(&store, &mut search, 1) >= 5);
+        assert!(search.found().is_empty());
+        assert!(matches!(rest(&store, &search), Rest::Found(found) if found.is_empty()));
+
+        // One that does not name it, and one that named it before it came.
+        put(&store, live(&digest(9001), &digest(1), Class::Manifest, 6));
+        put(&store, live(&digest(9002), &blob, Class::Wanted, 7));
+        let wanted = OwnName::Manifest(digest(9002));
+        assert!(matches!(rest(&store, &search), Rest::Found(found) if found == [wanted.clone()]));
+
+        // Among changes that are too many for a transaction.
+        let change = |n| keys::change(ID, Rev(8), &Name::Manifest(&digest(n)));
+        put(
+            &store,
+            (1..3000)
+                .map(|n| (Table::Changes, change(n), Vec::new()))
+                .collect(),
+        );
+        put(&store, live(&digest(9003), &blob, Class::Manifest, 9));
+        assert!(matches!(rest(&store, &search), Rest::TooMuch));
+        hops(&store, &mut search, 9);
+        assert_eq!(search.take(), [wanted, OwnName::Manifest(digest(9003))]);
+        assert!(matches!(rest(&store, &search), Rest::Found(found) if found.is_empty()));
+    }
+
+    #[test]
+    fn no_more_is_found_at_once_than_was_asked_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(dir.path());
+        let blob = digest(0);
+        let rows = (1..900).flat_map(|n| live(&digest(n), &blob, Class::Manifest, 1));
+        put(&store, rows.collect());
+        let mut search = Search::begin(ID, Rev(1), blob, What::Manifests);
+        let mut all = Vec::new();
+        while !search.ended() {
+            hops(&store, &mut search, 400);
+            assert!(search.found().len() <= 400);
+            all.extend(search.take());
+        }
+        all.sort_by_key(|name| format!("{name:?}"));
+        all.dedup();
+        assert_eq!(all.len(), 899);
+    }
+}

@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 /// Hops of one turn.
 const TURN: usize = 8;
+/// How long a long read rests after a hop, which takes about as long: so it leaves half of its processor to others.
+const REST: Duration = Duration::from_millis(1);
 /// How long somebody waits for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,7 @@ impl Repos {
                     (_, Some(found)) => return Ok(found),
                     (next, None) => state = next,
                 }
+                tokio::time::sleep(REST).await;
             }
         }
     }
