@@ -293,20 +293,7 @@ fn store(out: &mut String, app: &App) {
     let help = "Transactions that one commit answered.";
     let sum = c.closures.to_string();
     histogram(out, name, help, &ends, &c.batch_buckets, &sum);
-    single(
-        out,
-        "dryport_store_read_rows_max",
-        "gauge",
-        "Most rows that one read looked at.",
-        c.read_looks,
-    );
-    single(
-        out,
-        "dryport_store_write_rows_max",
-        "gauge",
-        "Most rows that one transaction looked at.",
-        c.write_looks,
-    );
+    looks(out, c.read_looks, c.write_looks);
     single(
         out,
         "dryport_store_file_bytes",
@@ -327,6 +314,24 @@ fn store(out: &mut String, app: &App) {
         "dryport_store_refused_full_total",
         refused,
         c.refused_full,
+    );
+}
+
+/// What no client may choose: how much one of its requests looks at.
+fn looks(out: &mut String, read: u64, write: u64) {
+    single(
+        out,
+        "dryport_store_read_rows_max",
+        "gauge",
+        "Most rows that one read looked at.",
+        read,
+    );
+    single(
+        out,
+        "dryport_store_write_rows_max",
+        "gauge",
+        "Most rows that one transaction looked at.",
+        write,
     );
 }
 

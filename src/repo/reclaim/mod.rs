@@ -21,7 +21,7 @@ use crate::store::record::Record;
 use crate::store::{Get as _, Lane, Need, Table, Txn};
 use crate::types::RepoName;
 use plan::Plan;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use step::Step;
 
@@ -144,23 +144,24 @@ impl Repos {
     /// Carries steps out, in transactions of bounded size.
     async fn carry_out_all(&self, steps: Vec<Step>) -> Result<Tally, RepoError> {
         let mut tally = Tally::default();
-        let mut batch = Vec::new();
-        let mut cost = 0;
-        for step in steps {
-            if cost + step.cost() > BATCH_COST && !batch.is_empty() {
-                tally += self.carry_out(std::mem::take(&mut batch)).await?;
-                cost = 0;
-            }
-            cost += step.cost();
-            batch.push(step);
-        }
-        if !batch.is_empty() {
-            tally += self.carry_out(batch).await?;
+        let mut steps = VecDeque::from(steps);
+        while !steps.is_empty() {
+            let mut cost = 0;
+            let some = steps.iter().take_while(|step| {
+                let is_first = cost == 0;
+                cost += step.cost();
+                is_first || cost <= BATCH_COST
+            });
+            let some: Vec<Step> = some.cloned().collect();
+            let (done, more) = self.carry_out(some).await?;
+            tally += more;
+            steps.drain(..done);
         }
         Ok(tally)
     }
 
-    async fn carry_out(&self, steps: Vec<Step>) -> Result<Tally, RepoError> {
+    /// Carries out the first of these steps, as many as one transaction may look at the rows of; answers how many.
+    async fn carry_out(&self, steps: Vec<Step>) -> Result<(usize, Tally), RepoError> {
         let context = Context {
             who: COLLECTOR.into(),
             ..self.context("", "gc")
@@ -177,14 +178,19 @@ impl Repos {
         let reclaim = move |tx: &mut Txn<'_>| {
             let mut tally = Tally::default();
             let mut names = BTreeSet::new();
+            let mut done = 0;
             for step in &steps {
                 apply::step(tx, step, &context, &mut tally, &mut names)?;
+                done += 1;
+                if left(tx) == 0 {
+                    break;
+                }
             }
             let names = names
                 .iter()
                 .filter_map(|name: &String| name.parse::<RepoName>().ok());
             lock(&touched).extend(names);
-            Ok::<_, RepoError>(tally)
+            Ok::<_, RepoError>((done, tally))
         };
         let store = &self.0.store;
         store

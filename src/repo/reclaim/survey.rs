@@ -1,6 +1,6 @@
 //! What a collection would find, without changing anything: one pass over all references, page by page.
 
-use crate::repo::bounded::{Next, Pages};
+use crate::repo::bounded::{LOOKS, Next, Pages};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, Name};
 use crate::repo::record::{BlobRecord, RepoRecord};
@@ -91,19 +91,23 @@ impl Repos {
     }
 
     async fn named(&self, held: BTreeMap<u64, Holding>) -> Result<Vec<Holding>, RepoError> {
-        self.hop(move |_, r| {
-            let mut all = Vec::with_capacity(held.len());
-            for (id, holding) in &held {
-                let mut holding = holding.clone();
-                let row = r.get(Table::Repos, &keys::repo(RepoId(*id)))?;
-                let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
-                holding.name = record.map_or_else(String::new, |record| record.name);
-                all.push(holding);
-            }
-            all.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
-            Ok(all)
-        })
-        .await
+        let held: Vec<_> = held.into_iter().collect();
+        let mut all = Vec::with_capacity(held.len());
+        for some in held.chunks(LOOKS) {
+            let some = some.to_vec();
+            let named = self.hop(move |_, r| {
+                let mut named = some.clone();
+                for (id, holding) in &mut named {
+                    let row = r.get(Table::Repos, &keys::repo(RepoId(*id)))?;
+                    let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
+                    holding.name = record.map_or_else(String::new, |record| record.name);
+                }
+                Ok(named)
+            });
+            all.extend(named.await?.into_iter().map(|(_, holding)| holding));
+        }
+        all.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+        Ok(all)
     }
 }
 
