@@ -35,7 +35,7 @@ mod tags_at;
 mod upload;
 mod values;
 
-pub use bounded::Turn;
+pub use bounded::LongRead;
 pub use error::{RepoError, RepoErrorKind};
 pub use quota::QuotaView;
 pub use receive::Body;
@@ -50,7 +50,7 @@ use crate::cache::{self, Cache};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
-use bounded::Turns;
+use bounded::LongReads;
 use format::Format;
 use home::{Home, Homes};
 use keys::DueKind;
@@ -118,13 +118,13 @@ struct Inner {
     /// Held while a manifest is read.
     inspecting: Mutex<()>,
     /// Lists of names that look far for a few.
-    far: Turns,
+    far: LongReads,
     /// Reads of the past that take more than a seek.
-    past: Turns,
+    past: LongReads,
     /// What was lately found in the past.
     recent: moment::Recent,
     /// Searches for what needs something, before it is deleted.
-    searches: Turns,
+    searches: LongReads,
     /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
     written_in_boot: Option<String>,
 }
@@ -143,10 +143,10 @@ impl Repos {
             turns: Turns::default(),
             memory: Memory::new(options.upload_memory),
             inspecting: Mutex::new(()),
-            far: Turns::new(),
-            past: Turns::new(),
+            far: LongReads::new(),
+            past: LongReads::new(),
             recent: moment::recent(),
-            searches: Turns::new(),
+            searches: LongReads::new(),
             options,
             manifests,
             small,

@@ -4,12 +4,12 @@
 //! somebody else chooses. The store counts what is looked at; every loop over rows takes them from [`Pages`], which end
 //! at [`LOOKS`], and goes on in another hop. Must not know what the rows mean.
 
+mod long;
 mod search;
-mod turns;
 
+pub use long::LongRead;
+pub(super) use long::LongReads;
 pub(super) use search::{Rest, Search, What};
-pub use turns::Turn;
-pub(super) use turns::Turns;
 
 use crate::store::{Get, Row, StoreError, Table};
 

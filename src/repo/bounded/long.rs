@@ -20,21 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A turn among the long reads; over when dropped.
 #[derive(Clone)]
-pub struct Turn(#[expect(dead_code, reason = "held, not looked at")] Arc<OwnedSemaphorePermit>);
+pub struct LongRead(#[expect(dead_code, reason = "held, not looked at")] Arc<OwnedSemaphorePermit>);
 
 /// Long reads of one kind, of which few may go on at once: half as many as there are processors.
-pub(in crate::repo) struct Turns(Arc<Semaphore>);
+pub(in crate::repo) struct LongReads(Arc<Semaphore>);
 
-impl Turns {
+impl LongReads {
     /// All are free.
     pub fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new((processors / 2).clamp(1, 4))))
     }
 
-    async fn take(&self) -> Result<Turn, RepoError> {
+    async fn take(&self) -> Result<LongRead, RepoError> {
         match timeout(PATIENCE, Arc::clone(&self.0).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(Turn(Arc::new(turn))),
+            Ok(Ok(turn)) => Ok(LongRead(Arc::new(turn))),
             Ok(Err(_)) | Err(_) => Err(RepoError::Crowded),
         }
     }
@@ -42,7 +42,7 @@ impl Turns {
 
 impl Repos {
     /// A turn for a list of names that goes on and on because its caller may see few of them.
-    pub async fn far(&self) -> Result<Turn, RepoError> {
+    pub async fn far(&self) -> Result<LongRead, RepoError> {
         self.0.far.take().await
     }
 
@@ -50,7 +50,7 @@ impl Repos {
     /// [`super`]).
     pub(in crate::repo) async fn long_read<S, T>(
         &self,
-        turns: impl Fn(&Inner) -> &Turns,
+        turns: impl Fn(&Inner) -> &LongReads,
         mut state: S,
         step: impl Fn(&Inner, &Read<'_>, &mut S) -> Result<Option<T>, RepoError> + Send + Sync + 'static,
     ) -> Result<T, RepoError>
@@ -92,7 +92,7 @@ impl Repos {
 
     async fn one_hop<S, T>(
         &self,
-        turn: Option<Turn>,
+        turn: Option<LongRead>,
         before: S,
         step: &Arc<
             impl Fn(&Inner, &Read<'_>, &mut S) -> Result<Option<T>, RepoError> + Send + Sync + 'static,
