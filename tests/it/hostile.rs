@@ -307,7 +307,7 @@ async fn contents_that_their_mode_keeps_shut_are_opened_to_their_owner() {
         .status();
     assert!(given.unwrap().success());
     fs::set_permissions(&home, Permissions::from_mode(0o711)).unwrap();
-    let shut = |file: &Path| fs::set_permissions(file, Permissions::from_mode(0)).unwrap();
+    let shut = |file: &Path| fs::set_permissions(file, Permissions::from_mode(0o000)).unwrap();
     let mode = |file: &Path| file.metadata().unwrap().mode() & 0o777;
     let (layer, long) = (copy.file(&world.layer), copy.file(&world.long));
     shut(&layer);

@@ -53,7 +53,7 @@ impl Place {
         plant(&path, &victim);
         let dir = self.dir();
         let args = [args, &["--data", &dir]].concat();
-        let output = within(dryport(&args), Duration::from_secs(60));
+        let output = within(dryport(&args), Duration::from_mins(1));
         assert!(fs::read(&victim).unwrap() == before, "{file} was followed");
         fs::remove_file(&path).unwrap();
         fs::remove_file(&victim).unwrap();
@@ -202,7 +202,7 @@ fn a_first_start_follows_nothing_that_was_there_before() {
         symlink(&victim, data.join(file)).unwrap();
         let output = within(
             dryport(&["init", "--data", data.to_str().unwrap()]),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         );
         assert_eq!(fs::read_to_string(&victim).unwrap(), "not ours\n", "{file}");
         // A database that was not finished is begun again: the name is taken away, and where it led is not looked at.
