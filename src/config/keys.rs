@@ -150,7 +150,7 @@ pub(super) const KEYS: &[Key] = &[
         "blobs.reserve",
         Kind::Size,
         "1GiB",
-        "Free disk space that uploads leave alone (16 MiB at least); an upload that would need it is refused with 507.",
+        "Free disk space that pushes leave alone; one that would need it, be it a tag, is refused with 507.\nBeside it 32 MiB are set aside for deletes (DIR/reserve).",
     ),
     key(
         "history.keep",

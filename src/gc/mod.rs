@@ -7,6 +7,7 @@ pub mod check;
 
 use crate::repo::reclaim::Tally;
 use crate::repo::{RepoError, Repos};
+use crate::store::{StoreError, StoreErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +23,10 @@ const FILES: usize = 4000;
 const ROUNDS: usize = 12;
 /// After a failure the next sweep waits at least this long.
 const REST: Duration = Duration::from_secs(5);
+
+/// So often a sweep that was asked for is tried while the disk does not take its changes, and the pause between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Settings of a [`Collector`].
 #[derive(Debug, Clone, Copy)]
@@ -87,10 +92,22 @@ impl Collector {
     }
 
     /// One whole sweep, after one that is running. It also looks at what is not due yet, to count what is kept and
-    /// because settings may have changed since. With `purge` the history keeps nothing; leases always count.
+    /// because settings may have changed since. With `purge` the history keeps nothing; leases always count. Where the disk
+    /// fails under it, or is full, it goes on from there a few times: who asks for a sweep wants room.
     pub async fn sweep(&self, purge: bool) -> Result<Report, RepoError> {
         let _turn = self.0.turn.lock().await;
-        self.counted(self.run(true, purge).await)
+        let mut tried = 1;
+        loop {
+            let done = self.counted(self.run(true, purge).await);
+            match &done {
+                Err(error) if tried < TRIES && is_passing(error) => {
+                    tracing::warn!(%error, tried, "this sweep goes on in a moment");
+                }
+                _ => return done,
+            }
+            tried += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Sweeps in the set interval until `stop`. What a crash left condemned goes first.
@@ -221,6 +238,18 @@ impl Collector {
                 tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
             }
         }
+    }
+}
+
+/// Whether the store may take the same in a moment: it is being opened again, or found no room.
+fn is_passing(error: &RepoError) -> bool {
+    match error {
+        RepoError::Store(error) => match error.kind() {
+            StoreErrorKind::Busy | StoreErrorKind::NoSpace => true,
+            StoreErrorKind::Unavailable => !matches!(error, StoreError::Closed),
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -82,7 +82,16 @@ pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
             };
             let leaf = issue::leaf((&ca.pem, signer(&ca)?, &ca.facts), &key, &names, common)?;
             let chain = format!("{}\n{}", leaf.trim_end(), ca.pem);
-            files::write(&leaf_path, &chain, PUBLIC)?;
+            match files::write(&leaf_path, &chain, PUBLIC) {
+                // It serves from memory: a server must start on a full disk, on which things are deleted.
+                Err(TlsError::Write { path, source }) if is_full(&source) => {
+                    warnings.push(format!(
+                        "the new server certificate is in use, but the disk has no room for {} ({source}); it is made again until there is",
+                        path.display()
+                    ));
+                }
+                written => written?,
+            }
             chain
         }
     };
@@ -92,6 +101,11 @@ pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
         key,
         warnings,
     })
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Why a leaf is replaced.

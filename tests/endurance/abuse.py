@@ -493,13 +493,91 @@ def past(a):
         a.demand(0 < a.metric(name) <= 2100, f"{name} is bounded, not {a.metric(name):.0f}")
 
 
+def full_disk(a):
+    """A writer that goes on after the first refusal with ever smaller changes, until nothing is taken; others fill the rest of the
+    disk; then it is freed by the documented steps, while the bystander pulls."""
+    client, taken, n = Client(a.server.port, USER), [], 0
+
+    def manifest(length):
+        body = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": a.config, "layers": [], "n": n, "x": "a" * length}).encode()
+        digest = sha256(body)
+        return client.put_manifest("full/app", digest, OCI_MANIFEST, body), f"manifests/{digest}"
+
+    def blob(length):
+        data = os.urandom(length)
+        return client.post_whole("full/app", sha256(data), data), f"blobs/{sha256(data)}"
+
+    def tag(_):
+        body = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": a.config, "layers": []}).encode()
+        return client.put_manifest("full/app", f"t{n}", OCI_MANIFEST, body), f"manifests/t{n}"
+
+    def mount(_):
+        return client.mount(f"full/m{n}", a.config["digest"], "full/app"), None
+
+    assert client.post_whole("full/app", a.config["digest"], b"{}").status == 201
+    for number in range(a.size(1_000)):
+        n = number
+        answer, path = manifest(60_000)
+        if answer.status == 201:
+            taken.append(path)
+    more, refusals = True, 0
+    changes = [(blob, 8 * MIB), (blob, MIB), (blob, 100_000), (manifest, 60_000), (manifest, 6_000), (manifest, 600), (manifest, 1),
+               (tag, 0), (mount, 0), (blob, 1_000), (blob, 1)]
+    while more:
+        more = False
+        for change, length in changes:
+            while True:
+                n += 1
+                answer, path = change(length)
+                if answer.status != 201:
+                    refusals += 1
+                    clear = answer.status == 507 and answer.code() == "DENIED" and b"the disk is full" in answer.body
+                    a.demand(clear, f"a refusal says why: {answer.status} {answer.body[:200]}")
+                    break
+                more = True
+                if path:
+                    taken.append(path)
+    a.demand(a.metric("dryport_store_reserve_owed_bytes") == 0, "no push is given any of the reserve")
+    foreign = os.path.join(a.home, "foreign")
+    with open(foreign, "wb", buffering=0) as file:
+        for size in (MIB, 4096, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                pass
+    free = os.statvfs(a.home).f_bavail
+    a.demand(free == 0, f"the disk is full to its last byte ({free} blocks are free)")
+    answer, _ = tag(0)
+    a.demand(answer.status == 507, f"a tag is refused, not {answer.status}")
+    begin, failed = time.monotonic(), []
+    for path in taken:
+        answer = client.request("DELETE", f"/v2/full/app/{path}")
+        if answer.status != 202:
+            failed.append(f"{path}: {answer.status} {answer.body[:150]}")
+    a.demand(not failed, f"each delete works on the full disk ({len(failed)} of {len(taken)} do not: {failed[:2]})")
+    a.demand(client.request("DELETE", "/v2/full/app/manifests/" + "sha256:" + "0" * 64).status == 404, "what is not there is 404")
+    time.sleep(1.1)
+    code, out, err = a.server.command("gc", "--purge-history")
+    a.demand(code == 0, f"gc works on the full disk the first time: {out} {err}")
+    os.remove(foreign)
+    a.wait_for(lambda: blob(MIB)[0].status == 201, 20, "pushes are taken again")
+    a.note(f"{len(taken)} changes taken, {refusals} refused, deleted and collected in {time.monotonic() - begin:.0f} s")
+    client.close()
+
+
+# A disk of its own (MiB). Nothing is kept back but what removing needs, and what was deleted goes with the next sweep.
+full_disk.disk = 512
+full_disk.env = {"DRYPORT_BLOBS__RESERVE": "0", "DRYPORT_BLOBS__LEASE": "1s", "DRYPORT_GC__INTERVAL": "0s"}
+
+
 # Attack: the most memory of the server (MiB). Pushes and pulls are what people do; their bounds are the project's aims.
 ATTACKS = {
     idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 260,
     never_read: 100, pushes: 120, pulls: 80, declared: 100, deep_json: 120, headers: 100, sessions: 100, logins: 150,
     manifests: 120, requests: 130, long_lists: 150, large_manifests: 150,
     small_blobs: 260, log_flood: 100, rapid_reset: 120, made_to_reset: 120, settings_and_pings: 120, continuations: 120,
-    streams: 200, many_addresses: 200, past: 300,
+    streams: 200, many_addresses: 200, past: 300, full_disk: 150,
 }
 
 

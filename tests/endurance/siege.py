@@ -11,6 +11,7 @@ import os
 import selectors
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -207,15 +208,25 @@ ENV = {"DRYPORT_SERVE__IDLE": "10s", "DRYPORT_SERVE__PROGRESS": "10s", "DRYPORT_
        "DRYPORT_METRICS__OPEN": "true", "DRYPORT_LOG__LEVEL": "warn"}
 
 
+def mounted(path, mib):
+    """Whether a file system of so many MiB is there now."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", path], capture_output=True, check=False)
+    return done.returncode == 0
+
+
 class Attack:
     def __init__(self, args, make, bound):
         self.args, self.make, self.bound = args, make, bound
         self.home = tempfile.mkdtemp(prefix="dryport-abuse.", dir=args.dir)
+        self.mounted = hasattr(make, "disk") and mounted(self.home, max(make.disk // 2, self.size(make.disk)))
         self.server = Server(args.binary, self.home, {**ENV, **getattr(make, "env", {})}.items())
         self.notes, self.problems, self.stop_feeding = [], [], threading.Event()
         self.large, self.large_size, self.config, self.before = "", 0, None, 0
 
     def run(self):
+        if hasattr(self.make, "disk") and not self.mounted:
+            print(f"{self.make.__name__:<12} SKIP: a file system of its own cannot be mounted here", flush=True)
+            return True
         self.server.init()
         self.server.start(files=getattr(self.make, "files", None))
         self.fill()
@@ -320,6 +331,8 @@ class Attack:
 
     def end(self, keep):
         self.server.kill()
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.home], check=False)
         if keep:
             print(f"  kept: {self.home}")
         else:

@@ -2,9 +2,11 @@
 //! memory; every step is noted, and from the notes comes what a power cut may leave.
 
 mod database;
+mod space;
 
 use super::state::{Ino, Op, State};
 use crate::blobs;
+use space::Space;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -49,6 +51,7 @@ struct Core {
     logs: HashSet<Ino>,
     fault: Fault,
     held_back: Vec<(usize, Ino)>,
+    space: Space,
 }
 
 /// One process's view of the disk.
@@ -92,6 +95,7 @@ impl Disk {
             logs: HashSet::new(),
             fault,
             held_back: Vec::new(),
+            space: Space::default(),
         };
         Self {
             core: Arc::new(Mutex::new(core)),
@@ -251,6 +255,7 @@ impl blobs::disk::Disk for Disk {
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut core = self.alive()?;
+        core.room_for_content()?;
         file.write_all_at(bytes, offset)?;
         let ino = core.ino_of(file)?;
         let (at, bytes) = (offset as usize, bytes.to_vec());

@@ -31,6 +31,8 @@ struct Fact {
     value: Option<Digest>,
     begun: usize,
     acked: Option<usize>,
+    /// It was refused because the disk was full: nothing of it may show.
+    refused: bool,
 }
 
 /// An upload that may be taken up again.
@@ -117,6 +119,7 @@ impl Ledger {
                     value,
                     begun,
                     acked: None,
+                    refused: false,
                 });
             }
             let revs = pages.revs.len();
@@ -127,8 +130,11 @@ impl Ledger {
         };
         let done = work.await;
         let acked = Some(self.disk.steps());
-        if done.is_ok() {
-            let mut pages = self.pages();
+        let mut pages = self.pages();
+        if done.as_ref().is_err_and(RepoError::stored_nothing) {
+            pages.facts[facts].iter_mut().for_each(|f| f.refused = true);
+            pages.revs[revs].iter_mut().for_each(|r| r.1 = usize::MAX);
+        } else if done.is_ok() {
             pages.facts[facts].iter_mut().for_each(|f| f.acked = acked);
             pages.revs[revs].iter_mut().for_each(|r| r.2 = acked);
         }
@@ -202,7 +208,11 @@ impl Ledger {
     pub fn allowed(&self, steps: usize) -> BTreeMap<Key, Vec<Option<Digest>>> {
         let pages = self.pages();
         let mut allowed: BTreeMap<Key, Vec<Option<Digest>>> = BTreeMap::new();
-        for fact in pages.facts.iter().filter(|f| f.begun <= steps) {
+        for fact in pages
+            .facts
+            .iter()
+            .filter(|f| f.begun <= steps && !f.refused)
+        {
             let values = allowed.entry(fact.key.clone()).or_insert(vec![None]);
             if fact.acked.is_some_and(|at| at <= steps) {
                 values.clear();

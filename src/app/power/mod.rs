@@ -15,6 +15,7 @@ mod check;
 mod closing;
 mod compacting;
 mod disk;
+mod full;
 mod ledger;
 mod scenario;
 mod state;
@@ -92,7 +93,7 @@ fn store_options(disk: &disk::Disk) -> StoreOptions {
         cache_bytes: 1 << 20,
         slow: Duration::from_hours(1),
         holder: "power".into(),
-        reserve_bytes: 0,
+        reserve_bytes: disk.reserve(),
         floor_bytes: 0,
         log_bytes: 64 << 10,
     }

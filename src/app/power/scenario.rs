@@ -170,7 +170,7 @@ impl Client<'_> {
         Ok(digest)
     }
 
-    async fn delete_tag(&self, repo: &RepoName, name: &str) -> Done {
+    pub async fn delete_tag(&self, repo: &RepoName, name: &str) -> Done {
         let promise = Promise {
             facts: vec![(Key::Tag(repo.clone(), tag(name)), None)],
             rev: Some(repo.clone()),
@@ -180,7 +180,7 @@ impl Client<'_> {
         self.ledger.doing(promise, work).await
     }
 
-    async fn delete_manifest(&self, repo: &RepoName, digest: Digest, tags: &[&str]) -> Done {
+    pub async fn delete_manifest(&self, repo: &RepoName, digest: Digest, tags: &[&str]) -> Done {
         let mut facts = vec![(Key::Manifest(repo.clone(), digest), None)];
         facts.extend(tags.iter().map(|t| (Key::Tag(repo.clone(), tag(t)), None)));
         let promise = Promise {
@@ -191,7 +191,7 @@ impl Client<'_> {
         self.ledger.doing(promise, work).await
     }
 
-    async fn mount(&self, repo: &RepoName, digest: Digest, from: &RepoName) -> Done {
+    pub async fn mount(&self, repo: &RepoName, digest: Digest, from: &RepoName) -> Done {
         let promise = Promise {
             facts: vec![(Key::Blob(repo.clone(), digest), Some(digest))],
             rev: None,

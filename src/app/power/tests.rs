@@ -3,7 +3,7 @@ use super::disk::{Disk, Fault};
 use super::ledger::Ledger;
 use super::scenario::{self, Client, Recording};
 use super::state::{Op, State};
-use super::{Rng, Service, closing, compacting};
+use super::{Rng, Service, closing, compacting, full};
 use crate::types::Algorithm;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -366,6 +366,26 @@ fn a_compaction_that_is_cut_off_loses_nothing() {
         sum.slowest.as_millis(),
         sum.lost.len()
     );
+    assert_none(&sum.lost);
+}
+
+#[test]
+fn a_full_disk_keeps_what_was_acknowledged_and_nothing_of_what_was_refused() {
+    let (run, from) = runtime().block_on(full::record(&base()));
+    let plan = Plan {
+        images: 1,
+        recoveries: 100,
+        stop: false,
+    };
+    let sum = cut_everywhere(&run, from, 12, plan);
+    println!(
+        "full disk: {} cuts, {} images checked, slowest start {} ms, lost {}",
+        sum.cuts,
+        sum.images,
+        sum.slowest.as_millis(),
+        sum.lost.len()
+    );
+    assert!(sum.cuts > 100, "{}", sum.cuts);
     assert_none(&sum.lost);
 }
 

@@ -52,6 +52,10 @@ impl store_disk::Disk for Disk {
         renamed.map_err(|e| failed(to, &e))
     }
 
+    fn free(&self, _dir: &Path) -> Option<u64> {
+        self.free_bytes()
+    }
+
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
         let synced = self.alive().and_then(|mut core| core.sync_dir(dir));
         synced.map_err(|e| failed(dir, &e))
@@ -98,8 +102,10 @@ impl StorageBackend for Bytes {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut core = self.disk.alive()?;
+        core.cut(self.ino, len);
         let (ino, len) = (self.ino, len as usize);
-        self.disk.alive()?.note(Op::SetLen { ino, len });
+        core.note(Op::SetLen { ino, len });
         Ok(())
     }
 
@@ -110,8 +116,10 @@ impl StorageBackend for Bytes {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut core = self.disk.alive()?;
+        core.take(self.ino, offset, data.len())?;
         let (ino, at, bytes) = (self.ino, offset as usize, data.to_vec());
-        self.disk.alive()?.note(Op::Write { ino, at, bytes });
+        core.note(Op::Write { ino, at, bytes });
         Ok(())
     }
 }
