@@ -504,7 +504,7 @@ def full_disk(a):
         return client.put_manifest("full/app", digest, OCI_MANIFEST, body), f"manifests/{digest}"
 
     def blob(length):
-        data = os.urandom(length)
+        data = n.to_bytes(8, "big") + os.urandom(length)
         return client.post_whole("full/app", sha256(data), data), f"blobs/{sha256(data)}"
 
     def tag(_):
@@ -520,18 +520,21 @@ def full_disk(a):
         answer, path = manifest(60_000)
         if answer.status == 201:
             taken.append(path)
-    more, refusals = True, 0
+    more, refusals, end = True, 0, time.monotonic() + 600
     changes = [(blob, 8 * MIB), (blob, MIB), (blob, 100_000), (manifest, 60_000), (manifest, 6_000), (manifest, 600), (manifest, 1),
                (tag, 0), (mount, 0), (blob, 1_000), (blob, 1)]
     while more:
+        if time.monotonic() > end:
+            a.demand(False, "there is an end to what is taken")
+            break
         more = False
         for change, length in changes:
             while True:
                 n += 1
                 answer, path = change(length)
-                if answer.status != 201:
+                if answer.status != 201 or time.monotonic() > end:
                     refusals += 1
-                    clear = answer.status == 507 and answer.code() == "DENIED" and b"the disk is full" in answer.body
+                    clear = answer.status == 201 or answer.status == 507 and answer.code() == "DENIED" and b"the disk is full" in answer.body
                     a.demand(clear, f"a refusal says why: {answer.status} {answer.body[:200]}")
                     break
                 more = True

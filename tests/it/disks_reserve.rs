@@ -157,7 +157,7 @@ impl Writer {
             Change::Blob(60_000),
             Change::Blob(2_000),
             Change::Piece(20_000),
-            Change::Blob(1),
+            Change::Blob(8),
             Change::Piece(1),
         ];
         loop {
