@@ -413,7 +413,7 @@ async fn memory_hears_of_a_change_before_its_answer_and_also_without_one() {
     let write = |value: &'static [u8], told: mpsc::Sender<()>| {
         let change = move |txn: &mut Txn<'_>| -> Done<()> { txn.put(Table::Names, b"a", value) };
         store.write_then(Lane::Request, Need::Grows, "put", change, move || {
-            told.send(()).unwrap()
+            told.send(()).unwrap();
         })
     };
     write(b"1", told.clone()).await.unwrap();

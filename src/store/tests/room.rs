@@ -210,7 +210,7 @@ fn clients_have_half_of_the_reserve_and_the_operator_the_rest() {
                 txn.put(
                     Table::Refs,
                     &[n, row].map(u32::to_be_bytes).concat(),
-                    &[7; 30_000],
+                    &vec![7; 30_000],
                 )
             })
         })
