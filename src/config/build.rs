@@ -93,6 +93,7 @@ pub(super) fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError
         check_every_seconds: read.seconds("check.every"),
         check_rate_bytes: read.number("check.rate"),
         upload_idle_seconds: read.seconds("uploads.idle"),
+        mirror_memory_bytes: read.number("mirror.memory"),
         reserve_bytes: read.number("blobs.reserve"),
         cache_bytes: read.number("cache.memory"),
         store_cache_bytes: read.number("store.cache"),

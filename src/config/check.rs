@@ -48,6 +48,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     if config.upload_memory_bytes < 4 << 20 {
         return Err("`limits.upload_memory` must be at least 4MiB".to_owned());
     }
+    if config.mirror_memory_bytes < 1 << 20 {
+        return Err("`mirror.memory` must be at least 1MiB".to_owned());
+    }
     if !(1 << 10..=64 << 20).contains(&config.manifest_max) {
         return Err("`limits.manifest` must lie between 1KiB and 64MiB (the registry protocol asks for at least 4MiB)".to_owned());
     }

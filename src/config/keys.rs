@@ -189,6 +189,12 @@ pub(super) const KEYS: &[Key] = &[
         "An upload that gets no bytes for this long is dropped.",
     ),
     key(
+        "mirror.memory",
+        Kind::Size,
+        "256MiB",
+        "Memory for the manifests of one `dryport mirror` run and the lists of what belongs to them (1 MiB at least); an image\nthat needs more is refused with its size.",
+    ),
+    key(
         "cache.memory",
         Kind::Size,
         "256MiB",

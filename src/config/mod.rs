@@ -69,6 +69,8 @@ pub struct Config {
     pub check_rate_bytes: u64,
     /// `uploads.idle` in seconds.
     pub upload_idle_seconds: u64,
+    /// `mirror.memory` in bytes: of one run.
+    pub mirror_memory_bytes: u64,
     /// `blobs.reserve` in bytes.
     pub reserve_bytes: u64,
     /// `cache.memory` in bytes.

@@ -8,6 +8,7 @@
     reason = "errors end a run, once; a box would only hide RepoError from those who match on it"
 )]
 
+mod budget;
 mod copy;
 pub mod document;
 mod oci;
@@ -36,6 +37,8 @@ pub struct MirrorRequest {
     pub platforms: Vec<String>,
     /// Certificates, credentials, time-outs.
     pub fetch: FetchOptions,
+    /// Bytes that the manifests of the image, and the lists of what belongs to it, may take in memory.
+    pub memory: u64,
 }
 
 /// What a mirror run did.
@@ -121,6 +124,17 @@ pub enum MirrorError {
     /// The other registry sent something that is not what it should be.
     #[error("{0}; nothing of this image is visible here")]
     Verify(String),
+    /// The image is more than one run may hold.
+    #[error(
+        "the manifests of this image and the lists of what belongs to it need at least {} of memory, and one run may use {}; choose some of its platforms with --platform, or set mirror.memory higher",
+        budget::mib(*needed), budget::mib(*limit)
+    )]
+    Memory {
+        /// Bytes that are known to be needed.
+        needed: u64,
+        /// Bytes that a run may use.
+        limit: u64,
+    },
     /// Talking to the other registry failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -144,6 +158,8 @@ pub enum MirrorErrorKind {
     NotFound,
     /// What came is wrong.
     Verify,
+    /// More than this server may take.
+    Memory,
     /// The other registry cannot be reached, or refuses.
     Fetch,
     /// This registry cannot keep it.
@@ -161,6 +177,7 @@ impl MirrorError {
             Self::Usage(_) | Self::Name(_) => MirrorErrorKind::Usage,
             Self::NotFound(_) => MirrorErrorKind::NotFound,
             Self::Verify(_) => MirrorErrorKind::Verify,
+            Self::Memory { .. } => MirrorErrorKind::Memory,
             Self::Fetch(_) => MirrorErrorKind::Fetch,
             Self::Repo(_) => MirrorErrorKind::Repo,
             Self::Cancelled => MirrorErrorKind::Cancelled,
@@ -203,7 +220,7 @@ pub async fn run(
     let plan = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(MirrorError::Cancelled),
-        plan = plan::make(&registry, &wanted) => plan?,
+        plan = plan::make(&registry, &wanted, request.memory) => plan?,
     };
     progress(Progress::Resolved {
         digest: plan.root.to_string(),

@@ -1,16 +1,17 @@
 //! The registry protocol as a client (distribution-spec): manifests, referrers, blobs of one repository.
 
 use super::MirrorError;
-use super::document::{Descriptor, Document};
+use super::budget::Budget;
+use super::document::{Document, Referrers};
 use super::reference::Source;
 use crate::fetch::{Client, Download, FetchError, Reply};
 use crate::types::{Algorithm, Digest, MediaType, Reference};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The largest manifest taken (distribution-spec: 4 MiB).
-const MANIFEST_MAX: u64 = 4 * 1024 * 1024;
-/// A list of referrers longer than this many pages is a defect of the other side.
+pub(super) const MANIFEST_MAX: u64 = 4 * 1024 * 1024;
+/// Pages of referrers beyond the first of each list, of a whole run: more are a defect of the other side.
 const PAGES_MAX: usize = 1000;
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -24,15 +25,23 @@ pub(super) struct Registry {
     scope: String,
     /// The referrers API answered that it does not exist.
     no_referrers: AtomicBool,
+    /// Further pages of referrers so far.
+    pages: AtomicUsize,
 }
 
-/// A manifest as it came, verified.
+/// A manifest as it came, verified. What it says is read again where it is needed, and not kept.
 #[derive(Debug, Clone)]
 pub(super) struct Fetched {
     pub digest: Digest,
     pub media_type: MediaType,
     pub bytes: Bytes,
-    pub document: Document,
+}
+
+impl Fetched {
+    /// What it says.
+    pub fn document(&self) -> Result<Document, MirrorError> {
+        Document::parse(&self.digest, &self.bytes)
+    }
 }
 
 impl Registry {
@@ -43,6 +52,7 @@ impl Registry {
             source,
             scope,
             no_referrers: AtomicBool::new(false),
+            pages: AtomicUsize::new(0),
         }
     }
 
@@ -98,7 +108,6 @@ impl Registry {
             digest,
             media_type,
             bytes: reply.body,
-            document,
         }))
     }
 
@@ -109,26 +118,36 @@ impl Registry {
         Ok(reply.status == 200)
     }
 
-    /// The descriptors of the manifests that name `digest` as their subject: from the referrers API, or where that does
-    /// not exist from the fallback tag (distribution-spec, "Listing Referrers").
-    pub(super) async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, MirrorError> {
+    /// The manifests that name `digest` as their subject, with the sizes that the list gives: from the referrers API, or
+    /// where that does not exist from the fallback tag (distribution-spec, "Listing Referrers"). At most `most`.
+    pub(super) async fn referrers(
+        &self,
+        digest: &Digest,
+        most: usize,
+        budget: &Budget,
+    ) -> Result<Vec<(Digest, u64)>, MirrorError> {
         if !self.no_referrers.load(Ordering::Relaxed) {
-            if let Some(found) = self.referrers_api(digest).await? {
+            if let Some(found) = self.referrers_api(digest, most, budget).await? {
                 return Ok(found);
             }
             self.no_referrers.store(true, Ordering::Relaxed);
         }
         let tag = Reference::Tag(fallback_tag(digest, "")?);
-        let index = self.manifest(&tag).await?;
-        Ok(index
-            .and_then(|index| index.document.manifests)
-            .unwrap_or_default())
+        match self.manifest(&tag).await? {
+            Some(index) => Ok(Referrers::parse(digest, &index.bytes, most)?.0),
+            None => Ok(Vec::new()),
+        }
     }
 
-    async fn referrers_api(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, MirrorError> {
+    async fn referrers_api(
+        &self,
+        digest: &Digest,
+        most: usize,
+        budget: &Budget,
+    ) -> Result<Option<Vec<(Digest, u64)>>, MirrorError> {
         let mut target = self.path(&format!("referrers/{digest}"));
         let mut found = Vec::new();
-        for _ in 0..PAGES_MAX {
+        loop {
             let reply = self
                 .client
                 .get(&target, MediaType::OCI_INDEX, &self.scope, 2 * MANIFEST_MAX)
@@ -144,12 +163,11 @@ impl Registry {
             if !is_index {
                 return Ok(None);
             }
-            found.extend(
-                Document::parse(digest, &reply.body)?
-                    .manifests
-                    .unwrap_or_default(),
-            );
+            budget.page(reply.body.len() as u64)?;
+            let most = most.saturating_sub(found.len());
+            found.extend(Referrers::parse(digest, &reply.body, most)?.0);
             match next_page(&reply) {
+                Some(_) if self.pages.fetch_add(1, Ordering::Relaxed) >= PAGES_MAX => break,
                 Some(next) => target = next,
                 None => return Ok(Some(found)),
             }

@@ -1,11 +1,13 @@
 //! What belongs to an image: its closure over indexes, referrers and cosign's tags, with the blobs they name.
 
 use super::MirrorError;
+use super::budget::{self, Budget};
 use super::document::{Descriptor, Document};
-use super::oci::{Fetched, Registry, fallback_tag};
+use super::oci::{Fetched, MANIFEST_MAX, Registry, fallback_tag};
 use super::platform::{self, Wanted};
 use crate::types::{Digest, Reference, Tag};
-use futures_util::stream::{self, StreamExt as _};
+use bytes::Bytes;
+use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use std::collections::{HashMap, HashSet};
 
 /// Indexes in indexes, and referrers of referrers, are followed this deep.
@@ -41,13 +43,17 @@ pub(super) struct Plan {
 #[derive(Debug, Clone)]
 struct Want {
     digest: Digest,
+    /// What it must have.
     size: Option<u64>,
+    /// What it is said to have.
+    claim: u64,
     depth: usize,
 }
 
 /// What one manifest leads to.
 struct Visit {
     fetched: Fetched,
+    document: Document,
     /// Of what it leads to.
     depth: usize,
     children: Vec<Want>,
@@ -55,53 +61,71 @@ struct Visit {
     cosign: Vec<(Tag, Fetched)>,
 }
 
-/// Resolves the source and walks its closure, level by level.
-pub(super) async fn make(registry: &Registry, wanted: &[Wanted]) -> Result<Plan, MirrorError> {
-    let source = registry.source();
+/// Resolves the source and walks its closure, level by level. What it keeps on the way is at most `memory` bytes.
+pub(super) async fn make(
+    registry: &Registry,
+    wanted: &[Wanted],
+    memory: u64,
+) -> Result<Plan, MirrorError> {
+    let (source, budget) = (registry.source(), Budget::new(memory));
     let reference = source.reference()?;
-    let root = registry.manifest(&reference).await?.ok_or_else(|| {
+    let root = fetch(registry, &reference, &budget).await?.ok_or_else(|| {
         MirrorError::NotFound(format!(
             "{} has no {reference} in {}",
             source.registry(),
             source.name()
         ))
     })?;
-    let mut plan = Plan {
-        root: root.digest,
-        manifests: Vec::new(),
-        blobs: Vec::new(),
-        tags: Vec::new(),
-    };
-    plan.tags
-        .extend(source.tag().map(|tag| (tag.clone(), root.digest)));
-    let mut walk = Walk::default();
-    let mut level = vec![Want {
-        digest: root.digest,
+    let digest = root.digest;
+    let mut walk = Walk::new(source.tag().map(|tag| (tag.clone(), digest)));
+    walk.wants(vec![Want {
+        digest,
         size: None,
+        claim: 0,
         depth: 0,
-    }];
-    walk.seen.insert(root.digest);
-    let mut known: HashMap<Digest, Fetched> = HashMap::from([(root.digest, root)]);
-    while !level.is_empty() {
-        let visits = level
-            .drain(..)
-            .map(|want| visit(registry, wanted, known.remove(&want.digest), want));
-        let visits: Vec<_> = stream::iter(visits.collect::<Vec<_>>())
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
-        for found in visits {
-            walk.take(found?, &mut level, &mut known, &mut plan.tags)?;
+    }]);
+    walk.known.insert(digest, root);
+    while !walk.level.is_empty() {
+        let level = std::mem::take(&mut walk.level);
+        // Those that are known were counted when they came.
+        let more = level
+            .iter()
+            .filter(|want| !walk.known.contains_key(&want.digest));
+        budget.coming(
+            more.map(|want| want.claim.min(MANIFEST_MAX) + budget::MANIFEST)
+                .sum(),
+        )?;
+        let mut left = level.into_iter();
+        let mut running = FuturesOrdered::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(want) = left.next()
+            {
+                let known = walk.known.remove(&want.digest);
+                running.push_back(visit(registry, wanted, known, want, &budget));
+            }
+            match running.next().await {
+                Some(visit) => walk.take(visit?, &budget)?,
+                None => break,
+            }
         }
     }
-    plan.blobs = blobs(
-        walk.order
-            .iter()
-            .filter_map(|d| walk.found.get(d))
-            .map(|(f, _)| f),
-    )?;
-    plan.manifests = walk.children_first();
-    Ok(plan)
+    Ok(walk.finish(digest))
+}
+
+/// A manifest, counted.
+async fn fetch(
+    registry: &Registry,
+    reference: &Reference,
+    budget: &Budget,
+) -> Result<Option<Fetched>, MirrorError> {
+    let mut fetched = registry.manifest(reference).await?;
+    if let Some(fetched) = &mut fetched {
+        budget.keep(fetched.bytes.len() as u64 + budget::MANIFEST)?;
+        // What was read may have room for twice as much.
+        fetched.bytes = Bytes::copy_from_slice(&fetched.bytes);
+    }
+    Ok(fetched)
 }
 
 /// All that has been met.
@@ -110,47 +134,81 @@ struct Walk {
     seen: HashSet<Digest>,
     order: Vec<Digest>,
     found: HashMap<Digest, (Fetched, Vec<Digest>)>,
+    /// The next level, and what of it came already.
+    level: Vec<Want>,
+    known: HashMap<Digest, Fetched>,
+    tags: Vec<(Tag, Digest)>,
+    blobs: Content,
 }
 
 impl Walk {
-    fn take(
-        &mut self,
-        visit: Visit,
-        level: &mut Vec<Want>,
-        known: &mut HashMap<Digest, Fetched>,
-        tags: &mut Vec<(Tag, Digest)>,
-    ) -> Result<(), MirrorError> {
-        let depth = visit.depth;
-        let leads_on =
-            !(visit.children.is_empty() && visit.referrers.is_empty() && visit.cosign.is_empty());
+    fn new(tag: Option<(Tag, Digest)>) -> Self {
+        Self {
+            tags: tag.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Notes those that were not met before for the next level; answers how many.
+    fn wants(&mut self, wants: impl IntoIterator<Item = Want>) -> u64 {
+        let before = self.level.len();
+        for want in wants {
+            if self.seen.insert(want.digest) {
+                self.level.push(want);
+            }
+        }
+        (self.level.len() - before) as u64
+    }
+
+    fn take(&mut self, visit: Visit, budget: &Budget) -> Result<(), MirrorError> {
+        let Visit {
+            fetched,
+            document,
+            depth,
+            children,
+            referrers,
+            cosign,
+        } = visit;
+        let leads_on = !(children.is_empty() && referrers.is_empty() && cosign.is_empty());
         if (leads_on && depth > DEPTH_MAX) || self.seen.len() > MANIFESTS_MAX {
             let text = format!(
-                "what belongs to {} does not end (more than {DEPTH_MAX} levels)",
-                visit.fetched.digest
+                "what belongs to {} does not end (more than {DEPTH_MAX} levels, or {MANIFESTS_MAX} manifests)",
+                fetched.digest
             );
             return Err(MirrorError::Verify(text));
         }
-        let edges = visit.children.iter().map(|w| w.digest).collect();
-        for (tag, fetched) in visit.cosign {
-            tags.push((tag, fetched.digest));
-            if self.seen.insert(fetched.digest) {
-                level.push(Want {
-                    digest: fetched.digest,
-                    size: None,
-                    depth,
-                });
-                known.insert(fetched.digest, fetched);
+        let edges: Vec<Digest> = children.iter().map(|w| w.digest).collect();
+        for (tag, fetched) in cosign {
+            let digest = fetched.digest;
+            self.tags.push((tag, digest));
+            let want = Want {
+                digest,
+                size: None,
+                claim: 0,
+                depth,
+            };
+            if self.wants([want]) > 0 {
+                self.known.insert(digest, fetched);
             }
         }
-        for want in visit.children.into_iter().chain(visit.referrers) {
-            if self.seen.insert(want.digest) {
-                level.push(want);
-            }
+        let mut entries = edges.len() as u64;
+        entries += self.wants(children.into_iter().chain(referrers));
+        for descriptor in document.content() {
+            entries += u64::from(self.blobs.add(descriptor)?);
         }
-        self.order.push(visit.fetched.digest);
-        self.found
-            .insert(visit.fetched.digest, (visit.fetched, edges));
+        budget.keep(entries * budget::ENTRY)?;
+        self.order.push(fetched.digest);
+        self.found.insert(fetched.digest, (fetched, edges));
         Ok(())
+    }
+
+    fn finish(mut self, root: Digest) -> Plan {
+        Plan {
+            root,
+            blobs: std::mem::take(&mut self.blobs.found),
+            tags: std::mem::take(&mut self.tags),
+            manifests: self.children_first(),
+        }
     }
 
     /// Each manifest after those that it names. A cycle, which only a forged digest could make, ends where it closes.
@@ -180,11 +238,11 @@ async fn visit(
     wanted: &[Wanted],
     known: Option<Fetched>,
     want: Want,
+    budget: &Budget,
 ) -> Result<Visit, MirrorError> {
     let fetched = match known {
         Some(fetched) => fetched,
-        None => registry
-            .manifest(&Reference::Digest(want.digest))
+        None => fetch(registry, &Reference::Digest(want.digest), budget)
             .await?
             .ok_or_else(|| missing(registry, &want))?,
     };
@@ -197,27 +255,30 @@ async fn visit(
         return Err(MirrorError::Verify(text));
     }
     let depth = want.depth + 1;
-    let children = children(&fetched.document, wanted, depth)?;
-    let mut referrers = Vec::new();
-    for descriptor in registry.referrers(&fetched.digest).await? {
-        referrers.push(Want {
-            digest: descriptor.digest()?,
-            size: None,
-            depth,
-        });
-    }
+    let document = fetched.document()?;
+    let children = children(&document, wanted, depth)?;
+    // What a list says of sizes is not held against it: some give none.
+    let listed = registry.referrers(&fetched.digest, MANIFESTS_MAX, budget);
+    let referrer = |(digest, claim)| Want {
+        digest,
+        size: None,
+        claim,
+        depth,
+    };
+    let referrers = listed.await?.into_iter().map(referrer).collect();
     let mut cosign = Vec::new();
     for ending in COSIGN {
         let tag = fallback_tag(&fetched.digest, ending)?;
         let reference = Reference::Tag(tag.clone());
         if registry.has_manifest(&reference).await?
-            && let Some(found) = registry.manifest(&reference).await?
+            && let Some(found) = fetch(registry, &reference, budget).await?
         {
             cosign.push((tag, found));
         }
     }
     Ok(Visit {
         fetched,
+        document,
         depth,
         children,
         referrers,
@@ -253,53 +314,56 @@ fn children(
         Ok(Want {
             digest: d.digest()?,
             size: Some(d.size),
+            claim: d.size,
             depth,
         })
     };
     chosen.into_iter().map(want).collect()
 }
 
-fn blobs<'a>(
-    manifests: impl Iterator<Item = &'a Fetched>,
-) -> Result<Vec<PlannedBlob>, MirrorError> {
-    let mut found: Vec<PlannedBlob> = Vec::new();
-    let mut bytes: u64 = 0;
-    let mut at: HashMap<Digest, usize> = HashMap::new();
-    for descriptor in manifests.flat_map(|fetched| fetched.document.content()) {
+/// The blobs of all manifests, each once.
+#[derive(Default)]
+struct Content {
+    found: Vec<PlannedBlob>,
+    at: HashMap<Digest, usize>,
+    bytes: u64,
+}
+
+impl Content {
+    /// Notes a blob; whether it is the first time.
+    fn add(&mut self, descriptor: &Descriptor) -> Result<bool, MirrorError> {
         let (digest, size) = (descriptor.digest()?, descriptor.size);
         let optional = descriptor.is_nondistributable();
-        if let Some(blob) = at.get(&digest).and_then(|at| found.get_mut(*at)) {
+        if let Some(blob) = self.at.get(&digest).and_then(|at| self.found.get_mut(*at)) {
             if blob.size != size {
                 return Err(MirrorError::Verify(format!(
                     "the source gives blob {digest} two sizes"
                 )));
             }
             blob.optional &= optional;
-            continue;
+            return Ok(false);
         }
         // Sizes are claims until the bytes have come; what follows adds them up.
-        bytes = bytes
-            .checked_add(size)
-            .filter(|bytes| *bytes <= BYTES_MAX)
-            .ok_or_else(|| {
-                MirrorError::Verify(format!(
-                    "the source claims {size} bytes for blob {digest}, which makes more in all than any disk holds"
-                ))
-            })?;
-        at.insert(digest, found.len());
-        found.push(PlannedBlob {
+        let bytes = self.bytes.checked_add(size);
+        self.bytes = bytes.filter(|bytes| *bytes <= BYTES_MAX).ok_or_else(|| {
+            MirrorError::Verify(format!(
+                "the source claims {size} bytes for blob {digest}, which makes more in all than any disk holds"
+            ))
+        })?;
+        self.at.insert(digest, self.found.len());
+        self.found.push(PlannedBlob {
             digest,
             size,
             optional,
         });
+        Ok(true)
     }
-    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Algorithm, MediaType};
+    use crate::types::Algorithm;
 
     fn claiming(sizes: &[u64]) -> Result<Vec<PlannedBlob>, MirrorError> {
         let layer = |(n, size): (usize, &u64)| {
@@ -309,13 +373,12 @@ mod tests {
         let layers: Vec<String> = sizes.iter().enumerate().map(layer).collect();
         let body = format!(r#"{{"layers":[{}]}}"#, layers.join(","));
         let digest = Digest::of(Algorithm::Sha256, body.as_bytes());
-        let fetched = Fetched {
-            digest,
-            media_type: MediaType::OCI_MANIFEST.parse().expect("type"),
-            document: Document::parse(&digest, body.as_bytes()).expect("manifest"),
-            bytes: body.into(),
-        };
-        blobs([&fetched].into_iter())
+        let document = Document::parse(&digest, body.as_bytes()).expect("manifest");
+        let mut content = Content::default();
+        for descriptor in document.content() {
+            content.add(descriptor)?;
+        }
+        Ok(content.found)
     }
 
     #[test]

@@ -2,10 +2,8 @@
 
 use super::MirrorError;
 use super::document::{Descriptor, Platform};
+use crate::types::Digest;
 use std::collections::HashSet;
-
-/// The annotation by which buildkit ties an attestation to its image.
-const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// One wanted platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,17 +73,12 @@ pub(super) fn choose<'a>(children: &'a [Descriptor], wanted: &[Wanted]) -> Vec<&
             .as_ref()
             .is_none_or(|p| wanted.iter().any(|w| w.matches(p)))
     };
-    let taken: HashSet<&str> = children
+    let taken: HashSet<Digest> = children
         .iter()
         .filter(|c| direct(c))
-        .map(|c| c.digest.as_str())
+        .filter_map(|c| c.digest().ok())
         .collect();
-    let attests = |child: &Descriptor| {
-        child
-            .annotations
-            .get(ATTESTED)
-            .is_some_and(|d| taken.contains(d.as_str()))
-    };
+    let attests = |child: &Descriptor| child.attests().is_some_and(|d| taken.contains(&d));
     children
         .iter()
         .filter(|c| direct(c) || attests(c))
@@ -107,24 +100,36 @@ pub(super) fn offered(children: &[Descriptor]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Algorithm;
+
+    fn digest(name: &str) -> String {
+        Digest::of(Algorithm::Sha256, name.as_bytes()).to_string()
+    }
 
     fn children() -> Vec<Descriptor> {
         serde_json::from_value(serde_json::json!([
-            {"digest": "a", "size": 1, "platform": {"os": "linux", "architecture": "amd64"}},
-            {"digest": "b", "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v7"}},
-            {"digest": "c", "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v6"}},
-            {"digest": "d", "size": 1, "platform": {"os": "unknown", "architecture": "unknown"},
-             "annotations": {"vnd.docker.reference.digest": "b"}},
-            {"digest": "e", "size": 1}
+            {"digest": digest("a"), "size": 1, "platform": {"os": "linux", "architecture": "amd64"}},
+            {"digest": digest("b"), "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v7"}},
+            {"digest": digest("c"), "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v6"}},
+            {"digest": digest("d"), "size": 1, "platform": {"os": "unknown", "architecture": "unknown"},
+             "annotations": {"vnd.docker.reference.digest": digest("b")}},
+            {"digest": digest("e"), "size": 1}
         ]))
         .expect("valid")
     }
 
     fn chosen(platforms: &[&str]) -> String {
         let texts: Vec<String> = platforms.iter().map(|p| (*p).to_owned()).collect();
+        let name = |c: &&Descriptor| {
+            let digest = c.digest().expect("a digest").to_string();
+            let mut names = ["a", "b", "c", "d", "e"].into_iter();
+            names
+                .find(|name| super::tests::digest(name) == digest)
+                .expect("one of them")
+        };
         choose(&children(), &parse_all(&texts).expect("valid"))
             .iter()
-            .map(|c| c.digest.as_str())
+            .map(name)
             .collect()
     }
 

@@ -91,6 +91,15 @@ fn made() -> Made {
 }
 
 async fn plan(site: Site, source: &str, platforms: &[&str]) -> Result<Plan, MirrorError> {
+    plan_within(site, source, platforms, 1 << 20).await
+}
+
+async fn plan_within(
+    site: Site,
+    source: &str,
+    platforms: &[&str],
+    memory: u64,
+) -> Result<Plan, MirrorError> {
     let (host, _) = serve(move |_, head| {
         let path = head.split(' ').nth(1).unwrap_or_default();
         let found = site.get(path);
@@ -103,7 +112,7 @@ async fn plan(site: Site, source: &str, platforms: &[&str]) -> Result<Plan, Mirr
     let platforms: Vec<String> = platforms.iter().map(|p| (*p).to_owned()).collect();
     let source: Source = format!("docker://{host}/{source}").parse()?;
     let registry = oci::Registry::new(Client::new(&host, options())?, source);
-    plan::make(&registry, &platform::parse_all(&platforms)?).await
+    plan::make(&registry, &platform::parse_all(&platforms)?, memory).await
 }
 
 fn position(plan: &Plan, digest: &Digest) -> Option<usize> {
@@ -170,6 +179,154 @@ async fn wrong_or_absent_manifests_are_refused() {
         .await
         .expect_err("missing child");
     assert!(missing.to_string().contains("--platform"), "{missing}");
+}
+
+/// An image of one blob whose manifest is at least so long.
+fn long(name: &str, len: usize) -> Value {
+    let mut image = image(name);
+    image["annotations"] = json!({"filler": "x".repeat(len)});
+    image
+}
+
+/// What was known to be needed, in bytes, of a plan that was refused for it.
+fn needed(plan: Result<Plan, MirrorError>, memory: u64) -> u64 {
+    match plan.map(|plan| plan.manifests.len()) {
+        Err(MirrorError::Memory { needed, limit }) => {
+            assert_eq!(limit, memory);
+            needed
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn manifests_beyond_the_memory_are_refused_with_their_size_before_they_come() {
+    let mut site = Site::new();
+    let mut children = Vec::new();
+    for n in 0..8 {
+        let body = long(&n.to_string(), 300_000);
+        let digest = put(&mut site, None, MediaType::OCI_MANIFEST, &body);
+        children.push(json!({"digest": digest.to_string(), "size": size(&site, &digest)}));
+        // Were it asked for, the answer would be another error.
+        site.remove(&format!("/v2/a/b/manifests/{digest}"));
+    }
+    let index = json!({"schemaVersion": 2, "manifests": children});
+    put(&mut site, Some("latest"), MediaType::OCI_INDEX, &index);
+    let refused = plan_within(site, "a/b", &[], 1 << 20).await;
+    let text = refused.as_ref().map(|_| ()).map_err(ToString::to_string);
+    let text = text.expect_err("refused");
+    assert!(
+        text.contains("at least 3 MiB") && text.contains("use 1 MiB"),
+        "{text}"
+    );
+    assert!(
+        text.contains("--platform") && text.contains("mirror.memory"),
+        "{text}"
+    );
+    assert!(needed(refused, 1 << 20) > 2_400_000);
+}
+
+#[tokio::test]
+async fn what_says_nothing_of_its_size_is_counted_as_it_comes() {
+    let mut site = Site::new();
+    let root = put(
+        &mut site,
+        Some("latest"),
+        MediaType::OCI_MANIFEST,
+        &image("root"),
+    );
+    let mut listed = Vec::new();
+    for n in 0..8 {
+        let digest = put(
+            &mut site,
+            None,
+            MediaType::OCI_MANIFEST,
+            &long(&n.to_string(), 300_000),
+        );
+        listed.push(json!({"digest": digest.to_string(), "size": 1}));
+    }
+    let list = json!({"schemaVersion": 2, "manifests": listed});
+    let tag = format!("sha256-{}", root.hex());
+    put(&mut site, Some(&tag), MediaType::OCI_INDEX, &list);
+    let plan = plan_within(site.clone(), "a/b", &[], 4 << 20).await;
+    assert_eq!(plan.expect("enough").manifests.len(), 9);
+    let plan = plan_within(site, "a/b", &[], 1 << 20).await;
+    assert!((1 << 20..2 << 20).contains(&needed(plan, 1 << 20)));
+}
+
+#[tokio::test]
+async fn digests_are_counted_too() {
+    let mut site = Site::new();
+    let layers = |from: usize| -> Vec<Value> {
+        let layer = |n: usize| {
+            let digest = Digest::of(Algorithm::Sha256, &n.to_be_bytes()).to_string();
+            json!({"digest": digest, "size": 1})
+        };
+        (from..from + 3000).map(layer).collect()
+    };
+    let mut children = Vec::new();
+    for n in 0..3 {
+        let body = json!({"schemaVersion": 2, "layers": layers(n * 3000)});
+        let digest = put(&mut site, None, MediaType::OCI_MANIFEST, &body);
+        children.push(json!({"digest": digest.to_string(), "size": size(&site, &digest)}));
+    }
+    let index = json!({"schemaVersion": 2, "manifests": children});
+    put(&mut site, Some("latest"), MediaType::OCI_INDEX, &index);
+    let (memory, enough) = (2 << 20, 8 << 20);
+    assert!(needed(plan_within(site.clone(), "a/b", &[], memory).await, memory) > memory);
+    let plan = plan_within(site, "a/b", &[], enough).await.expect("enough");
+    assert_eq!(plan.blobs.len(), 9000);
+}
+
+/// A plan of an image whose referrers come in pages without end, each with so many bytes of text; the error, and how
+/// many pages were asked for.
+async fn endless(filler: usize, memory: u64) -> (MirrorError, usize) {
+    let mut site = Site::new();
+    put(
+        &mut site,
+        Some("latest"),
+        MediaType::OCI_MANIFEST,
+        &image("root"),
+    );
+    let page = json!({"schemaVersion": 2, "manifests": [], "x": "x".repeat(filler)}).to_string();
+    let (host, seen) = serve(move |n, head| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let index = MediaType::OCI_INDEX;
+        if path.contains("/referrers/") {
+            let next = format!(
+                "content-type: {index}\r\nlink: </v2/a/b/referrers/x?n={n}>; rel=\"next\"\r\n"
+            );
+            return reply("200 OK", &next, &page);
+        }
+        let found = site.get(path);
+        found.map_or_else(
+            || reply("404 Not Found", "", ""),
+            |(media_type, body)| reply("200 OK", &format!("content-type: {media_type}\r\n"), body),
+        )
+    })
+    .await;
+    let source: Source = format!("docker://{host}/a/b").parse().expect("source");
+    let client = Client::new(&host, options()).expect("client");
+    let registry = oci::Registry::new(client, source);
+    let error = plan::make(&registry, &[], memory)
+        .await
+        .map(|plan| plan.root);
+    let seen = seen.lock().expect("lock");
+    let pages = seen
+        .iter()
+        .filter(|head| head.contains("/referrers/"))
+        .count();
+    (error.expect_err("refused"), pages)
+}
+
+#[tokio::test]
+async fn pages_of_referrers_end_for_a_run() {
+    let (error, pages) = endless(10, 64 << 20).await;
+    assert!(error.to_string().contains("does not end"), "{error}");
+    assert!((1000..1002).contains(&pages), "{pages}");
+    let (error, pages) = endless(300_000, 1 << 20).await;
+    assert_eq!(error.kind(), MirrorErrorKind::Memory, "{error}");
+    assert_eq!(pages, 4);
 }
 
 /// The server runs a mirror as a task of its own.

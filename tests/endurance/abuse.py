@@ -31,6 +31,7 @@ import frames
 from client import OCI_MANIFEST, Client, sha256
 from server import USER
 from siege import (MIB, REPO, Attack, again, authorization, close, connect, counted, crowd, head, status_of, taken, threads)
+from upstream import Upstream
 
 
 # ---- the attacks: each gets the running attack, does its worst, and gives what it saw ---------------------------------
@@ -198,6 +199,21 @@ def deep_json(a):
     lists = threads(a.size(24), referrers)
     a.demand(set(lists) == {200}, "a list of referrers with long annotations")
     a.note(f"{counted(statuses)}; lists {counted(lists)}")
+
+
+def mirror_plans(a):
+    """Mirror runs of images that are more than memory holds: manifests, referrers, pages and names by the hundred."""
+    upstream = Upstream(a.size(300))
+    try:
+        for tag in ("children", "referrers", "pages", "names"):
+            source = f"docker://127.0.0.1:{upstream.port}/much/app:{tag}"
+            code, out, err = a.server.command("mirror", source, "--to", f"much/{tag}")
+            said = (out + err).strip().splitlines()[-1:]
+            a.note(f"{tag} {code}")
+            refused = code == 3 and "mirror.memory" in out + err
+            a.demand(refused or (a.args.scale < 1 and tag != "pages"), f"{tag} is refused with its size: exit code {code}, {said}")
+    finally:
+        upstream.end()
 
 
 def headers(a):
@@ -578,6 +594,7 @@ full_disk.env = {"DRYPORT_BLOBS__RESERVE": "0", "DRYPORT_BLOBS__LEASE": "1s", "D
 ATTACKS = {
     idle: 150, keep_alive: 200, slow_heads: 120, half_tls: 300, idle_tls: 200, slow_bodies: 150, full_pieces: 260,
     never_read: 100, pushes: 120, pulls: 80, declared: 100, deep_json: 120, headers: 100, sessions: 100, logins: 150,
+    mirror_plans: 400,
     manifests: 120, requests: 130, long_lists: 150, large_manifests: 150,
     small_blobs: 260, log_flood: 100, rapid_reset: 120, made_to_reset: 120, settings_and_pings: 120, continuations: 120,
     streams: 200, many_addresses: 200, past: 300, full_disk: 150,

@@ -52,6 +52,7 @@ pub(super) async fn run(
             allow_hosts: job.allow_hosts,
             ..FetchOptions::default()
         },
+        memory: app.config.load().mirror_memory_bytes,
     };
     let hears = move |now| news(Progress::Mirror(now));
     Ok(mirror::run(&app.repos, request, hears, stop).await?)
@@ -62,6 +63,7 @@ impl From<MirrorError> for Fault {
         let kind = match error.kind() {
             MirrorErrorKind::Usage => FaultKind::Usage,
             MirrorErrorKind::NotFound => FaultKind::NotFound,
+            MirrorErrorKind::Memory => FaultKind::State,
             MirrorErrorKind::Repo => {
                 return match error {
                     MirrorError::Repo(error) => error.into(),
