@@ -3,8 +3,8 @@
 use dryport::auth::Account;
 use dryport::repo::keys;
 use dryport::repo::record::{
-    BlobRecord, ChangeRecord, CondemnedRecord, FeedRecord, ItemRecord, QuotaRecord, ReferrerRecord,
-    RepoRecord, UploadRecord, UsageRecord,
+    BlobRecord, ChangeRecord, CondemnedRecord, FeedRecord, FillRecord, ItemRecord, QuotaRecord,
+    ReferrerRecord, RepoRecord, UploadRecord, UsageRecord,
 };
 use dryport::store::key::{Key, Parts};
 use dryport::store::record::{RECORD_LIMIT, Record};
@@ -21,6 +21,7 @@ pub fn record(data: &[u8]) {
     same::<ReferrerRecord>(data);
     same::<RepoRecord>(data);
     same::<UploadRecord>(data);
+    same::<FillRecord>(data);
     same::<UsageRecord>(data);
 }
 

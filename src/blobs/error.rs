@@ -32,6 +32,15 @@ pub enum BlobError {
     /// Something else is where a folder of contents must be: nothing below it is touched.
     #[error("{0} must be a folder: {1}")]
     Folder(String, #[source] io::Error),
+    /// The file of an upload is not the one that was written, or not as it was written; it has been removed. The log says
+    /// which it was.
+    #[error(
+        "the file of this content was changed on the disk while it arrived; send that content again"
+    )]
+    Changed,
+    /// Somebody writes to this file, in this process or in another.
+    #[error("another writer has the file {0} open; wait for it to end")]
+    Locked(String),
     /// Anything else the file system said: what was tried, and its answer.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),
@@ -40,12 +49,14 @@ pub enum BlobError {
 /// The kinds of [`BlobError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobErrorKind {
-    /// The sender's bytes are not what it said.
+    /// The sender's bytes are not what it said, or not what was written.
     Digest,
     /// The disk is full up to its reserve, or a quota is used up.
     NoSpace,
     /// Bytes that must be there are not.
     Damaged,
+    /// The file has another writer.
+    Locked,
     /// Too many files are open, in this process or on the machine: later it will work.
     Busy,
     /// The file system takes no writes.
@@ -58,13 +69,20 @@ impl BlobError {
     /// Which kind of failure this is.
     pub fn kind(&self) -> BlobErrorKind {
         match self {
-            Self::Digest { .. } => BlobErrorKind::Digest,
+            Self::Digest { .. } | Self::Changed => BlobErrorKind::Digest,
+            Self::Locked(_) => BlobErrorKind::Locked,
             Self::NoSpace { .. } => BlobErrorKind::NoSpace,
             Self::Damaged(_) | Self::Folder(..) => BlobErrorKind::Damaged,
             Self::Io(_, e) if is_one_of(e, &[Errno::MFILE, Errno::NFILE]) => BlobErrorKind::Busy,
             Self::Io(_, e) if is_one_of(e, &[Errno::ROFS]) => BlobErrorKind::ReadOnly,
             Self::Io(..) => BlobErrorKind::Io,
         }
+    }
+
+    /// [`BlobError::Changed`], with the file in the log.
+    pub(super) fn changed(path: &Path) -> Self {
+        tracing::error!(file = %path.display(), "a file was changed, not by Dryport, while content was written to it; it is not used");
+        Self::Changed
     }
 
     /// For `map_err`: the file system's answer to `what` on `path`.

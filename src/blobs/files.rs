@@ -4,13 +4,14 @@ use super::disk::Disk;
 use super::folders::open_content;
 use super::place::{Place, UploadName};
 use super::sync::DirSync;
+use super::upload::Held;
 use super::{BlobError, BlobOptions};
 use crate::datadir;
 use crate::types::{Algorithm, Digest, UploadId};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -84,16 +85,18 @@ impl Files {
     }
 
     /// Makes the file of an upload: 0600 whatever the umask, marked with this boot.
-    pub fn create_upload(&self, name: UploadName) -> Result<File, BlobError> {
+    pub fn create_upload(&self, name: UploadName) -> Result<Held, BlobError> {
         let path = self.upload_path(name);
         let made = self.disk.create(&path);
         let file = made.map_err(|e| self.fault("make", &path, 0, e))?;
+        let file = Held::take(file, &path)?;
         self.mark(&file);
         Ok(file)
     }
 
-    /// The file of an upload; `None` if there is none, `Damaged` if something else has its name.
-    pub fn open_upload(&self, name: UploadName) -> Result<Option<File>, BlobError> {
+    /// The file of an upload, to be written to; `None` if there is none, `Locked` if it has a writer, `Damaged` if
+    /// something else has its name.
+    pub fn open_upload(&self, name: UploadName) -> Result<Option<Held>, BlobError> {
         let path = self.upload_path(name);
         let is_file = match path.symlink_metadata() {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -106,10 +109,28 @@ impl Files {
         options.read(true).write(true);
         options.custom_flags(datadir::NO_WAIT.bits().cast_signed());
         match options.open(&path) {
-            Ok(file) => Ok(Some(file)),
+            Ok(file) => Held::take(file, &path).map(Some),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(BlobError::io("open", &path)(e)),
         }
+    }
+
+    /// The file of an upload, to be read; `None` if there is none, or something else has its name.
+    pub fn read_upload(&self, name: UploadName) -> Result<Option<File>, BlobError> {
+        let path = self.upload_path(name);
+        open_content(&path).map_err(BlobError::io("open", &path))
+    }
+
+    /// Whether the path leads to this very file, and that has so many bytes.
+    pub fn is_at(file: &File, path: &Path, len: u64) -> Result<bool, BlobError> {
+        let open = file.metadata().map_err(BlobError::io("look at", path))?;
+        let named = match path.symlink_metadata() {
+            Ok(named) => named,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(BlobError::io("look at", path)(e)),
+        };
+        let one = (open.dev(), open.ino()) == (named.dev(), named.ino());
+        Ok(one && open.len() == len)
     }
 
     /// Notes that all of the file is either synced or written under this boot, for uploads that have no saved row yet.
@@ -152,11 +173,13 @@ impl Files {
             .map_err(|e| self.fault("make durable", &dir, 0, e))
     }
 
-    /// Brings a synced upload to a place that was never used and makes that durable. With `keep` the upload keeps its own
-    /// name, too, unless this file system gives a file one name only; answers whether it does.
+    /// Brings a synced upload of `len` bytes to a place that was never used and makes that durable. With `keep` the upload
+    /// keeps its own name, too, unless this file system gives a file one name only; answers whether it does. `Changed` if
+    /// another file than this one came there.
     pub fn place(
         &self,
-        name: UploadName,
+        (name, file): (UploadName, &Held),
+        len: u64,
         digest: &Digest,
         keep: bool,
     ) -> Result<(Place, bool), BlobError> {
@@ -171,6 +194,11 @@ impl Files {
         if !kept {
             let moved = self.disk.rename_new(&from, &to);
             moved.map_err(|e| self.fault("move an upload to", &to, 0, e))?;
+        }
+        if !Self::is_at(file, &to, len)? {
+            // No row will name it; what cannot be removed is found by a check.
+            let _ = self.disk.remove(&to);
+            return Err(BlobError::changed(&to));
         }
         self.sync_folder(digest)?;
         Ok((place, kept))

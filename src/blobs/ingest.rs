@@ -5,7 +5,7 @@ use super::files::Files;
 use super::place::UploadName;
 use super::upload::Upload;
 use super::{BlobError, Saved, Sealed, SealedBody};
-use crate::types::{Algorithm, Digest, Hasher, RepoId, UploadId};
+use crate::types::{Algorithm, Digest, Hasher, RepoId};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
@@ -80,9 +80,9 @@ impl Ingest {
         Ok(ingest)
     }
 
-    /// The session's id.
-    pub fn id(&self) -> UploadId {
-        self.upload.name.id
+    /// The name of its file.
+    pub fn name(&self) -> UploadName {
+        self.upload.name
     }
 
     /// The repository that it was begun for.
@@ -184,12 +184,14 @@ impl Ingest {
         self.verify(wanted)?.seal()
     }
 
-    /// Checks the digest and keeps the bytes as they are: if the store turns out to have the blob at commit they are
+    /// Checks the digest, and that the file is the one that was written here alone ([`Held`](super::upload::Held)), and
+    /// keeps the bytes as they are: if the store turns out to have the blob at commit they are
     /// not needed ([`Verified::discard`]), else [`Verified::seal`] makes them durable. `wanted` may be of another
-    /// algorithm than the upload was begun with. On `Digest` the upload is gone.
+    /// algorithm than the upload was begun with. On `Digest` and `Changed` the upload is gone.
     pub fn verify(self, wanted: &Digest) -> Result<Verified, BlobError> {
         self.usable()?;
         let (upload, promised) = (self.upload, self.promised);
+        upload.check_alone()?;
         let got = if wanted.algorithm() == upload.name.algorithm {
             self.hasher.finish()
         } else {
@@ -258,6 +260,11 @@ impl Verified {
         let (body, left) = if size <= files.options.inline_max {
             let on_disk = self.upload.has_file();
             let bytes = self.upload.read_all()?;
+            // What comes back from a file is what it is now.
+            if on_disk && Digest::of(digest.algorithm(), &bytes) != digest {
+                let _ = files.discard(name);
+                return Err(BlobError::changed(&files.upload_path(name)));
+            }
             if on_disk && !self.promised {
                 files.discard(name)?;
             }
@@ -265,7 +272,7 @@ impl Verified {
         } else {
             self.upload.spill()?;
             self.upload.sync(true)?;
-            let (place, kept) = files.place(name, &digest, self.promised)?;
+            let (place, kept) = self.upload.place(&digest, self.promised)?;
             (SealedBody::Placed(place), kept)
         };
         files.counts.blobs_sealed.fetch_add(1, Ordering::Relaxed);

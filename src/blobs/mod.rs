@@ -26,10 +26,10 @@ pub use buffer::{BLOCK, Buffer};
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
 pub use odd::Foreign;
-pub use place::{Place, UploadName};
+pub use place::{Place, Purpose, UploadName};
 pub use scrub::{Found, Listed};
 
-use crate::types::{Algorithm, Digest, RepoId, UploadId};
+use crate::types::Digest;
 use bytes::Bytes;
 use files::Files;
 use std::collections::HashMap;
@@ -98,15 +98,11 @@ pub struct Saved {
 /// An upload file on disk.
 #[derive(Debug, Clone)]
 pub struct UploadFile {
-    /// The session.
-    pub id: UploadId,
-    /// The repository that it was begun for.
-    pub repo: RepoId,
-    /// The algorithm that it is hashed with while it arrives.
-    pub algorithm: Algorithm,
+    /// Its name: whose it is, and of which repository.
+    pub name: UploadName,
     /// Bytes in the file.
     pub len: u64,
-    /// Running time since [`Blobs::uploads`] first found the file as it is; zero at the first look of this process. The
+    /// Running time since [`Blobs::uploads`] (or [`Blobs::fills`]) first found the file as it is; zero at the first look of this process. The
     /// wall clock has no part in it: a clock that jumps must not end uploads.
     pub idle: Duration,
 }
@@ -159,59 +155,39 @@ impl Blobs {
     }
 
     /// A new upload under an id that was never used: nothing is on disk before the first bytes are many, or saved.
-    pub fn begin(&self, id: UploadId, repo: RepoId, algorithm: Algorithm) -> Ingest {
-        Ingest::begin(
-            Arc::clone(&self.files),
-            UploadName {
-                id,
-                repo,
-                algorithm,
-            },
-        )
+    pub fn begin(&self, name: UploadName) -> Ingest {
+        Ingest::begin(Arc::clone(&self.files), name)
     }
 
     /// Takes up an upload from its file. The hash state covers `saved.offset`; what lies beyond was written after it:
     /// under the same boot of the machine it is hashed from the file and counts, under another one it is cut off
-    /// (design section 4). Without a saved row the same holds from offset 0. Nobody else may hold the same upload.
+    /// (design section 4). Without a saved row the same holds from offset 0. `Locked` if somebody else holds the same
+    /// upload, in this process or another.
     ///
     /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync, or if it has another
     /// name ([`Blobs::twin`]).
-    pub fn resume(
-        &self,
-        id: UploadId,
-        repo: RepoId,
-        algorithm: Algorithm,
-        saved: Option<&Saved>,
-    ) -> Result<Ingest, BlobError> {
-        Ingest::resume(
-            Arc::clone(&self.files),
-            UploadName {
-                id,
-                repo,
-                algorithm,
-            },
-            saved,
-        )
+    pub fn resume(&self, name: UploadName, saved: Option<&Saved>) -> Result<Ingest, BlobError> {
+        Ingest::resume(Arc::clone(&self.files), name, saved)
     }
 
     /// The place that is another name of an upload's file: what a closing left that was killed before its end. If a blob's
     /// row names it the upload is over, and only its name is to go; else the place is, before the upload can be taken up.
     /// Reads the whole file if it has two names, else nothing.
-    pub fn twin(
-        &self,
-        id: UploadId,
-        repo: RepoId,
-        algorithm: Algorithm,
-    ) -> Result<Option<Place>, BlobError> {
-        self.files.twin(UploadName {
-            id,
-            repo,
-            algorithm,
-        })
+    pub fn twin(&self, name: UploadName) -> Result<Option<Place>, BlobError> {
+        self.files.twin(name)
     }
 
-    /// The upload files on disk, for start-up and reaping; files of other names, and what is no file, are left alone.
+    /// The files of sessions on disk, for start-up and reaping; files of other names are left alone.
     pub fn uploads(&self) -> Result<Vec<UploadFile>, BlobError> {
+        self.list(Purpose::Session)
+    }
+
+    /// The files of fills on disk, for reaping.
+    pub fn fills(&self) -> Result<Vec<UploadFile>, BlobError> {
+        self.list(Purpose::Fill)
+    }
+
+    fn list(&self, purpose: Purpose) -> Result<Vec<UploadFile>, BlobError> {
         let dir = match self.files.real("uploads") {
             Ok(Some(dir)) => dir,
             // A check tells of what is there instead.
@@ -227,7 +203,8 @@ impl Blobs {
             .unwrap_or_else(PoisonError::into_inner);
         for entry in dir.read_dir().map_err(BlobError::io("list", &dir))? {
             let entry = entry.map_err(BlobError::io("list", &dir))?;
-            let Some(name) = entry.file_name().to_str().and_then(UploadName::parse) else {
+            let name = entry.file_name().to_str().and_then(UploadName::parse);
+            let Some(name) = name.filter(|name| name.purpose == purpose) else {
                 continue;
             };
             let meta = match entry.metadata() {
@@ -244,29 +221,19 @@ impl Blobs {
             };
             seen.insert(name, (state, since));
             found.push(UploadFile {
-                id: name.id,
-                repo: name.repo,
-                algorithm: name.algorithm,
+                name,
                 len: meta.len(),
                 idle: since.elapsed(),
             });
         }
-        *before = seen;
+        before.retain(|name, _| name.purpose != purpose);
+        before.extend(seen);
         Ok(found)
     }
 
     /// Bytes in an upload's file; 0 if there is none.
-    pub fn upload_len(
-        &self,
-        id: UploadId,
-        repo: RepoId,
-        algorithm: Algorithm,
-    ) -> Result<u64, BlobError> {
-        let path = self.files.upload_path(UploadName {
-            id,
-            repo,
-            algorithm,
-        });
+    pub fn upload_len(&self, name: UploadName) -> Result<u64, BlobError> {
+        let path = self.files.upload_path(name);
         match path.symlink_metadata() {
             Ok(meta) => Ok(meta.len()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
@@ -275,17 +242,8 @@ impl Blobs {
     }
 
     /// Removes an upload's file (absent is fine).
-    pub fn discard(
-        &self,
-        id: UploadId,
-        repo: RepoId,
-        algorithm: Algorithm,
-    ) -> Result<(), BlobError> {
-        self.files.discard(UploadName {
-            id,
-            repo,
-            algorithm,
-        })
+    pub fn discard(&self, name: UploadName) -> Result<(), BlobError> {
+        self.files.discard(name)
     }
 
     /// Opens a placed blob for reading; `Damaged` if it is not there or not `size` bytes long, or the place is that of

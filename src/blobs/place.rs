@@ -51,33 +51,78 @@ impl fmt::Display for Place {
     }
 }
 
-/// The file name of an upload: `<32 hex id>.<repo id>.<algorithm>`.
+/// Who writes an upload's file. It is part of the file's name, so that neither is ever found for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// A client of the upload API, or this program itself on the way to a blob.
+    Session,
+    /// A mirror run that brings a blob.
+    Fill,
+}
+
+/// How the name of a fill's file ends.
+const FILL: &str = ".fill";
+
+/// The file name of an upload: `<32 hex id>.<repo id>.<algorithm>`, and `.fill` if it is a fill's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UploadName {
-    /// The session.
+    /// Whose file it is.
+    pub purpose: Purpose,
+    /// The session or the fill; random, and never used for another.
     pub id: UploadId,
-    /// The repository that it was begun for.
+    /// The repository that it was begun for; 0 for none.
     pub repo: RepoId,
     /// The algorithm that it is hashed with while it arrives.
     pub algorithm: Algorithm,
 }
 
 impl UploadName {
+    /// The file of a session.
+    pub fn session(id: UploadId, repo: RepoId, algorithm: Algorithm) -> Self {
+        let purpose = Purpose::Session;
+        Self {
+            purpose,
+            id,
+            repo,
+            algorithm,
+        }
+    }
+
+    /// The file of a fill.
+    pub fn fill(id: UploadId, repo: RepoId, algorithm: Algorithm) -> Self {
+        let purpose = Purpose::Fill;
+        Self {
+            purpose,
+            id,
+            repo,
+            algorithm,
+        }
+    }
+
     /// The name of a file that this module made; `None` for a stranger's file.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '.');
-        let name = Self {
-            id: parts.next()?.parse().ok()?,
-            repo: RepoId(parts.next()?.parse().ok()?),
-            algorithm: parts.next()?.parse().ok()?,
+        let (stem, make): (_, fn(_, _, _) -> _) = match text.strip_suffix(FILL) {
+            Some(stem) => (stem, Self::fill),
+            None => (text, Self::session),
         };
+        let mut parts = stem.splitn(3, '.');
+        let name = make(
+            parts.next()?.parse().ok()?,
+            RepoId(parts.next()?.parse().ok()?),
+            parts.next()?.parse().ok()?,
+        );
         (name.to_string() == text).then_some(name)
     }
 }
 
 impl fmt::Display for UploadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.id, self.repo.0, self.algorithm.name())
+        let ending = match self.purpose {
+            Purpose::Session => "",
+            Purpose::Fill => FILL,
+        };
+        let algorithm = self.algorithm.name();
+        write!(f, "{}.{}.{algorithm}{ending}", self.id, self.repo.0)
     }
 }
 
@@ -114,13 +159,14 @@ mod tests {
 
     #[test]
     fn upload_names() {
-        let name = UploadName {
-            id: UploadId([7; 16]),
-            repo: RepoId(42),
-            algorithm: Algorithm::Sha512,
-        };
+        let parts = (UploadId([7; 16]), RepoId(42), Algorithm::Sha512);
+        let fill = UploadName::fill(parts.0, parts.1, parts.2);
+        let name = UploadName::session(parts.0, parts.1, parts.2);
         let text = name.to_string();
-        assert_eq!(UploadName::parse(&text), Some(name));
+        assert_eq!(fill.to_string(), format!("{text}.fill"));
+        for name in [name, fill] {
+            assert_eq!(UploadName::parse(&name.to_string()), Some(name));
+        }
         for bad in [
             "",
             "x",
@@ -128,6 +174,8 @@ mod tests {
             &text.replace("42", "+42"),
             &text.replace("42", "042"),
             &format!("{text}.x"),
+            &format!("{text}.fill.fill"),
+            &format!("{text}fill"),
         ] {
             assert_eq!(UploadName::parse(bad), None, "{bad}");
         }

@@ -175,12 +175,7 @@ impl Blobs {
 impl super::UploadFile {
     /// The file below the data directory.
     pub fn path(&self) -> String {
-        let name = UploadName {
-            id: self.id,
-            repo: self.repo,
-            algorithm: self.algorithm,
-        };
-        format!("uploads/{name}")
+        format!("uploads/{}", self.name)
     }
 }
 

@@ -1,7 +1,8 @@
 mod places;
+mod writers;
 
 use super::*;
-use crate::types::Hasher;
+use crate::types::{Algorithm, Hasher, RepoId, UploadId};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -37,7 +38,7 @@ fn content(len: usize) -> Vec<u8> {
 }
 
 fn ingest(blobs: &Blobs, n: u8, bytes: &[u8]) -> Ingest {
-    let mut ingest = blobs.begin(id(n), REPO, SHA256);
+    let mut ingest = blobs.begin(UploadName::session(id(n), REPO, SHA256));
     for piece in bytes.chunks(100_000) {
         ingest.write(piece).expect("room");
     }
@@ -195,7 +196,7 @@ fn both_algorithms_from_the_start_or_at_the_end() {
     let bytes = content(BIG);
     for (n, begun) in [(1, Algorithm::Sha512), (2, SHA256)] {
         let digest = Digest::of(Algorithm::Sha512, &bytes);
-        let mut upload = blobs.begin(id(n), REPO, begun);
+        let mut upload = blobs.begin(UploadName::session(id(n), REPO, begun));
         upload.write(&bytes[..BIG - 10]).expect("room");
         upload.write(&bytes[BIG - 10..]).expect("room");
         let place = placed(upload.finish(&digest).expect("seals"));
@@ -230,16 +231,16 @@ fn the_same_boot_keeps_the_tail() {
         };
         for row in [Some(&strange), None] {
             let upload = open(dir.path())
-                .resume(id(1), REPO, SHA256, row)
+                .resume(UploadName::session(id(1), REPO, SHA256), row)
                 .expect("resumes");
             assert_eq!(upload.offset(), 600_000);
         }
     }
     unmark(dir.path(), 1);
     let mut upload = open(dir.path())
-        .resume(id(1), REPO, SHA256, Some(&saved))
+        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
         .expect("resumes");
-    assert_eq!((upload.id(), upload.algorithm()), (id(1), SHA256));
+    assert_eq!((upload.name().id, upload.algorithm()), (id(1), SHA256));
     assert_eq!(upload.offset(), 600_000);
     upload.write(&bytes[600_000..]).expect("room");
     let place = placed(upload.finish(&Digest::of(SHA256, &bytes)).expect("seals"));
@@ -260,7 +261,7 @@ fn another_boot_cuts_back_to_what_was_saved() {
     drop(upload);
     unmark(dir.path(), 1);
     let mut upload = blobs
-        .resume(id(1), REPO, SHA256, Some(&saved))
+        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
         .expect("resumes");
     assert_eq!(upload.offset(), 300_000);
     assert_eq!(blobs.uploads().expect("lists")[0].len, 300_000);
@@ -275,7 +276,9 @@ fn an_unsaved_file_of_an_unknown_boot_counts_for_nothing() {
     upload.flush().expect("flushes");
     drop(upload);
     unmark(dir.path(), 1);
-    let upload = blobs.resume(id(1), REPO, SHA256, None).expect("resumes");
+    let upload = blobs
+        .resume(UploadName::session(id(1), REPO, SHA256), None)
+        .expect("resumes");
     assert_eq!(upload.offset(), 0);
     assert_eq!(blobs.uploads().expect("lists")[0].len, 0);
 }
@@ -289,7 +292,7 @@ fn an_unreadable_state_is_hashed_anew() {
     drop(upload);
     saved.hash_state.truncate(20);
     let mut upload = blobs
-        .resume(id(1), REPO, SHA256, Some(&saved))
+        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
         .expect("resumes");
     assert_eq!(upload.offset(), 300_000);
     upload.write(&bytes[300_000..]).expect("room");
@@ -309,13 +312,17 @@ fn a_short_or_lost_file_is_damage() {
     file.set_len(BIG as u64 - 1).expect("cut");
     let kind = |row| {
         blobs
-            .resume(id(1), REPO, SHA256, row)
+            .resume(UploadName::session(id(1), REPO, SHA256), row)
             .err()
             .map(|e| e.kind())
     };
     assert_eq!(kind(Some(&saved)), Some(BlobErrorKind::Damaged));
-    blobs.discard(id(1), REPO, SHA256).expect("gone");
-    blobs.discard(id(1), REPO, SHA256).expect("still gone");
+    blobs
+        .discard(UploadName::session(id(1), REPO, SHA256))
+        .expect("gone");
+    blobs
+        .discard(UploadName::session(id(1), REPO, SHA256))
+        .expect("still gone");
     assert_eq!(kind(Some(&saved)), Some(BlobErrorKind::Damaged));
     assert_eq!(kind(None), None);
 }
@@ -336,14 +343,18 @@ fn an_upload_that_is_a_blob_by_now_is_left_alone() {
         boot_id: "another".into(),
         ..saved
     };
-    let error = blobs.resume(id(1), REPO, SHA256, Some(&saved)).err();
+    let error = blobs
+        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
+        .err();
     assert_eq!(error.map(|e| e.kind()), Some(BlobErrorKind::Damaged));
     assert_eq!(
-        blobs.twin(id(1), REPO, SHA256).ok(),
+        blobs.twin(UploadName::session(id(1), REPO, SHA256)).ok(),
         Some(Some(place.clone()))
     );
     assert_eq!(read(&blobs, &place, BIG), bytes);
-    blobs.discard(id(1), REPO, SHA256).expect("goes");
+    blobs
+        .discard(UploadName::session(id(1), REPO, SHA256))
+        .expect("goes");
     assert!(!file.exists());
     assert_eq!(read(&blobs, &place, BIG), bytes);
 }
@@ -358,12 +369,17 @@ fn an_upload_whose_closing_was_cut_off_goes_on() {
         let digest = Digest::of(digest_of, &bytes);
         let place = placed(upload.finish(&digest).expect("seals"));
         assert_eq!(
-            blobs.twin(id(1), REPO, SHA256).ok(),
+            blobs.twin(UploadName::session(id(1), REPO, SHA256)).ok(),
             Some(Some(place.clone()))
         );
         blobs.remove(&[place]).expect("removed");
-        assert_eq!(blobs.twin(id(1), REPO, SHA256).ok(), Some(None));
-        let upload = blobs.resume(id(1), REPO, SHA256, None).expect("goes on");
+        assert_eq!(
+            blobs.twin(UploadName::session(id(1), REPO, SHA256)).ok(),
+            Some(None)
+        );
+        let upload = blobs
+            .resume(UploadName::session(id(1), REPO, SHA256), None)
+            .expect("goes on");
         assert_eq!(upload.offset(), BIG as u64);
         assert!(upload.finish(&digest).is_ok());
         assert!(upload_file(dir.path(), 1).exists());
@@ -383,7 +399,7 @@ fn an_upload_that_nobody_counts_on_leaves_no_name() {
 fn what_is_saved_is_never_ahead_of_the_file() {
     let (dir, blobs) = fresh();
     let bytes = content(BIG);
-    let mut upload = blobs.begin(id(1), REPO, SHA256);
+    let mut upload = blobs.begin(UploadName::session(id(1), REPO, SHA256));
     assert_eq!(upload.checkpoint().expect("nothing yet").offset, 0);
     assert!(tree(dir.path()).is_empty());
     for (i, piece) in bytes.chunks(90_001).enumerate() {
@@ -469,7 +485,7 @@ fn the_reserve_is_kept() {
     assert!(full.room_for(0).is_ok());
     let error = full.room_for(5).expect_err("full");
     assert!(matches!(error, BlobError::NoSpace { needed: 5, free: 0 }));
-    let mut upload = full.begin(id(1), REPO, SHA256);
+    let mut upload = full.begin(UploadName::session(id(1), REPO, SHA256));
     let error = upload.write(&content(BIG)).expect_err("full");
     assert_eq!(error.kind(), BlobErrorKind::NoSpace);
     assert_eq!(
@@ -478,7 +494,7 @@ fn the_reserve_is_kept() {
     );
     drop(upload);
     let upload = full
-        .resume(id(1), REPO, SHA256, None)
+        .resume(UploadName::session(id(1), REPO, SHA256), None)
         .expect("from the start");
     assert_eq!(upload.offset(), 0);
     assert!(fresh().1.room_for(1).is_ok());
@@ -501,8 +517,8 @@ fn uploads_are_listed_and_strangers_left_alone() {
     assert_eq!(listed.len(), 1);
     let found = &listed[0];
     assert_eq!(
-        (found.id, found.repo, found.algorithm, found.len),
-        (id(9), REPO, SHA256, 10)
+        (found.name, found.len),
+        (UploadName::session(id(9), REPO, SHA256), 10)
     );
     assert!(found.idle < Duration::from_mins(1));
     assert!(stranger.exists());
@@ -513,11 +529,7 @@ fn uploads_are_listed_and_strangers_left_alone() {
 fn golden() {
     let mut lines = Vec::new();
     for algorithm in Algorithm::ALL {
-        let name = UploadName {
-            id: id(0xab),
-            repo: RepoId(42),
-            algorithm,
-        };
+        let name = UploadName::session(id(0xab), RepoId(42), algorithm);
         let place = Place::of(&Digest::of(algorithm, b"abc"), id(0xab));
         let mut hasher = Hasher::new(algorithm);
         hasher.update(&content(1000));

@@ -16,7 +16,7 @@ impl Files {
     /// of its bytes.
     pub fn twin(&self, name: UploadName) -> Result<Option<Place>, BlobError> {
         let path = self.upload_path(name);
-        let Some(mut file) = self.open_upload(name)? else {
+        let Some(mut file) = self.read_upload(name)? else {
             return Ok(None);
         };
         let meta = file.metadata().map_err(BlobError::io("look at", &path))?;

@@ -1,13 +1,15 @@
 //! The bytes of one upload: those in its file, then those still in memory. It neither hashes what arrives nor knows what
-//! was promised to anybody: that is `ingest`'s.
+//! was promised to anybody: that is `ingest`'s. While it has a file it is that file's only writer.
 
 use super::BlobError;
 use super::files::Files;
-use super::place::UploadName;
-use crate::types::Hasher;
+use super::place::{Place, UploadName};
+use crate::types::{Digest, Hasher};
 use bytes::Bytes;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, TryLockError};
+use std::ops::Deref;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes that go to the file in one call, and are read back in one.
@@ -15,11 +17,42 @@ const PIECE: usize = 256 * 1024;
 /// So many bytes more, and the disk is asked to begin with them: the sync at the end is what a client waits for.
 const BEGIN_SYNC: u64 = 4 << 20;
 
+/// A content file that is open for writing, by this holder alone: it has the file's lock (flock(2)), which no other open
+/// file has, of this process or another. There is no other way to open a content file for writing.
+pub(super) struct Held(File);
+
+impl Held {
+    /// The same file with its lock; `Locked` if another writer has that.
+    pub fn take(file: File, path: &Path) -> Result<Self, BlobError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(BlobError::Locked(path.display().to_string())),
+            Err(TryLockError::Error(e)) => Err(BlobError::io("lock", path)(e)),
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    /// Gives the lock back at once: closing alone would leave it with a child that is between fork and exec (flock(2)).
+    fn drop(&mut self) {
+        // What cannot be unlocked goes when the file is closed.
+        let _ = self.0.unlock();
+    }
+}
+
 /// The bytes: first those in the file, then those still in memory.
 pub(super) struct Upload {
     pub files: Arc<Files>,
     pub name: UploadName,
-    file: Option<File>,
+    file: Option<Held>,
     written: u64,
     /// As far as the disk was asked to begin.
     begun: u64,
@@ -40,7 +73,7 @@ impl Upload {
     }
 
     /// The same with its file, which has `written` bytes.
-    pub fn with_file(mut self, file: File, written: u64) -> Self {
+    pub fn with_file(mut self, file: Held, written: u64) -> Self {
         self.file = Some(file);
         (self.written, self.begun) = (written, written);
         self
@@ -139,6 +172,33 @@ impl Upload {
             at += piece.len() as u64;
         }
         Ok(hasher)
+    }
+
+    /// Refuses a file that is not as it was written here: its name must still lead to the very file that is locked, which
+    /// must have this one name and as many bytes as were written. Linux has no way to say that nobody else has a file
+    /// open for writing; that nobody of this program has is what [`Held`] says.
+    pub fn check_alone(&self) -> Result<(), BlobError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let path = self.files.upload_path(self.name);
+        if Files::is_at(file, &path, self.written)? && file.metadata().is_ok_and(|m| m.nlink() == 1)
+        {
+            return Ok(());
+        }
+        // The sender must hear of it first; what cannot be removed is reaped with the idle ones.
+        let _ = self.files.discard(self.name);
+        Err(BlobError::changed(&path))
+    }
+
+    /// Brings the synced file to a place; see [`Files::place`].
+    pub fn place(&self, digest: &Digest, keep: bool) -> Result<(Place, bool), BlobError> {
+        let Some(file) = &self.file else {
+            let path = self.files.upload_path(self.name);
+            return Err(BlobError::Damaged(path.display().to_string()));
+        };
+        self.files
+            .place((self.name, file), self.written, digest, keep)
     }
 
     /// All bytes, taken into `hasher`.

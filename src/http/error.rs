@@ -172,7 +172,7 @@ impl From<BlobError> for Fail {
         match error.kind() {
             BlobErrorKind::Digest => Self::bad("DIGEST_INVALID", text),
             BlobErrorKind::NoSpace => Self::no_space(text),
-            BlobErrorKind::Busy => Self::unavailable(2, text),
+            BlobErrorKind::Busy | BlobErrorKind::Locked => Self::unavailable(2, text),
             BlobErrorKind::ReadOnly | BlobErrorKind::Io => Self::disk_down(text),
             BlobErrorKind::Damaged => Self::internal(text),
         }

@@ -3,12 +3,12 @@
 use super::oci::Registry;
 use super::plan::{Plan, PlannedBlob};
 use super::{MirrorError, MirrorReport, Progress};
-use crate::blobs::{BlobError, Buffer, Ingest};
+use crate::blobs::Buffer;
 use crate::fetch::{Download, FetchError};
-use crate::repo::{PutManifest, RepoError, Repos, Source as Provenance};
-use crate::types::{Algorithm, Digest, Reference, RepoName, UploadId};
+use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
+use crate::types::{Reference, RepoName};
 use bytes::{Buf as _, Bytes};
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -147,11 +147,18 @@ impl Copy<'_> {
         blobs: &[PlannedBlob],
         report: &mut MirrorReport,
     ) -> Result<(), MirrorError> {
-        let mut running =
-            stream::iter(blobs.iter().map(|blob| self.blob(blob)).collect::<Vec<_>>())
-                .buffer_unordered(AT_ONCE);
+        let mut left = blobs.iter();
+        let mut running = FuturesUnordered::new();
         let mut first: Option<MirrorError> = None;
-        while let Some(result) = running.next().await {
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(blob) = left.next()
+            {
+                running.push(self.blob(blob));
+            }
+            let Some(result) = running.next().await else {
+                break;
+            };
             match result {
                 Ok((_, Outcome::Copied { fetched })) => {
                     report.blobs += 1;
@@ -178,17 +185,17 @@ impl Copy<'_> {
         if here || (blob.optional && !self.registry.has_blob(&blob.digest).await?) {
             return Ok((blob.size, self.skipped(blob)));
         }
-        let Some(ingest) = self.ingest(blob).await? else {
+        let Some(fill) = self.begin(blob).await? else {
             return Ok((blob.size, self.skipped(blob)));
         };
-        let resumed = ingest.offset();
-        match self.fill(blob, ingest).await {
+        let resumed = fill.offset();
+        match self.fill(blob, fill).await {
             // What lay here from an earlier run was wrong; it has been dropped, so once more from the start.
             Err(error) if resumed > 0 && is_mismatch(&error) => {
-                let Some(ingest) = self.ingest(blob).await? else {
+                let Some(fill) = self.begin(blob).await? else {
                     return Ok((blob.size, self.skipped(blob)));
                 };
-                self.fill(blob, ingest)
+                self.fill(blob, fill)
                     .await
                     .map(|outcome| (blob.size, outcome))
             }
@@ -212,16 +219,11 @@ impl Copy<'_> {
         });
     }
 
-    /// The place to write to. While another run fills the same blob this one waits; `None` if that one finished it.
-    async fn ingest(&self, blob: &PlannedBlob) -> Result<Option<Ingest>, MirrorError> {
-        let id = upload_id(self.target, &blob.digest);
+    /// The fill to write to. While another run fills the same blob this one waits; `None` if that one finished it.
+    async fn begin(&self, blob: &PlannedBlob) -> Result<Option<Fill>, MirrorError> {
         loop {
-            match self
-                .repos
-                .fill(self.target, id, blob.digest.algorithm())
-                .await
-            {
-                Ok(ingest) => return Ok(Some(ingest)),
+            match self.repos.fill(self.target, &blob.digest).await {
+                Ok(fill) => return Ok(Some(fill)),
                 Err(RepoError::UploadBusy) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -235,27 +237,25 @@ impl Copy<'_> {
         }
     }
 
-    /// Downloads into `ingest` and seals it; whatever goes wrong on the way, what arrived is kept for the next run.
-    async fn fill(&self, blob: &PlannedBlob, ingest: Ingest) -> Result<Outcome, MirrorError> {
-        let from = ingest.offset();
+    /// Downloads into `fill` and seals it; whatever goes wrong on the way, what arrived is kept for the next run.
+    async fn fill(&self, blob: &PlannedBlob, fill: Fill) -> Result<Outcome, MirrorError> {
+        let from = fill.offset();
         if from < blob.size {
             self.grown(blob, from);
         }
-        let (ingest, result) = if from < blob.size {
-            self.transfer(blob, ingest).await?
+        let (fill, result) = if from < blob.size {
+            self.transfer(blob, fill).await?
         } else {
-            (ingest, Ok(()))
+            (fill, Ok(()))
         };
         if let Err(error) = result {
             // The transfer's own error says more than a failure to keep its bytes.
-            if let Err(pause) = self.repos.pause_fill(self.target, ingest).await {
+            if let Err(pause) = self.repos.pause_fill(self.target, fill).await {
                 tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
             }
             return Err(error);
         }
-        self.repos
-            .finish_fill(self.target, ingest, &blob.digest)
-            .await?;
+        self.repos.finish_fill(self.target, fill).await?;
         self.grown(blob, blob.size);
         Ok(Outcome::Copied {
             fetched: blob.size.saturating_sub(from),
@@ -265,32 +265,32 @@ impl Copy<'_> {
     async fn transfer(
         &self,
         blob: &PlannedBlob,
-        ingest: Ingest,
-    ) -> Result<(Ingest, Result<(), MirrorError>), MirrorError> {
+        fill: Fill,
+    ) -> Result<(Fill, Result<(), MirrorError>), MirrorError> {
         let begun = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(MirrorError::Cancelled),
-            begun = self.registry.blob(&blob.digest, ingest.offset(), blob.size) => begun.map_err(|e| self.absent(blob, e)),
+            begun = self.registry.blob(&blob.digest, fill.offset(), blob.size) => begun.map_err(|e| self.absent(blob, e)),
         };
         let mut download = match begun {
             Ok(download) => download,
-            Err(error) => return Ok((ingest, Err(error))),
+            Err(error) => return Ok((fill, Err(error))),
         };
-        let mut ingest = ingest;
+        let mut fill = fill;
         let mut rest = Bytes::new();
         loop {
             let (piece, ended) = self.gather(&mut download, &mut rest).await;
             if !piece.is_empty() {
-                let (back, wrote) = write(ingest, piece).await?;
-                ingest = back;
+                let (back, wrote) = write(fill, piece).await?;
+                fill = back;
                 if let Err(error) = wrote {
-                    return Ok((ingest, Err(RepoError::from(error).into())));
+                    return Ok((fill, Err(error.into())));
                 }
                 // The end is told after sealing.
-                self.grown(blob, ingest.offset().min(blob.size.saturating_sub(1)));
+                self.grown(blob, fill.offset().min(blob.size.saturating_sub(1)));
             }
             if let Some(result) = ended {
-                return Ok((ingest, result));
+                return Ok((fill, result));
             }
         }
     }
@@ -333,56 +333,17 @@ impl Copy<'_> {
 }
 
 async fn write(
-    mut ingest: Ingest,
-    piece: impl AsRef<[u8]> + Send + 'static,
-) -> Result<(Ingest, Result<(), BlobError>), MirrorError> {
+    mut fill: Fill,
+    piece: Buffer,
+) -> Result<(Fill, Result<(), RepoError>), MirrorError> {
     tokio::task::spawn_blocking(move || {
-        let result = ingest.write(piece.as_ref());
-        (ingest, result)
+        let result = fill.write(&piece);
+        (fill, result)
     })
     .await
     .map_err(|e| MirrorError::Internal(e.to_string()))
 }
 
-/// The ingest after these bytes; what it failed to take is dropped.
-pub(super) async fn written(ingest: Ingest, piece: Bytes) -> Result<Ingest, MirrorError> {
-    let (ingest, wrote) = write(ingest, piece).await?;
-    wrote.map_err(RepoError::from)?;
-    Ok(ingest)
-}
-
 fn is_mismatch(error: &MirrorError) -> bool {
-    matches!(
-        error,
-        MirrorError::Repo(RepoError::Blob(BlobError::Digest { .. }) | RepoError::Digest(_))
-    )
-}
-
-/// The same for the same blob in the same repository, so that the same command finds its half-fetched bytes.
-fn upload_id(target: &RepoName, digest: &Digest) -> UploadId {
-    let hash = Digest::of(
-        Algorithm::Sha256,
-        format!("mirror {target} {digest}").as_bytes(),
-    );
-    let mut id = [0; 16];
-    // A key is one byte of algorithm, then the hash.
-    id.copy_from_slice(&hash.as_key()[1..17]);
-    UploadId(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn upload_ids_are_stable_and_apart() {
-        let (a, b): (RepoName, RepoName) = ("a".parse().expect("name"), "b".parse().expect("name"));
-        let (x, y) = (
-            Digest::of(Algorithm::Sha256, b"x"),
-            Digest::of(Algorithm::Sha256, b"y"),
-        );
-        assert_eq!(upload_id(&a, &x), upload_id(&a, &x));
-        assert_ne!(upload_id(&a, &x), upload_id(&b, &x));
-        assert_ne!(upload_id(&a, &x), upload_id(&a, &y));
-    }
+    matches!(error, MirrorError::Repo(error) if error.kind() == RepoErrorKind::Digest)
 }

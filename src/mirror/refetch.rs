@@ -2,10 +2,12 @@
 
 use super::oci::Registry;
 use super::{MirrorError, Source};
+use crate::blobs::Ingest;
 use crate::fetch::{Client, FetchOptions};
-use crate::repo::Repos;
 use crate::repo::check::Upstream;
+use crate::repo::{RepoError, Repos};
 use crate::types::Reference;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 /// Fetches the bytes, checks them against the digest and gives them to the blob. `false`: it was whole by then.
@@ -44,13 +46,20 @@ async fn bring(
     if upstream.is_manifest {
         let found = registry.manifest(&Reference::Digest(digest)).await?;
         let bytes = found.ok_or_else(gone)?.bytes;
-        ingest = super::copy::written(ingest, bytes).await?;
+        ingest = written(ingest, bytes).await?;
     } else {
         let size = registry.blob_size(&digest).await?.ok_or_else(gone)?;
         let mut download = registry.blob(&digest, 0, size).await?;
         while let Some(piece) = download.chunk().await? {
-            ingest = super::copy::written(ingest, piece).await?;
+            ingest = written(ingest, piece).await?;
         }
     }
     Ok(repos.heal(ingest, &digest).await?)
+}
+
+/// The ingest after these bytes; what it failed to take is dropped.
+async fn written(mut ingest: Ingest, piece: Bytes) -> Result<Ingest, MirrorError> {
+    let wrote = tokio::task::spawn_blocking(move || ingest.write(&piece).map(|()| ingest)).await;
+    let wrote = wrote.map_err(|e| MirrorError::Internal(e.to_string()))?;
+    Ok(wrote.map_err(RepoError::from)?)
 }

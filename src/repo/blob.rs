@@ -179,7 +179,7 @@ impl Repos {
             let Some(blob) = rows::blob(tx, &digest)?.filter(|_| linked) else {
                 return Ok(false);
             };
-            let (id, _) = super::manifest::writable_or_new(tx, &wanted, context.at_ms)?;
+            let (id, _) = super::pushes::home_or_new(tx, &wanted, context.at_ms)?;
             rows::link(tx, id, &digest, blob.size, context.lease_ms)?;
             Ok(true)
         });

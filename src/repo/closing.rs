@@ -5,19 +5,19 @@ use super::memory::Memory;
 use super::piece::Piece;
 use super::sessions::Turn;
 use super::state::lock;
-use super::{Repos, manifest, rows};
+use super::{Repos, fill, keys, manifest, pushes, rows};
 use crate::blobs::{BlobErrorKind, Ingest, Sealed, UploadName, Verified};
-use crate::store::Need;
-use crate::types::{Digest, RepoName};
+use crate::store::{Need, Table};
+use crate::types::{Digest, RepoId, RepoName};
 use std::sync::Arc;
 
 /// Who brings a blob.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bringer {
-    /// A client, into a repository that takes pushes, made if it is not there.
+    /// A client, into the repository that the upload was begun for, if that takes pushes.
     Push,
-    /// A mirror run, into the repository that it was begun for.
-    Mirror,
+    /// A mirror run, into the repository that the fill was begun for.
+    Fill,
 }
 
 /// Bytes whose digest was checked.
@@ -51,7 +51,8 @@ impl Repos {
                 let repo = self.repo_of(&session).await?;
                 // Its file, if there will be one, has this in its name.
                 session.algorithm = digest.algorithm();
-                self.0.blobs.begin(id, repo, digest.algorithm())
+                let name = UploadName::session(id, repo, digest.algorithm());
+                self.0.blobs.begin(name)
             }
         };
         let repo = ingest.repo();
@@ -88,7 +89,7 @@ impl Repos {
         digest: &Digest,
         by: Bringer,
     ) -> Result<(), RepoError> {
-        let (inner, digest) = (Arc::clone(&self.0), *digest);
+        let (inner, digest, by) = (Arc::clone(&self.0), *digest, (by, ingest.repo()));
         let Piece {
             bytes,
             share,
@@ -133,10 +134,10 @@ impl Repos {
             self.drop_spare(place.into_iter().collect()).await;
         }
         // A client that is refused keeps nothing of a full disk. A mirror run goes on with what it has.
-        let over = match (&linked, by) {
+        let over = match (&linked, by.0) {
             (Ok(_), _) => true,
             (Err(error), Bringer::Push) => error.stored_nothing(),
-            (Err(error), Bringer::Mirror) => error.is_refusal(),
+            (Err(error), Bringer::Fill) => error.is_refusal(),
         };
         if let Some(upload) = upload.filter(|_| over) {
             self.drop_file(upload).await;
@@ -144,19 +145,19 @@ impl Repos {
         linked.map(|_| ())
     }
 
-    /// Links the blob; with `sealed` its row is written, too. `false`: the row was expected and is not there.
+    /// Links the blob, which ends its fill; with `sealed` its row is written, too. `false`: the row was expected and is not there.
     async fn link(
         &self,
         name: &RepoName,
-        by: Bringer,
+        by: (Bringer, RepoId),
         sealed: Option<Sealed>,
         digest: Digest,
         size: u64,
     ) -> Result<bool, RepoError> {
         // An upload has had its room since its bytes came.
-        let _room = match by {
+        let _room = match by.0 {
             Bringer::Push => None,
-            Bringer::Mirror => Some(self.commit_room(name, vec![(digest, Some(size))]).await?),
+            Bringer::Fill => Some(self.commit_room(name, vec![(digest, Some(size))]).await?),
         };
         self.with_history(|| self.link_once(name, by, sealed.clone(), digest, size))
             .await
@@ -165,7 +166,7 @@ impl Repos {
     async fn link_once(
         &self,
         name: &RepoName,
-        by: Bringer,
+        (by, repo): (Bringer, RepoId),
         sealed: Option<Sealed>,
         digest: Digest,
         size: u64,
@@ -173,17 +174,24 @@ impl Repos {
         let context = self.context("", "blob.put");
         let wanted = name.clone();
         let write = self.write(Need::Grows, "blob.put", move |tx| {
-            let (id, _) = match by {
-                Bringer::Push => manifest::writable_or_new(tx, &wanted, context.at_ms)?,
-                Bringer::Mirror => rows::find(tx, wanted.as_str())?
-                    .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?,
-            };
+            match by {
+                Bringer::Push => pushes::same_home(tx, &wanted, repo)?,
+                Bringer::Fill => {
+                    let found = rows::find(tx, wanted.as_str())?;
+                    if found.is_none_or(|(id, _)| id != repo) {
+                        return Err(fill::gone(&wanted));
+                    }
+                }
+            }
             let spare = match &sealed {
                 Some(sealed) => manifest::put_blob(tx, sealed, context.at_ms)?,
                 None if rows::blob(tx, &digest)?.is_none() => return Ok(None),
                 None => None,
             };
-            rows::link(tx, id, &digest, size, context.lease_ms)?;
+            rows::link(tx, repo, &digest, size, context.lease_ms)?;
+            if matches!(by, Bringer::Fill) {
+                tx.delete(Table::Fills, &keys::fill(repo, &digest))?;
+            }
             Ok(Some(spare))
         });
         match write.await? {
@@ -198,14 +206,9 @@ impl Repos {
     /// The upload is over, whether its file goes now or with the idle ones.
     async fn drop_file(&self, upload: UploadName) {
         let blobs = self.0.blobs.clone();
-        let UploadName {
-            id,
-            repo,
-            algorithm,
-        } = upload;
-        let gone = self.block(move || Ok(blobs.discard(id, repo, algorithm)?));
+        let gone = self.block(move || Ok(blobs.discard(upload)?));
         if let Err(error) = gone.await {
-            tracing::debug!(upload = %id, %error, "the file of a finished upload stays until it is reaped");
+            tracing::debug!(upload = %upload.id, %error, "the file of a finished upload stays until it is reaped");
         }
     }
 }

@@ -118,7 +118,7 @@ pub enum RepoError {
     Body(String),
     /// The content directory failed.
     #[error(transparent)]
-    Blob(#[from] BlobError),
+    Blob(BlobError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -192,6 +192,16 @@ pub enum RepoErrorKind {
     Internal,
 }
 
+impl From<BlobError> for RepoError {
+    /// A file that has a writer is an upload that is in use.
+    fn from(error: BlobError) -> Self {
+        match error.kind() {
+            BlobErrorKind::Locked => Self::UploadBusy,
+            _ => Self::Blob(error),
+        }
+    }
+}
+
 impl RepoError {
     /// Whether a transaction said no for good: nothing of it was committed. (Of a failed commit that is not known.)
     pub fn is_refusal(&self) -> bool {
@@ -239,6 +249,7 @@ impl RepoError {
                 BlobErrorKind::Digest => K::Digest,
                 BlobErrorKind::NoSpace => K::NoSpace,
                 BlobErrorKind::Damaged => K::Damaged,
+                BlobErrorKind::Locked => K::Busy,
                 BlobErrorKind::Busy | BlobErrorKind::ReadOnly | BlobErrorKind::Io => K::Internal,
             },
             Self::Store(e) => match e.kind() {

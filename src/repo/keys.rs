@@ -155,7 +155,7 @@ pub fn change_names(id: RepoId, rev: Rev) -> (Vec<u8>, Vec<u8>) {
     (Key::new().u64(id.0).u64(rev.0).u8(1).done(), to)
 }
 
-/// `items`, `changes`, `referrers`: all rows of a repository.
+/// `items`, `changes`, `referrers`, `fills`: all rows of a repository.
 pub fn of_repo(id: RepoId) -> Key {
     Key::new().u64(id.0)
 }
@@ -304,4 +304,16 @@ pub fn due_parts(key: &[u8]) -> Option<(u64, DueKind, &[u8])> {
 /// `uploads`: id.
 pub fn upload(id: UploadId) -> Vec<u8> {
     id.0.to_vec()
+}
+
+/// `fills`: repository, digest.
+pub fn fill(id: RepoId, digest: &Digest) -> Vec<u8> {
+    Key::new().u64(id.0).raw(digest.as_key()).done()
+}
+
+/// Repository and digest of a fill's key.
+pub fn fill_parts(key: &[u8]) -> Option<(RepoId, Digest)> {
+    let mut parts = Parts(key);
+    let found = (RepoId(parts.u64()?), parts.digest()?);
+    parts.rest().is_empty().then_some(found)
 }

@@ -4,8 +4,8 @@ use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Origin, Put, PutManifest, Repos, inline, is_unborn, keys, visible};
-use crate::blobs::{Place, Sealed, SealedBody};
+use super::{Inner, Put, PutManifest, Repos, inline, pushes, visible};
+use crate::blobs::{Place, Sealed, SealedBody, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
@@ -163,7 +163,7 @@ impl Repos {
                 rows::find(tx, wanted.as_str())?
                     .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?
             } else {
-                writable_or_new(tx, &wanted, context.at_ms)?
+                pushes::home_or_new(tx, &wanted, context.at_ms)?
             };
             let strict = !mirror && record.strict.unwrap_or(strict);
             let mut spare = Vec::new();
@@ -221,32 +221,11 @@ pub(super) fn writable(
     visible(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
 }
 
-/// The repository of a push, made if it is not there; a mirror refuses. One whose first mirror run never ended becomes
-/// local.
-pub(super) fn writable_or_new(
-    tx: &mut Txn<'_>,
-    name: &RepoName,
-    at_ms: u64,
-) -> Result<(RepoId, super::record::RepoRecord), RepoError> {
-    match rows::find(tx, name.as_str())? {
-        Some((id, mut record)) if is_unborn(&record) => {
-            record.origin = Origin::Local.code();
-            tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
-            Ok((id, record))
-        }
-        Some((_, record)) if record.origin != Origin::Local.code() => {
-            Err(RepoError::ReadOnly(name.clone()))
-        }
-        Some(found) => Ok(found),
-        None => rows::create(tx, name, Origin::Local.code(), at_ms),
-    }
-}
-
 /// Few bytes stay with the commit; many become a durable file first.
 fn place(inner: &Inner, digest: &Digest, bytes: &Bytes) -> Result<Body, RepoError> {
-    let mut ingest = inner
-        .blobs
-        .begin(super::new_upload_id()?, RepoId(0), digest.algorithm());
+    let id = super::new_upload_id()?;
+    let name = UploadName::session(id, RepoId(0), digest.algorithm());
+    let mut ingest = inner.blobs.begin(name);
     ingest.write(bytes)?;
     match ingest.finish(digest)?.body {
         SealedBody::Inline(bytes) => Ok(Body::Inline(bytes)),

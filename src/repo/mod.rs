@@ -11,6 +11,7 @@ mod closing;
 mod delete;
 mod error;
 mod fill;
+mod fills;
 pub mod format;
 mod home;
 mod inline;
@@ -19,6 +20,7 @@ mod manifest;
 mod memory;
 mod moment;
 mod piece;
+mod pushes;
 mod quota;
 mod read;
 mod receive;
@@ -37,6 +39,7 @@ mod values;
 
 pub use bounded::LongRead;
 pub use error::{RepoError, RepoErrorKind};
+pub use fill::Fill;
 pub use quota::QuotaView;
 pub use receive::Body;
 pub use referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
@@ -51,8 +54,9 @@ use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
 use bounded::LongReads;
+use fills::Fills;
 use format::Format;
-use home::{Home, Homes};
+use home::Homes;
 use keys::DueKind;
 use memory::Memory;
 use quota::{Turns, Uploads};
@@ -114,6 +118,7 @@ struct Inner {
     uploads: Arc<Uploads>,
     /// Who gives up history below which quota.
     turns: Turns,
+    fills: Fills,
     memory: Memory,
     /// Held while a manifest is read.
     inspecting: Mutex<()>,
@@ -133,6 +138,7 @@ impl Repos {
     /// Opens the repositories over a store and a content directory.
     pub fn open(store: Store, blobs: Blobs, options: RepoOptions) -> Result<Self, RepoError> {
         let written_in_boot = resume::remember_boot(&store, &blobs)?;
+        resume::drop_old_fills(&store, &blobs)?;
         let manifests = Cache::new(options.cache_bytes / 2, None, read::Known::weigh);
         let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
         let uploads = Arc::new(Uploads::default());
@@ -155,6 +161,7 @@ impl Repos {
             unlimited: Arc::default(),
             sessions: Sessions::new(Arc::clone(&uploads)),
             uploads,
+            fills: Fills::default(),
             written_in_boot,
         };
         Ok(Self(Arc::new(inner)))
@@ -309,37 +316,6 @@ impl Repos {
         write.await?;
         self.0.turns.forget();
         Ok(())
-    }
-
-    /// Refuses a push into a mirror before its bytes come. A name whose first mirror run never ended is the pusher's from
-    /// then on.
-    pub async fn check_writable(&self, name: &RepoName) -> Result<(), RepoError> {
-        self.writable(name).await.map(drop)
-    }
-
-    /// As [`Repos::check_writable`]; answers what the name means, if it is there.
-    async fn writable(&self, name: &RepoName) -> Result<Option<Home>, RepoError> {
-        if let Some(home) = self.0.homes.get(name) {
-            return Ok(Some(home));
-        }
-        let generation = self.0.homes.generation(name);
-        let wanted = name.clone();
-        let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
-        let id = match found.await? {
-            None => return Ok(None),
-            Some((_, record)) if is_unborn(&record) => {
-                let (name, at_ms) = (name.clone(), wall_ms());
-                let write = self.write(Need::Grows, "repo.take", move |tx| {
-                    manifest::writable_or_new(tx, &name, at_ms).map(|(id, _)| id)
-                });
-                write.await?
-            }
-            Some((_, record)) if record.origin != Origin::Local.code() => {
-                return Err(RepoError::ReadOnly(name.clone()));
-            }
-            Some((id, _)) => id,
-        };
-        Ok(Some(self.0.homes.found(name, id, generation)))
     }
 
     /// Saves open uploads; no upload is taken up after this.

@@ -8,7 +8,7 @@ use super::error::RepoError;
 use super::piece::{HELD, Piece};
 use super::sessions::Turn;
 use super::state::lock;
-use crate::blobs::{Ahead, Ingest};
+use crate::blobs::{Ahead, Ingest, UploadName};
 use crate::types::{ContentRange, Digest};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -218,11 +218,8 @@ impl<'a> Writer<'a> {
         if self.turn.session.offset == 0 && lock(&self.turn.session.ingest).is_none() {
             let session = &self.turn.session;
             let repo = self.repos.repo_of(session).await?;
-            let ingest = self
-                .repos
-                .0
-                .blobs
-                .begin(self.turn.id, repo, session.algorithm);
+            let name = UploadName::session(self.turn.id, repo, session.algorithm);
+            let ingest = self.repos.0.blobs.begin(name);
             *lock(&session.ingest) = Some(ingest);
         }
         if self.saved.elapsed() > SAVE_EVERY {

@@ -183,6 +183,22 @@ pub struct UploadRecord {
 }
 record!(UploadRecord, "upload", 1);
 
+/// A blob that a mirror run fetches, as far as it has come. The algorithm is that of the digest in its key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FillRecord {
+    /// The id in its file's name: random, and known to nobody else.
+    pub id: [u8; 16],
+    /// Bytes that the hash state covers; all of them are on disk.
+    pub offset: u64,
+    /// The hash state.
+    pub hash_state: Vec<u8>,
+    /// The machine's boot that wrote the file.
+    pub boot_id: String,
+    /// Wall clock, ms.
+    pub saved_ms: u64,
+}
+record!(FillRecord, "fill", 1);
+
 /// What a repository holds at its head.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct UsageRecord {
@@ -396,6 +412,13 @@ mod tests {
         golden::check(&UploadRecord {
             repo: 3,
             algorithm: 1,
+            offset: 70_000,
+            hash_state: vec![1, 2, 3],
+            boot_id: "b".into(),
+            saved_ms: 1_700_000_000_000,
+        });
+        golden::check(&FillRecord {
+            id: [0xee; 16],
             offset: 70_000,
             hash_state: vec![1, 2, 3],
             boot_id: "b".into(),

@@ -5,11 +5,12 @@ use super::error::RepoError;
 use super::quota::Uploads;
 use super::reclaim::condemn_stray;
 use super::record::{RepoRecord, UploadRecord};
-use super::{Repos, keys, rows};
-use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved};
+use super::{Origin, Repos, keys, pushes};
+use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Store, Table};
 use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
+use std::collections::HashMap;
 
 /// An upload on disk.
 struct Left {
@@ -57,7 +58,7 @@ impl Repos {
 
     /// An upload of before: from its row, or from its file alone if it never lived long enough to be saved. `None` if
     /// there is none, or if it is a blob by now. Not to be called twice at once for one upload.
-    pub(super) async fn take_up(
+    async fn take_up(
         &self,
         name: &RepoName,
         id: UploadId,
@@ -70,10 +71,23 @@ impl Repos {
             algorithm,
             saved,
         } = left;
+        let file = UploadName::session(id, repo, algorithm);
+        if let Some(ingest) = self.take_up_file(file, saved).await? {
+            return Ok(Some((algorithm, ingest)));
+        }
+        self.drop_row(id).await?;
+        Ok(None)
+    }
+
+    /// The same from a file and what its row says of it; `None` if it is a blob by now, and the file is gone then. The
+    /// caller has seen to it that nobody else takes it up.
+    pub(super) async fn take_up_file(
+        &self,
+        name: UploadName,
+        saved: Option<Saved>,
+    ) -> Result<Option<Ingest>, RepoError> {
         let blobs = self.0.blobs.clone();
-        let twin = self
-            .block(move || Ok(blobs.twin(id, repo, algorithm)?))
-            .await?;
+        let twin = self.block(move || Ok(blobs.twin(name)?)).await?;
         let blobs = self.0.blobs.clone();
         if let Some(place) = twin {
             // In the order of commits, so that none which is still on its way can name the place afterwards.
@@ -82,25 +96,23 @@ impl Repos {
                 condemn_stray(tx, &digest, &stray, at_ms)
             });
             if !is_stray.await? {
-                self.block(move || Ok(blobs.discard(id, repo, algorithm)?))
-                    .await?;
-                self.0.uploads.end(id);
-                self.drop_row(id).await?;
+                self.block(move || Ok(blobs.discard(name)?)).await?;
+                self.0.uploads.end(name.id);
                 return Ok(None);
             }
-            tracing::info!(upload = %id, "its closing was cut off before the commit; the upload stands as before");
+            tracing::info!(upload = %name.id, "its closing was cut off before the commit; the upload stands as before");
             let removing = blobs.clone();
             self.block(move || Ok(removing.remove(&[place])?)).await?;
         }
-        let ingest = self.block(move || Ok(blobs.resume(id, repo, algorithm, saved.as_ref())?));
-        Ok(Some((algorithm, ingest.await?)))
+        let ingest = self.block(move || Ok(blobs.resume(name, saved.as_ref())?));
+        Ok(Some(ingest.await?))
     }
 
     async fn left(&self, name: &RepoName, id: UploadId) -> Result<Option<Left>, RepoError> {
         let wanted = name.clone();
         self.hop(move |inner, r| {
-            let (repo, _) = rows::find(r, wanted.as_str())?
-                .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            let (repo, _) =
+                pushes::home(r, &wanted)?.ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             let row = r.get(Table::Uploads, &keys::upload(id))?;
             if let Some(row) = row {
                 let row = UploadRecord::from_bytes(&row)?;
@@ -118,7 +130,8 @@ impl Repos {
                 }));
             }
             let files = inner.blobs.uploads()?;
-            let file = files.into_iter().find(|f| f.id == id && f.repo == repo);
+            let mut names = files.into_iter().map(|file| file.name);
+            let file = names.find(|name| name.id == id && name.repo == repo);
             Ok(file.map(|file| Left {
                 repo,
                 algorithm: file.algorithm,
@@ -133,13 +146,14 @@ impl Repos {
     }
 }
 
-/// Counts what a process before this one left of uploads.
+/// Counts what a process before this one left of uploads and fills.
 pub(super) fn count_left(store: &Store, blobs: &Blobs, uploads: &Uploads) -> Result<(), RepoError> {
-    for file in blobs.uploads()? {
-        let row = store.read(|r| r.get(Table::Repos, &keys::repo(file.repo)))?;
+    let files = blobs.uploads()?.into_iter().chain(blobs.fills()?);
+    for file in files {
+        let row = store.read(|r| r.get(Table::Repos, &keys::repo(file.name.repo)))?;
         let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
         let name = record.map_or_else(String::new, |record| record.name);
-        uploads.raise(file.id, &name, file.len);
+        uploads.raise(file.name.id, &name, file.len);
     }
     Ok(())
 }
@@ -156,9 +170,9 @@ pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<Strin
         .and_then(|b| String::from_utf8(b).ok());
     if before.as_deref() != Some(now) {
         for file in blobs.uploads()? {
-            let row = store.read(|r| r.get(Table::Uploads, &keys::upload(file.id)))?;
+            let row = store.read(|r| r.get(Table::Uploads, &keys::upload(file.name.id)))?;
             if row.is_none() {
-                blobs.discard(file.id, file.repo, file.algorithm)?;
+                blobs.discard(file.name)?;
             }
         }
         let now = now.to_owned();
@@ -167,4 +181,35 @@ pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<Strin
         })?;
     }
     Ok(before.filter(|b| !b.is_empty()))
+}
+
+/// Removes what mirror runs of older versions left half done: fills that look like uploads of clients, under ids that
+/// anybody can compute. A mirror takes no pushes, so an upload file of a mirror's repository is always one of them.
+pub(super) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<(), RepoError> {
+    let mut mirrors: HashMap<RepoId, bool> = HashMap::new();
+    for file in blobs.uploads()? {
+        let repo = file.name.repo;
+        let is_mirror = match mirrors.get(&repo) {
+            Some(known) => *known,
+            None => is_mirror(store, repo)?,
+        };
+        mirrors.insert(repo, is_mirror);
+        if !is_mirror {
+            continue;
+        }
+        tracing::info!(upload = %file.name.id, "what a mirror run of an older version left half done is removed");
+        blobs.discard(file.name)?;
+        let key = keys::upload(file.name.id);
+        store.write_blocking(Lane::Request, Need::Keeps, "fill.old", move |tx| {
+            tx.delete(Table::Uploads, &key)
+        })?;
+    }
+    Ok(())
+}
+
+fn is_mirror(store: &Store, repo: RepoId) -> Result<bool, RepoError> {
+    let row = store.read(|r| r.get(Table::Repos, &keys::repo(repo)))?;
+    // A row that cannot be read is the check's.
+    let row = row.and_then(|row| RepoRecord::from_bytes(&row).ok());
+    Ok(row.is_some_and(|row| row.origin != Origin::Local.code()))
 }

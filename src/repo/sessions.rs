@@ -8,10 +8,10 @@ use super::home::Home;
 use super::quota::Uploads;
 use super::state::lock;
 use crate::blobs::Ingest;
-use crate::types::{Algorithm, RepoName, UploadId};
+use crate::types::{Algorithm, RepoId, RepoName, UploadId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How many uploads can be taken up at once, if chance puts them apart.
@@ -27,8 +27,9 @@ pub(super) struct Session {
     pub algorithm: Algorithm,
     pub ingest: Slot,
     pub offset: u64,
-    /// The repository, if it was there when the upload began.
-    pub home: Option<Home>,
+    /// The repository that its bytes are for: set when it begins, or with its first byte where a push makes the
+    /// repository, and never another after that.
+    pub repo: Arc<OnceLock<RepoId>>,
     /// Whether the store may have a row of it.
     pub saved: Arc<AtomicBool>,
     /// Who began it; `None` for one of before a restart.
@@ -40,12 +41,13 @@ pub(super) struct Session {
 impl Session {
     /// One of `owner`, without a byte.
     pub fn new(name: RepoName, home: Option<Home>, algorithm: Algorithm, owner: Arc<str>) -> Self {
+        let repo = home.map_or_else(OnceLock::new, |home| home.id.into());
         Self {
             name,
             algorithm,
             offset: 0,
             ingest: Arc::default(),
-            home,
+            repo: Arc::new(repo),
             saved: Arc::default(),
             owner: Some(owner),
             busy: false,
@@ -59,12 +61,20 @@ impl Session {
             name,
             algorithm,
             offset: ingest.offset(),
+            repo: Arc::new(ingest.repo().into()),
             ingest: Arc::new(Mutex::new(Some(ingest))),
-            home: None,
             saved: Arc::new(true.into()),
             owner: None,
             busy: false,
             used: Instant::now(),
+        }
+    }
+
+    /// Whether its bytes are for what the name means now: a repository that is there, or none yet.
+    pub fn is_of(&self, home: Option<Home>) -> bool {
+        match self.repo.get() {
+            Some(repo) => home.is_some_and(|home| home.id == *repo),
+            None => true,
         }
     }
 }

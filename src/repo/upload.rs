@@ -1,4 +1,4 @@
-//! Uploads: bytes on their way into a repository. How they go on after a restart is `resume`'s, their end `closing`'s.
+//! Uploads: bytes that clients send into a repository. How they go on after a restart is `resume`'s, their end `closing`'s.
 //!
 //! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds of
 //! receiving, and at stop, its bytes are synced and then its row saved. What a row does not cover is hashed from the file
@@ -9,8 +9,8 @@ use super::receive::Body;
 use super::record::UploadRecord;
 use super::sessions::{Hold, Session, Turn};
 use super::state::lock;
-use super::{Repos, keys, manifest, new_upload_id, rows};
-use crate::blobs::{Ingest, Saved};
+use super::{Repos, keys, new_upload_id, pushes};
+use crate::blobs::{Ingest, Saved, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
@@ -44,7 +44,7 @@ impl Drop for Over {
         let (repos, name, id) = (self.repos.clone(), self.name.clone(), self.id);
         runtime.spawn(async move {
             // What is still being written of it has its end soon.
-            while let Err(RepoError::UploadBusy) = repos.cancel_upload(&name, id).await {
+            while let Err(RepoError::UploadBusy) = repos.give_up(&name, id).await {
                 tokio::time::sleep(AGAIN).await;
             }
         });
@@ -60,7 +60,7 @@ impl Repos {
         algorithm: Algorithm,
         owner: &str,
     ) -> Result<UploadId, RepoError> {
-        let home = self.writable(name).await?;
+        let home = self.home_of(name).await?;
         let id = new_upload_id()?;
         let (sessions, most) = (&self.0.sessions, self.0.options.uploads_max);
         let session = Session::new(name.clone(), home, algorithm, owner.into());
@@ -70,9 +70,23 @@ impl Repos {
 
     /// Bytes that have arrived.
     pub async fn upload_offset(&self, name: &RepoName, id: UploadId) -> Result<u64, RepoError> {
+        Ok(self.session_of(name, id).await?.offset)
+    }
+
+    /// The upload, if its repository takes pushes and is still the one that the upload was begun for: what every method
+    /// of an upload asks first.
+    async fn session_of(&self, name: &RepoName, id: UploadId) -> Result<Session, RepoError> {
+        let home = self.home_of(name).await?;
         self.find_session(name, id).await?;
-        let session = self.0.sessions.get(id).filter(|s| s.name == *name);
-        Ok(session.ok_or(RepoError::UploadUnknown)?.offset)
+        let session = self.0.sessions.get(id);
+        let session = session.filter(|s| s.name == *name && s.is_of(home));
+        session.ok_or(RepoError::UploadUnknown)
+    }
+
+    /// As [`Repos::session_of`], for this request alone.
+    async fn turn_of(&self, name: &RepoName, id: UploadId) -> Result<Turn, RepoError> {
+        self.session_of(name, id).await?;
+        self.0.sessions.take(id, name)
     }
 
     /// Streams a chunk in; answers how many bytes have arrived. `len` is the declared length, if there is one.
@@ -84,8 +98,7 @@ impl Repos {
         len: Option<u64>,
         body: impl Body,
     ) -> Result<u64, RepoError> {
-        self.find_session(name, id).await?;
-        let mut turn = self.0.sessions.take(id, name)?;
+        let mut turn = self.turn_of(name, id).await?;
         let before = turn.session.offset;
         if let Err(error) = self.receive(&mut turn, range, len, None, body).await {
             self.let_go_of_failed(turn, before, &error).await;
@@ -109,7 +122,7 @@ impl Repos {
         body: impl Body,
         digest: &Digest,
     ) -> Result<(), RepoError> {
-        self.find_session(name, id).await?;
+        self.session_of(name, id).await?;
         // Dropped after the turn.
         let _over = Over {
             repos: self.clone(),
@@ -151,7 +164,7 @@ impl Repos {
         };
         let done = self.finish_upload(name, id, None, len, body, digest).await;
         if done.is_err() {
-            let _ = self.cancel_upload(name, id).await;
+            let _ = self.give_up(name, id).await;
         }
         done
     }
@@ -185,7 +198,12 @@ impl Repos {
 
     /// Gives an upload up; its bytes are freed at once.
     pub async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
-        self.find_session(name, id).await?;
+        self.session_of(name, id).await?;
+        self.give_up(name, id).await
+    }
+
+    /// The same for an upload in memory of this process's own, whatever its repository is by now.
+    async fn give_up(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
         let turn = self.0.sessions.take(id, name)?;
         let repos = self.clone();
         self.to_its_end(async move {
@@ -215,42 +233,42 @@ impl Repos {
         }
         let blobs = self.0.blobs.clone();
         let files = self.block(move || Ok(blobs.uploads()?)).await?;
-        for file in files
-            .into_iter()
-            .filter(|f| f.idle > idle && self.0.sessions.get(f.id).is_none())
-        {
-            let _alone = self.0.sessions.alone(file.id).await;
-            if self.0.sessions.get(file.id).is_some() {
+        for file in files.into_iter().filter(|file| file.idle > idle) {
+            let id = file.name.id;
+            let _alone = self.0.sessions.alone(id).await;
+            if self.0.sessions.get(id).is_some() {
                 continue;
             }
             let blobs = self.0.blobs.clone();
-            self.block(move || Ok(blobs.discard(file.id, file.repo, file.algorithm)?))
-                .await?;
-            self.0.uploads.end(file.id);
-            self.drop_row(file.id).await?;
+            self.block(move || Ok(blobs.discard(file.name)?)).await?;
+            self.0.uploads.end(id);
+            self.drop_row(id).await?;
             reaped += 1;
         }
-        Ok(reaped)
+        Ok(reaped + self.reap_fills(idle).await?)
     }
 
-    /// The id of the repository of a push, made if it is not there; a mirror refuses.
-    pub(super) async fn ensure_repo(&self, name: &RepoName) -> Result<RepoId, RepoError> {
-        if let Some(home) = self.writable(name).await? {
-            return Ok(home.id);
+    /// The repository that an upload is for: the one that it was begun for, if the name still means that; for one that
+    /// was begun before there was any, the name's, made if it is not there.
+    pub(super) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
+        let home = self.home_of(&session.name).await?;
+        if session.repo.get().is_none() {
+            let id = match home {
+                Some(home) => home.id,
+                None => self.make_home(&session.name).await?,
+            };
+            return Ok(*session.repo.get_or_init(|| id));
         }
+        let home = home.filter(|_| session.is_of(home));
+        home.map(|home| home.id).ok_or(RepoError::UploadUnknown)
+    }
+
+    async fn make_home(&self, name: &RepoName) -> Result<RepoId, RepoError> {
         let (wanted, at_ms) = (name.clone(), wall_ms());
         let write = self.write(Need::Grows, "repo.create", move |tx| {
-            manifest::writable_or_new(tx, &wanted, at_ms).map(|(id, _)| id)
+            pushes::home_or_new(tx, &wanted, at_ms).map(|(id, _)| id)
         });
         write.await
-    }
-
-    /// The repository that an upload is for, made if it is not there.
-    pub(super) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
-        match session.home {
-            Some(home) if self.0.homes.is(&session.name, home) => Ok(home.id),
-            _ => self.ensure_repo(&session.name).await,
-        }
     }
 
     /// Removes an upload's file and row. `named` is the repository in the file's name, where its ingest is gone.
@@ -265,14 +283,12 @@ impl Repos {
             let ingest = lock(&dropped.ingest).take();
             let named = ingest.as_ref().map(Ingest::repo).or(named);
             drop(ingest);
-            let mut repo = named.or(dropped.home.map(|home| home.id));
-            if repo.is_none() {
-                let found = inner.store.read(|r| rows::find(r, dropped.name.as_str()))?;
-                repo = found.map(|(repo, _)| repo);
-            }
-            repo.map_or(Ok(()), |repo| {
-                Ok(inner.blobs.discard(id, repo, dropped.algorithm)?)
-            })
+            // Without a repository it has had no byte, and so no file.
+            let Some(repo) = named.or(dropped.repo.get().copied()) else {
+                return Ok(());
+            };
+            let file = UploadName::session(id, repo, dropped.algorithm);
+            Ok(inner.blobs.discard(file)?)
         })
         .await?;
         self.0.uploads.end(id);
@@ -325,22 +341,20 @@ impl Repos {
         match saved.await? {
             Some(saved) => {
                 session.saved.store(true, Ordering::Release);
-                self.save(&session.name, id, session.algorithm, saved).await
+                self.save(&session, id, saved).await
             }
             None => Ok(()),
         }
     }
 
-    pub(super) async fn save(
-        &self,
-        name: &RepoName,
-        id: UploadId,
-        algorithm: Algorithm,
-        saved: Saved,
-    ) -> Result<(), RepoError> {
-        let (wanted, saved_ms) = (name.clone(), wall_ms());
+    async fn save(&self, session: &Session, id: UploadId, saved: Saved) -> Result<(), RepoError> {
+        let (wanted, algorithm) = (session.name.clone(), session.algorithm);
+        let (repo, saved_ms) = (session.repo.get().copied(), wall_ms());
         let write = self.write(Need::Grows, "upload.save", move |tx| {
-            let Some((repo, _)) = rows::find(tx, wanted.as_str())? else {
+            let Some((_, repo)) = pushes::home(tx, &wanted)?
+                .zip(repo)
+                .filter(|((home, _), repo)| home == repo)
+            else {
                 return Ok(());
             };
             let row = UploadRecord {

@@ -37,6 +37,8 @@ pub enum Table {
     Condemned,
     /// upload id -> the upload.
     Uploads,
+    /// repo id, digest -> a mirror's half-fetched blob.
+    Fills,
     /// sequence -> what became visible; written by `Txn::append` alone, order is commit order.
     Feed,
     /// consumer name -> sequence of the last row it is done with.
@@ -65,7 +67,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in declaration order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Meta,
         Self::Repos,
         Self::Names,
@@ -80,6 +82,7 @@ impl Table {
         Self::Due,
         Self::Condemned,
         Self::Uploads,
+        Self::Fills,
         Self::Feed,
         Self::Cursors,
         Self::Usage,
@@ -111,6 +114,7 @@ impl Table {
             Self::Due => "due",
             Self::Condemned => "condemned",
             Self::Uploads => "uploads",
+            Self::Fills => "fills",
             Self::Feed => "feed",
             Self::Cursors => "cursors",
             Self::Usage => "usage",

@@ -35,6 +35,7 @@ mod disks_faulty;
 mod disks_files;
 mod disks_reserve;
 mod ends;
+mod fills;
 mod foreign_text;
 mod gc;
 mod harness;

@@ -1,4 +1,4 @@
-//! A registry with bad manners: hands requests on to a real server, and cuts or refuses a blob when told to.
+//! A registry with bad manners: hands requests on to a real server, and cuts, refuses or holds back a blob when told to.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,6 +11,10 @@ pub struct Manners {
     pub cut: Option<(String, usize)>,
     /// All blobs are elsewhere: `http://HOST/PATH`, to which the digest is added. A request that was led here gets the blob.
     pub blobs_at: Option<String>,
+    /// This blob stops after so many bytes of an answer, as long as this is set.
+    pub hold: Option<(String, usize)>,
+    /// How often a manifest was asked for.
+    pub manifests: usize,
     /// The `Range` headers of the requests for blobs, as `DIGEST RANGE`; an empty range where there was none.
     pub asked: Vec<String>,
 }
@@ -53,7 +57,10 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut limit = usize::MAX;
+    let (mut limit, mut blob) = (usize::MAX, String::new());
+    if path.contains("/manifests/") {
+        manners.lock().unwrap().manifests += 1;
+    }
     if let Some((_, digest)) = path.split_once("/blobs/") {
         let range = head.lines().find_map(|l| {
             let (name, value) = l.split_once(':')?;
@@ -69,6 +76,7 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
             );
             return client.write_all(answer.as_bytes());
         }
+        digest.clone_into(&mut blob);
         let seen = format!("{digest} ");
         let again = manners.asked.iter().any(|a| a.starts_with(&seen));
         manners.asked.push(seen + &range.unwrap_or_default());
@@ -94,5 +102,13 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
         }
         client.write_all(&buffer[..n])?;
         passed += n;
+        // The tests' own ends come long before this one.
+        for _ in 0..6000 {
+            let held = manners.lock().unwrap().hold.clone();
+            if held.is_none_or(|(held, bytes)| held != blob || passed < bytes) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }

@@ -83,6 +83,7 @@ pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: u
     check.rows();
     check.quotas().await;
     check.garbage(image);
+    check.fills_are_closed().await;
     check.uploads().await;
     check.goes_on().await;
     check.blob_rows();

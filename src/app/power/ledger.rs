@@ -39,7 +39,8 @@ struct Fact {
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub repo: RepoName,
-    pub id: UploadId,
+    /// Of a client; a mirror's fill has none that anybody knows.
+    pub id: Option<UploadId>,
     pub digest: Digest,
     /// When each length was on its way.
     pub sent: Vec<(usize, u64)>,
@@ -157,6 +158,15 @@ impl Ledger {
 
     /// Notes a new upload; answers its number here.
     pub fn upload(&self, repo: &RepoName, id: UploadId, digest: Digest) -> usize {
+        self.begun(repo, Some(id), digest)
+    }
+
+    /// Notes a new fill; answers its number among the uploads.
+    pub fn fill(&self, repo: &RepoName, digest: Digest) -> usize {
+        self.begun(repo, None, digest)
+    }
+
+    fn begun(&self, repo: &RepoName, id: Option<UploadId>, digest: Digest) -> usize {
         let mut pages = self.pages();
         pages.uploads.push(Upload {
             repo: repo.clone(),
@@ -194,12 +204,13 @@ impl Ledger {
         self.pages().uploads[upload].over = Some(now);
     }
 
-    /// Uploads that had begun when `steps` were done; of those under one id the last.
+    /// Uploads and fills that had begun when `steps` were done; of those under one id, and of fills of one digest, the
+    /// last.
     pub fn uploads(&self, steps: usize) -> Vec<Upload> {
         let pages = self.pages();
         let begun = |u: &&Upload| u.sent.first().is_some_and(|(at, _)| *at <= steps);
         let begun = pages.uploads.iter().filter(begun);
-        let last: BTreeMap<_, _> = begun.map(|u| (u.id, u.clone())).collect();
+        let last: BTreeMap<_, _> = begun.map(|u| ((u.id, u.digest), u.clone())).collect();
         last.into_values().collect()
     }
 

@@ -216,20 +216,22 @@ impl Client<'_> {
         self.ledger.doing(promise, work).await
     }
 
-    /// Fills a blob as a mirror does, under an id that is the same each time; stops before the end and goes on.
-    async fn fill(&self, repo: &RepoName, id: UploadId, bytes: &Bytes) -> Done {
+    /// Fills a blob as a mirror does; stops before the end and goes on.
+    async fn fill(&self, repo: &RepoName, bytes: &Bytes) -> Done {
         let digest = Digest::of(SHA256, bytes);
         self.ledger.know(digest, bytes.clone());
         let repos = &self.service.repos;
-        let upload = self.ledger.upload(repo, id, digest);
+        let upload = self.ledger.fill(repo, digest);
         let half = bytes.len() / 2;
         for (from, to) in [(0, half), (half, bytes.len())] {
             self.ledger.sending(upload, to as u64);
-            let mut ingest = repos.fill(repo, id, SHA256).await?;
-            assert_eq!(ingest.offset(), from as u64);
-            ingest.write(&bytes[from..to])?;
+            let mut fill = repos.fill(repo, &digest).await?;
+            assert_eq!(fill.offset(), from as u64);
+            let other = repos.fill(repo, &digest).await;
+            assert!(matches!(other, Err(RepoError::UploadBusy)));
+            fill.write(&bytes[from..to])?;
             if to == half {
-                repos.pause_fill(repo, ingest).await?;
+                repos.pause_fill(repo, fill).await?;
                 self.ledger.saved(upload, to as u64);
                 continue;
             }
@@ -238,7 +240,7 @@ impl Client<'_> {
                 facts: vec![(Key::Blob(repo.clone(), digest), Some(digest))],
                 rev: None,
             };
-            let finish = repos.finish_fill(repo, ingest, &digest);
+            let finish = repos.finish_fill(repo, fill);
             self.ledger.doing(promise, finish).await?;
             self.ledger.over(upload);
         }
@@ -301,15 +303,14 @@ impl Client<'_> {
     /// A blob that a mirror fetches, loses to the collector, and fetches again.
     async fn mirror(&self, rng: &mut Rng) -> Done {
         let e = &repo("mirror/e");
-        let id = UploadId([0xee; 16]);
         let bytes = content(rng, 40_000);
         let digest = Digest::of(SHA256, &bytes);
         let keep = self.push(e, &content(rng, 10), SHA256).await?;
         self.manifest(e, &[keep], &["keep"], None, 3).await?;
-        self.fill(e, id, &bytes).await?;
+        self.fill(e, &bytes).await?;
         self.delete_blob(e, digest).await?;
         self.service.sweep().await?;
-        self.fill(e, id, &bytes).await?;
+        self.fill(e, &bytes).await?;
         self.service.sweep().await.map(drop)
     }
 }
@@ -337,6 +338,8 @@ pub(super) async fn run(base: State, seed: u64, fault: Fault) -> Recording {
     let third = Box::pin(client.after_a_kill(&mut rngs, first)).await;
 
     service.close().await;
+    // Its uploads have their files locked to the end of the process.
+    drop(service);
     let service = Service::open(&killed).expect("opens after a stop");
     let client = Client::new(&service, &ledger);
     Box::pin(client.after_a_stop(second, third)).await;

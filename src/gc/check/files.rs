@@ -133,10 +133,10 @@ impl Checker {
     ) -> Result<(), RepoError> {
         let next = self.0.repos.next_number().await?;
         // Number 0 is that of manifests on their way in.
-        for file in files.iter().filter(|file| file.repo.0 >= next) {
+        for file in files.iter().filter(|file| file.name.repo.0 >= next) {
             let what = format!(
                 "upload {} for repository number {}, which never existed",
-                file.id, file.repo.0
+                file.name.id, file.name.repo.0
             );
             let problem = Problem::new(Kind::UploadFileWithoutRepo, what).file(file.path());
             problems.push(if repair {
@@ -148,14 +148,16 @@ impl Checker {
         Ok(())
     }
 
-    /// Upload files shorter than their rows said, once the rows are gone: what is left of them cannot be gone on with.
+    /// Upload files shorter than their rows said, once the rows are gone, and files of fills that no row names: nothing can
+    /// be gone on with from them.
     pub(super) async fn torn_files(
         &self,
         files: &[UploadFile],
+        repair: bool,
         problems: &mut [Problem],
     ) -> Result<(), RepoError> {
         for at in 0..problems.len() {
-            let Some(problem) = problems.get(at).filter(|p| is_torn(p)) else {
+            let Some(problem) = problems.get(at).filter(|p| is_torn(p, repair)) else {
                 continue;
             };
             if files.iter().any(|f| problem.file == Some(f.path())) {
@@ -183,6 +185,10 @@ impl Checker {
     }
 }
 
-fn is_torn(problem: &Problem) -> bool {
-    problem.kind == Kind::UploadTorn && problem.repaired
+fn is_torn(problem: &Problem, repair: bool) -> bool {
+    match problem.kind {
+        Kind::UploadTorn | Kind::FillTorn => problem.repaired,
+        Kind::FillFileLeft => repair,
+        _ => false,
+    }
 }

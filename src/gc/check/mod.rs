@@ -18,7 +18,7 @@ pub use news::CheckProgress;
 pub use scrub::ScrubCounters;
 
 use crate::auth::Auth;
-use crate::blobs::Blobs;
+use crate::blobs::{BlobError, Blobs};
 use crate::repo::check::{Kind, Level, Problem, RowsOptions, Upstream};
 use crate::repo::{RepoError, Repos};
 use crate::types::Digest;
@@ -278,12 +278,17 @@ impl Checker {
         let looks = if online { 2 } else { 1 };
         for look in 1..=looks {
             let blobs = self.0.blobs.clone();
-            files = blocking(move || blobs.uploads()).await??;
+            files = blocking(move || {
+                let mut files = blobs.uploads()?;
+                files.extend(blobs.fills()?);
+                Ok::<_, BlobError>(files)
+            })
+            .await??;
             let last = look == looks;
             let found = self
                 .0
                 .repos
-                .check_uploads(files.clone(), repair && last)
+                .check_uploads(files.clone(), repair && last, online)
                 .await?;
             if last {
                 rows.problems.extend(found);
@@ -293,7 +298,7 @@ impl Checker {
                 tokio::time::sleep(MOMENT).await;
             }
         }
-        self.torn_files(&files, &mut rows.problems).await?;
+        self.torn_files(&files, repair, &mut rows.problems).await?;
         self.uploads_of_nobody(&files, repair, &mut rows.problems)
             .await?;
         Ok(rows)

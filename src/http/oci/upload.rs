@@ -33,7 +33,7 @@ pub async fn begin(
     };
     let repos = &req.state.app.repos;
     if let Some(digest) = &mount {
-        repos.check_writable(name).await?;
+        repos.check_pushes(name).await?;
         if try_mount(req, name, digest).await? {
             return Ok(created(name, digest));
         }

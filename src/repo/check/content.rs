@@ -4,7 +4,7 @@
 use super::mend::Mend;
 use super::report::{Kind, Problem};
 use super::walk::{self, PAGE, Suspect, Walk};
-use crate::blobs::{Ingest, Place};
+use crate::blobs::{Ingest, Place, UploadName};
 use crate::repo::error::RepoError;
 use crate::repo::record::BlobRecord;
 use crate::repo::{Repos, inline, keys, manifest, new_upload_id, wall_ms};
@@ -164,7 +164,8 @@ impl Repos {
     /// An ingest for bytes that are to replace damaged or missing ones; see [`Repos::heal`]. All its methods block.
     pub fn begin_heal(&self, algorithm: Algorithm) -> Result<Ingest, RepoError> {
         let id = new_upload_id()?;
-        Ok(self.0.blobs.begin(id, RepoId(0), algorithm))
+        let name = UploadName::session(id, RepoId(0), algorithm);
+        Ok(self.0.blobs.begin(name))
     }
 
     /// Checks the bytes and gives them to a blob that is damaged or has no row but references; no repository shows more

@@ -27,10 +27,10 @@ pub use unused::UnusedRow;
 
 use super::error::RepoError;
 use super::{Inner, Repos};
-use crate::blobs::UploadFile;
+use crate::blobs::{Purpose, UploadFile};
 use crate::store::key::Key;
 use crate::store::{Get, Lane, Need, Read, StoreError, Table};
-use crate::types::{Digest, UploadId};
+use crate::types::Digest;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use walk::Walk;
@@ -104,11 +104,13 @@ impl Repos {
         })
     }
 
-    /// Uploads' rows against the files that were there a moment ago. Uploads in this process's memory are left alone.
+    /// The rows of uploads and fills against the files of both that were there a moment ago. Those in this process's
+    /// memory are left alone.
     pub async fn check_uploads(
         &self,
         files: Vec<UploadFile>,
         repair: bool,
+        online: bool,
     ) -> Result<Vec<Problem>, RepoError> {
         let mut pass = Pass {
             repos: self,
@@ -116,10 +118,17 @@ impl Repos {
             walk: Walk::new(),
             problems: Vec::new(),
         };
-        let files: HashMap<UploadId, UploadFile> = files.into_iter().map(|f| (f.id, f)).collect();
+        let by_id = |files: Vec<UploadFile>| files.into_iter().map(|f| (f.name.id, f)).collect();
+        let (of_fills, of_sessions): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .partition(|file| file.name.purpose == Purpose::Fill);
+        let (of_fills, of_sessions): (HashMap<_, _>, HashMap<_, _>) =
+            (by_id(of_fills), by_id(of_sessions));
         pass.once(move |walk, inner, r| {
             let is_open = |id| inner.sessions.get(id).is_some();
-            uploads::uploads(walk, r, &files, &is_open)
+            uploads::uploads(walk, r, &of_sessions, &is_open)?;
+            let is_open = |id| inner.fills.writes(id);
+            uploads::fills(walk, r, &of_fills, online, &is_open)
         })
         .await?;
         Ok(pass.problems)

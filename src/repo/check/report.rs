@@ -73,6 +73,18 @@ kinds! {
     UploadWithoutRepo = Damage,
     /// An upload's file for a repository that never existed.
     UploadFileWithoutRepo = Damage,
+    /// The row of a mirror's half-fetched blob cannot be read.
+    FillUnreadable = Damage,
+    /// The row of a half-fetched blob without its file.
+    FillWithoutFile = Damage,
+    /// The file of a half-fetched blob is shorter than what its row says is on disk.
+    FillTorn = Damage,
+    /// The hash state of a half-fetched blob cannot be restored.
+    FillStateUnreadable = Damage,
+    /// The row of a half-fetched blob for a repository that does not exist.
+    FillWithoutRepo = Damage,
+    /// The file of a half-fetched blob that no row names.
+    FillFileLeft = Leftover,
     /// A file in `uploads/` that Dryport did not make.
     ForeignUpload = Damage,
     /// A repository's row is gone, but its rows are there.

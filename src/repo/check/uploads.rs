@@ -1,4 +1,4 @@
-//! Rows about files that are no blob's: condemned places, and uploads.
+//! Rows about files that are no blob's: condemned places, uploads, and fills.
 
 use super::mend::Mend;
 use super::report::{Kind, Problem};
@@ -6,11 +6,11 @@ use super::walk::{self, PAGE, Walk};
 use crate::blobs::{Place, UploadFile};
 use crate::repo::error::RepoError;
 use crate::repo::keys;
-use crate::repo::record::{BlobRecord, CondemnedRecord, UploadRecord};
+use crate::repo::record::{BlobRecord, CondemnedRecord, FillRecord, UploadRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Algorithm, Hasher, RepoId, UploadId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One page of condemned places. With `online` what is only left behind is the running collector's business.
 pub(super) fn condemned(
@@ -94,36 +94,155 @@ fn upload(
         let what = format!("the row of upload {name}");
         return Ok(Some(Problem::new(Kind::UploadUnreadable, what)));
     };
-    if r.get(Table::Repos, &keys::repo(RepoId(row.repo)))?
-        .is_none()
-    {
+    let half = Half {
+        kinds: &UPLOAD,
+        what: format!("upload {id}"),
+        repo: RepoId(row.repo),
+        algorithm: Algorithm::from_code(row.algorithm),
+        hash_state: &row.hash_state,
+        offset: row.offset,
+    };
+    half.problem(r, files.get(&id))
+}
+
+/// Fills' rows against the files that are there, and the files that no row names; with `online` those are the running
+/// server's business. Fills under way are left alone.
+pub(super) fn fills(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    files: &HashMap<UploadId, UploadFile>,
+    online: bool,
+    is_open: &dyn Fn(UploadId) -> bool,
+) -> Result<(), RepoError> {
+    let mut left: BTreeMap<String, &UploadFile> = files.values().map(|f| (f.path(), f)).collect();
+    let mut from = Vec::new();
+    loop {
+        let rows = r.scan(Table::Fills, &from, &[], PAGE)?;
+        walk.rows += rows.len() as u64;
+        for (key, value) in &rows {
+            let row = walk::readable(FillRecord::from_bytes(value))?;
+            let id = row.as_ref().map(|row| UploadId(row.id));
+            let file = id.and_then(|id| files.get(&id));
+            if let Some(file) = file {
+                left.remove(&file.path());
+            }
+            if id.is_some_and(is_open) {
+                continue;
+            }
+            if let Some(problem) = fill(r, key, row.as_ref(), file)? {
+                let problem = match file {
+                    Some(file) => problem.file(file.path()),
+                    None => problem,
+                };
+                let mend = Mend::drop(Vec::new(), Table::Fills, key.clone(), value.clone());
+                walk.mend(problem, mend);
+            }
+        }
+        match walk::next(&rows, PAGE) {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    for (path, file) in left {
+        if !online && !is_open(file.name.id) {
+            let what = format!("{path} belongs to no half-fetched blob");
+            let how = "the server removes it when it runs; --repair moves it to quarantine/";
+            walk.tell(Problem::new(Kind::FillFileLeft, what).file(path).how(how));
+        }
+    }
+    Ok(())
+}
+
+fn fill(
+    r: &Read<'_>,
+    key: &[u8],
+    row: Option<&FillRecord>,
+    file: Option<&UploadFile>,
+) -> Result<Option<Problem>, RepoError> {
+    let (Some((repo, digest)), Some(row)) = (keys::fill_parts(key), row) else {
         let what = format!(
-            "upload {id} into repository number {}, which is not there",
-            row.repo
+            "the row of a half-fetched blob with the key {}",
+            walk::hex(key)
         );
-        return Ok(Some(Problem::new(Kind::UploadWithoutRepo, what)));
-    }
-    let algorithm = Algorithm::from_code(row.algorithm);
-    let state = algorithm.and_then(|a| Hasher::restore(a, &row.hash_state, row.offset));
-    if state.is_none() {
-        let what = format!("the hash state of upload {id}");
-        return Ok(Some(Problem::new(Kind::UploadStateUnreadable, what)));
-    }
-    Ok(match files.get(&id) {
-        None if row.offset > 0 => {
-            let what = format!(
-                "upload {id} has {} bytes by its row, and no file",
-                row.offset
-            );
-            Some(Problem::new(Kind::UploadWithoutFile, what))
+        return Ok(Some(Problem::new(Kind::FillUnreadable, what)));
+    };
+    let half = Half {
+        kinds: &FILL,
+        what: format!("half-fetched blob {digest}"),
+        repo,
+        algorithm: Some(digest.algorithm()),
+        hash_state: &row.hash_state,
+        offset: row.offset,
+    };
+    Ok(half
+        .problem(r, file)?
+        .map(|problem| problem.digest(&digest)))
+}
+
+/// How the same problems are called.
+struct Kinds {
+    without_repo: Kind,
+    state_unreadable: Kind,
+    without_file: Kind,
+    torn: Kind,
+}
+
+const UPLOAD: Kinds = Kinds {
+    without_repo: Kind::UploadWithoutRepo,
+    state_unreadable: Kind::UploadStateUnreadable,
+    without_file: Kind::UploadWithoutFile,
+    torn: Kind::UploadTorn,
+};
+
+const FILL: Kinds = Kinds {
+    without_repo: Kind::FillWithoutRepo,
+    state_unreadable: Kind::FillStateUnreadable,
+    without_file: Kind::FillWithoutFile,
+    torn: Kind::FillTorn,
+};
+
+/// Content of which some has arrived, as its row says.
+struct Half<'a> {
+    kinds: &'a Kinds,
+    what: String,
+    repo: RepoId,
+    algorithm: Option<Algorithm>,
+    hash_state: &'a [u8],
+    offset: u64,
+}
+
+impl Half<'_> {
+    fn problem(
+        &self,
+        r: &Read<'_>,
+        file: Option<&UploadFile>,
+    ) -> Result<Option<Problem>, RepoError> {
+        let (kinds, what, offset) = (self.kinds, &self.what, self.offset);
+        if r.get(Table::Repos, &keys::repo(self.repo))?.is_none() {
+            let number = self.repo.0;
+            let what = format!("{what} into repository number {number}, which is not there");
+            return Ok(Some(Problem::new(kinds.without_repo, what)));
         }
-        Some(file) if file.len < row.offset => {
-            let what = format!(
-                "upload {id} has {} bytes by its row, its file {}",
-                row.offset, file.len
-            );
-            Some(Problem::new(Kind::UploadTorn, what))
+        let restored = self
+            .algorithm
+            .and_then(|a| Hasher::restore(a, self.hash_state, offset));
+        if restored.is_none() {
+            let what = format!("the hash state of {what}");
+            return Ok(Some(Problem::new(kinds.state_unreadable, what)));
         }
-        _ => None,
-    })
+        Ok(match file {
+            None if offset > 0 => {
+                let what = format!("{what} has {offset} bytes by its row, and no file");
+                Some(Problem::new(kinds.without_file, what))
+            }
+            Some(file) if file.len < offset => {
+                let what = format!(
+                    "{what} has {offset} bytes by its row, its file {}",
+                    file.len
+                );
+                Some(Problem::new(kinds.torn, what))
+            }
+            _ => None,
+        })
+    }
 }

@@ -8,6 +8,7 @@
 
 use super::uploads::Sum;
 use super::{any, prefixes, quota};
+use crate::blobs::UploadName;
 use crate::repo::error::RepoError;
 use crate::repo::{Repos, new_upload_id, rows};
 use crate::store::{Get, Read};
@@ -161,7 +162,8 @@ impl Repos {
         algorithm: crate::types::Algorithm,
     ) {
         let blobs = self.0.blobs.clone();
-        let len = self.block(move || Ok(blobs.upload_len(id, repo, algorithm)?));
+        let file = UploadName::session(id, repo, algorithm);
+        let len = self.block(move || Ok(blobs.upload_len(file)?));
         match len.await {
             Ok(0) => self.0.uploads.end(id),
             Ok(len) => self.0.uploads.settle(id, len),

@@ -378,7 +378,7 @@ impl<'a, 'r> Plan<'a, 'r> {
             return Ok(());
         }
         let mut left = 2 * NAMES;
-        for table in [Table::Changes, Table::Referrers] {
+        for table in [Table::Changes, Table::Referrers, Table::Fills] {
             let (from, to) = keys::of_repo(id).range();
             let rows = self.read.scan(table, &from, &to, left)?;
             left -= rows.len();
