@@ -38,7 +38,9 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (id, mut session) = (turn.id, turn.session.clone());
-        self.0.uploads.ending(id);
+        if !self.0.unlimited.is_known() {
+            self.0.uploads.ending(id);
+        }
         let ingest = lock(&session.ingest).take();
         let ingest = match ingest {
             Some(ingest) if ingest.offset() > 0 || !last.bytes.is_empty() => ingest,

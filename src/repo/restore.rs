@@ -102,7 +102,7 @@ pub(super) fn readable(record: &RepoRecord, rev: Rev) -> Result<(), RepoError> {
     }
     if rev.0 < record.horizon {
         return Err(RepoError::Refused(format!(
-            "the history of {} is kept from revision {} on; revision {} is gone. Keep it longer with: dryport repo set {} --history-keep TIME",
+            "the history of {} is kept from revision {} on; revision {} is gone. Keep it longer with: dryport repo set {} --history-keep TIME, and below a quota more of it with: dryport quota set PREFIX SIZE --history SIZE",
             record.name, record.horizon, rev.0, record.name
         )));
     }

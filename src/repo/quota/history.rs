@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 /// Revisions that are given up one after the other before what was freed is removed from the disk.
 const REVISIONS: usize = 16;
 /// How often a commit finds the history too full again, because others fill it, before it is refused.
-const TRIES: usize = 8;
+const TRIES: usize = 32;
 /// Pages of due rows that are looked at in one go.
 const PAGES: usize = 16;
 /// Content files that are removed in one go.

@@ -91,6 +91,11 @@ impl All {
         self.one.insert(id, one);
         fewer
     }
+
+    /// Whether the upload has so many bytes at least.
+    fn has(&self, id: UploadId, bytes: u64) -> bool {
+        self.one.get(&id).is_some_and(|one| one.bytes >= bytes)
+    }
 }
 
 impl Uploads {
@@ -106,6 +111,9 @@ impl Uploads {
     /// As [`Uploads::raise`], for prefixes that have no room for the bytes and need none.
     pub(super) fn add(&self, id: UploadId, name: &str, bytes: u64, spared: Vec<Box<str>>) {
         let mut all = self.all();
+        if spared.is_empty() && all.has(id, bytes) {
+            return;
+        }
         all.one.entry(id).or_insert_with(|| One {
             name: name.into(),
             bytes: 0,
@@ -124,10 +132,16 @@ impl Uploads {
 
     /// The upload has exactly so many bytes: what was announced beyond does not come.
     pub fn settle(&self, id: UploadId, bytes: u64) {
-        let fewer = self.all().with(id, |one| {
+        let mut all = self.all();
+        let is_so = |one: &One| one.bytes == bytes && !one.ending;
+        if all.one.get(&id).is_none_or(is_so) {
+            return;
+        }
+        let fewer = all.with(id, |one| {
             one.bytes = bytes;
             one.ending = false;
         });
+        drop(all);
         if fewer {
             self.fewer.notify_waiters();
         }
