@@ -38,9 +38,6 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let (id, mut session) = (turn.id, turn.session.clone());
-        if !self.0.unlimited.is_known() {
-            self.0.uploads.ending(id);
-        }
         let ingest = lock(&session.ingest).take();
         let ingest = match ingest {
             Some(ingest) if ingest.offset() > 0 || !last.bytes.is_empty() => ingest,
@@ -58,6 +55,9 @@ impl Repos {
             }
         };
         let repo = ingest.repo();
+        if !self.0.unlimited.is_known() {
+            self.0.uploads.ending(id);
+        }
         let done = self
             .seal(&session.name, ingest, last, digest, Bringer::Push)
             .await;
