@@ -86,9 +86,10 @@ impl Repos {
                 if id != told.id() {
                     return Ok(Made::Begin);
                 }
-                let rest = match told.ended() {
-                    true if tags.len() < TAGS_AT_ONCE => told.rest(tx)?,
-                    _ => Rest::TooMuch,
+                let rest = if told.ended() && tags.len() < TAGS_AT_ONCE {
+                    told.rest(tx)?
+                } else {
+                    Rest::TooMuch
                 };
                 let mut change = Change::open(tx, id, record, &context);
                 for tag in &tags {

@@ -94,9 +94,10 @@ impl Repos {
                 Ok(Some((page, cut)))
             };
             // Long ones are made by two at once.
-            return match short {
-                true => self.long_read(|inner| &inner.past, begun, step).await,
-                false => self.hops(begun, step).await,
+            return if short {
+                self.long_read(|inner| &inner.past, begun, step).await
+            } else {
+                self.hops(begun, step).await
             };
         }
         let query = query.clone();

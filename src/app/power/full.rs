@@ -22,13 +22,13 @@ pub(super) async fn record(base: &State) -> (Recording, usize) {
     let mut rng = Rng::new(11);
     let mut images = Vec::new();
     for n in 0..6 {
-        images.push(image(&client, &mut rng, n).await.expect("pushed"));
+        images.push(Box::pin(image(&client, &mut rng, n)).await.expect("pushed"));
     }
     let from = disk.steps();
     disk.fill();
-    full(&client, &mut rng, images).await;
+    Box::pin(full(&client, &mut rng, images)).await;
     disk.grow(64 << 20);
-    let last = image(&client, &mut rng, 90).await;
+    let last = Box::pin(image(&client, &mut rng, 90)).await;
     last.expect("there is room again");
     service.close().await;
     let run = Recording {

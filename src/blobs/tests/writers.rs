@@ -87,7 +87,7 @@ fn a_file_that_another_changed_is_refused() {
         std::fs::rename(&copy, path).expect("renamed");
     });
     assert_changed("removed", BIG, |path| {
-        std::fs::remove_file(path).expect("gone")
+        std::fs::remove_file(path).expect("gone");
     });
     assert_changed("with a second name", BIG, |path| {
         std::fs::hard_link(path, path.with_extension("twin")).expect("linked");

@@ -234,7 +234,7 @@ mod tests {
         .expect("opens")
     }
 
-    fn put(store: &Store, rows: Vec<(Table, Vec<u8>, Vec<u8>)>) {
+    fn put(store: &Store, rows: &[(Table, Vec<u8>, Vec<u8>)]) {
         for some in rows.chunks(4000) {
             let some = some.to_vec();
             let write = store.write_blocking(Lane::Request, Need::Grows, "test", move |tx| {
@@ -305,32 +305,24 @@ mod tests {
         let blob = digest(0);
         // Manifests that are not live any more.
         let gone = |n| keys::manifest_ref(&blob, ID, Class::Manifest, &digest(n), Rev(1));
-        put(
-            &store,
-            (1..5000)
-                .map(|n| (Table::Refs, gone(n), Vec::new()))
-                .collect(),
-        );
+        let rows = (1..5000).map(|n| (Table::Refs, gone(n), Vec::new()));
+        put(&store, &rows.collect::<Vec<_>>());
         let mut search = Search::begin(ID, Rev(5), blob, What::Manifests);
         assert!(hops(&store, &mut search, 1) >= 5);
         assert!(search.found().is_empty());
         assert!(matches!(rest(&store, &search), Rest::Found(found) if found.is_empty()));
 
         // One that does not name it, and one that named it before it came.
-        put(&store, live(&digest(9001), &digest(1), Class::Manifest, 6));
-        put(&store, live(&digest(9002), &blob, Class::Wanted, 7));
+        put(&store, &live(&digest(9001), &digest(1), Class::Manifest, 6));
+        put(&store, &live(&digest(9002), &blob, Class::Wanted, 7));
         let wanted = OwnName::Manifest(digest(9002));
         assert!(matches!(rest(&store, &search), Rest::Found(found) if found == [wanted.clone()]));
 
         // Among changes that are too many for a transaction.
         let change = |n| keys::change(ID, Rev(8), &Name::Manifest(&digest(n)));
-        put(
-            &store,
-            (1..3000)
-                .map(|n| (Table::Changes, change(n), Vec::new()))
-                .collect(),
-        );
-        put(&store, live(&digest(9003), &blob, Class::Manifest, 9));
+        let rows = (1..3000).map(|n| (Table::Changes, change(n), Vec::new()));
+        put(&store, &rows.collect::<Vec<_>>());
+        put(&store, &live(&digest(9003), &blob, Class::Manifest, 9));
         assert!(matches!(rest(&store, &search), Rest::TooMuch));
         hops(&store, &mut search, 9);
         assert_eq!(search.take(), [wanted, OwnName::Manifest(digest(9003))]);
@@ -343,7 +335,7 @@ mod tests {
         let store = store(dir.path());
         let blob = digest(0);
         let rows = (1..900).flat_map(|n| live(&digest(n), &blob, Class::Manifest, 1));
-        put(&store, rows.collect());
+        put(&store, &rows.collect::<Vec<_>>());
         let mut search = Search::begin(ID, Rev(1), blob, What::Manifests);
         let mut all = Vec::new();
         while !search.ended() {
