@@ -284,7 +284,7 @@ fn repos(world: &World, dir: &Path, tags: u64) -> (Repos, RepoName) {
             tags: more.collect(),
             source: Source::Push { by: "bench".into() },
         };
-        world.wait(repos.put_manifest(&name, put)).unwrap();
+        world.wait(repos.put_manifest(&name, put, ())).unwrap();
     }
     (repos, name)
 }

@@ -123,7 +123,7 @@ impl Bench {
             tags: tag.into_iter().map(|tag| tag.parse().unwrap()).collect(),
             source: Source::Push { by: "bench".into() },
         };
-        self.repos.put_manifest(name, put).await.unwrap();
+        self.repos.put_manifest(name, put, ()).await.unwrap();
         digest
     }
 

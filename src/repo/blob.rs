@@ -159,7 +159,7 @@ impl Repos {
             }
         }
         let _room = self.commit_room(name, vec![(*digest, None)]).await?;
-        self.with_history(|| self.mount_once(name, digest, from))
+        self.with_history(name, || self.mount_once(name, digest, from))
             .await
     }
 

@@ -44,6 +44,9 @@ impl Repos {
             None if session.offset > 0 => {
                 // Its end did not come to an end: what became of it is on disk.
                 turn.end();
+                if let Some(repo) = session.repo.get().copied() {
+                    self.settle_upload(id, repo, session.algorithm).await;
+                }
                 return Err(RepoError::UploadUnknown);
             }
             _ => {
@@ -161,8 +164,10 @@ impl Repos {
             Bringer::Push => None,
             Bringer::Fill => Some(self.commit_room(name, vec![(digest, Some(size))]).await?),
         };
-        self.with_history(|| self.link_once(name, by, sealed.clone(), digest, size))
-            .await
+        self.with_history(name, || {
+            self.link_once(name, by, sealed.clone(), digest, size)
+        })
+        .await
     }
 
     async fn link_once(

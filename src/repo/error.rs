@@ -208,10 +208,10 @@ impl RepoError {
         !matches!(self, Self::Store(_) | Self::Task(_))
     }
 
-    /// Whether nothing was committed, for sure: it was refused, for good or because the disk is full.
+    /// Whether nothing was committed, for sure: it was refused, for good, for now, or because the disk is full.
     pub fn stored_nothing(&self) -> bool {
         match self {
-            Self::Store(error) => error.is_full(),
+            Self::Store(error) => error.stored_nothing(),
             error => error.is_refusal(),
         }
     }

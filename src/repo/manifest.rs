@@ -40,8 +40,23 @@ enum Body {
 
 impl Repos {
     /// Takes a manifest: its items, references, referrer row, tags and revision in one transaction. The repository is
-    /// made if it is not there.
-    pub async fn put_manifest(&self, name: &RepoName, put: PutManifest) -> Result<Put, RepoError> {
+    /// made if it is not there. It comes to its end also if the client goes away, so that no content file is left without
+    /// a row; `held` is the caller's, and is dropped at that end.
+    pub async fn put_manifest(
+        &self,
+        name: &RepoName,
+        put: PutManifest,
+        held: impl Send + 'static,
+    ) -> Result<Put, RepoError> {
+        let (repos, name) = (self.clone(), name.clone());
+        self.to_its_end(async move {
+            let _held_to_the_end = held;
+            repos.put_one(&name, put).await
+        })
+        .await
+    }
+
+    async fn put_one(&self, name: &RepoName, put: PutManifest) -> Result<Put, RepoError> {
         let who = match &put.source {
             super::Source::Push { by } => by.clone(),
             super::Source::Registry { registry, .. } => registry.clone(),
@@ -57,6 +72,17 @@ impl Repos {
     /// Makes a whole closure visible: in one transaction; one that is too large for that in several, in the order
     /// given (children first), so that each manifest that is visible is whole. Works on mirrors.
     pub async fn commit_closure(
+        &self,
+        name: &RepoName,
+        manifests: Vec<PutManifest>,
+        who: &'static str,
+    ) -> Result<Vec<Put>, RepoError> {
+        let (repos, name) = (self.clone(), name.clone());
+        self.to_its_end(async move { repos.commit_in_batches(&name, manifests, who).await })
+            .await
+    }
+
+    async fn commit_in_batches(
         &self,
         name: &RepoName,
         manifests: Vec<PutManifest>,
@@ -135,7 +161,9 @@ impl Repos {
         let placed = ready.iter().filter_map(Ready::place).collect();
         let ready = Arc::new(ready);
         let spare = self
-            .with_history(|| self.commit_once(name, Arc::clone(&ready), who, why, mirror))
+            .with_history(name, || {
+                self.commit_once(name, Arc::clone(&ready), who, why, mirror)
+            })
             .await;
         if spare.as_ref().is_err_and(RepoError::stored_nothing) {
             self.drop_spare(placed).await;

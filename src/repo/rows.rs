@@ -10,8 +10,9 @@ use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev};
 
-/// How many wanted references one arrival turns into real ones.
-const WANTED_MAX: usize = 2000;
+/// How many wanted references one arrival turns into real ones: beside a manifest of 4,000 digests and 64 tags it stays
+/// within a transaction.
+const WANTED_MAX: usize = 300;
 /// References of a blob that are looked at for a live manifest.
 const PARENTS: usize = 16;
 /// The value of a link's due row, if past manifests are no reason to keep the link.
@@ -244,11 +245,13 @@ pub(super) fn is_kept(get: &impl Get, id: RepoId, digest: &Digest) -> Result<boo
     Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
 }
 
-/// What was wanted has come: those who named it before now hold it.
-pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreError> {
+/// What was wanted has come: those who named it before now hold it, the first of them at once, the others when the link's
+/// lease ends and nothing else holds it. Answers whether there were any.
+pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
     let (from, to) = keys::refs_in(digest, id, Class::Wanted).range();
-    for (key, _) in tx.scan(Table::Refs, &from, &to, WANTED_MAX)? {
-        let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
+    let wanted = tx.scan(Table::Refs, &from, &to, WANTED_MAX)?;
+    for (key, _) in &wanted {
+        let parent = keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
         if let Some((parent, rev)) = parent {
             tx.put(
                 Table::Refs,
@@ -256,9 +259,9 @@ pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<()
                 &[],
             )?;
         }
-        tx.delete(Table::Refs, &key)?;
+        tx.delete(Table::Refs, key)?;
     }
-    Ok(())
+    Ok(!wanted.is_empty())
 }
 
 /// The repository's usage row.

@@ -183,10 +183,17 @@ impl Repos {
         let (id, repo) = (turn.id, ingest.repo());
         drop(ingest);
         turn.end();
-        if acknowledged == 0 {
-            self.drop_refused(&session, id, repo).await;
+        let repos = self.clone();
+        let settled = self.to_its_end(async move {
+            if acknowledged == 0 {
+                repos.drop_refused(&session, id, repo).await;
+            }
+            repos.settle_upload(id, repo, session.algorithm).await;
+            Ok(())
+        });
+        if let Err(error) = settled.await {
+            tracing::error!(upload = %id, %error, "a refused upload was not settled");
         }
-        self.settle_upload(id, repo, session.algorithm).await;
     }
 
     /// Gives up a refused upload, whose file has this repository in its name.

@@ -167,6 +167,13 @@ impl StoreError {
         matches!(self, Self::NoSpace(_) | Self::Full { .. })
     }
 
+    /// Whether nothing of the change was stored, for sure: the disk is full, the change breaks a rule of the store, or it
+    /// never had a place in its lane.
+    pub fn stored_nothing(&self) -> bool {
+        let kind = self.kind();
+        self.is_full() || matches!(kind, StoreErrorKind::Refused | StoreErrorKind::Busy)
+    }
+
     /// The same failure when it struck a merge or commit: nobody knows what reached the disk.
     pub(super) fn into_unknown(self) -> Self {
         let no_space = self.kind() == StoreErrorKind::NoSpace;

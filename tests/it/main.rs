@@ -60,3 +60,4 @@ mod sent_files;
 mod stop;
 mod trust;
 mod upstream;
+mod wanted;

@@ -165,7 +165,7 @@ impl Client<'_> {
             tags: tags.iter().map(|t| tag(t)).collect(),
             source: Source::Push { by: "power".into() },
         };
-        let work = self.service.repos.put_manifest(repo, put);
+        let work = self.service.repos.put_manifest(repo, put, ());
         self.ledger.doing(promise, work).await?;
         Ok(digest)
     }

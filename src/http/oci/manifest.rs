@@ -79,7 +79,7 @@ pub async fn put(
     let max = req.config.manifest_max;
     let came = req.document(body, max).await?;
     // The turn ends with the commit.
-    let (bytes, _turn) = came.ok_or(RepoError::TooLarge(max))?;
+    let (bytes, turn) = came.ok_or(RepoError::TooLarge(max))?;
     let source = Source::Push {
         by: who(&req.grant.principal),
     };
@@ -90,7 +90,7 @@ pub async fn put(
         tags: tags.clone(),
         source,
     };
-    let done = repos.put_manifest(name, put).await?;
+    let done = repos.put_manifest(name, put, turn).await?;
     let mut response = empty(StatusCode::CREATED);
     set(
         &mut response,

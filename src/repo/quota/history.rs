@@ -66,8 +66,11 @@ fn kept(get: &impl Get, prefix: &str) -> Result<Option<Kept>, RepoError> {
 
 impl Repos {
     /// A commit that may find the history of a quota too full: then the oldest goes, and it is tried again.
+    /// Of those who keep what cannot go, the error names the repository `name` alone: its client may not see the others,
+    /// which the log names.
     pub(in crate::repo) async fn with_history<T, F>(
         &self,
+        name: &RepoName,
         mut commit: impl FnMut() -> F,
     ) -> Result<T, RepoError>
     where
@@ -75,8 +78,11 @@ impl Repos {
     {
         for _ in 1..TRIES {
             match commit().await {
-                // Rare, and too large to lie in every commit's future.
-                Err(RepoError::HistoryFull { prefix, .. }) => Box::pin(self.trim(&prefix)).await?,
+                Err(RepoError::HistoryFull { prefix, .. }) => {
+                    // Rare, and too large to lie in every commit's future.
+                    let trimmed = Box::pin(self.trim(&prefix)).await;
+                    trimmed.map_err(|error| told_to(name, error))?;
+                }
                 done => return done,
             }
         }
@@ -261,6 +267,22 @@ impl Repos {
             by,
         })
     }
+}
+
+/// The error as the client of one repository gets it: the others are one sum.
+fn told_to(name: &RepoName, mut error: RepoError) -> RepoError {
+    tracing::warn!(%error, "a push was refused");
+    if let RepoError::HistoryFull { by, .. } = &mut error {
+        let (own, others): (Vec<_>, Vec<_>) = by
+            .drain(..)
+            .partition(|(keeper, _)| keeper == name.as_str());
+        by.extend(own);
+        if !others.is_empty() {
+            let bytes = others.iter().map(|(_, bytes)| bytes).sum();
+            by.push(("other repositories".to_owned(), bytes));
+        }
+    }
+    error
 }
 
 /// Whether the repository is below the prefix; `known` has those that were asked for.

@@ -210,6 +210,10 @@ fn lease_ended(
         rows::orphan(tx, digest)?;
         return Ok(true);
     }
+    if rows::arrive(tx, id, digest)? {
+        // More named it before it came than its arrival turned into references: now they hold it.
+        return Ok(false);
+    }
     let size = rows::size(tx, digest)?;
     rows::unlink(tx, id, digest, size)?;
     Ok(true)
@@ -284,7 +288,8 @@ fn untagged(
     let Some((added, item)) = rows::live(tx, id, &Name::Manifest(digest))? else {
         return Ok(false);
     };
-    if is_needed(tx, id, digest, &item)? {
+    // More may have named it before it came than its arrival turned into references.
+    if is_needed(tx, id, digest, &item)? || rows::arrive(tx, id, digest)? {
         return Ok(false);
     }
     let held = tx.get(Table::Refs, &keys::held(digest, id))?;
