@@ -93,7 +93,8 @@ pub(super) struct Initial {
 impl Initial {
     /// What an earlier start left.
     pub(super) fn load(dir: &Path) -> Self {
-        let user = datadir::is_there(&dir.join(INITIAL_PASSWORD)).then(|| {
+        let is_left = datadir::is_there(&dir.join(INITIAL_PASSWORD)).unwrap_or(false);
+        let user = is_left.then(|| {
             datadir::read_text(&dir.join(INITIAL_USER)).unwrap_or_else(|_| "admin".to_owned())
         });
         Self {

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::app::{Entered, Judged};
 use crate::config::{LoadOptions, Loaded, Origin, load};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const DATA_HELP: &str = "Directory with all data [default: $DRYPORT_DATA, else the configuration's, else \
     /var/lib/dryport for root and ~/.local/share/dryport for others]";
@@ -61,7 +61,16 @@ pub fn enter(loaded: Loaded) -> Result<Entered, Failure> {
 /// Whether one's own certificate is named by flags, the environment or a file outside of the data directory: all these are
 /// the caller's, while the directory's own file is its owner's.
 pub fn certificate_is_named_by_root(loaded: &Loaded) -> bool {
-    ["tls.cert", "tls.key"].iter().all(|key| {
-        !matches!(loaded.origins.get(key), Some(Origin::File(file)) if file.starts_with(&loaded.config.data))
-    })
+    let data = loaded.config.data.canonicalize();
+    // By what the paths lead to: the same file has many spellings.
+    let is_outside = |file: &Path| match (file.canonicalize(), &data) {
+        (Ok(file), Ok(data)) => !file.starts_with(data),
+        _ => false,
+    };
+    ["tls.cert", "tls.key"]
+        .iter()
+        .all(|key| match loaded.origins.get(key) {
+            Some(Origin::File(file)) => is_outside(file),
+            _ => true,
+        })
 }

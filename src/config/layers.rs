@@ -81,7 +81,34 @@ pub fn load(options: LoadOptions) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
     let environment = environment(&options.env, &mut warnings)?;
     let file = file_text(&options, &environment)?;
-    lay(&options, environment, warnings, file)
+    let loaded = lay(&options, environment, warnings, file)?;
+    if !is_named(&options) {
+        stays_there(&loaded)?;
+    }
+    Ok(loaded)
+}
+
+/// A file that was found in a data directory, which its owner can write, leads to no other one: that other's owner, or
+/// root, would go by its settings.
+fn stays_there(loaded: &Loaded) -> Result<(), ConfigError> {
+    let (Some(file), Some(Origin::File(_))) = (&loaded.file, loaded.origins.get("data")) else {
+        return Ok(());
+    };
+    let whole = |path: &Path| path.canonicalize().ok();
+    let here = file.parent().and_then(whole);
+    if here.is_some() && here == whole(&loaded.config.data) {
+        return Ok(());
+    }
+    Err(ConfigError::Together(format!(
+        "{} was found in a data directory and names another one, {}: take the line `data` out of it, or name the file with --config or the directory with --data",
+        file.display(),
+        loaded.config.data.display()
+    )))
+}
+
+/// Whether somebody named the configuration file.
+fn is_named(options: &LoadOptions) -> bool {
+    options.config_file.is_some() || variable(&options.env, "DRYPORT_CONFIG").is_some()
 }
 
 /// The same with `text` in the place of the configuration file at `path`, which is not read and need not be there.
@@ -255,8 +282,11 @@ fn file_text(
     }
     let dir = data_before_file(options, env)?;
     let path = dir.join("dryport.toml");
-    if !datadir::is_there(&path) {
-        return Ok(None);
+    match datadir::is_there(&path) {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        // Settings that this process may not see are not the defaults.
+        Err(source) => return Err(ConfigError::Read { path, source }),
     }
     // Who can write there chooses the settings, also those of a command that root runs.
     datadir::judge(&dir)?;

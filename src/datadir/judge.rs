@@ -137,8 +137,14 @@ fn writable(path: &Path, about: &Metadata, user: u32) -> DirError {
         remedy: if about.uid() == user {
             format!("chmod go-w '{}'", path.display())
         } else {
+            let below = if mode & 0o1002 == 0o002 {
+                // Below it anybody could put another directory in the place of one.
+                ""
+            } else {
+                "; or choose a directory below it, which is then made for its user alone"
+            };
             format!(
-                "chown {user} '{0}' && chmod go-w '{0}'; or choose a directory below it, which is then made for its user alone",
+                "chown {user} '{0}' && chmod go-w '{0}'{below}",
                 path.display()
             )
         },

@@ -38,9 +38,14 @@ pub fn open_own(path: &Path) -> Result<File> {
     }
 }
 
-/// Whether anything has this name, be it a link that leads nowhere.
-pub fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
+/// Whether anything has this name, be it a link that leads nowhere. An error where this process may not look: that is not
+/// the same as nothing.
+pub fn is_there(path: &Path) -> Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// Removes a regular file with no other name; fine if there is none.
@@ -203,7 +208,7 @@ mod tests {
                 assert!(replace(&at(name), b"new", 0o600).is_err(), "{name}");
             }
         }
-        assert!(!is_there(&at("nowhere")));
+        assert!(!is_there(&at("nowhere")).unwrap());
         assert_eq!(read_text(&at("twin")).expect("read"), "theirs");
         // A name of its own comes with the rename.
         replace(&at("twin"), b"new", 0o640).expect("replaced");

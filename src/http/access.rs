@@ -117,7 +117,7 @@ impl Record {
     fn line(&self, ms: u64) -> bool {
         let now = Instant::now();
         self.state.refusals.tell(now);
-        let refused = self.status == 0 || (400..500).contains(&self.status);
+        let refused = self.status == 0 || self.status >= 400;
         let mut left_out = None;
         if refused && self.who == "-" {
             let Some(before) = self.state.refusals.line(net(self.ip), now) else {

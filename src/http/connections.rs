@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 /// Idle connections that go at once, at most: so looking for them is rare.
 const AT_ONCE: usize = 64;
-/// What was idle for less stays, whoever wants to come in.
+/// Who was let in stays for so long without asking for anything, whoever wants to come in.
 const GRACE: Duration = Duration::from_secs(1);
 /// After a look that found no idle one, the next look is not sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,6 +31,8 @@ pub struct Link {
     sending: AtomicUsize,
     /// When something last moved, in ms after `start`.
     moved: AtomicU64,
+    /// A request has come.
+    asked: AtomicBool,
     /// The file that is set aside for it is in use.
     file: AtomicBool,
     go: Notify,
@@ -44,6 +46,7 @@ impl Link {
             requests: AtomicUsize::new(0),
             sending: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
             file: AtomicBool::new(false),
             go: Notify::new(),
         }
@@ -59,6 +62,11 @@ impl Link {
     pub fn still(&self) -> Duration {
         let moved = Duration::from_millis(self.moved.load(Relaxed));
         self.start.elapsed().saturating_sub(moved)
+    }
+
+    /// It was let in just now and has not asked for anything yet.
+    fn is_fresh(&self) -> bool {
+        !self.asked.load(Relaxed) && self.start.elapsed() < GRACE
     }
 
     /// No request is under way.
@@ -87,6 +95,7 @@ impl Use {
     /// A request has come.
     pub fn begin(link: &Arc<Link>) -> Self {
         link.requests.fetch_add(1, Relaxed);
+        link.asked.store(true, Relaxed);
         link.touch();
         Self {
             link: Arc::clone(link),
@@ -209,7 +218,7 @@ impl Connections {
                 if table.links.len() <= self.most {
                     return;
                 }
-                table.send_away(|link| link.still() >= GRACE);
+                table.send_away(|link| !std::ptr::eq(link, newcomer) && !link.is_fresh());
             }
             // Idle ones may also come to be while nobody leaves.
             let _ = tokio::time::timeout(LOOK_EVERY, left).await;

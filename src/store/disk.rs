@@ -35,7 +35,8 @@ pub(crate) trait Disk: Send + Sync {
     }
     /// Whether there is such a file, or anything else of that name.
     fn exists(&self, path: &Path) -> bool {
-        datadir::is_there(path)
+        // What cannot be looked at is not made anew: opening it tells why.
+        datadir::is_there(path).unwrap_or(true)
     }
     /// Makes a folder, mode 0700, and those above it, unless they are there.
     fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {

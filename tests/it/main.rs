@@ -46,6 +46,7 @@ mod mirror;
 mod outbound;
 mod owner;
 mod owner_files;
+mod owner_settings;
 mod past;
 mod pieces;
 mod protocol;

@@ -208,6 +208,10 @@ fn node(text: &str) -> Option<Node> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Some(Node::Address(addr.ip().to_canonical()));
     }
+    // nginx writes `unix:` of a proxy that called it over a socket.
+    if text == "unix:" {
+        return Some(Node::Hidden);
+    }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (text, None),
@@ -253,6 +257,7 @@ mod tests {
             ("::ffff:192.0.2.1", address("192.0.2.1")),
             ("[::ffff:192.0.2.1]:1", address("192.0.2.1")),
             ("unknown", Some(Node::Hidden)),
+            ("unix:", Some(Node::Hidden)),
             ("Unknown:1", Some(Node::Hidden)),
             ("_gazonk", Some(Node::Hidden)),
             ("_a.b-c:_d", Some(Node::Hidden)),
