@@ -375,13 +375,13 @@ async fn filled_and_freed(kind: &str, reserve: &str) {
     }
     let end = Instant::now() + Duration::from_secs(30);
     // What comes free is the reserve's first, as far as it was lent.
-    let lent = reserve_of(&server);
+    let whole = reserve_of(&server);
     loop {
         let dir = server.dir();
         let output = dryport(&["gc", "--data", &dir, "--purge-history"])
             .output()
             .unwrap();
-        let freed = volume.free() + reserve_of(&server).saturating_sub(lent);
+        let freed = volume.free() + reserve_of(&server).saturating_sub(whole);
         if output.status.success() && freed >= 3_900_000 {
             break;
         }

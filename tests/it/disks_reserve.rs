@@ -141,7 +141,7 @@ impl Writer {
 
     /// Goes on with all changes until none is taken any more.
     async fn fill_up(&mut self) {
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + Duration::from_mins(2);
         for _ in 0..120 {
             self.make(Change::Manifest(40_000)).await;
         }

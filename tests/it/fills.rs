@@ -139,7 +139,8 @@ async fn until_half_here(target: &Server) {
 /// Every id that a client could think of: what older versions computed from names, what file names say, and a guess.
 fn ids(target: &Server, repo: &str, digest: &str) -> Vec<String> {
     let computed = Sha256::digest(format!("mirror {repo} {digest}").as_bytes());
-    let mut ids = vec![computed[..16].iter().map(|b| format!("{b:02x}")).collect()];
+    let half = u128::from_be_bytes(computed[..16].try_into().unwrap());
+    let mut ids = vec![format!("{half:032x}")];
     for (name, _) in uploads(target) {
         let id = name.split('.').next().unwrap().to_owned();
         ids.push(id);

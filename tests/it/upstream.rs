@@ -104,8 +104,8 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
         passed += n;
         // The tests' own ends come long before this one.
         for _ in 0..6000 {
-            let held = manners.lock().unwrap().hold.clone();
-            if held.is_none_or(|(held, bytes)| held != blob || passed < bytes) {
+            let hold = manners.lock().unwrap().hold.clone();
+            if hold.is_none_or(|(held, bytes)| held != blob || passed < bytes) {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
