@@ -7,6 +7,8 @@ use super::StoreError;
 use super::disk::{Disk, Opener};
 use super::reserve::Reserve;
 use redb::{BackendError, StorageBackend};
+use rustix::io::Errno;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::Path;
@@ -56,6 +58,9 @@ impl Disk for Lender {
     }
     fn free(&self, dir: &Path) -> Option<u64> {
         self.disk.free(dir)
+    }
+    fn allocate(&self, file: &File, from: u64, bytes: u64) -> Result<(), Errno> {
+        self.disk.allocate(file, from, bytes)
     }
 }
 

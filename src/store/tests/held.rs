@@ -1,0 +1,81 @@
+//! The reserve on disks that give no room for what has it already.
+
+use super::super::disk::{Disk, Opener, machine};
+use super::super::reserve::{FILE, Lent, Reserve};
+use super::*;
+use redb::StorageBackend;
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::AtomicU64;
+
+const WANTED: u64 = 1 << 20;
+
+/// A disk that answers every wish for room with this error, if there is one; and how much it says is free.
+#[derive(Clone)]
+struct Refusing {
+    error: Arc<Mutex<Option<Errno>>>,
+    free: Arc<AtomicU64>,
+}
+
+impl Refusing {
+    fn new(error: Option<Errno>) -> (Self, Opener) {
+        let disk = Self {
+            error: Arc::new(Mutex::new(error)),
+            free: Arc::new(AtomicU64::new(1 << 40)),
+        };
+        (disk.clone(), Arc::new(disk))
+    }
+
+    fn refuse(&self, error: Option<Errno>) {
+        *lock_of(&self.error) = error;
+    }
+}
+
+impl Disk for Refusing {
+    fn open(&self, path: &Path) -> Done<Box<dyn StorageBackend>> {
+        machine().open(path)
+    }
+    fn free(&self, _dir: &Path) -> Option<u64> {
+        Some(self.free.load(SeqCst))
+    }
+    fn allocate(&self, file: &File, from: u64, bytes: u64) -> Result<(), Errno> {
+        let error = *lock_of(&self.error);
+        error.map_or_else(|| machine().allocate(file, from, bytes), Err)
+    }
+}
+
+#[test]
+fn what_the_file_has_is_held_though_the_disk_gives_nothing_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, opener) = Refusing::new(None);
+    let open = || Reserve::of(&options(dir.path()), &opener);
+    assert!(open().is_held());
+    disk.refuse(Some(Errno::NOSPC));
+    let again = open();
+    assert!(again.is_held());
+    again.lend(Lent::Half);
+    assert!(again.give());
+    again.lend(Lent::Nothing);
+    again.restore();
+    drop(again);
+    let half = open();
+    assert_eq!(half.owed().load(SeqCst), WANTED / 2);
+    let file = dir.path().join(FILE).metadata().unwrap();
+    assert_eq!((file.len(), file.blocks() * 512), (WANTED / 2, WANTED / 2));
+}
+
+#[test]
+fn a_file_without_its_room_is_filled_and_never_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    let sparse = lock::open_private(&path).unwrap();
+    sparse.set_len(WANTED).unwrap();
+    let (disk, opener) = Refusing::new(Some(Errno::NOSPC));
+    let open = || Reserve::of(&options(dir.path()), &opener);
+    assert_eq!(open().owed().load(SeqCst), WANTED);
+    assert_eq!(path.metadata().unwrap().len(), WANTED);
+    disk.refuse(None);
+    assert!(open().is_held());
+    assert_eq!(path.metadata().unwrap().blocks() * 512, WANTED);
+}
