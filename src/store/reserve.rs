@@ -130,6 +130,17 @@ impl Reserve {
         self.owed.load(Relaxed) == 0
     }
 
+    /// Whether some of it was given up and is to come back: not where the file system keeps none, and all is owed for good.
+    pub fn is_lent(&self) -> bool {
+        !self.is_held() && !self.unable.load(Relaxed)
+    }
+
+    /// Whether what grows finds no room until somebody deletes. Where no reserve can be set aside that is known only by what
+    /// is free.
+    pub fn is_full(&self) -> bool {
+        self.is_lent() || self.unable.load(Relaxed) && self.room() < PIECE
+    }
+
     /// Bytes that are wanted and not set aside: whatever grows leaves them free.
     pub fn owed(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.owed)
@@ -203,14 +214,13 @@ impl Reserve {
     }
 
     fn cannot(&self, error: &io::Error) {
-        let errno = Errno::from_io_error(error);
-        let told = match errno {
-            Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => &self.unable,
-            // No room for the file itself.
-            Some(Errno::NOSPC | Errno::DQUOT) => return self.tell(),
-            _ => &self.told,
-        };
-        if !told.swap(true, Relaxed) {
+        // No room for the file's name is a full disk as well.
+        if matches!(
+            Errno::from_io_error(error),
+            Some(Errno::NOSPC | Errno::DQUOT)
+        ) {
+            self.tell();
+        } else if !self.unable.swap(true, Relaxed) {
             tracing::warn!(%error, file = %self.path.display(), bytes = self.wanted, "no reserve can be set aside: so much of the disk is left free instead");
         }
     }

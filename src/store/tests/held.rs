@@ -1,4 +1,4 @@
-//! The reserve on disks that give no room for what has it already.
+//! The reserve on disks that give no room for what has it already, or keep none at all.
 
 use super::super::disk::{Disk, Opener, machine};
 use super::super::reserve::{FILE, Lent, Reserve};
@@ -78,4 +78,25 @@ fn a_file_without_its_room_is_filled_and_never_cut() {
     disk.refuse(None);
     assert!(open().is_held());
     assert_eq!(path.metadata().unwrap().blocks() * 512, WANTED);
+}
+
+#[test]
+fn a_disk_that_keeps_no_room_is_full_by_what_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, opener) = Refusing::new(Some(Errno::OPNOTSUPP));
+    let store = Store::open_with(options(dir.path()), opener).unwrap();
+    for key in ["a", "b", "c"] {
+        put(&store, key, "1").unwrap();
+    }
+    let counters = store.counters();
+    assert_eq!(counters.reserve_owed, WANTED);
+    // The log takes changes.
+    assert!(counters.settled < counters.commits, "{counters:?}");
+    assert!(!store.is_full());
+    disk.free.store(WANTED, SeqCst);
+    assert!(store.is_full());
+    assert!(put(&store, "d", "1").unwrap_err().is_full());
+    disk.free.store(1 << 40, SeqCst);
+    put(&store, "d", "1").unwrap();
+    assert!(!store.is_full());
 }
