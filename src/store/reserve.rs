@@ -56,7 +56,7 @@ pub(super) struct Reserve {
 
 struct Held {
     bytes: u64,
-    /// When the file system last refused.
+    /// When the file system last refused, or a piece was left to others: for a while nothing is taken back.
     refused: Option<Instant>,
 }
 
@@ -178,17 +178,25 @@ impl Reserve {
 
     /// Gives up a piece for a write that found no room, if this work may have it. Says whether there was one to give.
     pub fn give(&self) -> bool {
-        self.give_up(PIECE)
+        self.give_up(PIECE, self.kept.load(Relaxed))
     }
 
     /// Gives up all that this work may have: for a sync that found no room, which is tried no second time.
     pub fn give_all(&self) -> bool {
-        self.give_up(u64::MAX)
+        self.give_up(u64::MAX, self.kept.load(Relaxed))
     }
 
-    fn give_up(&self, most: u64) -> bool {
+    /// Gives up a piece for small files beside the database, whatever the writer's work may have, and leaves them a moment to
+    /// take it.
+    pub fn give_to_files(&self) -> bool {
+        let given = self.give_up(PIECE, 0);
+        super::lock_of(&self.held).refused = Some(Instant::now());
+        given
+    }
+
+    fn give_up(&self, most: u64, kept: u64) -> bool {
         let mut held = super::lock_of(&self.held);
-        let free = held.bytes.saturating_sub(self.kept.load(Relaxed));
+        let free = held.bytes.saturating_sub(kept);
         let piece = free.min(most);
         if piece == 0 {
             return false;

@@ -6,6 +6,7 @@ use super::*;
 use redb::StorageBackend;
 use rustix::io::Errno;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicU64;
 
@@ -99,4 +100,26 @@ fn a_disk_that_keeps_no_room_is_full_by_what_is_free() {
     disk.free.store(1 << 40, SeqCst);
     put(&store, "d", "1").unwrap();
     assert!(!store.is_full());
+}
+
+/// As `app` and others wrap what the system says.
+#[derive(Debug, thiserror::Error)]
+#[error("it cannot be made")]
+struct Wrapped(#[source] std::io::Error);
+
+#[test]
+fn what_a_start_must_make_is_lent_a_piece_and_made_once_more() {
+    let (_dir, store) = store();
+    let mut tries = 0;
+    let mut make = |kind: ErrorKind| {
+        let made = store.with_room(|| {
+            tries += 1;
+            Err::<(), _>(Wrapped(kind.into()))
+        });
+        assert!(made.is_err());
+        (std::mem::take(&mut tries), store.counters().reserve_owed)
+    };
+    assert_eq!(make(ErrorKind::PermissionDenied), (1, 0));
+    assert_eq!(make(ErrorKind::StorageFull), (2, WANTED));
+    assert_eq!(make(ErrorKind::StorageFull), (1, WANTED), "none is left");
 }
