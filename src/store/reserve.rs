@@ -189,9 +189,8 @@ impl Reserve {
     /// Gives up a piece for small files beside the database, whatever the writer's work may have, and leaves them a moment to
     /// take it.
     pub fn give_to_files(&self) -> bool {
-        let given = self.give_up(PIECE, 0);
         super::lock_of(&self.held).refused = Some(Instant::now());
-        given
+        self.give_up(PIECE, 0)
     }
 
     fn give_up(&self, most: u64, kept: u64) -> bool {
