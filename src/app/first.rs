@@ -63,7 +63,8 @@ impl App {
             let place = if terminal {
                 FirstPassword::Show(made.clone())
             } else {
-                FirstPassword::File(self.initial.write(name, &made)?)
+                let write = || self.initial.write(name, &made);
+                FirstPassword::File(self.store.with_room(write)?)
             };
             (made, place)
         };

@@ -149,21 +149,21 @@ impl App {
             for_check,
             ..
         } = dir;
-        let blobs = if for_check {
-            Blobs::open_for_check(options::blobs(&config, store.owed()))?
+        let open_blobs = if for_check {
+            Blobs::open_for_check
         } else {
-            Blobs::open(options::blobs(&config, store.owed()))?
+            Blobs::open
         };
+        let blobs = store.with_room(|| open_blobs(options::blobs(&config, store.owed())))?;
         let repos = Repos::open(store.clone(), blobs.clone(), options::repos(&config))?;
         let tls = if config.https.is_empty() {
             None
         } else {
-            Some(Tls::open(options::tls(&config, given.clone()))?)
+            let open = || Tls::open(options::tls(&config, given.clone()));
+            Some(store.with_room(open)?)
         };
-        let auth = Auth::open(
-            store.clone(),
-            options::auth(&config, secrets::signing_keys(&config.data)?),
-        )?;
+        let keys = store.with_room(|| secrets::signing_keys(&config.data))?;
+        let auth = Auth::open(store.clone(), options::auth(&config, keys))?;
         let collector = Collector::new(repos.clone(), options::gc(&config));
         let checker = Checker::new(
             repos.clone(),

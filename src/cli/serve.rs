@@ -102,7 +102,9 @@ impl Serve {
             None => listen(&config)?,
         };
         let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
-        let control = Control::bind(&config.data)
+        let control = app
+            .store
+            .with_room(|| Control::bind(&config.data))
             .map_err(|e| Failure::failed(format!("cannot make the control socket: {e}")))?;
         let stop = CancellationToken::new();
         let commands = tokio::spawn(control.serve(app.clone(), stop.clone()));

@@ -113,7 +113,7 @@ impl Collector {
     /// Sweeps in the set interval until `stop`. What a crash left condemned goes first.
     pub async fn keep_sweeping(&self, stop: CancellationToken) {
         if let Err(error) = self.0.repos.finish_quotas().await {
-            tracing::warn!(%error, "a new quota was not counted to its end and refuses nothing; set it again");
+            tracing::warn!(%error, "a new quota was not counted to its end and refuses nothing until a sweep has done that");
         }
         let interval = self.0.options.interval;
         if interval.is_zero() {
@@ -187,6 +187,8 @@ impl Collector {
             report.rows += rows;
         }
         report.files_removed = self.unlink().await?;
+        // What a full disk has put off.
+        self.0.repos.finish_quotas().await?;
         self.0.repos.trim_histories().await?;
         report.took_ms = begun.elapsed().as_millis() as u64;
         Ok(report)

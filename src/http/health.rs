@@ -68,13 +68,16 @@ fn text(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
 /// deleted from.
 async fn ready(req: &Req) -> Result<Response<Body>, Fail> {
     let store = req.state.app.store.clone();
-    let read = move || store.read::<_, StoreError>(|r| r.get(Table::Meta, b"ready").map(|_| ()));
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(())) if req.state.app.store.counters().reserve_owed > 0 => Ok(text(
+    let look = move || {
+        store.read::<_, StoreError>(|r| r.get(Table::Meta, b"ready").map(|_| ()))?;
+        Ok::<_, StoreError>(store.is_full())
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok(true)) => Ok(text(
             StatusCode::OK,
             "ready; the disk is full: pushes are refused until there is room\n",
         )),
-        Ok(Ok(())) => Ok(text(StatusCode::OK, "ready\n")),
+        Ok(Ok(false)) => Ok(text(StatusCode::OK, "ready\n")),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: the store cannot be read");
             Ok(text(

@@ -305,7 +305,7 @@ fn store(out: &mut String, app: &App) {
         out,
         "dryport_store_reserve_owed_bytes",
         "gauge",
-        "What the reserve lacks: while it is not 0 the disk is full, and pushes are refused.",
+        "What the reserve lacks: while it is not 0 the disk is full, and pushes are refused; or the file system keeps no room for files, and it stays so.",
         c.reserve_owed,
     );
     let refused = "Changes refused because the disk is full.";

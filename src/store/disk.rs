@@ -9,6 +9,9 @@ use super::lock::{self, open_private};
 use crate::datadir;
 pub(crate) use redb::StorageBackend;
 use redb::backends::FileBackend;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, retry_on_intr};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +74,11 @@ pub(crate) trait Disk: Send + Sync {
     fn free(&self, dir: &Path) -> Option<u64> {
         let disk = rustix::fs::statvfs(dir).ok()?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+    /// Sets room aside for so many bytes of a file, which is made as long as that. A file system may ask for all of it anew,
+    /// what the file has already included.
+    fn allocate(&self, file: &File, from: u64, bytes: u64) -> Result<(), Errno> {
+        retry_on_intr(|| fallocate(file, FallocateFlags::empty(), from, bytes))
     }
 }
 

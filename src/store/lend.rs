@@ -3,10 +3,13 @@
 //! So no batch fails where the reserve has the room. A sync that finds no room is not tried again: what it left in memory
 //! cannot be relied on; the reserve is given up for the opening of the file that follows.
 
-use super::StoreError;
 use super::disk::{Disk, Opener};
 use super::reserve::Reserve;
+use super::{Store, StoreError};
 use redb::{BackendError, StorageBackend};
+use rustix::io::Errno;
+use std::error::Error;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::Path;
@@ -57,6 +60,9 @@ impl Disk for Lender {
     fn free(&self, dir: &Path) -> Option<u64> {
         self.disk.free(dir)
     }
+    fn allocate(&self, file: &File, from: u64, bytes: u64) -> Result<(), Errno> {
+        self.disk.allocate(file, from, bytes)
+    }
 }
 
 /// A file, and the reserve if there is one.
@@ -87,6 +93,33 @@ fn is_full(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded
     )
+}
+
+/// Whether a full disk is behind a failure.
+fn is_of_full_disk(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(is_full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl Store {
+    /// Makes small files beside the database that a start cannot do without. Where the disk has no room for them, a piece of
+    /// the reserve is given up and they are made once more: on XFS even a socket takes some.
+    pub fn with_room<T, E: Error + 'static>(
+        &self,
+        mut make: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let reserve = &self.inner.shared.reserve;
+        match make() {
+            Err(error) if is_of_full_disk(&error) && reserve.give_to_files() => make(),
+            done => done,
+        }
+    }
 }
 
 impl std::fmt::Debug for Lending {

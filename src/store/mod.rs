@@ -279,6 +279,11 @@ impl Store {
         self.inner.shared.reserve.owed()
     }
 
+    /// Whether the disk is too full for changes that grow. Asks the file system; blocks.
+    pub fn is_full(&self) -> bool {
+        self.inner.shared.reserve.is_full()
+    }
+
     /// Plain counters for metrics.
     pub fn counters(&self) -> Counters {
         let shared = &self.inner.shared;

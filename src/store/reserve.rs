@@ -5,13 +5,13 @@
 //! there is room, and until then changes that grow are refused unless they leave it free. Where the file system keeps
 //! no room for a file, all of it is owed for good.
 
+use super::StoreOptions;
 use super::disk::Opener;
-use super::error::io;
-use super::lock::open_private;
-use super::{StoreError, StoreOptions};
-use rustix::fs::{FallocateFlags, fallocate};
+use crate::datadir;
 use rustix::io::Errno;
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -56,7 +56,7 @@ pub(super) struct Reserve {
 
 struct Held {
     bytes: u64,
-    /// When the file system last refused.
+    /// When the file system last refused, or a piece was left to others: for a while nothing is taken back.
     refused: Option<Instant>,
 }
 
@@ -95,28 +95,29 @@ impl Reserve {
     }
 
     /// What an earlier run left, if it is really on the disk.
-    fn find(&self) -> Result<(), StoreError> {
+    fn find(&self) -> io::Result<()> {
         if self.wanted == 0 {
-            return self.end();
+            // An earlier run may have wanted one.
+            return datadir::remove_own(&self.path);
         }
-        let file = open_private(&self.path)?;
-        let length = file.metadata().map_err(|e| io("look at the reserve", &e))?;
-        let bytes = length.len().min(self.wanted);
-        let kept = if length.len() > bytes {
-            file.set_len(bytes)
+        let file = self.file()?;
+        let length = file.metadata()?.len();
+        let shortened = if length > self.wanted {
+            file.set_len(self.wanted)
         } else {
             Ok(())
         };
-        kept.map_err(|e| io("shorten the reserve", &e))?;
-        // A file that was copied may have its length and no room.
-        let has = taken(&file, 0, bytes).is_ok();
-        self.set(&mut super::lock_of(&self.held), if has { bytes } else { 0 });
-        Ok(())
+        let bytes = length.min(self.wanted);
+        // A file that was copied may have its length and no room. One that has it is asked for nothing: XFS wants as much
+        // again free before it sees that nothing is missing.
+        if is_whole(&file, bytes)? || self.disk.allocate(&file, 0, bytes).is_ok() {
+            self.set(&mut super::lock_of(&self.held), bytes);
+        }
+        shortened
     }
 
-    /// An earlier run may have wanted one.
-    fn end(&self) -> Result<(), StoreError> {
-        crate::datadir::remove_own(&self.path).map_err(|e| io("remove the reserve", &e))
+    fn file(&self) -> io::Result<File> {
+        datadir::open_own(&self.path)
     }
 
     fn set(&self, held: &mut Held, bytes: u64) {
@@ -127,6 +128,17 @@ impl Reserve {
     /// Whether all the room is set aside (true if none is wanted).
     pub fn is_held(&self) -> bool {
         self.owed.load(Relaxed) == 0
+    }
+
+    /// Whether some of it was given up and is to come back: not where the file system keeps none, and all is owed for good.
+    pub fn is_lent(&self) -> bool {
+        !self.is_held() && !self.unable.load(Relaxed)
+    }
+
+    /// Whether what grows finds no room until somebody deletes. Where no reserve can be set aside that is known only by what
+    /// is free.
+    pub fn is_full(&self) -> bool {
+        self.is_lent() || self.unable.load(Relaxed) && self.room() < PIECE
     }
 
     /// Bytes that are wanted and not set aside: whatever grows leaves them free.
@@ -166,25 +178,30 @@ impl Reserve {
 
     /// Gives up a piece for a write that found no room, if this work may have it. Says whether there was one to give.
     pub fn give(&self) -> bool {
-        self.give_up(PIECE)
+        self.give_up(PIECE, self.kept.load(Relaxed))
     }
 
     /// Gives up all that this work may have: for a sync that found no room, which is tried no second time.
     pub fn give_all(&self) -> bool {
-        self.give_up(u64::MAX)
+        self.give_up(u64::MAX, self.kept.load(Relaxed))
     }
 
-    fn give_up(&self, most: u64) -> bool {
+    /// Gives up a piece for small files beside the database, whatever the writer's work may have, and leaves them a moment to
+    /// take it.
+    pub fn give_to_files(&self) -> bool {
+        super::lock_of(&self.held).refused = Some(Instant::now());
+        self.give_up(PIECE, 0)
+    }
+
+    fn give_up(&self, most: u64, kept: u64) -> bool {
         let mut held = super::lock_of(&self.held);
-        let free = held.bytes.saturating_sub(self.kept.load(Relaxed));
+        let free = held.bytes.saturating_sub(kept);
         let piece = free.min(most);
         if piece == 0 {
             return false;
         }
         let left = held.bytes - piece;
-        let cut = open_private(&self.path)
-            .and_then(|file| file.set_len(left).map_err(|e| io("shorten it", &e)));
-        if let Err(error) = cut {
+        if let Err(error) = self.file().and_then(|file| file.set_len(left)) {
             tracing::error!(%error, "the disk is full and the reserve cannot be given up");
             return false;
         }
@@ -203,9 +220,15 @@ impl Reserve {
         }
     }
 
-    fn cannot(&self, error: &StoreError) {
-        if !self.unable.swap(true, Relaxed) {
-            tracing::warn!(%error, bytes = self.wanted, "no reserve can be set aside: so much of the disk is left free instead");
+    fn cannot(&self, error: &io::Error) {
+        // No room for the file's name is a full disk as well.
+        if matches!(
+            Errno::from_io_error(error),
+            Some(Errno::NOSPC | Errno::DQUOT)
+        ) {
+            self.tell();
+        } else if !self.unable.swap(true, Relaxed) {
+            tracing::warn!(%error, file = %self.path.display(), bytes = self.wanted, "no reserve can be set aside: so much of the disk is left free instead");
         }
     }
 
@@ -224,11 +247,15 @@ impl Reserve {
             return;
         }
         held.refused = None;
-        match open_private(&self.path).and_then(|file| grown(&file, held.bytes, more)) {
+        let grown = self
+            .file()
+            .and_then(|file| self.grow(&file, held.bytes, more));
+        match grown {
             Ok(0) => held.refused = Some(Instant::now()),
             Ok(more) => {
                 let bytes = held.bytes + more;
                 self.set(&mut held, bytes);
+                self.unable.store(false, Relaxed);
             }
             Err(error) => {
                 held.refused = Some(Instant::now());
@@ -242,40 +269,37 @@ impl Reserve {
             );
         }
     }
-}
 
-/// Makes the file longer by `more` bytes or as many as the disk has; answers how many.
-fn grown(file: &File, from: u64, more: u64) -> Result<u64, StoreError> {
-    let mut more = more;
-    while more >= 4096 {
-        match taken(file, from, more) {
-            Ok(()) => return Ok(more),
+    /// Gives the file room for `more` bytes behind those that are held, or for as many as the disk has; answers how many.
+    fn grow(&self, file: &File, from: u64, more: u64) -> io::Result<u64> {
+        let before = file.metadata()?.len();
+        let mut more = more;
+        while more >= 4096 {
+            let Err(error) = self.disk.allocate(file, from, more) else {
+                return Ok(more);
+            };
+            // Half a piece is none: what it took goes back, and nothing of what was there.
+            file.set_len(before)?;
             // The count of free blocks is not what each may use.
-            Err(Errno::NOSPC | Errno::DQUOT) => more /= 2,
-            Err(error) => {
-                let _ = file.set_len(from);
-                return Err(io("set aside the reserve", &error.into()));
+            if !matches!(error, Errno::NOSPC | Errno::DQUOT) {
+                return Err(error.into());
             }
+            more /= 2;
         }
-        // Half a piece is none; what it took goes back.
-        file.set_len(from)
-            .map_err(|e| io("shorten the reserve", &e))?;
+        Ok(0)
     }
-    Ok(0)
 }
 
-fn taken(file: &File, from: u64, bytes: u64) -> Result<(), Errno> {
-    if bytes == 0 {
-        return Ok(());
-    }
-    fallocate(file, FallocateFlags::empty(), from, bytes)
+/// Whether the file has its first bytes on the disk, and not as a hole.
+fn is_whole(file: &File, bytes: u64) -> io::Result<bool> {
+    Ok(file.metadata()?.blocks() * 512 >= bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::StoreError;
     use super::super::disk::{self, Disk, StorageBackend};
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
 
     const WANTED: u64 = 4 << 20;
 

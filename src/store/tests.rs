@@ -4,6 +4,7 @@
 
 mod batches;
 mod faults;
+mod held;
 mod log;
 mod room;
 

@@ -101,10 +101,10 @@ impl Shared {
         };
         loop {
             let settled = own.log.as_ref().is_none_or(Log::is_empty);
-            let idle = match (settled, self.reserve.is_held()) {
+            let idle = match (settled, self.reserve.is_lent()) {
                 (false, _) => SETTLED,
-                (true, false) => WITHOUT_RESERVE,
-                (true, true) => IDLE,
+                (true, true) => WITHOUT_RESERVE,
+                (true, false) => IDLE,
             };
             if !own.again.is_empty() {
                 self.batch(&mut own);
@@ -113,7 +113,7 @@ impl Shared {
             match self.lanes.wait(idle) {
                 Wake::Work => self.batch(&mut own),
                 Wake::Reopen => self.reopen(&mut own, || {}),
-                Wake::Idle if settled && !self.reserve.is_held() => self.reserve.restore(),
+                Wake::Idle if settled && self.reserve.is_lent() => self.reserve.restore(),
                 Wake::Idle => self.settle(&mut own, false),
                 Wake::Stop => break,
             }
@@ -162,7 +162,8 @@ impl Shared {
         let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
         own.number = log.next();
         let room = self.reserve.room();
-        let near = room < NEAR || !self.reserve.is_held();
+        // What is owed for good is taken off the room.
+        let near = room < NEAR || self.reserve.is_lent();
         let log_bytes = if near { 0 } else { self.options.log_bytes };
         let memory = std::mem::take(&mut own.changes);
         let batch = Batch::new(&txn, self.clock.now_ms(), log_bytes, memory);

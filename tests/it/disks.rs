@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use crate::content::{
     OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, put_manifest, sha256,
 };
-use crate::harness::{Client, Reply, Server, dryport, init, skip, text_of, with_query};
+use crate::harness::{Client, Reply, Server, dryport, init, run_ok, skip, text_of, with_query};
+use crate::quota;
 
 /// A small file system of the test's own.
 pub struct Volume {
@@ -474,6 +475,9 @@ async fn the_reserve_comes_back_by_itself() {
     let refused = admin.send("PUT", &tag(99), &content_type, &manifest).await;
     assert!(!seen.judge("PUT", Some(&refused), &[201]));
     assert!(seen.wrong.lock().unwrap().is_empty(), "{:#?}", seen.wrong);
+    // A quota stands all the same; what is there is counted once there is room.
+    quota::set(&server, "keep", "1GiB");
+    assert_eq!(quota::figure(&server, "keep", "used"), 0);
     volume.empty();
     let end = Instant::now() + Duration::from_secs(30);
     while reserve_of(&server) < whole {
@@ -483,4 +487,6 @@ async fn the_reserve_comes_back_by_itself() {
     let reply = admin.send("PUT", &tag(99), &content_type, &manifest).await;
     reply.expect(201);
     assert!(server.log().contains("the reserve is set aside again"));
+    run_ok(&["gc", "--data", &server.dir()]);
+    assert!(quota::figure(&server, "keep", "used") > 0);
 }

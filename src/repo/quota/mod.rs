@@ -4,7 +4,7 @@
 //! bytes of unfinished ones, in memory ([`uploads`]): both together stay within the quota ([`room`]). *History* is what is
 //! kept and not shown; it has a bound of its own, beyond which the oldest goes ([`history`]). Shown and history are kept in
 //! the transaction that changes them ([`count`]). A new quota counts what is there in small transactions; until it has, it
-//! refuses nothing.
+//! refuses nothing. Where the disk is full the counting goes on with a later sweep.
 
 mod count;
 mod history;
@@ -16,7 +16,7 @@ pub(super) use history::Turns;
 pub(super) use uploads::Uploads;
 
 use super::Repos;
-use super::error::RepoError;
+use super::error::{RepoError, RepoErrorKind};
 use super::record::QuotaRecord;
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
@@ -78,6 +78,11 @@ impl QuotaRecord {
     pub(super) fn history_bound(&self) -> u64 {
         self.history_limit.unwrap_or(self.limit)
     }
+
+    /// What was there before is not counted yet, not to its end.
+    fn is_counting(&self) -> bool {
+        self.counted_to.is_some() || self.held_to.is_some()
+    }
 }
 
 /// The prefix as people write it.
@@ -91,8 +96,8 @@ fn shown(prefix: &str) -> String {
 
 impl Repos {
     /// Sets the bytes that the repositories below a prefix may show, and those that their history may keep beside
-    /// (`None`: as many); the empty prefix is the whole box. Returns when what is there has been counted. What is shown
-    /// stays, even if it is more; of the history the oldest goes.
+    /// (`None`: as many); the empty prefix is the whole box. Returns when what is there has been counted, or when the disk
+    /// is full. What is shown stays, even if it is more; of the history the oldest goes.
     pub async fn set_quota(
         &self,
         prefix: &str,
@@ -124,7 +129,18 @@ impl Repos {
                 unlimited.end();
             })
             .await?;
-        self.count_quota(prefix).await
+        self.count_or_put_off(prefix).await
+    }
+
+    /// Counts, as far as the disk has room for it: a quota that is set stands all the same, and is counted to its end later.
+    async fn count_or_put_off(&self, prefix: &str) -> Result<(), RepoError> {
+        match self.count_quota(prefix).await {
+            Err(error) if error.kind() == RepoErrorKind::NoSpace => {
+                tracing::warn!(quota = shown(prefix), %error, "the quota stands, and refuses nothing until a sweep finds the room to count what is there");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Ends a quota.
@@ -174,7 +190,7 @@ impl Repos {
                     uploads: inner.uploads.below(&prefix),
                     history: record.history,
                     history_limit: record.history_bound(),
-                    counting: record.counted_to.is_some() || record.held_to.is_some(),
+                    counting: record.is_counting(),
                     prefix,
                 });
             }
@@ -183,11 +199,23 @@ impl Repos {
         .await
     }
 
-    /// Goes on with the counting of new quotas that a restart cut short, and counts the history below those of before
-    /// it did.
+    /// Goes on with the counting of new quotas that a restart or a full disk cut short, and counts the history below those
+    /// of before it did. One read where there are none.
     pub async fn finish_quotas(&self) -> Result<(), RepoError> {
-        for quota in self.quotas().await?.into_iter().filter(|q| q.counting) {
-            self.count_quota(&quota.prefix).await?;
+        if self.0.unlimited.is_known() {
+            return Ok(());
+        }
+        let counting = self.hop(|_, r| {
+            let mut prefixes = Vec::new();
+            for (key, row) in r.scan(Table::Quotas, &[], &[], QUOTAS)? {
+                if QuotaRecord::from_bytes(&row)?.is_counting() {
+                    prefixes.push(Parts(&key).text().unwrap_or_default().to_owned());
+                }
+            }
+            Ok(prefixes)
+        });
+        for prefix in counting.await? {
+            self.count_or_put_off(&prefix).await?;
         }
         Ok(())
     }
