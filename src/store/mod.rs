@@ -35,7 +35,7 @@ mod tests;
 pub use compact::Compacted;
 pub use error::{StoreError, StoreErrorKind};
 pub use need::Need;
-pub use read::{Get, Read, Row};
+pub use read::{Get, Read, Row, Way};
 pub use stats::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
 pub use table::{KEY_LIMIT, Table};
 pub use txn::{ROW_LIMIT, Txn};

@@ -15,25 +15,38 @@ pub type Row = (Vec<u8>, Vec<u8>);
 pub trait Get {
     /// Value at key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Rows with from <= key < to, ascending, at most `limit`. An empty `to` means the end of the table.
+    /// Rows with from <= key < to in this order, at most `limit`. An empty `to` means the end of the table.
+    fn page(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        way: Way,
+    ) -> Result<Vec<Row>, StoreError>;
+    /// The same, ascending.
     fn scan(
         &self,
         table: Table,
         from: &[u8],
         to: &[u8],
         limit: usize,
-    ) -> Result<Vec<Row>, StoreError>;
-    /// Rows with from <= key < to, descending, at most `limit`. An empty `to` means the end of the table.
+    ) -> Result<Vec<Row>, StoreError> {
+        self.page(table, from, to, limit, Way::Up)
+    }
+    /// The same, descending.
     fn scan_back(
         &self,
         table: Table,
         from: &[u8],
         to: &[u8],
         limit: usize,
-    ) -> Result<Vec<Row>, StoreError>;
+    ) -> Result<Vec<Row>, StoreError> {
+        self.page(table, from, to, limit, Way::Down)
+    }
     /// Running time in ms: monotonic, saved with commits; no clock jump moves it.
     fn running_ms(&self) -> u64;
-    /// Rows that this read or change has looked at so far; a key where none is counts as one.
+    /// Rows that this read or change has looked at so far; a key where none is counts as one, and so does a page without rows.
     fn looked(&self) -> usize;
 }
 
@@ -42,9 +55,15 @@ pub trait Get {
 pub(super) struct Looks(Cell<usize>);
 
 impl Looks {
-    /// So many more; none found is a look, too.
-    pub fn add(&self, rows: usize) {
-        self.0.set(self.0.get() + rows.max(1));
+    /// One row more, be it there or not.
+    pub fn one(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    /// A page more, as it was read; none found is a look, too.
+    pub fn page(&self, rows: Vec<Row>) -> Vec<Row> {
+        self.0.set(self.0.get() + rows.len().max(1));
+        rows
     }
 
     /// All so far.
@@ -55,8 +74,10 @@ impl Looks {
 
 /// Which way a page is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
+    /// Ascending keys.
     Up,
+    /// Descending keys.
     Down,
 }
 
@@ -106,8 +127,15 @@ impl<'a> Read<'a> {
         }
         result
     }
+}
 
-    fn paged(
+impl Get for Read<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.looks.one();
+        self.with(table, |t| value(t, key))
+    }
+
+    fn page(
         &self,
         table: Table,
         from: &[u8],
@@ -116,35 +144,7 @@ impl<'a> Read<'a> {
         way: Way,
     ) -> Result<Vec<Row>, StoreError> {
         let rows = self.with(table, |t| page(t, from, to, limit, way))?;
-        self.looks.add(rows.len());
-        Ok(rows)
-    }
-}
-
-impl Get for Read<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.looks.add(1);
-        self.with(table, |t| value(t, key))
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.paged(table, from, to, limit, Way::Up)
-    }
-
-    fn scan_back(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.paged(table, from, to, limit, Way::Down)
+        Ok(self.looks.page(rows))
     }
 
     fn running_ms(&self) -> u64 {

@@ -6,6 +6,7 @@ mod batches;
 mod faults;
 mod held;
 mod log;
+mod looks;
 mod room;
 
 use super::*;

@@ -125,8 +125,18 @@ impl<'a> Txn<'a> {
         }
         result
     }
+}
 
-    fn merged(
+impl Get for Txn<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.looks.one();
+        match self.overlay.get(&table).and_then(|t| t.get(key)) {
+            Some(change) => Ok(change.clone()),
+            None => self.noted(self.base.get(table, key)),
+        }
+    }
+
+    fn page(
         &self,
         table: Table,
         from: &[u8],
@@ -134,59 +144,26 @@ impl<'a> Txn<'a> {
         limit: usize,
         way: Way,
     ) -> Result<Vec<Row>, StoreError> {
-        let Some(span) = bounds(from, to) else {
-            return Ok(Vec::new());
-        };
-        let Some(changes) = self.overlay.get(&table) else {
-            let rows = self.noted(self.base.page(table, from, to, limit, way))?;
-            self.looks.add(rows.len());
-            return Ok(rows);
-        };
+        let span = bounds(from, to);
+        let changes = span.and_then(|span| {
+            let changes = self.overlay.get(&table)?;
+            Some(changes.range::<[u8], _>(span))
+        });
         // At most so many rows of the base vanish from the page.
         let gone = changes
-            .range::<[u8], _>(span)
+            .clone()
+            .into_iter()
+            .flatten()
             .filter(|(_, change)| change.is_none())
             .count();
-        let rows = self.noted(
-            self.base
-                .page(table, from, to, limit.saturating_add(gone), way),
-        )?;
-        self.looks.add(rows.len());
-        let changes = changes.range::<[u8], _>(span);
-        Ok(match way {
-            Way::Up => merge(rows, changes, limit, way),
-            Way::Down => merge(rows, changes.rev(), limit, way),
+        let limit_below = limit.saturating_add(gone);
+        let rows = self.noted(self.base.page(table, from, to, limit_below, way))?;
+        let rows = self.looks.page(rows);
+        Ok(match (changes, way) {
+            (None, _) => rows,
+            (Some(changes), Way::Up) => merge(rows, changes, limit, way),
+            (Some(changes), Way::Down) => merge(rows, changes.rev(), limit, way),
         })
-    }
-}
-
-impl Get for Txn<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.looks.add(1);
-        match self.overlay.get(&table).and_then(|t| t.get(key)) {
-            Some(change) => Ok(change.clone()),
-            None => self.noted(self.base.get(table, key)),
-        }
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.merged(table, from, to, limit, Way::Up)
-    }
-
-    fn scan_back(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.merged(table, from, to, limit, Way::Down)
     }
 
     fn running_ms(&self) -> u64 {
