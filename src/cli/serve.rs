@@ -11,7 +11,9 @@ use crate::telemetry;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
@@ -99,7 +101,10 @@ impl Serve {
         let mut signals = Signals::new().map_err(Failure::failed)?;
         let listeners = match listeners {
             Some(bound) => bound,
-            None => listen(&config)?,
+            None => [listen(&config, true, None)?, listen(&config, false, None)?]
+                .into_iter()
+                .flatten()
+                .collect(),
         };
         let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
         let control = app
@@ -192,18 +197,27 @@ impl Serve {
     }
 }
 
-/// The way into the data directory. Where it belongs to another user than root, who started this, the listeners are bound
-/// before: their ports may be root's.
+/// The way into the data directory. Where it belongs to another user than root, who started this, the listeners that root
+/// named are bound before: their ports may be root's. Those that the directory's own file names are its user's, and are
+/// bound as that user.
 fn enter(loaded: &Loaded) -> Result<(Entered, Option<Vec<Listener>>), Failure> {
-    let named_by_root = settings::certificate_is_named_by_root(loaded);
+    let named_by_root = settings::are_the_callers(loaded, settings::CERTIFICATE);
     let judged = Judged::new(loaded.config.clone())?;
     if !judged.changes_user() {
         return Ok((judged.enter(named_by_root)?, None));
     }
-    let listeners = listen(&loaded.config)?;
+    let of_root = |tls| settings::are_the_callers(loaded, settings::listeners(tls));
+    let mut listeners = Vec::new();
+    for tls in [true, false].into_iter().filter(|tls| of_root(*tls)) {
+        listeners.extend(listen(&loaded.config, tls, None)?);
+    }
     let dir = judged.enter(named_by_root)?;
     if let Some(user) = dir.became() {
         tracing::info!(user, data = %dir.config.data.display(), "this process is the data directory's user from here on, and no longer root");
+    }
+    let file = dir.config.data.join("dryport.toml");
+    for tls in [true, false].into_iter().filter(|tls| !of_root(*tls)) {
+        listeners.extend(listen(&loaded.config, tls, Some(&file))?);
     }
     Ok((dir, Some(listeners)))
 }
@@ -260,21 +274,24 @@ fn raise_file_limit() {
     }
 }
 
-/// The sockets of the configuration, bound.
-fn listen(config: &Config) -> Result<Vec<Listener>, Failure> {
-    let all = config
-        .https
-        .iter()
-        .map(|a| (a, true))
-        .chain(config.http.iter().map(|a| (a, false)));
-    let bind = |(addr, tls): (&SocketAddr, bool)| match http::bind(*addr) {
-        Ok(tcp) => Ok(Listener { tcp, tls }),
-        Err(error) => Err(Failure::failed(format!(
-            "cannot listen on {addr}: {error}. Choose another address with {} ADDR:PORT",
-            if tls { "--https" } else { "--http" }
+/// The configuration's sockets of one kind, bound. `theirs`: the data directory's own file asks for them, and this process
+/// is no longer root.
+fn listen(config: &Config, tls: bool, theirs: Option<&Path>) -> Result<Vec<Listener>, Failure> {
+    let flag = if tls { "--https" } else { "--http" };
+    let bind = |addr: &SocketAddr| match (http::bind(*addr), theirs) {
+        (Ok(tcp), _) => Ok(Listener { tcp, tls }),
+        (Err(error), Some(file)) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(Failure::failed(format!(
+                "cannot listen on {addr}: {error}. {} asks for this address, and the directory's owner may not use the port; root may name it with {flag} ADDR:PORT, or in a file elsewhere (--config FILE)",
+                file.display()
+            )))
+        }
+        (Err(error), _) => Err(Failure::failed(format!(
+            "cannot listen on {addr}: {error}. Choose another address with {flag} ADDR:PORT"
         ))),
     };
-    all.map(bind).collect()
+    let all = if tls { &config.https } else { &config.http };
+    all.iter().map(bind).collect()
 }
 
 /// Where the listeners of one kind really are: port 0 has become a number.

@@ -58,19 +58,28 @@ pub fn enter(loaded: Loaded) -> Result<Entered, Failure> {
     Ok(Judged::new(loaded.config)?.enter(false)?)
 }
 
-/// Whether one's own certificate is named by flags, the environment or a file outside of the data directory: all these are
-/// the caller's, while the directory's own file is its owner's.
-pub fn certificate_is_named_by_root(loaded: &Loaded) -> bool {
+/// The settings that name one's own certificate.
+pub const CERTIFICATE: &[&str] = &["tls.cert", "tls.key"];
+/// The settings that name the addresses of one kind of listener.
+pub const fn listeners(tls: bool) -> &'static [&'static str] {
+    if tls {
+        &["listen.https"]
+    } else {
+        &["listen.http"]
+    }
+}
+
+/// Whether all these settings come from flags, the environment, a file outside of the data directory, or nowhere: all these
+/// are the caller's, while the directory's own file is its owner's.
+pub fn are_the_callers(loaded: &Loaded, keys: &[&str]) -> bool {
     let data = loaded.config.data.canonicalize();
     // By what the paths lead to: the same file has many spellings.
     let is_outside = |file: &Path| match (file.canonicalize(), &data) {
         (Ok(file), Ok(data)) => !file.starts_with(data),
         _ => false,
     };
-    ["tls.cert", "tls.key"]
-        .iter()
-        .all(|key| match loaded.origins.get(key) {
-            Some(Origin::File(file)) => is_outside(file),
-            _ => true,
-        })
+    keys.iter().all(|key| match loaded.origins.get(key) {
+        Some(Origin::File(file)) => is_outside(file),
+        _ => true,
+    })
 }

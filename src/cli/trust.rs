@@ -3,7 +3,7 @@
 use super::exit::Failure;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
-use super::settings::{Place, certificate_is_named_by_root};
+use super::settings::{self, Place};
 use crate::app::Judged;
 use crate::app::control::{FaultKind, Reply, Request};
 use clap::Args;
@@ -24,7 +24,7 @@ pub(super) struct Trust {
 impl Trust {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let loaded = self.place.load()?;
-        let named_by_root = certificate_is_named_by_root(&loaded);
+        let named_by_root = settings::are_the_callers(&loaded, settings::CERTIFICATE);
         let dir = Judged::new(loaded.config)?.enter(named_by_root)?;
         let view = match Session::running(&dir).await? {
             Some(server) => match server.quick(Request::Trust).await? {

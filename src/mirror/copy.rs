@@ -6,9 +6,10 @@ use super::{MirrorError, MirrorReport, Progress};
 use crate::blobs::Buffer;
 use crate::fetch::{Download, FetchError};
 use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
-use crate::types::{Reference, RepoName};
+use crate::types::{Digest, Reference, RepoName, Tag};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,7 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Result<MirrorReport, MirrorError> {
     // Fetched blobs belong to a repository; nobody sees a new one before the commit.
-    repos.ensure_mirror(target).await?;
+    let home = repos.ensure_mirror(target).await?;
     let copy = Copy {
         repos,
         registry,
@@ -70,7 +71,7 @@ pub(super) async fn run(
         return Err(MirrorError::Cancelled);
     }
     repos
-        .commit_closure(target, puts(registry, plan), WHO)
+        .commit_closure(target, home, puts(registry, plan), WHO)
         .await?;
     progress(Progress::Committed {
         manifests: report.manifests,
@@ -81,14 +82,13 @@ pub(super) async fn run(
 
 fn puts(registry: &Registry, plan: Plan) -> Vec<PutManifest> {
     let source = registry.source();
+    let mut tags: HashMap<Digest, Vec<Tag>> = HashMap::new();
+    for (tag, digest) in plan.tags {
+        tags.entry(digest).or_default().push(tag);
+    }
     let put = |fetched: super::oci::Fetched| PutManifest {
         reference: Reference::Digest(fetched.digest),
-        tags: plan
-            .tags
-            .iter()
-            .filter(|(_, d)| *d == fetched.digest)
-            .map(|(tag, _)| tag.clone())
-            .collect(),
+        tags: tags.remove(&fetched.digest).unwrap_or_default(),
         source: Provenance::Registry {
             registry: source.registry().to_owned(),
             name: source.name().to_string(),

@@ -4,7 +4,7 @@ use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Put, PutManifest, Repos, inline, pushes, visible};
+use super::{Inner, Put, PutManifest, Repos, fill, inline, pushes, visible};
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
@@ -62,29 +62,30 @@ impl Repos {
             super::Source::Registry { registry, .. } => registry.clone(),
         };
         let ready = vec![self.ready(put).await?];
-        let mut done = self
-            .commit(name, ready, &who, "manifest.put", false)
-            .await?;
+        let mut done = self.commit(name, ready, &who, "manifest.put", None).await?;
         done.pop()
             .ok_or_else(|| RepoError::Task("a commit of one manifest answered none".into()))
     }
 
     /// Makes a whole closure visible: in one transaction; one that is too large for that in several, in the order
-    /// given (children first), so that each manifest that is visible is whole. Works on mirrors.
+    /// given (children first), so that each manifest that is visible is whole. `home` is what the name meant when the
+    /// content was fetched ([`Repos::ensure_mirror`]): one that was deleted since, and perhaps made anew, gets nothing.
     pub async fn commit_closure(
         &self,
         name: &RepoName,
+        home: RepoId,
         manifests: Vec<PutManifest>,
         who: &'static str,
     ) -> Result<Vec<Put>, RepoError> {
         let (repos, name) = (self.clone(), name.clone());
-        self.to_its_end(async move { repos.commit_in_batches(&name, manifests, who).await })
+        self.to_its_end(async move { repos.commit_in_batches(&name, home, manifests, who).await })
             .await
     }
 
     async fn commit_in_batches(
         &self,
         name: &RepoName,
+        home: RepoId,
         manifests: Vec<PutManifest>,
         who: &str,
     ) -> Result<Vec<Put>, RepoError> {
@@ -95,7 +96,7 @@ impl Repos {
             let cost = ready.new.inspected.children.len() + 20;
             if rows + cost > CLOSURE_ROWS {
                 done.extend(
-                    self.commit(name, std::mem::take(&mut batch), who, "mirror", true)
+                    self.commit(name, std::mem::take(&mut batch), who, "mirror", Some(home))
                         .await?,
                 );
                 rows = 0;
@@ -103,7 +104,7 @@ impl Repos {
             rows += cost;
             batch.push(ready);
         }
-        done.extend(self.commit(name, batch, who, "mirror", true).await?);
+        done.extend(self.commit(name, batch, who, "mirror", Some(home)).await?);
         Ok(done)
     }
 
@@ -155,14 +156,14 @@ impl Repos {
         ready: Vec<Ready>,
         who: &str,
         why: &'static str,
-        mirror: bool,
+        fetched_for: Option<RepoId>,
     ) -> Result<Vec<Put>, RepoError> {
         let done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
         let placed = ready.iter().filter_map(Ready::place).collect();
         let ready = Arc::new(ready);
         let spare = self
             .with_history(name, || {
-                self.commit_once(name, Arc::clone(&ready), who, why, mirror)
+                self.commit_once(name, Arc::clone(&ready), who, why, fetched_for)
             })
             .await;
         if spare.as_ref().is_err_and(RepoError::stored_nothing) {
@@ -172,14 +173,15 @@ impl Repos {
         Ok(done)
     }
 
-    /// The transaction of a commit; answers the content files that it did not need.
+    /// The transaction of a commit; answers the content files that it did not need. `fetched_for`: a mirror run's
+    /// repository; a push has none.
     async fn commit_once(
         &self,
         name: &RepoName,
         ready: Arc<Vec<Ready>>,
         who: &str,
         why: &'static str,
-        mirror: bool,
+        fetched_for: Option<RepoId>,
     ) -> Result<Vec<Place>, RepoError> {
         let sizes = ready.iter().map(|r| (r.new.digest, Some(r.new.size)));
         let _room = self.commit_room(name, sizes.collect()).await?;
@@ -187,13 +189,13 @@ impl Repos {
         let strict = self.0.options.strict;
         let wanted = name.clone();
         let change = self.change(name, Need::Grows, why, move |tx| {
-            let (id, record) = if mirror {
-                rows::find(tx, wanted.as_str())?
-                    .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?
-            } else {
-                pushes::home_or_new(tx, &wanted, context.at_ms)?
+            let (id, record) = match fetched_for {
+                Some(home) => rows::find(tx, wanted.as_str())?
+                    .filter(|(id, _)| *id == home)
+                    .ok_or_else(|| fill::gone(&wanted))?,
+                None => pushes::home_or_new(tx, &wanted, context.at_ms)?,
             };
-            let strict = !mirror && record.strict.unwrap_or(strict);
+            let strict = fetched_for.is_none() && record.strict.unwrap_or(strict);
             let mut spare = Vec::new();
             for r in ready.iter() {
                 spare.extend(put_body(

@@ -261,20 +261,21 @@ impl Repos {
             .await
     }
 
-    /// Makes a repository of origin mirror unless the name has one of any origin. Until its first commit nobody sees it
-    /// but mirror runs.
-    pub async fn ensure_mirror(&self, name: &RepoName) -> Result<(), RepoError> {
+    /// Makes a repository of origin mirror unless the name has one of any origin; answers its number, which the run's
+    /// fills and its commit belong to. Until its first commit nobody sees it but mirror runs.
+    pub async fn ensure_mirror(&self, name: &RepoName) -> Result<RepoId, RepoError> {
         let (wanted, at_ms) = (name.clone(), wall_ms());
-        let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?.is_some()));
-        if found.await? {
-            return Ok(());
+        let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
+        if let Some((id, _)) = found.await? {
+            return Ok(id);
         }
         let name = name.clone();
         let write = self.write(Need::Grows, "repo.create", move |tx| {
-            if rows::find(tx, name.as_str())?.is_none() {
-                rows::create(tx, &name, Origin::Mirror.code(), at_ms)?;
-            }
-            Ok(())
+            let (id, _) = match rows::find(tx, name.as_str())? {
+                Some(found) => found,
+                None => rows::create(tx, &name, Origin::Mirror.code(), at_ms)?,
+            };
+            Ok(id)
         });
         write.await
     }

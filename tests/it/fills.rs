@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use crate::content::{
-    OCI_INDEX, OCI_MANIFEST, bytes_of, descriptor, image, noise, push_blob, push_image,
+    OCI_INDEX, OCI_MANIFEST, SCHEMA2, bytes_of, descriptor, image, noise, push_blob, push_image,
     put_manifest, sha256,
 };
 use crate::damage;
@@ -27,7 +27,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// An upstream with an image of one large layer, held back when it is asked for.
 struct World {
-    _server: Server,
+    server: Server,
     upstream: Upstream,
     layer: Vec<u8>,
     manifest: Vec<u8>,
@@ -45,7 +45,7 @@ impl World {
         push_image(&server.admin(), "team/app", "small", 4).await;
         let upstream = Upstream::before(server.http);
         Self {
-            _server: server,
+            server,
             upstream,
             layer,
             manifest,
@@ -378,6 +378,61 @@ fn run_kill(child: &Child) {
         .args(["-s", "INT", &pid])
         .status();
     assert!(status.unwrap().success());
+}
+
+/// The last word of the upstream comes after the name has become another's: what the run commits must not go there.
+#[tokio::test]
+async fn a_run_whose_name_was_made_anew_brings_nothing() {
+    let (world, target) = (World::new().await, Server::start().await);
+    let dir = target.dir();
+    let of = |tag: &str| {
+        ["mirror", "--data", &dir, &world.source(tag), "--to", "copy"].map(str::to_owned)
+    };
+    run_ok(&of("v1").each_ref().map(String::as_str));
+    // Of its blobs all are here but one, which may be absent and so is only asked after.
+    let config = br#"{"os":"linux"}"#.to_vec();
+    let mut other = image(&config, &[&world.layer]);
+    other["mediaType"] = SCHEMA2.into();
+    let foreign = b"not given away";
+    let mut layer = descriptor(
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        foreign,
+    );
+    layer["urls"] = serde_json::json!(["https://example.invalid/layer"]);
+    other["layers"].as_array_mut().unwrap().push(layer);
+    let (admin, other) = (world.server.admin(), bytes_of(&other));
+    put_manifest(&admin, "team/app", "v2", SCHEMA2, &other).await;
+    world.upstream.manners.lock().unwrap().hold = Some((sha256(foreign), 0));
+    let run = begin(&target, &world.source("v2"), "copy");
+    until("the layer that may be absent is asked after", || {
+        let manners = world.upstream.manners.lock().unwrap();
+        manners
+            .asked
+            .iter()
+            .any(|a| a.starts_with(&sha256(foreign)))
+    })
+    .await;
+    run_ok(&["repo", "delete", "copy", "--data", &dir]);
+    let (owner, small) = (target.admin(), image(&config, &[&world.layer]));
+    for blob in [&config, &world.layer] {
+        push_blob(&owner, "copy", blob).await;
+    }
+    put_manifest(&owner, "copy", "own", OCI_MANIFEST, &bytes_of(&small)).await;
+    world.upstream.manners.lock().unwrap().hold = None;
+    let ended = tokio::task::spawn_blocking(|| run.wait_with_output().unwrap());
+    let output = ended.await.unwrap();
+    assert_ne!(output.status.code(), Some(0), "{}", text_of(&output));
+    assert!(
+        text_of(&output).contains("was deleted"),
+        "{}",
+        text_of(&output)
+    );
+    owner.get("/v2/copy/manifests/v2").await.expect(404);
+    let tags = owner.get("/v2/copy/tags/list").await.expect(200).json();
+    assert_eq!(tags["tags"], serde_json::json!(["own"]));
+    // A run that begins now is one into another's name: nothing forbids it, and it is whole.
+    run_ok(&of("v2").each_ref().map(String::as_str));
+    owner.get("/v2/copy/manifests/v2").await.expect(200);
 }
 
 #[tokio::test]

@@ -423,6 +423,51 @@ fn a_server_of_root_becomes_the_owner_in_all_threads() {
         !output.status.success() && said.contains("ermission denied"),
         "{said}"
     );
+    // Nor a port that only root may have, which any other address of theirs shows.
+    let Some(low) = low else { return };
+    let settings = format!("[listen]\nhttps = [\"127.0.0.1:{low}\"]\n");
+    fs::write(data.join("dryport.toml"), &settings).unwrap();
+    let output = run(&["serve", "--data", text(&data), "--http", &plain]);
+    let said = text_of(&output);
+    assert!(
+        !output.status.success() && said.contains("owner may not use the port"),
+        "{said}"
+    );
+    assert!(said.contains("--config FILE"), "{said}");
+    let config = home.path().join("of-root.toml");
+    fs::write(&config, settings).unwrap();
+    let args = [
+        &serve_args(text(&data), &https, &plain)[..1],
+        &[
+            "--data",
+            text(&data),
+            "--config",
+            text(&config),
+            "--http",
+            &plain,
+        ],
+    ]
+    .concat();
+    let mut server = Running::start(dryport(&args), home.path(), http);
+    assert!(
+        TcpStream::connect(("127.0.0.1", low)).is_ok(),
+        "{}",
+        server.log()
+    );
+    server.stop();
+    fs::write(
+        data.join("dryport.toml"),
+        format!("[listen]\nhttps = [\"127.0.0.1:{high}\"]\n"),
+    )
+    .unwrap();
+    let args = ["serve", "--data", text(&data), "--http", &plain];
+    let mut server = Running::start(dryport(&args), home.path(), http);
+    assert!(
+        TcpStream::connect(("127.0.0.1", high)).is_ok(),
+        "{}",
+        server.log()
+    );
+    server.stop();
 }
 
 /// Somebody who listens as another user.

@@ -11,7 +11,7 @@ pub struct Manners {
     pub cut: Option<(String, usize)>,
     /// All blobs are elsewhere: `http://HOST/PATH`, to which the digest is added. A request that was led here gets the blob.
     pub blobs_at: Option<String>,
-    /// This blob stops after so many bytes of an answer, as long as this is set.
+    /// This blob stops after so many bytes of an answer, head and all, as long as this is set.
     pub hold: Option<(String, usize)>,
     /// How often a manifest was asked for.
     pub manifests: usize,
@@ -100,8 +100,6 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
         if n == 0 || passed >= limit {
             return client.shutdown(Shutdown::Both);
         }
-        client.write_all(&buffer[..n])?;
-        passed += n;
         // The tests' own ends come long before this one.
         for _ in 0..6000 {
             let hold = manners.lock().unwrap().hold.clone();
@@ -110,5 +108,7 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+        client.write_all(&buffer[..n])?;
+        passed += n;
     }
 }
