@@ -3,7 +3,7 @@
 
 use super::route::Class;
 use crate::app::App;
-use crate::store::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS};
+use crate::store::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
 use crate::telemetry::lost_lines;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -293,7 +293,7 @@ fn store(out: &mut String, app: &App) {
     let help = "Transactions that one commit answered.";
     let sum = c.closures.to_string();
     histogram(out, name, help, &ends, &c.batch_buckets, &sum);
-    looks(out, c.read_looks, c.write_looks);
+    looks(out, &c);
     single(
         out,
         "dryport_store_file_bytes",
@@ -318,20 +318,22 @@ fn store(out: &mut String, app: &App) {
 }
 
 /// What no client may choose: how much one of its requests looks at.
-fn looks(out: &mut String, read: u64, write: u64) {
+fn looks(out: &mut String, c: &Counters) {
+    let rows = "Rows that reads looked at.";
+    counter(out, "dryport_store_read_rows_total", rows, c.read_rows);
     single(
         out,
         "dryport_store_read_rows_max",
         "gauge",
         "Most rows that one read looked at.",
-        read,
+        c.read_looks,
     );
     single(
         out,
         "dryport_store_write_rows_max",
         "gauge",
         "Most rows that one transaction looked at.",
-        write,
+        c.write_looks,
     );
 }
 

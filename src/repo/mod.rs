@@ -117,7 +117,7 @@ struct Inner {
     /// The bytes of unfinished uploads.
     uploads: Arc<Uploads>,
     /// Who gives up history below which quota.
-    turns: Turns,
+    turns: Arc<Turns>,
     fills: Fills,
     memory: Memory,
     /// Held while a manifest is read.
@@ -130,6 +130,8 @@ struct Inner {
     recent: moment::Recent,
     /// Searches for what needs something, before it is deleted.
     searches: LongReads,
+    /// Searches for the oldest history, and for who keeps most of it.
+    histories: LongReads,
     /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
     written_in_boot: Option<String>,
 }
@@ -146,13 +148,14 @@ impl Repos {
         let inner = Inner {
             store,
             blobs,
-            turns: Turns::default(),
+            turns: Arc::default(),
             memory: Memory::new(options.upload_memory),
             inspecting: Mutex::new(()),
             far: LongReads::new(),
             past: LongReads::new(),
             recent: moment::recent(),
             searches: LongReads::new(),
+            histories: LongReads::new(),
             options,
             manifests,
             small,
@@ -198,7 +201,11 @@ impl Repos {
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
         let (generations, repo) = (Arc::clone(&self.0.generations), repo.clone());
-        let then = move || generations.bump(&repo);
+        let turns = Arc::clone(&self.0.turns);
+        let then = move || {
+            generations.bump(&repo);
+            turns.changed(&repo);
+        };
         self.0
             .store
             .write_then(Lane::Request, need, name, change, then)
@@ -214,9 +221,11 @@ impl Repos {
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
         let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
+        let turns = Arc::clone(&self.0.turns);
         let then = move || {
             homes.end_all();
             generations.bump_all();
+            turns.forget();
         };
         let store = &self.0.store;
         store.write_then(lane, need, name, change, then).await
@@ -285,10 +294,11 @@ impl Repos {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
         let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
-        let ended = name.clone();
+        let (turns, ended) = (Arc::clone(&self.0.turns), name.clone());
         let then = move || {
             homes.end(&ended);
             generations.bump(&ended);
+            turns.changed(&ended);
         };
         let drop_name = move |tx: &mut Txn<'_>| {
             let (id, mut record) = visible(tx, wanted.as_str())?

@@ -171,6 +171,7 @@ impl Store {
                 let read = Read::new(&txn, shared.clock.now_ms());
                 let result = f(&read);
                 let looked = read.looked() as u64;
+                shared.stats.read_rows.fetch_add(looked, Relaxed);
                 shared.stats.read_looks.fetch_max(looked, Relaxed);
                 (result, read.is_broken())
             }

@@ -37,6 +37,8 @@ pub struct Counters {
     pub refused_full: u64,
     /// Bytes that the reserve lacks: it was given up, or could not be made.
     pub reserve_owed: u64,
+    /// Rows that all reads together looked at.
+    pub read_rows: u64,
     /// The most rows that one read looked at.
     pub read_looks: u64,
     /// The most rows that one closure looked at, on the writer's thread.
@@ -60,6 +62,7 @@ pub(super) struct Stats {
     pub panics: AtomicU64,
     pub reopened: AtomicU64,
     pub refused_full: AtomicU64,
+    pub read_rows: AtomicU64,
     pub read_looks: AtomicU64,
     pub write_looks: AtomicU64,
     commit_buckets: [AtomicU64; COMMIT_MICROS_BOUNDS.len() + 1],
@@ -92,6 +95,7 @@ impl Stats {
             reopened: self.reopened.load(Relaxed),
             refused_full: self.refused_full.load(Relaxed),
             reserve_owed: 0,
+            read_rows: self.read_rows.load(Relaxed),
             read_looks: self.read_looks.load(Relaxed),
             write_looks: self.write_looks.load(Relaxed),
             commit_micros_buckets: load(&self.commit_buckets),

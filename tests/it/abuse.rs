@@ -50,7 +50,7 @@ fn peak(server: &Server) -> u64 {
         / 1024
 }
 
-async fn metric(server: &Server, name: &str) -> u64 {
+pub async fn metric(server: &Server, name: &str) -> u64 {
     let text = server.anonymous().get("/metrics").await.text();
     let line = text.lines().find(|l| l.starts_with(&format!("{name} ")));
     line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dryport::repo::keys;
 use dryport::store::record::Record;
-use dryport::store::{Get, Lane, Need, Store, StoreOptions, Table};
+use dryport::store::{Get, Lane, Need, Store, StoreOptions, Table, Txn};
 use dryport::types::{Digest, RepoId, Rev};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -281,6 +281,20 @@ impl Rows {
                 tx.put(table, &key, &value)
             })
             .unwrap();
+    }
+
+    /// Puts many rows.
+    pub fn put_all(&self, rows: &[(Table, Vec<u8>, Vec<u8>)]) {
+        for some in rows.chunks(4000) {
+            let some = some.to_vec();
+            let put = move |tx: &mut Txn<'_>| {
+                some.iter()
+                    .try_for_each(|(table, key, value)| tx.put(*table, key, value))
+            };
+            self.0
+                .write_blocking(Lane::Request, Need::Grows, "test", put)
+                .unwrap();
+        }
     }
 
     pub fn append(&self, value: &[u8]) {

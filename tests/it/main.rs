@@ -54,6 +54,7 @@ mod protocol_lists;
 mod protocol_manifests;
 mod proxy;
 mod quota;
+mod quota_full;
 mod quota_history;
 mod quota_uploads;
 mod restart;

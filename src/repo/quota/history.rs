@@ -6,20 +6,17 @@
 //! It is done by the collector's own steps ([`crate::repo::reclaim`]), and the freed files go at once. What these steps
 //! cannot drop is named in the error.
 
-use super::count::{Counts, is_held};
-use super::{key, prefixes, quota};
+use super::{prefixes, quota};
+use crate::repo::Repos;
+use crate::repo::bounded::{Next, Pages};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, DueKind};
 use crate::repo::reclaim::Due;
 use crate::repo::record::RepoRecord;
-use crate::repo::state::lock;
-use crate::repo::{Repos, rows};
-use crate::store::key::Key;
 use crate::store::record::Record;
-use crate::store::{Get, Read, Table};
+use crate::store::{Get, Read, Row, Table};
 use crate::types::{Digest, RepoId, RepoName};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
 
 /// Revisions that are given up one after the other before what was freed is removed from the disk.
 const REVISIONS: usize = 16;
@@ -29,26 +26,6 @@ const TRIES: usize = 32;
 const PAGES: usize = 16;
 /// Content files that are removed in one go.
 const FILES: usize = 1000;
-/// Kept digests that are looked at for an error, and repositories of one that are.
-const NAMED: usize = 500;
-/// Repositories that an error names.
-const NAMES: usize = 3;
-
-/// By prefix: where its oldest history stands, held by the one who gives it up.
-#[derive(Default)]
-pub(in crate::repo) struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Vec<u8>>>>>);
-
-impl Turns {
-    fn of(&self, prefix: &str) -> Arc<tokio::sync::Mutex<Vec<u8>>> {
-        Arc::clone(lock(&self.0).entry(prefix.to_owned()).or_default())
-    }
-
-    /// The times of some history have changed, or may have: whoever looks next begins at the start.
-    pub fn forget(&self) {
-        lock(&self.0).clear();
-    }
-}
-
 /// How much a quota's history keeps, and may keep.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
@@ -158,16 +135,20 @@ impl Repos {
     /// Gives up the oldest history below a prefix until the rest is within its bound, and frees what only it kept.
     async fn trim(&self, prefix: &str) -> Result<(), RepoError> {
         let turn = self.0.turns.of(prefix);
-        let mut from = turn.lock().await;
+        let mut seen = turn.seen.lock().await;
         let mut given_up = 0;
         loop {
+            let changes = turn.changes();
             let Some(kept) = self.kept(prefix).await? else {
                 return Ok(());
             };
             if kept.bytes <= kept.bound {
                 break;
             }
-            let Some(due) = self.oldest_history(prefix, &mut from).await? else {
+            if let Some(by) = seen.stuck(changes) {
+                return Err(full(prefix, kept, by.to_vec()));
+            }
+            let Some(due) = self.oldest_history(prefix, &mut seen.from).await? else {
                 // What is due anyway may keep some: rows of deleted repositories, removed manifests.
                 self.free().await?;
                 match self.kept(prefix).await? {
@@ -176,7 +157,9 @@ impl Repos {
                         if now.bytes < kept.bytes {
                             continue;
                         }
-                        return Err(self.history_full(prefix, now).await?);
+                        let by = self.keep_most(prefix).await?;
+                        seen.is_stuck(changes, by.clone());
+                        return Err(full(prefix, now, by));
                     }
                     _ => return Ok(()),
                 }
@@ -224,48 +207,91 @@ impl Repos {
         prefix: &str,
         from: &mut Vec<u8>,
     ) -> Result<Option<Due>, RepoError> {
-        let mut is_whole = from.is_empty();
+        let walk = Walk {
+            rows: Pages::new(Table::Due, (from.clone(), Vec::new())),
+            is_whole: from.is_empty(),
+        };
+        let prefix = prefix.to_owned();
+        let found = self.long_read(
+            |inner| &inner.histories,
+            walk,
+            move |_, r, walk| {
+                Ok(match walk.go_on(r, &prefix)? {
+                    Walked::Found(due) => Some(vec![due]),
+                    Walked::Spent => None,
+                    Walked::End => Some(Vec::new()),
+                })
+            },
+        );
+        let found = found.await?.pop();
+        *from = found
+            .as_ref()
+            .map_or_else(Vec::new, |due| due.key().to_vec());
+        Ok(found)
+    }
+}
+
+/// A walk over the due rows, on its way from hop to hop.
+#[derive(Debug, Clone)]
+struct Walk {
+    rows: Pages,
+    /// It began at the first of them.
+    is_whole: bool,
+}
+
+/// What a hop of it came to.
+enum Walked {
+    Found(Due),
+    Spent,
+    End,
+}
+
+impl Walk {
+    /// Goes on for one hop, or until a row of the history below the prefix is found.
+    fn go_on(&mut self, r: &Read<'_>, prefix: &str) -> Result<Walked, RepoError> {
+        let mut names = HashMap::new();
         loop {
-            let page = self.due(from.clone(), true, 1000).await?;
-            let Some(last) = page.last() else {
-                if std::mem::replace(&mut is_whole, true) {
-                    from.clear();
-                    return Ok(None);
-                }
-                from.clear();
-                continue;
-            };
-            let next = last.after();
-            let wanted = prefix.to_owned();
-            let found = self.hop(move |_, r| {
-                let mut names = HashMap::new();
-                for due in &page {
-                    if let Some(id) = due.history()
-                        && is_below(r, id, &wanted, &mut names)?
-                    {
-                        return Ok(Some(due.clone()));
+            match self.rows.next(r, 1)? {
+                Next::Rows(page) => {
+                    if let Some(due) = first_below(r, page, prefix, &mut names)? {
+                        return Ok(Walked::Found(due));
                     }
                 }
-                Ok(None)
-            });
-            if let Some(due) = found.await? {
-                *from = due.key().to_vec();
-                return Ok(Some(due));
+                Next::Spent => return Ok(Walked::Spent),
+                Next::End if self.is_whole => return Ok(Walked::End),
+                Next::End => {
+                    self.rows = Pages::new(Table::Due, (Vec::new(), Vec::new()));
+                    self.is_whole = true;
+                }
             }
-            *from = next;
         }
     }
+}
 
-    /// The error, with who keeps most.
-    async fn history_full(&self, prefix: &str, kept: Kept) -> Result<RepoError, RepoError> {
-        let wanted = prefix.to_owned();
-        let by = self.hop(move |_, r| holders(r, &wanted)).await?;
-        Ok(RepoError::HistoryFull {
-            prefix: prefix.to_owned(),
-            kept: kept.bytes,
-            bound: kept.bound,
-            by,
-        })
+fn first_below(
+    r: &Read<'_>,
+    page: Vec<Row>,
+    prefix: &str,
+    names: &mut HashMap<u64, bool>,
+) -> Result<Option<Due>, RepoError> {
+    for (key, value) in page {
+        let due = Due::new(key, value);
+        if let Some(id) = due.history()
+            && is_below(r, id, prefix, names)?
+        {
+            return Ok(Some(due));
+        }
+    }
+    Ok(None)
+}
+
+/// The error, with who keeps most.
+fn full(prefix: &str, kept: Kept, by: Vec<(String, u64)>) -> RepoError {
+    RepoError::HistoryFull {
+        prefix: prefix.to_owned(),
+        kept: kept.bytes,
+        bound: kept.bound,
+        by,
     }
 }
 
@@ -301,69 +327,6 @@ fn is_below(
     let is_below = name.is_some_and(|name| name.is_under(prefix));
     known.insert(id.0, is_below);
     Ok(is_below)
-}
-
-/// The repositories below a prefix that keep most of what it does not show: of the first digests, which are many.
-fn holders(r: &Read<'_>, prefix: &str) -> Result<Vec<(String, u64)>, RepoError> {
-    let mut by: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut from, to) = Key::new().text(prefix).range();
-    let start = key(prefix).len();
-    let mut left = NAMED;
-    'all: for _ in 0..NAMED {
-        let page = r.scan(Table::QuotaHolders, &from, &to, NAMED)?;
-        for (key, row) in &page {
-            let counts = Counts::of_row(row);
-            let Some(digest) = key.get(start..).and_then(|key| Digest::from_key(key).ok()) else {
-                continue;
-            };
-            if counts.shown > 0 {
-                continue;
-            }
-            let size = rows::size(r, &digest)?;
-            for id in keepers(r, &digest)? {
-                let row = r.get(Table::Repos, &keys::repo(id))?;
-                if let Some(record) = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?
-                    && record
-                        .name
-                        .parse::<RepoName>()
-                        .is_ok_and(|name| name.is_under(prefix))
-                {
-                    *by.entry(record.name).or_default() += size;
-                }
-            }
-            left -= 1;
-            if left == 0 {
-                break 'all;
-            }
-        }
-        match page.last().filter(|_| page.len() == NAMED) {
-            Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
-            None => break,
-        }
-    }
-    let mut by: Vec<_> = by.into_iter().collect();
-    by.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    by.truncate(NAMES);
-    Ok(by)
-}
-
-/// Some repositories that keep a digest.
-fn keepers(r: &Read<'_>, digest: &Digest) -> Result<Vec<RepoId>, RepoError> {
-    let (mut from, to) = keys::refs(digest).range();
-    let mut ids = Vec::new();
-    for _ in 0..NAMES {
-        let Some((key, _)) = r.scan(Table::Refs, &from, &to, 1)?.pop() else {
-            break;
-        };
-        let Some((id, _, _)) = keys::ref_head(&key) else {
-            break;
-        };
-        if is_held(r, id, digest)? {
-            ids.push(id);
-        }
-        from = keys::refs(digest).u64(id.0 + 1).done();
-    }
-    Ok(ids)
 }
 
 impl Due {

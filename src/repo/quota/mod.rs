@@ -8,11 +8,13 @@
 
 mod count;
 mod history;
+mod keepers;
 mod room;
+mod turns;
 mod uploads;
 
 pub(super) use count::{Counts, gain, held_and_shown, let_go, lose};
-pub(super) use history::Turns;
+pub(super) use turns::Turns;
 pub(super) use uploads::Uploads;
 
 use super::Repos;

@@ -170,9 +170,11 @@ impl Repos {
         let touched = Arc::new(Mutex::new(BTreeSet::new()));
         let ended = Arc::clone(&touched);
         let generations = Arc::clone(&self.0.generations);
+        let turns = Arc::clone(&self.0.turns);
         let then = move || {
             for name in &*lock(&ended) {
                 generations.bump(name);
+                turns.changed(name);
             }
         };
         let reclaim = move |tx: &mut Txn<'_>| {
