@@ -1,16 +1,16 @@
 //! Bodies of answers: whole, in ranges, not modified (RFC 9110 sections 13 and 14).
 
 use super::error::Fail;
-use super::pieces::{Piece, pieces};
+use super::parts::{Parts, content_range};
+use super::pieces::pieces;
 use super::sendfile::Outbox;
-use crate::types::{ByteRange, Digest, RangeError, Span};
+use crate::types::{ByteRanges, Digest, RangeError, Span, Spans};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
     RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -70,28 +70,25 @@ pub fn respond(
     content: Content,
 ) -> Result<Response<Body>, Fail> {
     let total = content.len();
-    let Some(spans) = wanted(headers, digest, total)? else {
-        let mut response = Response::new(whole(content));
-        describe(&mut response, digest, kind, total);
-        return Ok(response);
-    };
-    let mut response = match spans.as_slice() {
-        [span] => {
-            let mut response = Response::new(pieces(content, [Piece::Span(*span)].into()));
+    let mut response = match wanted(headers, digest, total)? {
+        Wanted::All => {
+            let mut response = Response::new(whole(content));
+            describe(&mut response, digest, kind, total);
+            return Ok(response);
+        }
+        Wanted::One(span) => {
+            let mut response = Response::new(pieces(content, Parts::one(span)));
             describe(&mut response, digest, kind, span.len);
-            put(&mut response, CONTENT_RANGE, &content_range(*span, total));
+            put(&mut response, CONTENT_RANGE, &content_range(span, total));
             response
         }
-        spans => {
+        Wanted::Many(spans) => {
             let boundary = format!("dryport-{:.24}", digest.hex());
-            let (parts, len) = multipart(spans, kind, total, &boundary);
+            let parts = Parts::multipart(spans, kind, &boundary);
+            let kind = format!("multipart/byteranges; boundary={boundary}");
+            let len = parts.len();
             let mut response = Response::new(pieces(content, parts));
-            describe(
-                &mut response,
-                digest,
-                &format!("multipart/byteranges; boundary={boundary}"),
-                len,
-            );
+            describe(&mut response, digest, &kind, len);
             response
         }
     };
@@ -118,53 +115,50 @@ pub fn put(response: &mut Response<Body>, name: axum::http::HeaderName, value: &
     }
 }
 
-fn content_range(span: Span, total: u64) -> String {
-    format!("bytes {}-{}/{total}", span.start, span.start + span.len - 1)
+/// What a request asks for of some content.
+enum Wanted {
+    All,
+    One(Span),
+    Many(Spans),
 }
 
-/// The spans that were asked for; `None`: all of it.
-fn wanted(headers: &HeaderMap, digest: &Digest, total: u64) -> Result<Option<Vec<Span>>, Fail> {
+/// Ranges beyond this many times the content are answered with all of it, once.
+const MOST_TIMES: u64 = 2;
+
+/// What `Range` and `If-Range` ask for.
+fn wanted(headers: &HeaderMap, digest: &Digest, total: u64) -> Result<Wanted, Fail> {
     let Some(range) = headers.get(RANGE).and_then(|v| v.to_str().ok()) else {
-        return Ok(None);
+        return Ok(Wanted::All);
     };
     if headers
         .get(IF_RANGE)
         .is_some_and(|v| v.as_bytes() != etag(digest).as_bytes())
     {
-        return Ok(None);
+        return Ok(Wanted::All);
     }
-    match ByteRange::parse(range).and_then(|parts| ByteRange::resolve(&parts, total)) {
-        Ok(spans) => Ok(Some(spans)),
-        Err(RangeError::Syntax) => Ok(None),
-        Err(error @ RangeError::Unsatisfiable) => {
-            let fail = Fail::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "SIZE_INVALID",
-                error.to_string(),
-            );
-            Err(fail.with(CONTENT_RANGE, format!("bytes */{total}")))
-        }
+    let spans = match ByteRanges::parse(range) {
+        Ok(ranges) => ranges.within(total),
+        Err(RangeError::Syntax) => return Ok(Wanted::All),
+        Err(RangeError::Unsatisfiable) => return Err(unsatisfiable(total)),
+    };
+    let mut few = spans.clone();
+    match (few.next(), few.next()) {
+        (None, _) => return Err(unsatisfiable(total)),
+        (Some(span), None) => return Ok(Wanted::One(span)),
+        (Some(_), Some(_)) => {}
     }
+    let most = total.saturating_mul(MOST_TIMES);
+    let within = |sum: u64, span: Span| sum.checked_add(span.len).filter(|sum| *sum <= most);
+    Ok(match spans.clone().try_fold(0, within) {
+        Some(_) => Wanted::Many(spans),
+        None => Wanted::All,
+    })
 }
 
-/// The pieces of a multipart/byteranges body and their length.
-fn multipart(spans: &[Span], kind: &str, total: u64, boundary: &str) -> (VecDeque<Piece>, u64) {
-    let mut parts = VecDeque::new();
-    let mut len = 0;
-    for (i, span) in spans.iter().enumerate() {
-        let start = if i == 0 { "" } else { "\r\n" };
-        let range = content_range(*span, total);
-        let head = format!(
-            "{start}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {range}\r\n\r\n"
-        );
-        len += head.len() as u64 + span.len;
-        parts.push_back(Piece::Text(head.into()));
-        parts.push_back(Piece::Span(*span));
-    }
-    let end = format!("\r\n--{boundary}--\r\n");
-    len += end.len() as u64;
-    parts.push_back(Piece::Text(end.into()));
-    (parts, len)
+fn unsatisfiable(total: u64) -> Fail {
+    let text = RangeError::Unsatisfiable.to_string();
+    Fail::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", text)
+        .with(CONTENT_RANGE, format!("bytes */{total}"))
 }
 
 fn whole(content: Content) -> Body {
@@ -172,7 +166,7 @@ fn whole(content: Content) -> Body {
         start: 0,
         len: content.len(),
     };
-    pieces(content, [Piece::Span(span)].into())
+    pieces(content, Parts::one(span))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod health;
 mod lists;
 mod metrics;
 mod oci;
+mod parts;
 mod pieces;
 mod places;
 mod progress;

@@ -5,11 +5,11 @@
 
 use super::body::Content;
 use super::chunk::{Chunk, Pause, SENDING, SMALL, a_turn};
+use super::parts::{Parts, Piece};
 use super::sendfile::{Outbox, is_cached, read_cached};
 use crate::types::Span;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -18,31 +18,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
-/// One piece of a body.
-pub enum Piece {
-    /// Framing between ranges.
-    Text(Bytes),
-    /// A part of the content.
-    Span(Span),
-}
-
-impl Piece {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Text(text) => text.len() as u64,
-            Self::Span(span) => span.len,
-        }
-    }
-}
-
 /// A body of these pieces of the content.
-pub fn pieces(content: Content, parts: VecDeque<Piece>) -> Body {
-    if let (Content::Bytes(bytes), 1, Some(Piece::Span(span))) =
-        (&content, parts.len(), parts.front())
-    {
-        return Body::from(slice(bytes, *span));
+pub fn pieces(content: Content, parts: Parts) -> Body {
+    if let (Content::Bytes(bytes), Some(span)) = (&content, parts.only_span()) {
+        return Body::from(slice(bytes, span));
     }
-    let left = parts.iter().map(Piece::len).sum();
+    let left = parts.len();
     if left == 0 {
         return Body::empty();
     }
@@ -82,7 +63,7 @@ enum Next {
 /// the disk, the next chunk is read while the last one is being sent.
 struct Pieces {
     content: Source,
-    parts: VecDeque<Piece>,
+    parts: Parts,
     read: Option<JoinHandle<io::Result<Chunk>>>,
     /// What the next chunk waits for.
     pause: Option<Pause>,
@@ -91,7 +72,7 @@ struct Pieces {
 
 impl Pieces {
     fn next(&mut self) -> Next {
-        let (file, span) = match (&self.content, self.parts.pop_front()) {
+        let (file, span) = match (&self.content, self.parts.pop()) {
             (_, None) => return Next::End,
             (_, Some(Piece::Text(text))) => return Next::Ready(text),
             (Source::Bytes(bytes), Some(Piece::Span(span))) => {
@@ -133,7 +114,7 @@ impl Pieces {
     fn rest(&mut self, span: Span, taken: usize) {
         let taken = taken as u64;
         if taken < span.len {
-            self.parts.push_front(Piece::Span(Span {
+            self.parts.put_back(Piece::Span(Span {
                 start: span.start + taken,
                 len: span.len - taken,
             }));
@@ -155,7 +136,7 @@ impl Pieces {
         };
         if SENDING.available_permits() > 0 {
             let (file, span) = (Arc::clone(file), *span);
-            self.parts.pop_front();
+            self.parts.pop();
             let chunk = self.begin(span);
             self.ask_disk(file, chunk, span.start, 0);
         }
@@ -267,11 +248,15 @@ mod tests {
                 }
                 let content = of(&file);
                 let text = || Piece::Text(Bytes::from_static(b"--"));
-                let span = Piece::Span(Span {
+                let span = Span {
                     start: start as u64,
                     len: len as u64,
-                });
-                let got = sent(pieces(content, [text(), span, text()].into())).await;
+                };
+                let got = sent(pieces(
+                    content,
+                    Parts::listed([text(), Piece::Span(span), text()].into()),
+                ))
+                .await;
                 let want = [b"--", &bytes[start..start + len], b"--"].concat();
                 assert!(got == want, "{len} bytes from {start}, cold: {cold}");
             }
@@ -294,11 +279,11 @@ mod tests {
                 len: bytes.len() as u64,
                 outbox: Some(Outbox::default()),
             };
-            let span = Piece::Span(Span {
+            let span = Span {
                 start: 0,
                 len: bytes.len() as u64,
-            });
-            let mut body = pieces(content, [span].into());
+            };
+            let mut body = pieces(content, Parts::one(span));
             let mut frames = Vec::new();
             while let Some(frame) = body.frame().await {
                 let data = frame.expect("read").into_data().expect("data");
@@ -318,11 +303,11 @@ mod tests {
         let _with_leave = ALONE.lock().await;
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(&vec![7; 2 * CHUNK]).expect("written");
-        let span = Piece::Span(Span {
+        let span = Span {
             start: 0,
             len: 2 * CHUNK as u64,
-        });
-        let mut body = pieces(of(&Arc::new(file)), [span].into());
+        };
+        let mut body = pieces(of(&Arc::new(file)), Parts::one(span));
         let mut polled = async || {
             let poll = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut body).poll_frame(cx));
             std::future::poll_fn(poll).await.is_ready()
@@ -345,12 +330,12 @@ mod tests {
                 file.sync_all().expect("synced");
                 fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
             }
-            let span = Piece::Span(Span {
+            let span = Span {
                 start: 0,
                 len: 3 * SMALL as u64,
-            });
+            };
             let content = of(&file);
-            let mut body = pieces(content, [span].into());
+            let mut body = pieces(content, Parts::one(span));
             let mut last = body.frame().await.expect("a chunk").expect("read");
             for _ in 1..3 {
                 let early = tokio::time::timeout(Duration::from_millis(20), body.frame()).await;

@@ -30,32 +30,83 @@ pub enum RangeError {
     Unsatisfiable,
 }
 
-/// More parts than this in one request are refused.
-const MAX_PARTS: usize = 16;
+/// The parts of a `Range` header in the order asked. They are read from its text as they are needed: however many there
+/// are, they take no more memory than the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByteRanges {
+    /// The header without its unit; each part of it is of the grammar.
+    set: Box<str>,
+    /// What of it has been read, in bytes.
+    at: usize,
+}
 
-impl ByteRange {
-    /// The parts of a `Range` header. Another unit than bytes, or a syntax error, is `Syntax` (to be ignored); inverted
-    /// ends are `Unsatisfiable`.
-    pub fn parse(header: &str) -> Result<Vec<Self>, RangeError> {
-        let set = header
-            .trim()
-            .strip_prefix("bytes=")
-            .ok_or(RangeError::Syntax)?;
-        let mut parts = Vec::new();
-        for part in set.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            if parts.len() == MAX_PARTS {
-                return Err(RangeError::Unsatisfiable);
-            }
-            parts.push(Self::part(part)?);
+impl ByteRanges {
+    /// Reads the header. Another unit than bytes, or a syntax error in any part, is `Syntax` (to be ignored); inverted ends
+    /// are `Unsatisfiable`.
+    pub fn parse(header: &str) -> Result<Self, RangeError> {
+        let (unit, set) = header.trim().split_once('=').ok_or(RangeError::Syntax)?;
+        if !unit.eq_ignore_ascii_case("bytes") {
+            return Err(RangeError::Syntax);
         }
-        if parts.is_empty() {
-            Err(RangeError::Syntax)
-        } else {
-            Ok(parts)
-        }
+        let mut all = set.split(',').map(str::trim).filter(|p| !p.is_empty());
+        let first = all.next().ok_or(RangeError::Syntax)?;
+        ByteRange::parse(first)?;
+        all.try_for_each(|part| ByteRange::parse(part).map(drop))?;
+        Ok(Self {
+            set: set.into(),
+            at: 0,
+        })
     }
 
-    fn part(part: &str) -> Result<Self, RangeError> {
+    /// What of the parts lies within a body of `len` bytes.
+    pub fn within(self, len: u64) -> Spans {
+        Spans { ranges: self, len }
+    }
+}
+
+impl Iterator for ByteRanges {
+    type Item = ByteRange;
+
+    fn next(&mut self) -> Option<ByteRange> {
+        loop {
+            let rest = self.set.get(self.at..).filter(|rest| !rest.is_empty())?;
+            let part = rest.split(',').next().unwrap_or(rest);
+            let range = ByteRange::parse(part.trim());
+            self.at += part.len() + 1;
+            // What is none is an empty part: the others were read before.
+            if let Ok(range) = range {
+                return Some(range);
+            }
+        }
+    }
+}
+
+/// The parts of a `Range` header that lie within a body, in the order asked: neither sorted nor joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spans {
+    ranges: ByteRanges,
+    len: u64,
+}
+
+impl Spans {
+    /// Bytes of the body.
+    pub fn total(&self) -> u64 {
+        self.len
+    }
+}
+
+impl Iterator for Spans {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        let len = self.len;
+        self.ranges.by_ref().find_map(|range| range.span(len))
+    }
+}
+
+impl ByteRange {
+    /// Reads `FIRST-`, `FIRST-LAST` or `-LENGTH`.
+    fn parse(part: &str) -> Result<Self, RangeError> {
         let (first, last) = part.split_once('-').ok_or(RangeError::Syntax)?;
         match (first, last) {
             ("", last) => Ok(Self::Suffix(number(last)?)),
@@ -67,29 +118,6 @@ impl ByteRange {
                 }
                 Ok(Self::From(first, Some(last)))
             }
-        }
-    }
-
-    /// The parts that lie within a body of `len` bytes, overlapping ones joined; `Unsatisfiable` if there are none.
-    pub fn resolve(parts: &[Self], len: u64) -> Result<Vec<Span>, RangeError> {
-        let mut spans: Vec<Span> = parts.iter().filter_map(|p| p.span(len)).collect();
-        if spans.len() > 1 {
-            spans.sort_by_key(|s| s.start);
-            let mut joined: Vec<Span> = Vec::with_capacity(spans.len());
-            for span in spans {
-                match joined.last_mut() {
-                    Some(last) if span.start <= last.start + last.len => {
-                        last.len = last.len.max(span.start + span.len - last.start);
-                    }
-                    _ => joined.push(span),
-                }
-            }
-            spans = joined;
-        }
-        if spans.is_empty() {
-            Err(RangeError::Unsatisfiable)
-        } else {
-            Ok(spans)
         }
     }
 
@@ -167,8 +195,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn get(header: &str, len: u64) -> Result<Vec<(u64, u64)>, RangeError> {
-        let spans = ByteRange::resolve(&ByteRange::parse(header)?, len)?;
-        Ok(spans.into_iter().map(|s| (s.start, s.len)).collect())
+        let spans = ByteRanges::parse(header)?.within(len);
+        Ok(spans.map(|s| (s.start, s.len)).collect())
     }
 
     #[test]
@@ -179,14 +207,17 @@ mod tests {
         assert_eq!(get("bytes=-300", 10), Ok(vec![(0, 10)]));
         assert_eq!(get("bytes=5-500", 10), Ok(vec![(5, 5)]));
         assert_eq!(get("bytes=0-1,5-6", 10), Ok(vec![(0, 2), (5, 2)]));
-        assert_eq!(get("bytes=5-6,0-5", 10), Ok(vec![(0, 7)]));
-        assert_eq!(get("bytes=0-1,99-", 10), Ok(vec![(0, 2)]));
-        for outside in ["bytes=10-", "bytes=-0", "bytes=500-0"] {
-            assert_eq!(
-                get(outside, 10),
-                Err(RangeError::Unsatisfiable),
-                "{outside}"
-            );
+        assert_eq!(get("bytes=5-6,0-5", 10), Ok(vec![(5, 2), (0, 6)]));
+        assert_eq!(
+            get("bytes=0-0,1-1,1-1", 9),
+            Ok(vec![(0, 1), (1, 1), (1, 1)])
+        );
+        assert_eq!(get("Bytes= 0-1 ,,99-,\t", 10), Ok(vec![(0, 2)]));
+        for outside in ["bytes=10-", "bytes=-0", "bytes=10-,-0,99-100"] {
+            assert_eq!(get(outside, 10), Ok(vec![]), "{outside}");
+        }
+        for inverted in ["bytes=500-0", "bytes=0-1,5-4"] {
+            assert_eq!(get(inverted, 10), Err(RangeError::Unsatisfiable));
         }
         for odd in [
             "",
@@ -196,10 +227,20 @@ mod tests {
             "items=0-1",
             "bytes=1",
             "bytes=--1",
+            "bytes=,",
+            "bytes=0-1,x",
+            "bytes=0-1;2-3",
         ] {
             assert_eq!(get(odd, 10), Err(RangeError::Syntax), "{odd}");
         }
-        assert_eq!(get("bytes=0-", 0), Err(RangeError::Unsatisfiable));
+        assert_eq!(get("bytes=0-", 0), Ok(vec![]));
+    }
+
+    #[test]
+    fn as_many_as_the_header_holds() {
+        let header = format!("bytes={}", "7-7,".repeat(20_000));
+        let all = get(&header, 8).expect("ranges");
+        assert!(all.len() == 20_000 && all.iter().all(|span| *span == (7, 1)));
     }
 
     #[test]

@@ -292,6 +292,23 @@ impl Server {
         )
     }
 
+    /// A client with the admin's name and password that speaks TLS and one version of HTTP.
+    pub fn over_tls(&self, http2: bool) -> Client {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_danger_accept_invalid_certs(true);
+        let http = if http2 {
+            http.http2_prior_knowledge()
+        } else {
+            http.http1_only()
+        };
+        Client {
+            base: format!("https://127.0.0.1:{}", self.https),
+            auth: Some(basic(ADMIN.0, ADMIN.1)),
+            http: http.timeout(Duration::from_mins(1)).build().unwrap(),
+        }
+    }
+
     /// The name of the token service, from the challenge.
     pub async fn service(&self) -> String {
         let reply = self.anonymous().get("/v2/").await;

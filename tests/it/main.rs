@@ -57,6 +57,7 @@ mod quota;
 mod quota_full;
 mod quota_history;
 mod quota_uploads;
+mod ranges;
 mod restart;
 mod sent_files;
 mod stop;

@@ -1,0 +1,215 @@
+//! What bodies are made of: spans of the content, and the framing of several ranges between them (multipart/byteranges,
+//! RFC 9110 section 14.6).
+//!
+//! The framing is written as it is needed: an answer of a thousand ranges takes no more memory than its request did.
+
+use crate::types::{Span, Spans};
+use axum::body::Bytes;
+use std::collections::VecDeque;
+
+/// One piece of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Framing between ranges.
+    Text(Bytes),
+    /// A part of the content.
+    Span(Span),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Span(span) => span.len,
+        }
+    }
+}
+
+/// The pieces of a body, in order.
+#[derive(Default)]
+pub struct Parts {
+    /// The next ones; empty only at the end.
+    ready: VecDeque<Piece>,
+    framed: Option<Framed>,
+    /// Bytes of all of them.
+    len: u64,
+}
+
+/// Spans that are still to be framed.
+#[derive(Clone)]
+struct Framed {
+    spans: Spans,
+    kind: Box<str>,
+    boundary: Box<str>,
+    first: bool,
+}
+
+impl Parts {
+    /// One span.
+    pub fn one(span: Span) -> Self {
+        Self::listed([Piece::Span(span)].into())
+    }
+
+    /// These pieces.
+    pub fn listed(ready: VecDeque<Piece>) -> Self {
+        let len = ready.iter().map(Piece::len).sum();
+        Self {
+            ready,
+            framed: None,
+            len,
+        }
+    }
+
+    /// Each span as one part of a multipart body, of content with this media type.
+    pub fn multipart(spans: Spans, kind: &str, boundary: &str) -> Self {
+        let mut framed = Framed {
+            spans,
+            kind: kind.into(),
+            boundary: boundary.into(),
+            first: true,
+        };
+        let len = framed.clone().sizes();
+        let mut ready = VecDeque::with_capacity(2);
+        let more = framed.next(&mut ready);
+        Self {
+            ready,
+            framed: more.then_some(framed),
+            len,
+        }
+    }
+
+    /// Bytes of all pieces, as they were at first.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The span that a body is which has nothing else.
+    pub fn only_span(&self) -> Option<Span> {
+        match (&self.framed, self.ready.len(), self.ready.front()) {
+            (None, 1, Some(Piece::Span(span))) => Some(*span),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// The next piece, which stays.
+    pub fn front(&self) -> Option<&Piece> {
+        self.ready.front()
+    }
+
+    /// The next piece.
+    pub fn pop(&mut self) -> Option<Piece> {
+        let piece = self.ready.pop_front();
+        if self.ready.is_empty()
+            && let Some(framed) = &mut self.framed
+            && !framed.next(&mut self.ready)
+        {
+            self.framed = None;
+        }
+        piece
+    }
+
+    /// What of a piece was not taken comes next.
+    pub fn put_back(&mut self, piece: Piece) {
+        self.ready.push_front(piece);
+    }
+
+    /// Nothing is left.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Framed {
+    /// The next part with its framing; false: it was the end.
+    fn next(&mut self, to: &mut VecDeque<Piece>) -> bool {
+        let Some(span) = self.spans.next() else {
+            to.push_back(Piece::Text(self.end().into()));
+            return false;
+        };
+        to.push_back(Piece::Text(self.head(span).into()));
+        to.push_back(Piece::Span(span));
+        true
+    }
+
+    fn head(&mut self, span: Span) -> String {
+        let start = if std::mem::take(&mut self.first) {
+            ""
+        } else {
+            "\r\n"
+        };
+        let (kind, boundary) = (&self.kind, &self.boundary);
+        let range = content_range(span, self.spans.total());
+        format!("{start}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {range}\r\n\r\n")
+    }
+
+    fn end(&self) -> String {
+        format!("\r\n--{}--\r\n", self.boundary)
+    }
+
+    /// Bytes of all parts, and of their framing.
+    fn sizes(mut self) -> u64 {
+        let mut len = self.end().len() as u64;
+        while let Some(span) = self.spans.next() {
+            len += self.head(span).len() as u64 + span.len;
+        }
+        len
+    }
+}
+
+/// `Content-Range` of a span.
+pub fn content_range(span: Span, total: u64) -> String {
+    format!("bytes {}-{}/{total}", span.start, span.start + span.len - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ByteRanges;
+
+    #[test]
+    fn framing_comes_with_each_part_and_its_length_is_known_before() {
+        let spans = ByteRanges::parse("bytes=5-6,0-0,99-,0-9").expect("ranges");
+        let mut parts = Parts::multipart(spans.within(10), "text/plain", "B");
+        let (mut text, mut len) = (String::new(), 0);
+        let known = parts.len();
+        assert_eq!(parts.only_span(), None);
+        while let Some(piece) = parts.pop() {
+            len += piece.len();
+            let shown = match piece {
+                Piece::Text(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Piece::Span(span) => format!("[{}+{}]", span.start, span.len),
+            };
+            text.push_str(&shown);
+            assert!(parts.ready.len() <= 2);
+        }
+        assert!(parts.is_empty());
+        assert_eq!(len, known);
+        let part = |range: &str, body: &str| {
+            format!(
+                "--B\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{body}\r\n"
+            )
+        };
+        let all = [
+            part("5-6", "[5+2]"),
+            part("0-0", "[0+1]"),
+            part("0-9", "[0+10]"),
+        ];
+        assert_eq!(text, all.concat() + "--B--\r\n");
+    }
+
+    #[test]
+    fn what_is_put_back_comes_next() {
+        let span = |start, len| Piece::Span(Span { start, len });
+        let mut parts = Parts::listed([span(0, 9), span(50, 1)].into());
+        assert_eq!((parts.len(), parts.pop()), (10, Some(span(0, 9))));
+        parts.put_back(span(4, 5));
+        assert_eq!(parts.front(), Some(&span(4, 5)));
+        assert_eq!(parts.pop(), Some(span(4, 5)));
+        assert_eq!((parts.pop(), parts.is_empty()), (Some(span(50, 1)), true));
+    }
+}
