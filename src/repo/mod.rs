@@ -13,6 +13,7 @@ mod error;
 mod fill;
 mod fills;
 pub mod format;
+mod giving_up;
 mod home;
 mod inline;
 pub mod keys;
@@ -289,7 +290,8 @@ impl Repos {
         write.await
     }
 
-    /// Drops the repository's name: nothing of it is served from then on. Its rows are dropped by the collector.
+    /// Drops the repository's name: nothing of it is served from then on. Its unfinished uploads end, its rows are dropped
+    /// by the collector.
     pub async fn delete(&self, name: &RepoName, who: &str) -> Result<(), RepoError> {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
@@ -307,12 +309,20 @@ impl Repos {
             tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
             tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
             let key = keys::due(tx.running_ms(), DueKind::Repo, &keys::repo(id));
-            Ok(tx.put(Table::Due, &key, &[])?)
+            tx.put(Table::Due, &key, &[])?;
+            Ok::<_, RepoError>(id)
         };
-        let store = &self.0.store;
-        store
-            .write_then(Lane::Request, Need::Keeps, "repo.delete", drop_name, then)
-            .await
+        let repos = self.clone();
+        self.to_its_end(async move {
+            let store = &repos.0.store;
+            let drop = store.write_then(Lane::Request, Need::Keeps, "repo.delete", drop_name, then);
+            let id = drop.await?;
+            if let Err(error) = repos.end_uploads_of(id).await {
+                tracing::warn!(repo = id.0, %error, "some uploads of a deleted repository are removed a minute later");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Sets how long the repository's history keeps what was closed; `None` follows the configuration. It counts for

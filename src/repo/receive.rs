@@ -69,6 +69,9 @@ impl Repos {
                     break;
                 }
             };
+            if !writer.turn.session.is_open() {
+                return Err(RepoError::UploadUnknown);
+            }
             self.gather(frame, &mut piece, &mut writer).await?;
         }
         if digest.is_none() || broken.is_some() {

@@ -1,7 +1,8 @@
 //! Uploads in memory, each used by one request at a time.
 //!
 //! A request may be dropped at any moment, because its client went away, while a piece of it is still being written. Until
-//! that has ended, too, the upload is not given to the next request.
+//! that has ended, too, the upload is not given to the next request. One that was closed is given to none: who has it ends
+//! at its next piece, and who closed it comes last.
 
 use super::error::RepoError;
 use super::home::Home;
@@ -9,10 +10,12 @@ use super::quota::Uploads;
 use super::state::lock;
 use crate::blobs::Ingest;
 use crate::types::{Algorithm, RepoId, RepoName, UploadId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// How many uploads can be taken up at once, if chance puts them apart.
 const LANES: usize = 64;
@@ -32,6 +35,8 @@ pub(super) struct Session {
     pub repo: Arc<OnceLock<RepoId>>,
     /// Whether the store may have a row of it.
     pub saved: Arc<AtomicBool>,
+    /// Nobody may go on with it.
+    closed: Arc<AtomicBool>,
     /// Who began it; `None` for one of before a restart.
     owner: Option<Arc<str>>,
     busy: bool,
@@ -49,6 +54,7 @@ impl Session {
             ingest: Arc::default(),
             repo: Arc::new(repo),
             saved: Arc::default(),
+            closed: Arc::default(),
             owner: Some(owner),
             busy: false,
             used: Instant::now(),
@@ -64,10 +70,16 @@ impl Session {
             repo: Arc::new(ingest.repo().into()),
             ingest: Arc::new(Mutex::new(Some(ingest))),
             saved: Arc::new(true.into()),
+            closed: Arc::default(),
             owner: None,
             busy: false,
             used: Instant::now(),
         }
+    }
+
+    /// Whether somebody may go on with it.
+    pub fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
     }
 
     /// Whether its bytes are for what the name means now: a repository that is there, or none yet.
@@ -83,6 +95,8 @@ impl Session {
 pub(super) struct Sessions {
     open: Arc<Mutex<Open>>,
     bytes: Arc<Uploads>,
+    /// Told when a closed upload is given back.
+    given_back: Arc<Notify>,
     taking_up: [tokio::sync::Mutex<()>; LANES],
 }
 
@@ -113,6 +127,7 @@ impl Sessions {
         Self {
             open: Arc::default(),
             bytes,
+            given_back: Arc::default(),
             taking_up: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         }
     }
@@ -159,23 +174,72 @@ impl Sessions {
         lock(&self.open).all.len()
     }
 
-    /// Uploads that nobody has written to for `idle`.
+    /// Uploads that nobody has written to for `idle`, and those that were closed and could not be given up.
     pub fn idle(&self, idle: Duration) -> Vec<UploadId> {
         let open = lock(&self.open);
-        let idle = open
-            .all
-            .iter()
-            .filter(|(_, s)| !s.busy && s.used.elapsed() > idle);
+        let is_idle = |s: &Session| !s.busy && (s.used.elapsed() > idle || !s.is_open());
+        let idle = open.all.iter().filter(|(_, s)| is_idle(s));
         idle.map(|(id, _)| *id).collect()
+    }
+
+    /// Repositories that uploads in memory are for, each once.
+    pub fn repos(&self) -> HashSet<RepoId> {
+        let open = lock(&self.open);
+        let repos = open.all.values().filter_map(|s| s.repo.get().copied());
+        repos.collect()
+    }
+
+    /// From now on no request gets these uploads, and one that has one of them ends at its next piece. Answers which they
+    /// are: [`Sessions::last`] has them then.
+    pub fn close(&self, which: impl Fn(&UploadId, &Session) -> bool) -> Vec<UploadId> {
+        let open = lock(&self.open);
+        let mut ids = Vec::new();
+        for (id, session) in open.all.iter().filter(|(id, session)| which(id, session)) {
+            session.closed.store(true, Ordering::Release);
+            ids.push(*id);
+        }
+        ids
+    }
+
+    /// As [`Sessions::close`], for one upload; `false` if it is not in memory.
+    pub fn close_one(&self, id: UploadId) -> bool {
+        let open = lock(&self.open);
+        let found = open.all.get(&id);
+        if let Some(session) = found {
+            session.closed.store(true, Ordering::Release);
+        }
+        found.is_some()
+    }
+
+    /// The last turn of an upload that was closed, once no request has it any more; `None` if it is over.
+    pub async fn last(&self, id: UploadId) -> Option<Turn> {
+        loop {
+            let mut given_back = pin!(self.given_back.notified());
+            given_back.as_mut().enable();
+            match self.take_any(id, |_| true) {
+                Ok(turn) => return Some(turn),
+                Err(RepoError::UploadBusy) => given_back.await,
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Takes the upload for one request; given back when the turn and all its holds are dropped.
     pub fn take(&self, id: UploadId, name: &RepoName) -> Result<Turn, RepoError> {
+        self.take_any(id, |session| session.name == *name && session.is_open())
+    }
+
+    /// The same of one that was closed, too.
+    pub fn take_any(
+        &self,
+        id: UploadId,
+        is_it: impl Fn(&Session) -> bool,
+    ) -> Result<Turn, RepoError> {
         let mut open = lock(&self.open);
         let session = open
             .all
             .get_mut(&id)
-            .filter(|s| s.name == *name)
+            .filter(|session| is_it(session))
             .ok_or(RepoError::UploadUnknown)?;
         if session.busy {
             return Err(RepoError::UploadBusy);
@@ -184,6 +248,8 @@ impl Sessions {
         let hold = Hold {
             open: Arc::clone(&self.open),
             bytes: Arc::clone(&self.bytes),
+            given_back: Arc::clone(&self.given_back),
+            closed: Arc::clone(&session.closed),
             id,
             slot: Arc::clone(&session.ingest),
             offset: AtomicU64::new(session.offset),
@@ -219,6 +285,8 @@ impl Turn {
 pub(super) struct Hold {
     open: Arc<Mutex<Open>>,
     bytes: Arc<Uploads>,
+    given_back: Arc<Notify>,
+    closed: Arc<AtomicBool>,
     id: UploadId,
     slot: Slot,
     offset: AtomicU64,
@@ -242,5 +310,73 @@ impl Drop for Hold {
             session.offset = *self.offset.get_mut();
             self.bytes.settle(self.id, session.offset);
         }
+        drop(open);
+        // Whoever closed it later sees that it is free.
+        if self.closed.load(Ordering::Acquire) {
+            self.given_back.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Poll;
+
+    fn one() -> (Sessions, UploadId, RepoName) {
+        let sessions = Sessions::new(Arc::default());
+        let (id, name) = (
+            UploadId([1; 16]),
+            "a/b".parse::<RepoName>().expect("a name"),
+        );
+        let session = Session::new(name.clone(), None, Algorithm::Sha256, "owner".into());
+        sessions.begin(id, session, 1).expect("begun");
+        (sessions, id, name)
+    }
+
+    #[tokio::test]
+    async fn a_closed_upload_is_given_to_nobody_but_who_comes_last() {
+        let (sessions, id, name) = one();
+        let sessions = Arc::new(sessions);
+        let turn = sessions.take(id, &name).expect("free");
+        let written = turn.hold();
+        assert!(matches!(
+            sessions.take(id, &name),
+            Err(RepoError::UploadBusy)
+        ));
+        assert!(sessions.close_one(id));
+        assert!(!turn.session.is_open(), "who has it hears of it");
+        let again = Arc::clone(&sessions);
+        let last = tokio::spawn(async move {
+            let turn = again.last(id).await.expect("still there");
+            turn.end();
+        });
+        let gone = |when: &str| {
+            let taken = sessions.take(id, &name);
+            assert!(matches!(taken, Err(RepoError::UploadUnknown)), "{when}");
+        };
+        gone("while it is written");
+        drop(turn);
+        tokio::task::yield_now().await;
+        gone("while a piece of it is on its way");
+        assert!(!last.is_finished());
+        drop(written);
+        last.await.expect("ends");
+        gone("after its end");
+        assert!(!sessions.close_one(id) && sessions.last(id).await.is_none());
+        assert_eq!(sessions.len(), 0);
+        assert!(lock(&sessions.open).owned.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_last_turn_hears_of_the_end() {
+        let (sessions, id, name) = one();
+        let turn = sessions.take(id, &name).expect("free");
+        assert_eq!(sessions.close(|_, _| true), [id]);
+        let mut last = pin!(sessions.last(id));
+        let waits = std::future::poll_fn(|cx| Poll::Ready(last.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        turn.end();
+        assert!(last.await.is_none());
     }
 }

@@ -1,55 +1,23 @@
-//! Uploads: bytes that clients send into a repository. How they go on after a restart is `resume`'s, their end `closing`'s.
+//! Uploads: bytes that clients send into a repository. How they go on after a restart is `resume`'s, their end as a blob
+//! `closing`'s, any other `giving_up`'s.
 //!
 //! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds of
 //! receiving, and at stop, its bytes are synced and then its row saved. What a row does not cover is hashed from the file
 //! if the machine was not rebooted meanwhile, else cut off.
 
 use super::error::RepoError;
+use super::giving_up::Over;
 use super::receive::Body;
 use super::record::UploadRecord;
 use super::sessions::{Hold, Session, Turn};
 use super::state::lock;
 use super::{Repos, keys, new_upload_id, pushes};
-use crate::blobs::{Ingest, Saved, UploadName};
+use crate::blobs::{Ingest, Saved};
 use crate::store::record::Record;
-use crate::store::{Get, Need, Table};
+use crate::store::{Need, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// Until an upload that is still in use is looked at again.
-const AGAIN: Duration = Duration::from_millis(50);
-
-/// Gives an upload up when dropped, unless it is a blob by then.
-struct Over {
-    repos: Repos,
-    name: RepoName,
-    id: UploadId,
-    /// Only if a quota let it go on without room for it: then nothing of it may stay.
-    spared: bool,
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        if self.repos.0.sessions.get(self.id).is_none()
-            || self.spared && !self.repos.0.uploads.is_spared(self.id)
-        {
-            return;
-        }
-        // Without a runtime the server is at its end, and the next start gives up what no row knows.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let (repos, name, id) = (self.repos.clone(), self.name.clone(), self.id);
-        runtime.spawn(async move {
-            // What is still being written of it has its end soon.
-            while let Err(RepoError::UploadBusy) = repos.give_up(&name, id).await {
-                tokio::time::sleep(AGAIN).await;
-            }
-        });
-    }
-}
 
 impl Repos {
     /// A new upload of `owner`, a word of the caller's: nobody has more than `uploads_max` unfinished ones. Nothing
@@ -79,7 +47,7 @@ impl Repos {
         let home = self.home_of(name).await?;
         self.find_session(name, id).await?;
         let session = self.0.sessions.get(id);
-        let session = session.filter(|s| s.name == *name && s.is_of(home));
+        let session = session.filter(|s| s.name == *name && s.is_of(home) && s.is_open());
         session.ok_or(RepoError::UploadUnknown)
     }
 
@@ -122,20 +90,18 @@ impl Repos {
         body: impl Body,
         digest: &Digest,
     ) -> Result<(), RepoError> {
-        self.session_of(name, id).await?;
-        // Dropped after the turn.
-        let _over = Over {
-            repos: self.clone(),
-            name: name.clone(),
-            id,
-            spared: true,
-        };
-        let mut turn = self.0.sessions.take(id, name)?;
+        let mut turn = self.turn_of(name, id).await?;
+        // Dropped before the turn: no request comes in between.
+        let over = Over::if_spared(self, id);
         let before = turn.session.offset;
         let received = self.receive(&mut turn, range, len, Some(digest), body);
-        let last = match received.await {
+        let last = received.await;
+        // Nothing may stay of a spared one, whatever was acknowledged.
+        let before = if over.ends() { 0 } else { before };
+        let last = match last {
             Ok(last) => last,
             Err(error) => {
+                drop(over);
                 self.let_go_of_failed(turn, before, &error).await;
                 return Err(error);
             }
@@ -156,15 +122,10 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let id = self.begin_upload(name, digest.algorithm(), owner).await?;
         // Also if the client goes away, which drops this future.
-        let _over = Over {
-            repos: self.clone(),
-            name: name.clone(),
-            id,
-            spared: false,
-        };
+        let _over = Over::always(self, id);
         let done = self.finish_upload(name, id, None, len, body, digest).await;
-        if done.is_err() {
-            let _ = self.give_up(name, id).await;
+        if done.is_err() && self.0.sessions.close_one(id) {
+            self.give_up_closed(id).await;
         }
         done
     }
@@ -205,54 +166,8 @@ impl Repos {
 
     /// Gives an upload up; its bytes are freed at once.
     pub async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
-        self.session_of(name, id).await?;
-        self.give_up(name, id).await
-    }
-
-    /// The same for an upload in memory of this process's own, whatever its repository is by now.
-    async fn give_up(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
-        let turn = self.0.sessions.take(id, name)?;
-        let repos = self.clone();
-        self.to_its_end(async move {
-            repos.discard(&turn.session, id, None).await?;
-            turn.end();
-            Ok(())
-        })
-        .await
-    }
-
-    /// Gives up uploads without a byte for the time that is set; answers how many.
-    pub async fn reap_uploads(&self) -> Result<usize, RepoError> {
-        let idle = self.0.options.upload_idle;
-        let mut reaped = 0;
-        if self.0.sessions.len() == 0 {
-            self.0.memory.rest();
-        }
-        for id in self.0.sessions.idle(idle) {
-            let Some(session) = self.0.sessions.get(id) else {
-                continue;
-            };
-            if let Ok(turn) = self.0.sessions.take(id, &session.name) {
-                self.discard(&session, id, None).await?;
-                turn.end();
-                reaped += 1;
-            }
-        }
-        let blobs = self.0.blobs.clone();
-        let files = self.block(move || Ok(blobs.uploads()?)).await?;
-        for file in files.into_iter().filter(|file| file.idle > idle) {
-            let id = file.name.id;
-            let _alone = self.0.sessions.alone(id).await;
-            if self.0.sessions.get(id).is_some() {
-                continue;
-            }
-            let blobs = self.0.blobs.clone();
-            self.block(move || Ok(blobs.discard(file.name)?)).await?;
-            self.0.uploads.end(id);
-            self.drop_row(id).await?;
-            reaped += 1;
-        }
-        Ok(reaped + self.reap_fills(idle).await?)
+        let turn = self.turn_of(name, id).await?;
+        self.give_up(turn).await
     }
 
     /// The repository that an upload is for: the one that it was begun for, if the name still means that; for one that
@@ -274,58 +189,6 @@ impl Repos {
         let (wanted, at_ms) = (name.clone(), wall_ms());
         let write = self.write(Need::Grows, "repo.create", move |tx| {
             pushes::home_or_new(tx, &wanted, at_ms).map(|(id, _)| id)
-        });
-        write.await
-    }
-
-    /// Removes an upload's file and row. `named` is the repository in the file's name, where its ingest is gone.
-    async fn discard(
-        &self,
-        session: &Session,
-        id: UploadId,
-        named: Option<RepoId>,
-    ) -> Result<(), RepoError> {
-        let (inner, dropped) = (Arc::clone(&self.0), session.clone());
-        self.block(move || {
-            let ingest = lock(&dropped.ingest).take();
-            let named = ingest.as_ref().map(Ingest::repo).or(named);
-            drop(ingest);
-            // Without a repository it has had no byte, and so no file.
-            let Some(repo) = named.or(dropped.repo.get().copied()) else {
-                return Ok(());
-            };
-            let file = UploadName::session(id, repo, dropped.algorithm);
-            Ok(inner.blobs.discard(file)?)
-        })
-        .await?;
-        self.0.uploads.end(id);
-        self.drop_row_of(session, id).await
-    }
-
-    /// The row of an upload that is over, unless it never had one.
-    pub(super) async fn drop_row_of(
-        &self,
-        session: &Session,
-        id: UploadId,
-    ) -> Result<(), RepoError> {
-        if session.saved.load(Ordering::Acquire) {
-            self.drop_row(id).await
-        } else {
-            Ok(())
-        }
-    }
-
-    pub(super) async fn drop_row(&self, id: UploadId) -> Result<(), RepoError> {
-        let key = keys::upload(id);
-        let wanted = key.clone();
-        if self
-            .hop(move |_, r| Ok(r.get(Table::Uploads, &wanted)?.is_none()))
-            .await?
-        {
-            return Ok(());
-        }
-        let write = self.write(Need::Removes, "upload.end", move |tx| {
-            Ok(tx.delete(Table::Uploads, &key)?)
         });
         write.await
     }

@@ -62,5 +62,6 @@ mod restart;
 mod sent_files;
 mod stop;
 mod trust;
+mod uploads_end;
 mod upstream;
 mod wanted;

@@ -1,0 +1,243 @@
+//! Uploads that end without becoming a blob: cancelled, left alone for too long, broken off where nothing of them may stay,
+//! or begun for a repository that was deleted. Their files, rows and bytes go, whoever has them at that moment.
+
+use super::Repos;
+use super::error::RepoError;
+use super::keys;
+use super::record::RepoRecord;
+use super::sessions::{Session, Turn};
+use super::state::lock;
+use crate::blobs::{Ingest, UploadFile, UploadName};
+use crate::store::record::Record;
+use crate::store::{Get, Need, Table};
+use crate::types::{RepoId, UploadId};
+use futures_util::future::join_all;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Uploads that are given up at once: their rows go in few commits.
+const AT_ONCE: usize = 64;
+/// Repositories that one read looks at.
+const REPOS: usize = 1000;
+
+/// Gives an upload up when dropped, unless it is a blob by then. No request gets it after that, and one that has it ends.
+pub(super) struct Over {
+    repos: Repos,
+    id: UploadId,
+    /// Only if a quota let it go on without room for it: then nothing of it may stay.
+    spared: bool,
+}
+
+impl Over {
+    /// For an upload of which nothing stays but a blob.
+    pub fn always(repos: &Repos, id: UploadId) -> Self {
+        let (repos, spared) = (repos.clone(), false);
+        Self { repos, id, spared }
+    }
+
+    /// For one of which nothing stays if a quota spared it; to be dropped before the turn.
+    pub fn if_spared(repos: &Repos, id: UploadId) -> Self {
+        let (repos, spared) = (repos.clone(), true);
+        Self { repos, id, spared }
+    }
+
+    /// Whether it gives the upload up.
+    pub fn ends(&self) -> bool {
+        !self.spared || self.repos.0.uploads.is_spared(self.id)
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        if !self.ends() || !self.repos.0.sessions.close_one(self.id) {
+            return;
+        }
+        // Without a runtime the server is at its end, and the next start gives up what no row knows.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (repos, id) = (self.repos.clone(), self.id);
+        runtime.spawn(async move { repos.give_up_closed(id).await });
+    }
+}
+
+impl Repos {
+    /// Gives up the upload of this turn.
+    pub(super) async fn give_up(&self, turn: Turn) -> Result<(), RepoError> {
+        let repos = self.clone();
+        self.to_its_end(async move {
+            repos.discard(&turn.session, turn.id, None).await?;
+            turn.end();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives up an upload that was closed, once no request has it any more.
+    pub(super) async fn give_up_closed(&self, id: UploadId) {
+        if let Some(turn) = self.0.sessions.last(id).await
+            && let Err(error) = self.give_up(turn).await
+        {
+            // Nobody gets it, and the next look at idle ones tries again.
+            tracing::warn!(upload = %id, %error, "an upload that is over cannot be removed yet");
+        }
+    }
+
+    /// Gives up uploads without a byte for the time that is set, and those of deleted repositories; answers how many.
+    pub async fn reap_uploads(&self) -> Result<usize, RepoError> {
+        let idle = self.0.options.upload_idle;
+        let mut reaped = 0;
+        if self.0.sessions.len() == 0 {
+            self.0.memory.rest();
+        }
+        for id in self.0.sessions.idle(idle) {
+            if let Ok(turn) = self.0.sessions.take_any(id, |_| true) {
+                self.discard(&turn.session, id, None).await?;
+                turn.end();
+                reaped += 1;
+            }
+        }
+        let files = self.upload_files().await?;
+        let mut repos = self.0.sessions.repos();
+        repos.extend(files.iter().map(|file| file.name.repo));
+        let deleted = self.deleted(repos).await?;
+        self.close_uploads_of(|repo| deleted.contains(&repo)).await;
+        for file in files {
+            if file.idle > idle || deleted.contains(&file.name.repo) {
+                reaped += usize::from(self.reap_file(file.name).await?);
+            }
+        }
+        Ok(reaped + self.reap_fills(idle).await?)
+    }
+
+    async fn upload_files(&self) -> Result<Vec<UploadFile>, RepoError> {
+        let blobs = self.0.blobs.clone();
+        self.block(move || Ok(blobs.uploads()?)).await
+    }
+
+    /// Removes an upload's file and row, unless it is in memory.
+    async fn reap_file(&self, file: UploadName) -> Result<bool, RepoError> {
+        let _alone = self.0.sessions.alone(file.id).await;
+        if self.0.sessions.get(file.id).is_some() {
+            return Ok(false);
+        }
+        let blobs = self.0.blobs.clone();
+        self.block(move || Ok(blobs.discard(file)?)).await?;
+        self.0.uploads.end(file.id);
+        self.drop_row(file.id).await?;
+        Ok(true)
+    }
+
+    /// Those repositories that are deleted.
+    async fn deleted(&self, repos: HashSet<RepoId>) -> Result<HashSet<RepoId>, RepoError> {
+        let repos: Vec<_> = repos.into_iter().collect();
+        let mut deleted = HashSet::new();
+        for some in repos.chunks(REPOS) {
+            let some = some.to_vec();
+            let found = self.hop(move |_, r| {
+                let mut deleted = Vec::new();
+                for repo in &some {
+                    let row = r.get(Table::Repos, &keys::repo(*repo))?;
+                    // A row that is not there or cannot be read is the check's.
+                    let record = row.and_then(|row| RepoRecord::from_bytes(&row).ok());
+                    if record.is_some_and(|record| record.deleted) {
+                        deleted.push(*repo);
+                    }
+                }
+                Ok(deleted)
+            });
+            deleted.extend(found.await?);
+        }
+        Ok(deleted)
+    }
+
+    /// Ends the uploads of a repository that was deleted just now, in memory and of before. One that is being written ends
+    /// with its next piece, which nobody waits for here.
+    pub(super) async fn end_uploads_of(&self, repo: RepoId) -> Result<(), RepoError> {
+        self.close_uploads_of(|of| of == repo).await;
+        for file in self.upload_files().await? {
+            if file.name.repo == repo {
+                self.reap_file(file.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the uploads in memory for such repositories and gives up those that nobody has at the moment; the others are
+    /// given up behind.
+    async fn close_uploads_of(&self, is_it: impl Fn(RepoId) -> bool) {
+        let is_of = |session: &Session| session.repo.get().is_some_and(|repo| is_it(*repo));
+        let closed = self.0.sessions.close(|_, session| is_of(session));
+        for some in closed.chunks(AT_ONCE) {
+            let give_up = some.iter().map(|id| async move {
+                let free = self.0.sessions.take_any(*id, |_| true);
+                match free {
+                    Ok(turn) => {
+                        if let Err(error) = self.give_up(turn).await {
+                            tracing::warn!(upload = %id, %error, "an upload of a deleted repository cannot be removed yet");
+                        }
+                    }
+                    Err(RepoError::UploadBusy) => {
+                        let (repos, id) = (self.clone(), *id);
+                        tokio::spawn(async move { repos.give_up_closed(id).await });
+                    }
+                    Err(_) => {}
+                }
+            });
+            join_all(give_up).await;
+        }
+    }
+
+    /// Removes an upload's file and row. `named` is the repository in the file's name, where its ingest is gone.
+    pub(super) async fn discard(
+        &self,
+        session: &Session,
+        id: UploadId,
+        named: Option<RepoId>,
+    ) -> Result<(), RepoError> {
+        let (inner, dropped) = (Arc::clone(&self.0), session.clone());
+        self.block(move || {
+            let ingest = lock(&dropped.ingest).take();
+            let named = ingest.as_ref().map(Ingest::repo).or(named);
+            drop(ingest);
+            // Without a repository it has had no byte, and so no file.
+            let Some(repo) = named.or(dropped.repo.get().copied()) else {
+                return Ok(());
+            };
+            let file = UploadName::session(id, repo, dropped.algorithm);
+            Ok(inner.blobs.discard(file)?)
+        })
+        .await?;
+        self.0.uploads.end(id);
+        self.drop_row_of(session, id).await
+    }
+
+    /// The row of an upload that is over, unless it never had one.
+    pub(super) async fn drop_row_of(
+        &self,
+        session: &Session,
+        id: UploadId,
+    ) -> Result<(), RepoError> {
+        if session.saved.load(Ordering::Acquire) {
+            self.drop_row(id).await
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) async fn drop_row(&self, id: UploadId) -> Result<(), RepoError> {
+        let key = keys::upload(id);
+        let wanted = key.clone();
+        if self
+            .hop(move |_, r| Ok(r.get(Table::Uploads, &wanted)?.is_none()))
+            .await?
+        {
+            return Ok(());
+        }
+        let write = self.write(Need::Removes, "upload.end", move |tx| {
+            Ok(tx.delete(Table::Uploads, &key)?)
+        });
+        write.await
+    }
+}
