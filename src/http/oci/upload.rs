@@ -87,7 +87,7 @@ pub async fn session(
             Ok(progress(StatusCode::NO_CONTENT, name, id, offset))
         }
         Method::PATCH => {
-            let range = content_range(req)?;
+            let range = content_range(req, name, id).await?;
             let done = repos
                 .append(name, id, range, req.length(), &mut *body)
                 .await;
@@ -103,7 +103,7 @@ pub async fn session(
                 )
             };
             let digest = digest.ok_or_else(missing)?;
-            let range = content_range(req)?;
+            let range = content_range(req, name, id).await?;
             let done = repos
                 .finish_upload(name, id, range, req.length(), &mut *body, &digest)
                 .await;
@@ -128,19 +128,22 @@ fn digest_of(req: &Req, key: &str) -> Result<Option<Digest>, Fail> {
     }
 }
 
-fn content_range(req: &Req) -> Result<Option<ContentRange>, Fail> {
+async fn content_range(
+    req: &Req,
+    name: &RepoName,
+    id: UploadId,
+) -> Result<Option<ContentRange>, Fail> {
     let Some(value) = req.headers.get("content-range") else {
         return Ok(None);
     };
     match ContentRange::parse(value.to_str().unwrap_or_default()) {
         Ok(range) => Ok(Some(range)),
         Err(RangeError::Unsatisfiable) => {
+            let stands = req.state.app.repos.upload_offset(name, id).await?;
             let text = "the Content-Range ends before it starts";
-            Err(Fail::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "BLOB_UPLOAD_INVALID",
-                text,
-            ))
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            let fail = Fail::new(status, "BLOB_UPLOAD_INVALID", text);
+            Err(with_progress(fail, name, id, stands))
         }
         Err(RangeError::Syntax) => Err(Fail::bad(
             "BLOB_UPLOAD_INVALID",
@@ -152,13 +155,17 @@ fn content_range(req: &Req) -> Result<Option<ContentRange>, Fail> {
 /// An error of a session; out of order says where the session stands.
 fn refused(error: RepoError, name: &RepoName, id: UploadId) -> Fail {
     match error {
-        RepoError::OutOfOrder { want, .. } => Fail::from(error)
-            .with(LOCATION, location(name, id))
-            .with(RANGE, range(want))
-            .with(UUID, id.to_string()),
+        RepoError::OutOfOrder { want, .. } => with_progress(error.into(), name, id, want),
         RepoError::UploadBusy => Fail::from(error).with(RETRY_AFTER, "1"),
         other => other.into(),
     }
+}
+
+/// A refusal that says where the session stands.
+fn with_progress(fail: Fail, name: &RepoName, id: UploadId, offset: u64) -> Fail {
+    fail.with(LOCATION, location(name, id))
+        .with(RANGE, range(offset))
+        .with(UUID, id.to_string())
 }
 
 fn location(name: &RepoName, id: UploadId) -> String {
