@@ -1,6 +1,7 @@
 //! `dryport check`.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::output::{self, Format};
 use super::progress::Checking;
 use super::session::{Session, unexpected};
@@ -31,7 +32,7 @@ Exit codes: 0 nothing is wrong (or nothing any more), 4 damage is left.";
 
 /// Check all data, and repair it
 #[derive(Debug, Args)]
-#[command(after_help = HELP)]
+#[command(after_help = flow(HELP))]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct Check {
     #[command(flatten)]

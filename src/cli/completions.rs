@@ -1,12 +1,13 @@
 //! `dryport completions`.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::output;
 use clap::{Args, CommandFactory as _};
 
 /// Print the completion script for a shell
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dryport completions bash > /etc/bash_completion.d/dryport")]
+#[command(after_help = flow("Example:\n  dryport completions bash > /etc/bash_completion.d/dryport"))]
 pub(super) struct Completions {
     /// Which shell
     #[arg(value_enum)]

@@ -1,6 +1,7 @@
 //! `dryport config`.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::output::{self, Format};
 use super::settings::Place;
 use clap::{Args, Subcommand};
@@ -12,7 +13,7 @@ pub(super) enum ConfigCommand {
     /// Check the settings and say where they come from; exit code 2 if something is wrong
     Validate(Asked),
     /// Print a configuration file with every setting, its default and what it means
-    #[command(after_help = "Example:\n  dryport config generate > /var/lib/dryport/dryport.toml")]
+    #[command(after_help = flow("Example:\n  dryport config generate > /var/lib/dryport/dryport.toml"))]
     Generate,
     /// Print the settings in force, each with its origin
     Print(Asked),

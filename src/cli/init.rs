@@ -1,6 +1,7 @@
 //! `dryport init`.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::settings::{self, Place};
 use super::{output, password};
 use crate::app::control::FaultKind;
@@ -11,7 +12,7 @@ use clap::{Args, ValueEnum};
 /// Make a new data directory with one administrator
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Not needed before `dryport serve`, which does the same on an empty directory with an administrator\nnamed admin. Use it to choose name and password yourself.\n\nExample:\n  printf %s \"$PASSWORD\" | dryport init --data /srv/dryport --admin ann --password-stdin"
+    after_help = flow("Not needed before `dryport serve`, which does the same on an empty directory with an administrator\nnamed admin. Use it to choose name and password yourself.\n\nExample:\n  printf %s \"$PASSWORD\" | dryport init --data /srv/dryport --admin ann --password-stdin")
 )]
 pub(super) struct Init {
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `dryport mirror`.
 
 use super::exit::{Exit, Failure};
+use super::help::flow;
 use super::output::{self, Format};
 use super::progress;
 use super::session::{Session, unexpected};
@@ -27,7 +28,7 @@ Examples:
 
 /// Copy an image with everything that belongs to it from another registry
 #[derive(Debug, Args)]
-#[command(after_help = HELP)]
+#[command(after_help = flow(HELP))]
 pub(super) struct Mirror {
     #[command(flatten)]
     pub(super) place: Place,
@@ -37,7 +38,7 @@ pub(super) struct Mirror {
     /// Name of the repository here [default: HOST/NAME, with HOST-PORT for a port]
     #[arg(long, value_name = "NAME")]
     pub(super) to: Option<String>,
-    /// Only this platform, for example linux/arm64; may be given several times
+    /// Only this platform, for example linux/arm64 (a Zarf package has multi/amd64); may be given several times
     #[arg(long, value_name = "OS/ARCH")]
     pub(super) platform: Vec<String>,
     /// Talk plain HTTP to the other registry (loopback and localhost need no permission)

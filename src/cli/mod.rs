@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod exit;
 mod gc;
+mod help;
 mod init;
 mod mirror;
 mod output;
@@ -25,6 +26,7 @@ mod user;
 mod version;
 
 use clap::{Parser, Subcommand};
+use help::flow;
 use output::note;
 use std::process::ExitCode;
 
@@ -46,7 +48,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused by the state of things, 4 d
 
 /// The registry for places without a network: mirror container images where there is one, serve them where there is none.
 #[derive(Debug, Parser)]
-#[command(name = "dryport", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "dryport", version, after_help = flow(EXAMPLES), max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

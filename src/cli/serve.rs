@@ -1,6 +1,7 @@
 //! `dryport serve`: open, listen, obey signals, close, in this order.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::init::{self, ModeFlag};
 use super::settings::{self, Place};
 use super::{output, version};
@@ -34,7 +35,7 @@ Examples:
 
 /// Start the server; an empty data directory is made ready first
 #[derive(Debug, Args)]
-#[command(after_help = HELP)]
+#[command(after_help = flow(HELP))]
 pub(super) struct Serve {
     #[command(flatten)]
     pub(super) place: Place,
@@ -101,10 +102,7 @@ impl Serve {
         let mut signals = Signals::new().map_err(Failure::failed)?;
         let listeners = match listeners {
             Some(bound) => bound,
-            None => [listen(&config, true, None)?, listen(&config, false, None)?]
-                .into_iter()
-                .flatten()
-                .collect(),
+            None => listen_all(&config)?,
         };
         let (https, plain) = (bound(&listeners, true), bound(&listeners, false));
         let control = app
@@ -204,7 +202,11 @@ fn enter(loaded: &Loaded) -> Result<(Entered, Option<Vec<Listener>>), Failure> {
     let named_by_root = settings::are_the_callers(loaded, settings::CERTIFICATE);
     let judged = Judged::new(loaded.config.clone())?;
     if !judged.changes_user() {
-        return Ok((judged.enter(named_by_root)?, None));
+        let dir = judged.enter(named_by_root)?;
+        // A port that is taken is found before a directory is made ready; one that is in use is told of before its ports.
+        let is_empty = matches!(app::look(&dir.config.data)?, Found::Empty);
+        let listeners = is_empty.then(|| listen_all(&loaded.config)).transpose()?;
+        return Ok((dir, listeners));
     }
     let of_root = |tls| settings::are_the_callers(loaded, settings::listeners(tls));
     let mut listeners = Vec::new();
@@ -272,6 +274,13 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+}
+
+/// All listeners of the configuration.
+fn listen_all(config: &Config) -> Result<Vec<Listener>, Failure> {
+    let mut listeners = listen(config, true, None)?;
+    listeners.extend(listen(config, false, None)?);
+    Ok(listeners)
 }
 
 /// The configuration's sockets of one kind, bound. `theirs`: the data directory's own file asks for them, and this process

@@ -1,6 +1,7 @@
 //! `dryport trust`.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::{self, Place};
@@ -10,7 +11,7 @@ use clap::Args;
 
 /// Print the server's CA certificate and how clients come to trust it
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dryport trust --pem > dryport-ca.crt")]
+#[command(after_help = flow("Example:\n  dryport trust --pem > dryport-ca.crt"))]
 pub(super) struct Trust {
     #[command(flatten)]
     pub(super) place: Place,

@@ -1,6 +1,7 @@
 //! `dryport user`.
 
 use super::exit::Failure;
+use super::help::flow;
 use super::output::{self, Format};
 use super::password;
 use super::session::{Session, unexpected};
@@ -13,17 +14,17 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
     /// Make an account
-    #[command(after_help = ADD_HELP)]
+    #[command(after_help = flow(ADD_HELP))]
     Add(Add),
     /// List accounts and their roles
     List(List),
     /// Set a new password
     Passwd(Passwd),
     /// Give an account a role, everywhere or on the repositories under a prefix
-    #[command(after_help = "Example:\n  dryport user grant ann --role writer --on team")]
+    #[command(after_help = flow("Example:\n  dryport user grant ann --role writer --on team"))]
     Grant(Grant),
     /// Take a role away, named by the prefix that it was given on
-    #[command(after_help = "Example:\n  dryport user revoke ann --on team")]
+    #[command(after_help = flow("Example:\n  dryport user revoke ann --on team"))]
     Revoke(Revoke),
     /// Remove an account
     Remove(Named),

@@ -129,6 +129,81 @@ async fn serve_initialises_an_empty_directory_and_says_so() {
     }
 }
 
+/// The names of commands that a help text lists.
+fn commands_in(help: &str) -> Vec<String> {
+    let list = help.split("Commands:\n").nth(1).unwrap_or_default();
+    let rows = list.lines().take_while(|line| line.starts_with("  "));
+    let name = |row: &str| row.split_whitespace().next().unwrap().to_owned();
+    rows.filter(|row| !row.starts_with("   "))
+        .map(name)
+        .collect()
+}
+
+#[test]
+fn help_fills_each_line_of_prose() {
+    let (mut left, mut seen) = (vec![Vec::<String>::new()], 0);
+    while let Some(command) = left.pop() {
+        let mut args: Vec<&str> = command.iter().map(String::as_str).collect();
+        args.push("--help");
+        for width in [60, 80, 100] {
+            let mut help = dryport(&args);
+            let help = help.env("COLUMNS", width.to_string()).output().unwrap();
+            let help = String::from_utf8(help.stdout).unwrap();
+            let lines: Vec<&str> = help.lines().collect();
+            for pair in lines.windows(2) {
+                let prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+                if !prose(pair[0]) || !prose(pair[1]) {
+                    continue;
+                }
+                let word = pair[1].split(' ').next().unwrap();
+                let room = pair[0].chars().count() + 1 + word.chars().count() > width;
+                assert!(
+                    room,
+                    "{command:?} at {width}: {word:?} fits into {:?}",
+                    pair[0]
+                );
+            }
+            if width == 100 {
+                seen += 1;
+                for name in commands_in(&help).into_iter().filter(|n| n != "help") {
+                    left.push([&command[..], &[name]].concat());
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "{seen} commands");
+}
+
+#[test]
+fn a_port_that_is_taken_is_found_before_a_directory_is_made_ready() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let free = format!("127.0.0.1:{}", free_port());
+    for flags in [
+        ["--https", &address, "--http", &free],
+        ["--https", &free, "--http", &address],
+    ] {
+        for exists in [false, true] {
+            if exists {
+                std::fs::create_dir(&data).unwrap();
+            }
+            let args = [&["serve", "--data", data.to_str().unwrap()][..], &flags].concat();
+            let output = run(&args);
+            assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
+            assert!(text_of(&output).contains(&address), "{}", text_of(&output));
+            let made = data.read_dir().map_or(0, Iterator::count);
+            assert_eq!(made, 0, "something was made in {}", data.display());
+            if exists {
+                std::fs::remove_dir(&data).unwrap();
+            } else {
+                assert!(!data.exists());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
     let server = Server::start().await;
