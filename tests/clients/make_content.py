@@ -7,6 +7,7 @@ make_content.py DIR   writes DIR (an OCI image layout) with the tags
   big       an image with a layer of 100 MB
   empty     an image with a layer of zero bytes beside a real one
   artifact  an artifact with a subject (the image `single`)
+  half, other  two images of one layer of 600 files each, of which every second is the same in both
   run       an image that runs on this machine; only where Debian's busybox-static is installed
 and DIR.schema2, a `dir:` image of docker's schema 2. The same bytes come out each time.
 """
@@ -135,6 +136,11 @@ def main(path):
         platforms.append({**described, "platform": platform})
     index = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": platforms}
     layout.tag(layout.json(index, OCI + "index.v1+json"), "multi")
+
+    shared = {f"usr/lib/{n}": noise.randbytes(9_000) for n in range(600)}
+    changed = {name: noise.randbytes(9_000) if n % 2 else data for n, (name, data) in enumerate(shared.items())}
+    for tag, files in (("half", shared), ("other", changed)):
+        layout.tag(image(layout, "amd64", [layer(layout, files, 1)])[0], tag)
 
     own = layer(layout, {"bin/hello": b"#!/bin/sh\necho single\n"})
     single, _ = image(layout, "amd64", [base, own])

@@ -33,6 +33,33 @@ check "skopeo: list-tags" inside "$S list-tags $D docker://$T/app | grep -q sing
 refused "skopeo: push without credentials" inside "$S copy -q --authfile none.json --dest-cert-dir certs oci:content:single docker://$T/anon:v1"
 check "skopeo: delete" inside "$S delete $D --authfile auth.json docker://$T/again:multi"
 
+# Layers of zstd:chunked, of which containers/storage takes the parts that it lacks: many ranges in one request.
+inside 'cat >storage.conf' <<END
+[storage]
+driver = "overlay"
+graphroot = "/mnt/storage"
+runroot = "/run/storage"
+[storage.options]
+pull_options = {enable_partial_images = "true", use_hard_links = "false", ostree_repos = ""}
+END
+INTO="CONTAINERS_STORAGE_CONF=storage.conf $S --debug copy --src-cert-dir certs"
+for tag in half other; do
+  check "skopeo: push $tag as zstd:chunked" inside "$S copy -q --authfile auth.json --dest-cert-dir certs --dest-compress-format zstd:chunked oci:content:$tag docker://$T/parts:$tag"
+done
+check "skopeo: pull into its storage" inside "$INTO docker://$T/parts:half containers-storage:parts:half"
+check "skopeo: pull what it has half of" inside "$INTO docker://$T/parts:other containers-storage:parts:other"
+if ! grep -q 'Applying differ' "$WORK/step.log"; then
+  echo "FAIL $NAME: no layer was taken in part"; FAILED=1
+fi
+# Of the access log: the bytes of each part-wise answer for a layer.
+part_wise() { grep '"status":206' "$DATA.log" | grep -o '"bytes_out":[0-9]*' | cut -d: -f2; }
+check "skopeo: it was answered in parts" sh -c "[ $(part_wise | wc -l) -ge 4 ]"
+check "skopeo: it took half of the layer" sh -c "[ $(part_wise | tail -n 1) -lt 4000000 ]"
+check "skopeo: lay out what it took" inside "$INTO --dest-decompress containers-storage:parts:other dir:parts"
+layer_of() { jq -r '.layers[0].digest' "$ROOT/mnt/parts/manifest.json"; }
+plain_layer() { gzip -dc "$CONTENT/blobs/sha256/$(jq -r '.layers[0].digest' "$CONTENT/blobs/sha256/$(layout_digest other | cut -c8-)" | cut -c8-)" | sha256sum | cut -d' ' -f1; }
+check "skopeo: what it took is whole" same "$(layer_of)" "sha256:$(plain_layer)"
+
 P="podman --root /mnt/root --runroot /run/podman --storage-driver vfs --cgroup-manager cgroupfs --events-backend file"
 if ! inside "$P info" >"$WORK/info" 2>&1; then
   skip "podman does not run in the root: $(tail -n 1 "$WORK/info")"
