@@ -177,7 +177,7 @@ impl World {
     }
 
     fn token(&self, auth: &Auth) -> String {
-        let scopes = Scope::parse(&format!("repository:{NAME}:pull,push"));
+        let scopes = Scope::parse(&format!("repository:{NAME}:pull,push")).unwrap();
         let who = Principal::User(Arc::new(user()));
         self.wait(auth.issue(&who, "bench", &scopes)).unwrap().token
     }

@@ -130,6 +130,7 @@ const HEADERS: [ProxyHeader; 3] = [
 const PEER: Peer = Peer {
     addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 7),
     tls: false,
+    astray: false,
 };
 
 fn proxies() -> Vec<Network> {

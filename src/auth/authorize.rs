@@ -228,7 +228,7 @@ mod tests {
             ("registry:catalog:*", "pT.....C...H"),
             ("repository:catalog:*", "pT.........H"),
         ] {
-            let scopes = Scope::parse(scope);
+            let scopes = Scope::parse(scope).expect("few");
             let row: String = Action::ALL
                 .into_iter()
                 .zip("pTRLPWDCAUMH".chars())

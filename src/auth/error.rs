@@ -17,6 +17,16 @@ pub enum AuthError {
     /// A bearer or refresh token that does not count (any more), and why.
     #[error("the token is not valid: {0}; log in again")]
     BadToken(&'static str),
+    /// More scopes in one token request than are taken, which are so many.
+    #[error(
+        "a token request may ask for {0} scopes at most; ask for the others in another request"
+    )]
+    Scopes(usize),
+    /// The token would take so many bytes, and may take so many.
+    #[error(
+        "a token for these scopes would take {0} bytes, and only {1} bytes fit into a request; ask for fewer scopes at a time"
+    )]
+    TokenTooLong(usize, usize),
     /// A name, prefix or password that does not follow its rules.
     #[error("{0}")]
     Name(String),
@@ -46,6 +56,8 @@ pub enum AuthErrorKind {
     TooMany,
     /// Malformed input.
     Usage,
+    /// More was asked for than one token holds: 400.
+    TooMuch,
     /// The name is taken.
     Exists,
     /// No such user.
@@ -63,6 +75,7 @@ impl AuthError {
             Self::BadCredentials | Self::BadToken(_) => AuthErrorKind::Unauthorized,
             Self::Slowed(_) | Self::Busy => AuthErrorKind::TooMany,
             Self::Name(_) => AuthErrorKind::Usage,
+            Self::Scopes(_) | Self::TokenTooLong(..) => AuthErrorKind::TooMuch,
             Self::Exists(_) => AuthErrorKind::Exists,
             Self::Unknown(_) => AuthErrorKind::NotFound,
             Self::Refused(_) => AuthErrorKind::Refused,

@@ -2,8 +2,10 @@
 //!
 //! The name may hold a host with a port, so the type ends at the first colon and the actions begin after the last.
 
-/// The most scopes of one request that are looked at: a token has to fit into a request header.
-const MOST: usize = 64;
+use super::AuthError;
+
+/// The most scopes of one request. The token is bounded by its length, too ([`AuthError::TokenTooLong`]).
+const MOST: usize = 256;
 
 /// The longest name: a repository name with a host and port before it.
 const LONGEST: usize = 512;
@@ -23,18 +25,19 @@ pub struct Scope {
 
 impl Scope {
     /// Reads scopes separated by white space. Unknown types and bad names are dropped, as docker's token service
-    /// does; scopes on the same name are joined; what comes after the 64th is dropped.
-    pub fn parse(text: &str) -> Vec<Scope> {
+    /// does; scopes on the same name are joined. More than 256 are an error: a token that lacks what was asked for would have
+    /// its client ask again for ever.
+    pub fn parse(text: &str) -> Result<Vec<Scope>, AuthError> {
         let mut scopes: Vec<Scope> = Vec::new();
         for one in text.split_ascii_whitespace().filter_map(Self::parse_one) {
             let same = |s: &Scope| s.kind == one.kind && s.name == one.name;
             match scopes.iter().position(same) {
                 Some(at) => scopes[at].join(one.actions),
                 None if scopes.len() < MOST => scopes.push(one),
-                None => {}
+                None => return Err(AuthError::Scopes(MOST)),
             }
         }
-        scopes
+        Ok(scopes)
     }
 
     fn parse_one(text: &str) -> Option<Scope> {
@@ -101,7 +104,8 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let show = |s: &Scope| format!("{}|{}|{}", s.kind, s.name, s.actions.join("+"));
-        Scope::parse(text).iter().map(show).collect()
+        let scopes = Scope::parse(text).expect("few");
+        scopes.iter().map(show).collect()
     }
 
     #[test]
@@ -152,16 +156,21 @@ mod tests {
             shown("repository:a:pull  repository:b:pull repository:a:push,pull bad"),
             ["repository|a|pull+push", "repository|b|pull"]
         );
-        let many: String = (0..200)
-            .map(|n| format!("repository:r{n}:pull"))
-            .collect::<Vec<_>>()
-            .join(" ");
-        assert_eq!(Scope::parse(&many).len(), MOST);
+        let many = |count: usize| {
+            let names = (0..count).map(|n| format!("repository:r{n}:pull "));
+            names.collect::<Vec<_>>().concat()
+        };
+        let all = many(MOST);
+        for text in [&all, &format!("{all}{all} thing:a:pull")] {
+            assert_eq!(shown(text).len(), MOST);
+        }
+        let refused = Scope::parse(&many(MOST + 1));
+        assert!(matches!(refused, Err(AuthError::Scopes(MOST))));
     }
 
     #[test]
     fn json_is_dockers() {
-        let scope = &Scope::parse("repository:a:pull")[0];
+        let scope = &Scope::parse("repository:a:pull").expect("few")[0];
         let json = serde_json::to_string(scope).expect("json");
         assert_eq!(
             json,

@@ -116,14 +116,15 @@ async fn changes_count_from_their_answer_on() {
         .await
         .expect("grant");
     assert!(may(&auth, &grant, Action::RepoPush, "team/app").await);
-    let asked = Scope::parse("repository:team/app:pull,push,delete repository:else:push");
+    let asked =
+        Scope::parse("repository:team/app:pull,push,delete repository:else:push").expect("few");
     let issued = auth
         .issue(&grant.principal, SERVICE, &asked)
         .await
         .expect("issue");
     assert_eq!(
         issued.granted,
-        Scope::parse("repository:team/app:pull,push,delete")
+        Scope::parse("repository:team/app:pull,push,delete").expect("few")
     );
     let bearer = auth.bearer(&issued.token, SERVICE).await.expect("bearer");
     assert!(may(&auth, &bearer, Action::RepoPush, "team/app").await);
@@ -189,14 +190,15 @@ async fn refresh_tokens_end_with_the_password() {
 #[tokio::test]
 async fn anonymous_follows_the_switches() {
     let World { auth, _dir } = world();
-    let asked = Scope::parse("repository:a:pull,push registry:catalog:* repository:h:5000/a:pull");
+    let asked = Scope::parse("repository:a:pull,push registry:catalog:* repository:h:5000/a:pull")
+        .expect("few");
     let issued = auth
         .issue(&Principal::Anonymous, SERVICE, &asked)
         .await
         .expect("issue");
     assert_eq!(
         issued.granted,
-        Scope::parse("repository:a:pull registry:catalog:*")
+        Scope::parse("repository:a:pull registry:catalog:*").expect("few")
     );
     let bearer = auth.bearer(&issued.token, SERVICE).await.expect("bearer");
     assert_eq!(bearer.principal, Principal::Anonymous);

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 const ISSUER: &str = "dryport";
 /// Seconds that two clocks may differ by.
 pub(super) const LEEWAY: u64 = 5;
-/// The longest token that is looked at, in bytes.
-const LONGEST: usize = 16 * 1024;
+/// The longest token, in bytes: it comes in a request head of 64 KiB, beside other headers.
+const LONGEST: usize = 40 * 1024;
 /// Life of a refresh token in seconds: 30 days.
 const REFRESH_SECONDS: u64 = 30 * 24 * 3600;
 
@@ -137,12 +137,17 @@ impl Keys {
         }
     }
 
+    /// Signs claims. A token that no request could carry is an error.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, AuthError> {
         let failed = AuthError::Internal("the token could not be signed");
         let key = self.0.first().ok_or_else(|| failed.clone())?;
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key.id.clone());
-        jsonwebtoken::encode(&header, claims, &key.sign).map_err(|_| failed)
+        let token = jsonwebtoken::encode(&header, claims, &key.sign).map_err(|_| failed)?;
+        if token.len() > LONGEST {
+            return Err(AuthError::TokenTooLong(token.len(), LONGEST));
+        }
+        Ok(token)
     }
 
     /// Checks signature, issuer, audience and times.
@@ -229,7 +234,7 @@ TaU4QBUWbBHIArxzPbLAI7xdUU8Ja+N0d36oitJ6JhAaGg2zGergvxfH
             uid: 7,
             password: 3,
         };
-        let scopes = Scope::parse("repository:a/b:pull");
+        let scopes = Scope::parse("repository:a/b:pull").expect("few");
         Access::new(subject, "svc", scopes, now, seconds).expect("claims")
     }
 
@@ -291,7 +296,7 @@ TaU4QBUWbBHIArxzPbLAI7xdUU8Ja+N0d36oitJ6JhAaGg2zGergvxfH
         assert_ne!(head, other_head);
         let forged = format!("{other_head}.{signature}");
         assert_eq!(why(ring.verify(&forged, "svc")), "its signature is wrong");
-        for text in ["", "a", "a.b", "a.b.c", "....", &"x".repeat(20_000)] {
+        for text in ["", "a", "a.b", "a.b.c", "....", &"x".repeat(50_000)] {
             assert_eq!(why(ring.verify(text, "svc")), "it is malformed");
         }
     }

@@ -23,6 +23,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// Whether the connection is TLS.
     pub tls: bool,
+    /// Plain HTTP came to a port of HTTPS: every request is refused.
+    pub astray: bool,
 }
 
 /// Who called, by which name.
@@ -47,8 +49,10 @@ impl Caller {
         trusted: &[Network],
         header: ProxyHeader,
     ) -> Self {
-        let own = headers.get("host").and_then(|v| v.to_str().ok());
-        let own = own.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
+        // RFC 9112 section 3.2.2: beside a host in the request's target, the header does not count.
+        let target = uri.authority().map(axum::http::uri::Authority::as_str);
+        let target = target.map(|name| name.rsplit_once('@').map_or(name, |(_, host)| host));
+        let own = target.or_else(|| headers.get("host").and_then(|v| v.to_str().ok()));
         let ip = peer.addr.ip().to_canonical();
         let through = is_trusted(ip, trusted);
         let mut caller = Self {

@@ -197,6 +197,7 @@ impl From<AuthError> for Fail {
                     .with(RETRY_AFTER, "5")
             }
             (AuthErrorKind::Usage, _) => Self::bad("UNAUTHORIZED", text),
+            (AuthErrorKind::TooMuch, _) => Self::bad("UNSUPPORTED", text),
             (AuthErrorKind::NotFound, _) => Self::new(StatusCode::NOT_FOUND, "DENIED", text),
             (AuthErrorKind::Exists | AuthErrorKind::Refused, _) => {
                 Self::new(StatusCode::FORBIDDEN, "DENIED", text)

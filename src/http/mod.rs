@@ -14,6 +14,7 @@ pub mod control;
 mod documents;
 mod error;
 mod files;
+mod front;
 mod health;
 mod lists;
 mod metrics;
@@ -152,6 +153,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         config.proxy_header,
     );
     let mut record = record(&state, id, &head, &route, caller.ip);
+    let front = front::check(peer, &head, &caller);
     let expects = head.headers.contains_key("expect");
     let version = head.version;
     let protocol = matches!(&route, Ok(Route::Oci(_)) | Err(_));
@@ -170,10 +172,13 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         outbox: head.extensions.get::<Outbox>().cloned(),
     };
     let query = head.uri.query().unwrap_or_default();
-    let handled = AssertUnwindSafe(handle(&mut req, query, route, peer, &mut body))
-        .catch_unwind()
-        .await;
-    let result = handled.unwrap_or_else(|panic| Err(panicked(&req, &*panic)));
+    let result = match front {
+        Ok(()) => AssertUnwindSafe(handle(&mut req, query, route, peer, &mut body))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| Err(panicked(&req, &*panic))),
+        Err(fail) => Err(fail),
+    };
     if req.grant.principal != crate::auth::Principal::Anonymous {
         record.who = who(&req.grant.principal);
     }
@@ -225,6 +230,7 @@ fn record(
 const NOBODY: Peer = Peer {
     addr: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
     tls: false,
+    astray: false,
 };
 
 fn action(route: &Result<Route, RouteError>, method: &Method) -> crate::auth::Action {
@@ -249,9 +255,14 @@ async fn handle(
     }
     let first = at_first(req);
     req.place = place(req, &first).await?;
-    req.query = Query::parse(query)
-        .map_err(|e| Fail::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", e.to_string()))?;
-    if !matches!(route, Ok(Route::Oci(route::OciRoute::Auth))) {
+    let for_token = matches!(route, Ok(Route::Oci(route::OciRoute::Auth)));
+    req.query = Query::parse(query).map_err(|e| {
+        if for_token {
+            return token::too_many(e);
+        }
+        Fail::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", e.to_string())
+    })?;
+    if !for_token {
         let scope = match &route {
             Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),
             _ => String::new(),

@@ -8,6 +8,7 @@ use super::client::{Peer, is_trusted};
 use super::connections::{Connections, Entry, Link};
 use super::speak::Speaker;
 use crate::app::App;
+use crate::tls::TlsStream;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -198,6 +199,7 @@ async fn accept(server: Arc<Server>, listener: Listener) {
         let peer = Peer {
             addr,
             tls: listener.tls,
+            astray: false,
         };
         server.tasks.spawn(async move {
             tokio::select! {
@@ -222,6 +224,21 @@ fn enter(server: &Server, addr: SocketAddr) -> Option<Entry> {
     server.connections.enter(ip, server.connections.share(most))
 }
 
+/// What came to a port of HTTPS.
+enum Begun {
+    /// TLS, and whether HTTP/2 is spoken within.
+    Tls(Box<TlsStream>, bool),
+    /// Plain HTTP.
+    Plain(TcpStream),
+}
+
+/// Whether the first byte is a letter, as that of every HTTP request: a TLS record never begins with one (RFC 8446
+/// section 5.1). The byte stays where it is.
+async fn is_plain(tcp: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(tcp.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic())
+}
+
 async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link>) {
     let _ = tcp.set_nodelay(true);
     if !peer.tls {
@@ -232,18 +249,35 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
         tracing::error!("a TLS listener without certificates: the connection is closed");
         return;
     };
+    let handshake = Box::pin(async {
+        Ok(if is_plain(&tcp).await? {
+            Begun::Plain(tcp)
+        } else {
+            let (stream, http2) = tls.accept(tcp).await?;
+            Begun::Tls(Box::new(stream), http2)
+        })
+    });
     let handshake = tokio::select! {
         () = server.stop.cancelled() => return,
-        handshake = timeout(HANDSHAKE, Box::pin(tls.accept(tcp))) => handshake,
+        handshake = timeout(HANDSHAKE, handshake) => handshake,
     };
     match handshake {
-        Ok(Ok((stream, http2))) => {
+        Ok(Ok(Begun::Tls(stream, true))) => {
             link.touch();
-            if http2 {
-                Box::pin(server.speaker.http2(stream, peer, link)).await;
-            } else {
-                Box::pin(server.speaker.http1(stream, peer, link)).await;
-            }
+            Box::pin(server.speaker.http2(*stream, peer, link)).await;
+        }
+        Ok(Ok(Begun::Tls(stream, false))) => {
+            link.touch();
+            Box::pin(server.speaker.http1(*stream, peer, link)).await;
+        }
+        Ok(Ok(Begun::Plain(tcp))) => {
+            link.touch();
+            let peer = Peer {
+                tls: false,
+                astray: true,
+                ..peer
+            };
+            Box::pin(server.speaker.http1(tcp, peer, link)).await;
         }
         failed => {
             server
@@ -255,7 +289,7 @@ async fn connection(server: &Server, tcp: TcpStream, peer: Peer, link: &Arc<Link
                 return;
             };
             let error = match failed {
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => io::Error::to_string(&error),
                 _ => "no handshake in time".to_owned(),
             };
             tracing::debug!(peer = %peer.addr, error, left_out, "TLS handshake failed");

@@ -5,7 +5,7 @@
 use super::auth::{anonymous, basic, service, shown};
 use super::client::HOST_MAX;
 use super::error::Fail;
-use super::request::{Incoming, Query, Req};
+use super::request::{Incoming, Query, QueryError, Req};
 use crate::auth::{AuthError, AuthErrorKind, Issued, Principal, Scope};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -29,13 +29,18 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
             from_header(req).await?;
             let form = body.collect(FORM_MAX).await?;
             let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
-            let form = Query::parse(&String::from_utf8_lossy(&form))
-                .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?;
+            let form = Query::parse(&String::from_utf8_lossy(&form)).map_err(too_many)?;
             req.grant.principal = from_form(req, &form).await?;
             issue(req, &form).await
         }
         _ => Err(Fail::method("GET, POST")),
     }
+}
+
+/// More parameters than are taken, in a query or a form: mostly scopes.
+pub fn too_many(error: QueryError) -> Fail {
+    let text = format!("{error}; one scope parameter may name several scopes, with spaces between");
+    Fail::bad("UNSUPPORTED", text)
 }
 
 async fn from_header(req: &Req) -> Result<Principal, Fail> {
@@ -108,7 +113,7 @@ fn refused(text: &str) -> Fail {
 
 async fn issue(req: &Req, fields: &Query) -> Result<Response<Body>, Fail> {
     let scopes: Vec<&str> = fields.all("scope").collect();
-    let scopes = Scope::parse(&scopes.join(" "));
+    let scopes = Scope::parse(&scopes.join(" "))?;
     let name = fields.get("service").filter(|s| !s.is_empty());
     // It comes back in the token.
     if name.is_some_and(|name| name.len() > HOST_MAX) {

@@ -65,3 +65,4 @@ mod trust;
 mod uploads_end;
 mod upstream;
 mod wanted;
+mod wire;

@@ -18,6 +18,7 @@ fn caller(peer: &str, headers: Lines<'_>, trusted: &[&str], header: ProxyHeader)
     let peer = Peer {
         addr: SocketAddr::new(peer.parse().expect("ip"), 1),
         tls: false,
+        astray: false,
     };
     Caller::of(peer, &map, &Uri::from_static("/v2/"), &trusted, header)
 }

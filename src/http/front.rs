@@ -1,0 +1,35 @@
+//! What is refused of a request before anything else is looked at: plain HTTP on the port of HTTPS, and a host that nobody
+//! can tell.
+
+use super::client::{Caller, Peer};
+use super::error::Fail;
+use axum::http::Version;
+use axum::http::header::{CONNECTION, HOST};
+use axum::http::request::Parts;
+
+/// Whether a request may be taken up at all.
+pub fn check(peer: Peer, head: &Parts, caller: &Caller) -> Result<(), Fail> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if peer.astray {
+        let known = hosts > 0 || head.uri.authority().is_some();
+        return Err(astray(known.then_some(caller.host.as_str())));
+    }
+    // RFC 9112 section 3.2: one that names two may be for another host than a proxy took it to be for.
+    let why = match hosts {
+        0 if head.version == Version::HTTP_11 => "no Host header, which HTTP/1.1 needs",
+        0 | 1 => return Ok(()),
+        _ => "more than one Host header",
+    };
+    let text = format!("the request has {why}");
+    Err(Fail::bad("UNSUPPORTED", text).with(CONNECTION, "close"))
+}
+
+/// Its credentials, if it has any, are not looked at: they came readable.
+fn astray(host: Option<&str>) -> Fail {
+    let address = match host {
+        Some(host) => format!("https://{host}/"),
+        None => "https:// instead of http://".to_owned(),
+    };
+    let text = format!("this port speaks HTTPS and got plain HTTP: use {address}");
+    Fail::bad("UNSUPPORTED", text).with(CONNECTION, "close")
+}
