@@ -55,7 +55,7 @@ fn mirrored(found: &Inspected, document: &Document) {
         assert!(!there.is_empty(), "{child:?}");
         assert!(there.iter().any(|d| d.size == child.size), "{child:?}");
         let is_manifest = manifests.iter().any(|d| same(&d));
-        assert!(is_manifest || !child.is_manifest, "{child:?}");
+        assert!(is_manifest || !child.is_listed, "{child:?}");
     }
     let media_type = document.media_type(Some(found.media_type.as_str()));
     assert_eq!(media_type.ok().as_ref(), Some(&found.media_type));

@@ -71,22 +71,11 @@ impl<'a, 't> Change<'a, 't> {
     pub fn missing(&self, inspected: &Inspected) -> Result<Vec<Digest>, StoreError> {
         let mut missing = Vec::new();
         for child in inspected.children.iter().filter(|c| !c.optional) {
-            if !self.holds(&child.digest, child.is_manifest)? {
+            if !rows::holds(self.tx, self.id, &child.digest)? {
                 missing.push(child.digest);
             }
         }
         Ok(missing)
-    }
-
-    fn holds(&self, digest: &Digest, is_manifest: bool) -> Result<bool, StoreError> {
-        if is_manifest {
-            Ok(live(self.tx, self.id, &Name::Manifest(digest))?.is_some())
-        } else {
-            Ok(self
-                .tx
-                .get(Table::Refs, &keys::link(digest, self.id))?
-                .is_some())
-        }
     }
 
     /// Makes a manifest an item, with its references and referrer row, and moves its tags to it.
@@ -150,7 +139,7 @@ impl<'a, 't> Change<'a, 't> {
         self.tx.put(Table::Refs, &own, &[])?;
         quota::gain(self.tx, self.id, &new.digest, new.size, &own)?;
         for child in &new.inspected.children {
-            let class = if self.holds(&child.digest, child.is_manifest)? {
+            let class = if rows::holds(self.tx, self.id, &child.digest)? {
                 Class::Manifest
             } else {
                 Class::Wanted

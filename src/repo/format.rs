@@ -57,17 +57,82 @@ pub struct Child {
     pub digest: Digest,
     /// The length that its descriptor gives.
     pub size: u64,
-    /// A manifest, not a blob.
-    pub is_manifest: bool,
+    /// It stands in a list of manifests.
+    pub is_listed: bool,
+    /// What its descriptor says that it is.
+    pub said: Said,
     /// May be absent whatever the policy (a layer that must not be distributed).
     pub optional: bool,
     /// Its descriptor's media type.
     pub media_type: String,
 }
 
+/// What a descriptor says that its digest is. A hint for those who ask another registry, or tell what is missing: how a
+/// digest is kept and shown is decided by what the repository has of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// A manifest or an index: the media type says so.
+    Manifest,
+    /// A blob.
+    Blob,
+    /// It stands among manifests, and its media type tells nothing.
+    Unknown,
+}
+
+impl Said {
+    /// What a descriptor of this media type says, which stands in a list of manifests (`is_listed`) or elsewhere. The cache of
+    /// buildkit lists layers and a configuration in an index, own types list manifests among their layers: the media type
+    /// counts, where it is a known one.
+    pub fn of(media_type: &str, is_listed: bool) -> Self {
+        let text = media_type.to_ascii_lowercase();
+        if MediaType::MANIFESTS.contains(&text.as_str()) {
+            return Self::Manifest;
+        }
+        let may_be_one = text.is_empty()
+            || (text.starts_with("application/vnd.")
+                && text.ends_with("+json")
+                && !text.contains(".config."));
+        if is_listed && may_be_one {
+            Self::Unknown
+        } else {
+            Self::Blob
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_media_type_says_what_a_descriptor_names() {
+        for (is_listed, media_type, want) in [
+            (true, "", Said::Unknown),
+            (true, "application/vnd.acme.thing.v1+json", Said::Unknown),
+            (
+                true,
+                "Application/vnd.OCI.image.manifest.v1+json",
+                Said::Manifest,
+            ),
+            (
+                true,
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                Said::Blob,
+            ),
+            (true, "application/vnd.buildkit.cacheconfig.v0", Said::Blob),
+            (true, "application/vnd.oci.image.config.v1+json", Said::Blob),
+            (true, "text/plain", Said::Blob),
+            (false, MediaType::OCI_INDEX, Said::Manifest),
+            (false, "application/vnd.acme.thing.v1+json", Said::Blob),
+            (false, "", Said::Blob),
+        ] {
+            assert_eq!(
+                Said::of(media_type, is_listed),
+                want,
+                "{media_type} {is_listed}"
+            );
+        }
+    }
 
     #[test]
     fn what_an_error_quotes_is_cut() {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Manifests below one tag that a restore takes on.
 const CLOSURE_MAX: usize = 20_000;
+/// Digests below one tag that a restore looks at.
+const DIGESTS_MAX: usize = 400_000;
 /// Bytes of manifests that one hop reads, about.
 const HOP_BYTES: usize = 8 << 20;
 
@@ -118,7 +120,10 @@ fn relink(tx: &mut Txn<'_>, id: RepoId, new: &NewManifest, lease_ms: u64) -> Res
         ))
     };
     rows::blob(tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;
-    for child in new.inspected.children.iter().filter(|c| !c.is_manifest) {
+    for child in &new.inspected.children {
+        if was_manifest(tx, id, &child.digest)? {
+            continue;
+        }
         let (from, to) = keys::refs_in(&child.digest, id, Class::Manifest).range();
         let held = !tx.scan(Table::Refs, &from, &to, 1)?.is_empty();
         if !held {
@@ -135,6 +140,17 @@ fn relink(tx: &mut Txn<'_>, id: RepoId, new: &NewManifest, lease_ms: u64) -> Res
     Ok(())
 }
 
+/// Whether the digest is, or was, a manifest of the repository: such a one comes back as an item.
+fn was_manifest(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
+    for past in [false, true] {
+        let (from, to) = keys::item_rows(id, &Name::Manifest(digest), past).range();
+        if !get.scan(Table::Items, &from, &to, 1)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The manifests to put back, children before parents, on their way from hop to hop.
 #[derive(Clone)]
 struct Closure {
@@ -142,6 +158,7 @@ struct Closure {
     /// What is to be looked at: a manifest, its tags, and whether those below it were looked at.
     open: Vec<(Digest, Vec<Tag>, bool)>,
     seen: HashSet<Digest>,
+    entered: usize,
     found: Vec<Arc<NewManifest>>,
 }
 
@@ -151,6 +168,7 @@ impl Closure {
             top,
             open: vec![(top, vec![tag], false)],
             seen: HashSet::new(),
+            entered: 0,
             found: Vec::new(),
         }
     }
@@ -164,7 +182,10 @@ impl Closure {
     ) -> Result<bool, RepoError> {
         let mut bytes_read = 0;
         // Digests make no circles, and each is taken once: the depth is bounded by the number.
-        while let Some((digest, tags, entered)) = self.open.pop() {
+        while left(r) > 0
+            && bytes_read <= HOP_BYTES
+            && let Some((digest, tags, entered)) = self.open.pop()
+        {
             let Some(item) = item(r, (id, rev), &digest)? else {
                 continue;
             };
@@ -183,11 +204,8 @@ impl Closure {
             } else {
                 self.enter(digest, tags, &inspected)?;
             }
-            if left(r) == 0 || bytes_read > HOP_BYTES {
-                return Ok(self.open.is_empty());
-            }
         }
-        Ok(true)
+        Ok(self.open.is_empty())
     }
 
     fn enter(
@@ -196,13 +214,15 @@ impl Closure {
         tags: Vec<Tag>,
         inspected: &Inspected,
     ) -> Result<(), RepoError> {
-        if self.seen.len() >= CLOSURE_MAX {
+        self.entered += 1;
+        if self.entered > CLOSURE_MAX || self.seen.len() > DIGESTS_MAX {
             return Err(RepoError::Refused(format!(
-                "more than {CLOSURE_MAX} manifests are below this tag"
+                "more than {CLOSURE_MAX} manifests, or {DIGESTS_MAX} digests, are below this tag"
             )));
         }
         self.open.push((digest, tags, true));
-        for child in inspected.children.iter().filter(|c| c.is_manifest) {
+        // Any of them may be a manifest, whatever the field: what is none is passed over when its turn comes.
+        for child in &inspected.children {
             if self.seen.insert(child.digest) {
                 self.open.push((child.digest, Vec::new(), false));
             }

@@ -239,6 +239,13 @@ pub(super) fn hold(
     tx.put(Table::Due, &key, &now.to_be_bytes())
 }
 
+/// Whether the repository has what a manifest names: as a blob that it shows, or as a manifest at the head. Which of the two
+/// a digest is says what came, not the field that names it.
+pub(super) fn holds(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
+    Ok(get.get(Table::Refs, &keys::link(digest, id))?.is_some()
+        || live(get, id, &Name::Manifest(digest))?.is_some())
+}
+
 /// Whether a tag or manifest of the repository, live or past, keeps the digest.
 pub(super) fn is_kept(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
     let (from, to) = keys::keepers(digest, id);

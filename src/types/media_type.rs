@@ -25,6 +25,14 @@ impl MediaType {
     pub const DOCKER_LIST: &'static str =
         "application/vnd.docker.distribution.manifest.list.v2+json";
 
+    /// The four types of manifests that clients know.
+    pub const MANIFESTS: [&'static str; 4] = [
+        Self::OCI_MANIFEST,
+        Self::OCI_INDEX,
+        Self::DOCKER_MANIFEST,
+        Self::DOCKER_LIST,
+    ];
+
     /// The text, as it came but for parameters.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -43,6 +43,7 @@ mod hostile;
 mod lists;
 mod log;
 mod mirror;
+mod named;
 mod outbound;
 mod owner;
 mod owner_files;

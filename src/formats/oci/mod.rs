@@ -4,7 +4,7 @@
 
 mod body;
 
-use crate::repo::format::{Child, Format, FormatError, Inspected};
+use crate::repo::format::{Child, Format, FormatError, Inspected, Said};
 use crate::types::{Digest, MediaType};
 use body::{Body, Descriptor, Document};
 use serde_json::value::RawValue;
@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 
 /// A manifest names at most this many digests: one transaction writes a row for each.
 const DIGESTS_MAX: usize = 4000;
+
+/// The field of an index that lists manifests.
+const MANIFESTS: &str = "manifests";
 
 /// The format of container images and other OCI artifacts.
 pub struct Oci;
@@ -147,20 +150,20 @@ fn check(body: &Body, shape: Shape, media_type: &MediaType) -> Result<(), Format
 fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
     let mut found: BTreeMap<Digest, Child> = BTreeMap::new();
     let lists = [
-        (body.config.as_slice(), "config", false),
-        (body.layers.as_deref().unwrap_or_default(), "layers", false),
-        (body.blobs.as_deref().unwrap_or_default(), "blobs", false),
-        (
-            body.manifests.as_deref().unwrap_or_default(),
-            "manifests",
-            true,
-        ),
+        (body.config.as_slice(), "config"),
+        (body.layers.as_deref().unwrap_or_default(), "layers"),
+        (body.blobs.as_deref().unwrap_or_default(), "blobs"),
+        (body.manifests.as_deref().unwrap_or_default(), MANIFESTS),
     ];
-    for (list, field, is_manifest) in lists {
+    for (list, field) in lists {
         for descriptor in list {
-            match child(descriptor, field, is_manifest) {
+            match child(descriptor, field) {
                 Ok(child) => {
-                    found.entry(child.digest).or_insert(child);
+                    let said = child.said;
+                    let first = found.entry(child.digest).or_insert(child);
+                    if said == Said::Manifest {
+                        first.said = said;
+                    }
                 }
                 Err(_) if shape == Shape::Other => {}
                 Err(e) => return Err(e),
@@ -175,7 +178,7 @@ fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
     Ok(found.into_values().collect())
 }
 
-fn child(descriptor: &Descriptor, field: &str, is_manifest: bool) -> Result<Child, FormatError> {
+fn child(descriptor: &Descriptor, field: &str) -> Result<Child, FormatError> {
     let size = u64::try_from(descriptor.size).map_err(|_| {
         FormatError::new(format!(
             "a size in {field} is negative: {}",
@@ -188,7 +191,8 @@ fn child(descriptor: &Descriptor, field: &str, is_manifest: bool) -> Result<Chil
     Ok(Child {
         digest: digest(&descriptor.digest, field)?,
         size,
-        is_manifest,
+        is_listed: field == MANIFESTS,
+        said: Said::of(&media_type, field == MANIFESTS),
         optional,
         media_type,
     })
@@ -227,7 +231,11 @@ mod tests {
         );
         let got = read(&body, MediaType::OCI_MANIFEST).expect("valid");
         assert_eq!(got.children.len(), 2);
-        assert!(got.children.iter().all(|c| !c.is_manifest && !c.optional));
+        assert!(
+            got.children
+                .iter()
+                .all(|c| c.said == Said::Blob && !c.optional)
+        );
         assert_eq!(got.subject, Some(Digest::of(Algorithm::Sha256, b"l")));
         assert_eq!(got.artifact_type, "application/x.config");
         assert_eq!(
@@ -244,7 +252,7 @@ mod tests {
         );
         let got = read(&body, "").expect("valid");
         assert_eq!(got.media_type.as_str(), MediaType::OCI_INDEX);
-        assert!(got.children[0].is_manifest);
+        assert_eq!(got.children[0].said, Said::Manifest);
         assert_eq!(got.artifact_type, "");
     }
 

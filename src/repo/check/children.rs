@@ -3,15 +3,16 @@
 use super::items::{Item, expect};
 use super::mend::Mend;
 use super::report::Kind;
-use super::walk::{Walk, holds};
+use super::walk::{self, Owner, Walk, holds};
+use crate::repo::Origin;
 use crate::repo::change::referrer_row;
 use crate::repo::error::RepoError;
-use crate::repo::format::{Child, Inspected};
+use crate::repo::format::{Child, Inspected, Said};
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::record::{BlobRecord, ItemRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
-use crate::types::Digest;
+use crate::types::{Digest, RepoId};
 
 /// The references of one child, and its link.
 pub(super) fn child_rows(
@@ -23,10 +24,10 @@ pub(super) fn child_rows(
 ) -> Result<(), RepoError> {
     let key_of = |class| keys::manifest_ref(&child.digest, item.id, class, digest, item.added);
     let (real, wanted) = (key_of(Class::Manifest), key_of(Class::Wanted));
-    let held = holds(r, item.id, &child.digest, child.is_manifest)?;
+    let held = holds(r, item.id, &child.digest)?;
     if r.get(Table::Refs, &real)?.is_some() {
         walk.expect_ref(&real);
-        if !held && !child.is_manifest && !item.past {
+        if !held && child.said == Said::Blob && !item.past {
             link(walk, r, item, &real, &child.digest)?;
         }
         return Ok(());
@@ -52,6 +53,8 @@ pub(super) fn child_rows(
                 ],
             };
             walk.mend(problem, mend);
+        } else if !item.past {
+            lost(walk, r, item, digest, child)?;
         }
         return Ok(());
     }
@@ -63,6 +66,40 @@ pub(super) fn child_rows(
         if held { real } else { wanted },
         &child.digest,
     )
+}
+
+/// Content that is named in a field for the other kind: versions before this one let the collector take it. What else is
+/// absent may never have come: a push may bring manifests first, and a mirror leaves out platforms.
+fn lost(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    item: &Item<'_>,
+    digest: &Digest,
+    child: &Child,
+) -> Result<(), RepoError> {
+    let is_other = match child.said {
+        Said::Blob => child.is_listed,
+        Said::Manifest => !child.is_listed,
+        // A mirror leaves out platforms whatever the index says of them.
+        Said::Unknown => child.media_type.is_empty() && is_local(r, item.id)?,
+    };
+    if !is_other || child.optional {
+        return Ok(());
+    }
+    let what = format!("{} names {}, which is not here", item.text(), child.digest);
+    let mut problem = item
+        .problem(Kind::ContentMissing, what)
+        .digest(&child.digest);
+    problem.tags = super::tags::touched(r, item.id, digest)?;
+    walk.tell(problem.how("push it again, with all that belongs to it"));
+    Ok(())
+}
+
+fn is_local(r: &Read<'_>, id: RepoId) -> Result<bool, RepoError> {
+    let Owner::There(record) = walk::owner(r, id)? else {
+        return Ok(false);
+    };
+    Ok(record.origin == Origin::Local.code())
 }
 
 /// A live manifest's blob must be shown by its repository, unless it came as a manifest.

@@ -3,7 +3,7 @@
 use super::children;
 use super::mend::Mend;
 use super::report::{Kind, Problem};
-use super::walk::{self, Owner, PAGE, Suspect, Walk, holds, inspected};
+use super::walk::{self, Owner, PAGE, Suspect, Walk, has_manifest, inspected};
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
 use crate::repo::keys::{self, Class, DueKind, Name};
@@ -284,7 +284,7 @@ fn tag_rows(
     };
     let key = keys::tag_ref(&target, item.id, tag, item.added);
     expect(walk, r, item, key, &target)?;
-    if item.past || holds(r, item.id, &target, true)? {
+    if item.past || has_manifest(r, item.id, &target)? {
         return Ok(());
     }
     let mut lost = false;

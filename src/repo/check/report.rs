@@ -117,6 +117,8 @@ kinds! {
     RefExtra = Damage,
     /// A reference keeps nothing, although the repository has what it names.
     RefWrongClass = Damage,
+    /// A live manifest names content that is not here and that an older version may have removed.
+    ContentMissing = Damage,
     /// A live manifest's blob is not shown by its repository.
     LinkMissing = Damage,
     /// A lease whose end cannot be read.

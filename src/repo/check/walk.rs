@@ -240,19 +240,15 @@ pub(super) fn inspected(
     read::inspect(inner, &bytes, media_type)
 }
 
-/// Whether the repository holds what a manifest names, as a commit would see it now.
-pub(super) fn holds(
-    r: &Read<'_>,
-    id: RepoId,
-    digest: &Digest,
-    is_manifest: bool,
-) -> Result<bool, RepoError> {
-    if is_manifest {
-        let (from, to) = keys::item_rows(id, &Name::Manifest(digest), false).range();
-        Ok(!r.scan(Table::Items, &from, &to, 1)?.is_empty())
-    } else {
-        Ok(r.get(Table::Refs, &keys::link(digest, id))?.is_some())
-    }
+/// Whether the repository shows the blob, or has the manifest at its head, whether or not that row can be read.
+pub(super) fn holds(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
+    Ok(r.get(Table::Refs, &keys::link(digest, id))?.is_some() || has_manifest(r, id, digest)?)
+}
+
+/// Whether the manifest is at the repository's head.
+pub(super) fn has_manifest(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
+    let (from, to) = keys::item_rows(id, &Name::Manifest(digest), false).range();
+    Ok(!r.scan(Table::Items, &from, &to, 1)?.is_empty())
 }
 
 /// Whether any repository keeps or shows the digest.
