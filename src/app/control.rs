@@ -294,6 +294,8 @@ pub enum FaultKind {
     State,
     /// Stored data is damaged.
     Damaged,
+    /// The image is here, and of what is attached to it something could not be had.
+    Evidence,
 }
 
 /// A failure, for people and for exit codes.

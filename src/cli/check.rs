@@ -11,7 +11,7 @@ use crate::app::control::{
 };
 use crate::fetch::credentials;
 use clap::Args;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -140,25 +140,30 @@ impl Check {
     }
 }
 
-/// The caller's own credentials for the registries that are to be asked.
+/// The caller's own credentials for the repositories that are to be asked.
 async fn logins(
     files: &Arc<credentials::Files>,
     wanted: &[(crate::types::Digest, Vec<crate::repo::check::Upstream>)],
 ) -> Result<BTreeMap<String, crate::fetch::Credential>, Failure> {
-    let mut logins = BTreeMap::new();
+    let (mut logins, mut none) = (BTreeMap::new(), BTreeSet::new());
     for upstream in wanted.iter().flat_map(|(_, upstreams)| upstreams) {
-        let registry = upstream.registry.clone();
-        if logins.contains_key(&registry) {
+        let of = upstream.repository();
+        if logins.contains_key(&of) || none.contains(&of) {
             continue;
         }
-        let (files, host) = (files.clone(), registry.clone());
+        let (files, host, name) = (
+            files.clone(),
+            upstream.registry.clone(),
+            upstream.name.clone(),
+        );
         // Credential helpers are programs: they may take a while.
-        let found = tokio::task::spawn_blocking(move || files.lookup(&host))
+        let found = tokio::task::spawn_blocking(move || files.lookup(&host, &name))
             .await
             .map_err(Failure::failed)?
             .map_err(Failure::failed)?;
-        if let Some(login) = found {
-            logins.insert(registry, login);
+        match found {
+            Some(login) => drop(logins.insert(of, login)),
+            None => drop(none.insert(of)),
         }
     }
     Ok(logins)

@@ -18,6 +18,8 @@ pub enum Exit {
     State,
     /// 4: stored data is damaged.
     Damaged,
+    /// 6: done, but signatures or other documents that may be attached to the image are missing.
+    Evidence,
 }
 
 impl Exit {
@@ -29,6 +31,7 @@ impl Exit {
             Self::Usage => 2,
             Self::State => 3,
             Self::Damaged => 4,
+            Self::Evidence => 6,
         }
     }
 }
@@ -40,6 +43,7 @@ impl From<FaultKind> for Exit {
             FaultKind::Usage => Self::Usage,
             FaultKind::State => Self::State,
             FaultKind::Damaged => Self::Damaged,
+            FaultKind::Evidence => Self::Evidence,
         }
     }
 }
@@ -113,6 +117,7 @@ mod tests {
         assert_eq!(code(FaultKind::Usage), 2);
         assert_eq!(code(FaultKind::State), 3);
         assert_eq!(code(FaultKind::Damaged), 4);
+        assert_eq!(code(FaultKind::Evidence), 6);
         assert_eq!(Exit::Done.code(), 0);
     }
 

@@ -6,7 +6,7 @@ use super::output::{self, Format};
 use super::progress;
 use super::session::{Session, unexpected};
 use super::settings::{self, Place};
-use crate::app::control::{MirrorJob, MirrorReport, Progress, Reply, Request};
+use crate::app::control::{FaultKind, MirrorJob, MirrorReport, Progress, Reply, Request};
 use crate::fetch::credentials;
 use clap::Args;
 use std::path::PathBuf;
@@ -17,6 +17,9 @@ const HELP: &str = "\
 Copies everything that belongs to the image: all platforms, signatures, attached documents. Nothing is
 visible before all of it is here. Run the command again to go on after a break: what is here is not
 fetched twice. The running server does the work; without one this command does it itself.
+
+The image itself must be whole. What is attached to it (signatures, attestations, SBOMs) and cannot be read is
+left out and named; the command then ends with exit code 6, after the image is here.
 
 Credentials are yours: those of `docker login` (or `podman login`) for the other registry. They are used
 for this run only, and neither stored nor logged.
@@ -58,6 +61,9 @@ pub(super) struct Mirror {
     /// machine's, link-local or unique-local; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) allow_host: Vec<String>,
+    /// End with exit code 0 although signatures or other documents attached to the image could not be read
+    #[arg(long)]
+    pub(super) allow_missing_evidence: bool,
     /// Read credentials from this file of docker's config.json form instead of your own
     #[arg(long, value_name = "FILE")]
     pub(super) creds_file: Option<PathBuf>,
@@ -68,7 +74,7 @@ pub(super) struct Mirror {
 impl Mirror {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let loaded = self.place.load()?;
-        let format = self.format;
+        let (format, may_lack) = (self.format, self.allow_missing_evidence);
         let request = Request::Mirror(Box::new(self.job().await?));
         let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
         let stop = CancellationToken::new();
@@ -88,10 +94,19 @@ impl Mirror {
         shown.finish();
         session.close().await;
         interrupt.abort();
-        match reply? {
-            Reply::Mirrored(report) if format.json => output::json(&report),
-            Reply::Mirrored(report) => output::print(&summary(&report)),
-            _ => Err(unexpected()),
+        let Reply::Mirrored(report) = reply? else {
+            return Err(unexpected());
+        };
+        if format.json {
+            output::json(&report)?;
+        } else {
+            output::print(&summary(&report))?;
+            warn(&report);
+        }
+        match report.missing_evidence_count {
+            0 => Ok(()),
+            _ if may_lack => Ok(()),
+            count => Err(Failure::new(FaultKind::Evidence, missing(count))),
         }
     }
 
@@ -108,13 +123,15 @@ impl Mirror {
                     .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
             ),
         };
-        let (registry, file) = (source.registry().to_owned(), self.creds_file);
+        let (registry, name) = (source.registry().to_owned(), source.name().to_string());
+        let file = self.creds_file;
         // Credential helpers are programs: they may take a while.
-        let login =
-            tokio::task::spawn_blocking(move || credentials::lookup(file.as_deref(), &registry))
-                .await
-                .map_err(Failure::failed)?
-                .map_err(Failure::failed)?;
+        let login = tokio::task::spawn_blocking(move || {
+            credentials::lookup(file.as_deref(), &registry, &name)
+        })
+        .await
+        .map_err(Failure::failed)?
+        .map_err(Failure::failed)?;
         Ok(MirrorJob {
             source: self.source,
             to: self.to,
@@ -127,6 +144,31 @@ impl Mirror {
             login,
         })
     }
+}
+
+/// Says what of the report is no success. With `--json` it stands in the report.
+fn warn(report: &MirrorReport) {
+    for text in &report.warnings {
+        output::warning(text);
+    }
+    for one in &report.missing_evidence {
+        output::warning(&format!(
+            "{} of {} is left out: {}",
+            one.what, one.subject, one.why
+        ));
+    }
+    let named = report.missing_evidence.len() as u64;
+    if report.missing_evidence_count > named {
+        let more = report.missing_evidence_count - named;
+        output::warning(&format!("{more} more are left out"));
+    }
+}
+
+fn missing(count: u64) -> String {
+    format!(
+        "the image is here, but of what is attached to it (signatures, attestations and the like) {} could not be read; the same command tries again, and --allow-missing-evidence takes the image as it is",
+        output::count(count, "part")
+    )
 }
 
 /// Cancels `stop` at the first interrupt; at the second one clears the screen and ends the process.

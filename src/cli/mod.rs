@@ -43,7 +43,8 @@ First steps:
   dryport trust                                  how docker, podman and others trust this server
   dryport user add ann --password-stdin --role writer --on team
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused by the state of things, 4 damaged data.
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused by the state of things, 4 damaged data,
+6 mirrored without all that may be attached to the image.
 `dryport COMMAND --help` explains each command.";
 
 /// The registry for places without a network: mirror container images where there is one, serve them where there is none.

@@ -19,6 +19,7 @@ type Observer = Arc<dyn Fn(Retry) + Send + Sync>;
 #[derive(Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
+    tries: u32,
 }
 
 pub(super) struct Inner {
@@ -97,6 +98,8 @@ pub(super) struct Asking {
     pub form: Option<String>,
     /// The request is for a token service, which may stand at another port of the registry's host.
     pub beside: bool,
+    /// How often it is tried; `None`: as the options say.
+    pub tries: Option<u32>,
 }
 
 impl Asking {
@@ -108,6 +111,7 @@ impl Asking {
             authorization: None,
             form: None,
             beside: false,
+            tries: None,
         }
     }
 }
@@ -135,6 +139,7 @@ impl Client {
             return Err(bad());
         }
         let wire = Wire::new(host, &options, lookup)?;
+        let tries = options.tries;
         let inner = Inner {
             options,
             tokens: Tokens::default(),
@@ -145,7 +150,17 @@ impl Client {
         };
         Ok(Self {
             inner: Arc::new(inner),
+            tries,
         })
+    }
+
+    /// The same client, whose requests are tried so often only; a server that asks to come back is waited for as before.
+    #[must_use]
+    pub fn with_tries(&self, tries: u32) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            tries,
+        }
     }
 
     /// Tells `observer` of every wait before another try. Call it before the client is cloned or used.
@@ -187,7 +202,7 @@ impl Client {
         let accept = HeaderValue::from_str(accept)
             .map_err(|_| FetchError::Options(format!("\"{accept}\" is no Accept header")))?;
         asking.headers.insert(ACCEPT, accept);
-        let mut backoff = self.inner.backoff();
+        let mut backoff = self.inner.backoff(Some(self.tries));
         loop {
             let response = self.authorized(asking.clone(), scope).await?;
             match self.inner.read(response, limit).await {
@@ -205,7 +220,9 @@ impl Client {
         let url = base.join(target);
         let url =
             url.map_err(|e| FetchError::Options(format!("\"{target}\" is no address: {e}")))?;
-        Ok(Asking::get(url))
+        let mut asking = Asking::get(url);
+        asking.tries = Some(self.tries);
+        Ok(asking)
     }
 
     /// Sends with the token of `scope`, logging in when asked to. Nothing of ours goes to another origin.
@@ -227,16 +244,11 @@ impl Client {
             if response.status() != 401 || !ours || !same_origin(base, response.url()) {
                 return Ok(response);
             }
-            let list: Vec<_> = response
-                .headers()
-                .get_all(WWW_AUTHENTICATE)
-                .iter()
-                .cloned()
-                .collect();
+            // Realms for people may be written in any letters.
+            let list = response.headers().get_all(WWW_AUTHENTICATE).iter();
             let list: Vec<_> = list
-                .iter()
-                .filter_map(|v| v.to_str().ok())
-                .flat_map(challenge::parse)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()))
+                .flat_map(|text| challenge::parse(&text))
                 .collect();
             let had = asking.authorization.take();
             // A kept token may have been withdrawn: one fresh one is asked for before giving up.
@@ -264,8 +276,8 @@ impl Client {
 }
 
 impl Inner {
-    pub(super) fn backoff(&self) -> Backoff {
-        Backoff::new(self.options.backoff, self.options.tries)
+    pub(super) fn backoff(&self, tries: Option<u32>) -> Backoff {
+        Backoff::new(self.options.backoff, tries.unwrap_or(self.options.tries))
     }
 
     /// Waits before another try, or gives up with `error`.

@@ -4,7 +4,8 @@
 
 use super::error::FetchError;
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
@@ -43,19 +44,42 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
-    auths: BTreeMap<String, Entry>,
+    #[serde(deserialize_with = "or_nothing")]
+    auths: BTreeMap<String, Option<Entry>>,
+    #[serde(deserialize_with = "or_nothing")]
     creds_store: String,
-    cred_helpers: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_nothing")]
+    cred_helpers: BTreeMap<String, Option<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
 struct Entry {
+    #[serde(deserialize_with = "or_nothing")]
     auth: String,
+    #[serde(deserialize_with = "or_nothing")]
     username: String,
+    #[serde(deserialize_with = "or_nothing")]
     password: String,
+    #[serde(deserialize_with = "or_nothing")]
     identitytoken: String,
 }
+
+/// Null is as good as not there.
+fn or_nothing<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: Default + serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    let value: Option<T> = serde::Deserialize::deserialize(from)?;
+    Ok(value.unwrap_or_default())
+}
+
+/// Programs that write these files differ in whether they pad.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -64,9 +88,14 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// The credential for `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one; see [`Files`]. Blocks.
-pub fn lookup(config: Option<&Path>, registry: &str) -> Result<Option<Credential>, FetchError> {
-    Files::read(config).lookup(registry)
+/// The credential for the repository `name` of `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one; see
+/// [`Files`]. Blocks.
+pub fn lookup(
+    config: Option<&Path>,
+    registry: &str,
+    name: &str,
+) -> Result<Option<Credential>, FetchError> {
+    Files::read(config).lookup(registry, name)
 }
 
 /// The files of the user's credentials, as they were read: a command that becomes another user reads them before.
@@ -91,8 +120,9 @@ impl Files {
         }
     }
 
-    /// The credential for `registry`: the first file that knows it decides. Blocks: helpers are programs.
-    pub fn lookup(&self, registry: &str) -> Result<Option<Credential>, FetchError> {
+    /// The credential for the repository `name` of `registry`: the first file that knows one decides. Blocks: helpers are
+    /// programs.
+    pub fn lookup(&self, registry: &str, name: &str) -> Result<Option<Credential>, FetchError> {
         for (path, text) in &self.files {
             let text = match text {
                 Ok(text) => text,
@@ -104,7 +134,7 @@ impl Files {
                     )));
                 }
             };
-            if let Some(found) = in_file(path, text, registry)? {
+            if let Some(found) = in_file(path, text, registry, name)? {
                 return Ok(Some(found));
             }
         }
@@ -129,8 +159,17 @@ fn default_files() -> Vec<PathBuf> {
     .collect()
 }
 
-fn in_file(path: &Path, text: &[u8], registry: &str) -> Result<Option<Credential>, FetchError> {
+fn in_file(
+    path: &Path,
+    text: &[u8],
+    registry: &str,
+    name: &str,
+) -> Result<Option<Credential>, FetchError> {
     let config = DockerConfig::parse(path, text)?;
+    // What is for a part of a registry comes before what is for all of it, whoever keeps that.
+    if let Some(found) = config.of_part(path, registry, name)? {
+        return Ok(Some(found));
+    }
     if let Some(program) = config.helper(registry)?
         && let Some(found) = ask_helper(&program, &normal(registry))?
     {
@@ -142,6 +181,11 @@ fn in_file(path: &Path, text: &[u8], registry: &str) -> Result<Option<Credential
 impl DockerConfig {
     /// Reads the file's text; `path` is for the errors.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, FetchError> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        // An empty file is one that nobody logged in with.
+        if text.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
         // The parser's own message could quote the secret beside the fault: only the place is told.
         serde_json::from_slice(text).map_err(|e| {
             let (line, column) = (e.line(), e.column());
@@ -155,6 +199,7 @@ impl DockerConfig {
     /// The program to ask for the log-in of `registry`: `docker-credential-NAME`, never a path.
     pub fn helper(&self, registry: &str) -> Result<Option<String>, FetchError> {
         let named = entry_of(&self.cred_helpers, registry).map(String::as_str);
+        let named = named.filter(|name| !name.is_empty());
         let name = named.or(Some(self.creds_store.as_str()).filter(|name| !name.is_empty()));
         let Some(name) = name else {
             return Ok(None);
@@ -165,6 +210,28 @@ impl DockerConfig {
             return Err(helper_failed(&program, "has a name that is no program's"));
         }
         Ok(Some(program))
+    }
+
+    /// The log-in for the repository `name` of `registry`, or for the nearest namespace above it: what podman files under
+    /// `HOST/NAMESPACE[/REPO]`; `path` is for the errors.
+    pub fn of_part(
+        &self,
+        path: &Path,
+        registry: &str,
+        name: &str,
+    ) -> Result<Option<Credential>, FetchError> {
+        let host = normal(registry);
+        let mut part = name;
+        while !part.is_empty() {
+            let key = format!("{host}/{part}");
+            if let Some(entry) = entry_of(&self.auths, &key)
+                && let Some(found) = entry.credential(path, &key)?
+            {
+                return Ok(Some(found));
+            }
+            part = part.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+        Ok(None)
     }
 
     /// The log-in of `registry` that stands in the file itself; `path` is for the errors.
@@ -182,17 +249,16 @@ impl DockerConfig {
 
 /// The entry of a registry. One that is written down in several ways is found by the name that docker uses, else by its
 /// own, else by the first in ASCII order: always the same one.
-fn entry_of<'a, T>(entries: &'a BTreeMap<String, T>, registry: &str) -> Option<&'a T> {
+fn entry_of<'a, T>(entries: &'a BTreeMap<String, Option<T>>, registry: &str) -> Option<&'a T> {
     let registry = normal(registry);
     let own = if registry == "docker.io" {
         HUB_KEY
     } else {
         registry.as_str()
     };
-    let spelled = || entries.iter().find(|(key, _)| normal(key) == registry);
-    entries
-        .get(own)
-        .or_else(|| spelled().map(|(_, entry)| entry))
+    let mut spelled = entries.iter().filter(|(key, _)| normal(key) == registry);
+    let own = entries.get(own).and_then(Option::as_ref);
+    own.or_else(|| spelled.find_map(|(_, entry)| entry.as_ref()))
 }
 
 /// Whether a registry can read the user back: the first colon ends it (RFC 7617).
@@ -204,7 +270,7 @@ fn helper_failed(program: &str, why: &str) -> FetchError {
     FetchError::Credentials(format!("the credential helper {program} {why}"))
 }
 
-/// `https://HOST/v1/`, `HOST/v2` and `HOST` are one; all names of Docker Hub are `docker.io`.
+/// `https://HOST/v1/`, `HOST/v2` and `HOST` are one; all names of Docker Hub are `docker.io`, also before a repository.
 fn normal(key: &str) -> String {
     let key = key.trim().to_ascii_lowercase();
     let key = key
@@ -212,13 +278,18 @@ fn normal(key: &str) -> String {
         .or_else(|| key.strip_prefix("http://"))
         .unwrap_or(&key);
     let key = key.trim_end_matches('/');
-    let key = key
-        .strip_suffix("/v1")
-        .or_else(|| key.strip_suffix("/v2"))
-        .unwrap_or(key);
-    match key {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        other => other.to_owned(),
+    let (host, part) = match key.split_once('/') {
+        None | Some((_, "v1" | "v2")) => (key.split('/').next().unwrap_or(key), ""),
+        Some((host, part)) => (host, part),
+    };
+    let host = match host {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        other => other,
+    };
+    if part.is_empty() {
+        host.to_owned()
+    } else {
+        format!("{host}/{part}")
     }
 }
 
@@ -245,9 +316,7 @@ impl Entry {
             }
             return Ok((!user.is_empty()).then_some(Credential::Basic { user, password }));
         }
-        let text = BASE64_STANDARD
-            .decode(self.auth.trim())
-            .map_err(|_| bad())?;
+        let text = BASE64.decode(self.auth.trim()).map_err(|_| bad())?;
         let text = String::from_utf8(text).map_err(|_| bad())?;
         let (user, password) = text.split_once(':').ok_or_else(bad)?;
         let password = password.trim_end_matches('\0').to_owned();
@@ -311,7 +380,12 @@ mod tests {
     use super::*;
 
     fn find(text: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
-        in_file(Path::new("config.json"), text.as_bytes(), registry)
+        in_file(
+            Path::new("config.json"),
+            text.as_bytes(),
+            registry,
+            "team/app",
+        )
     }
 
     fn basic(user: &str, password: &str) -> Credential {
@@ -355,6 +429,77 @@ mod tests {
         );
         assert!(find("{", "a").is_err());
         assert_eq!(find("{}", "a").expect("ok"), None);
+    }
+
+    #[test]
+    fn the_most_specific_entry_counts() {
+        // The user of each is its number.
+        let auth = |user: u8| format!(r#"{{"auth":"{}"}}"#, BASE64.encode(format!("{user}:p")));
+        let text = format!(
+            r#"{{"auths":{{"r.example":{},"r.example/team":{},"https://R.example/team/app/":{},"r.example/tea":{},
+                "r.example/other":{},"r.example/none":{{}},"docker.io/library":{},"r.example/v2/x":{}}}}}"#,
+            auth(1),
+            auth(2),
+            auth(3),
+            auth(4),
+            auth(5),
+            auth(6),
+            auth(7)
+        );
+        for (registry, name, user) in [
+            ("r.example", "team/app", "3"),
+            ("r.example", "team/app/deep/er", "3"),
+            ("r.example", "team/apple", "2"),
+            ("r.example", "team", "2"),
+            ("r.example", "teams/app", "1"),
+            ("r.example", "none/x", "1"),
+            ("r.example", "v2/x", "7"),
+            ("index.docker.io", "library/alpine", "6"),
+        ] {
+            let found = in_file(Path::new("c"), text.as_bytes(), registry, name);
+            assert_eq!(
+                found.expect(name),
+                Some(basic(user, "p")),
+                "{registry}/{name}"
+            );
+        }
+        let found = in_file(Path::new("c"), text.as_bytes(), "docker.io", "team/app");
+        assert_eq!(found.expect("ok"), None);
+        // A helper for the whole registry comes after what is for a part of it.
+        let helper = text.replacen('{', r#"{"credsStore":"no-such-helper-here","#, 1);
+        let find = |name| in_file(Path::new("c"), helper.as_bytes(), "r.example", name);
+        assert_eq!(find("team/x").expect("ok"), Some(basic("2", "p")));
+        assert!(find("x").is_err());
+    }
+
+    #[test]
+    fn what_is_not_filled_in_is_not_there() {
+        for text in [
+            "",
+            " \n",
+            "\u{feff}",
+            "\u{feff}{}",
+            "{}",
+            r#"{"auths":null,"credsStore":null,"credHelpers":null}"#,
+            r#"{"auths":{"r.example":null}}"#,
+            r#"{"auths":{"r.example":{"auth":null,"identitytoken":null}}}"#,
+            r#"{"credHelpers":{"r.example":null}}"#,
+            r#"{"credHelpers":{"r.example":""}}"#,
+        ] {
+            assert_eq!(find(text, "r.example").expect(text), None, "{text}");
+        }
+        // "u:pw", "u:pass", "us:pass"
+        for (auth, user, password) in [
+            ("dTpwdw", "u", "pw"),
+            ("dTpwdw==", "u", "pw"),
+            ("dTpwdw=", "u", "pw"),
+            ("dTpwYXNz", "u", "pass"),
+            (" dXM6cGFzcw\\n", "us", "pass"),
+        ] {
+            let text = format!(r#"{{"auths":{{"r.example":{{"auth":"{auth}"}}}}}}"#);
+            let found = find(&text.replace("\\\\n", "\\n"), "r.example");
+            assert_eq!(found.expect(auth), Some(basic(user, password)), "{auth}");
+        }
     }
 
     #[test]

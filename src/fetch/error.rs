@@ -131,6 +131,27 @@ pub enum FetchErrorKind {
 }
 
 impl FetchError {
+    /// What happened, without advice: for what is left out and named in a report.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Certificate { host, why } => {
+                format!("the certificate of {host} is not trusted: {why}")
+            }
+            Self::Unauthorized { host, who, why } => format!("{host} refuses {who}: {why}"),
+            Self::RealmHost { registry, realm } => {
+                format!("{registry} sends its users to log in at {realm}, another domain")
+            }
+            Self::Inward {
+                by,
+                host,
+                address,
+                what,
+            } => format!("{by} leads to {host}, which is not asked: {address} is {what}"),
+            Self::Wait { url, seconds } => format!("{url} asks to come back in {seconds} s"),
+            other => other.to_string(),
+        }
+    }
+
     /// The kind.
     pub fn kind(&self) -> FetchErrorKind {
         match self {

@@ -22,7 +22,7 @@ pub(crate) mod tests;
 
 pub use client::{Client, Reply};
 pub use credentials::Credential;
-pub use download::Download;
+pub use download::{Download, Span};
 pub use error::{FetchError, FetchErrorKind};
 pub use reqwest::header;
 pub use retry::Retry;

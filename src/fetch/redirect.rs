@@ -2,6 +2,7 @@
 
 use super::error::FetchError;
 use super::wire::shown;
+use percent_encoding::AsciiSet;
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 
@@ -21,10 +22,10 @@ pub(super) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     };
     let location = headers
         .get(LOCATION)
-        .and_then(|v| v.to_str().ok())
+        .map(|value| spelled(value.as_bytes()))
         .ok_or_else(|| refuse("it names no address".to_owned()))?;
     let mut to = from
-        .join(location)
+        .join(&location)
         .map_err(|e| refuse(format!("its address is malformed ({e})")))?;
     if !matches!(to.scheme(), "http" | "https") || to.host_str().is_none() {
         return Err(refuse(format!("{}: is no web address", to.scheme())));
@@ -40,6 +41,14 @@ pub(super) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     Ok(to)
 }
 
+/// The address with each byte that is no ASCII as the escape that means it: some servers send such bytes as they are.
+fn spelled(address: &[u8]) -> String {
+    percent_encoding::percent_encode(address, &OTHERS_STAY).to_string()
+}
+
+/// Bytes that are no ASCII are escaped whatever the set.
+const OTHERS_STAY: AsciiSet = AsciiSet::EMPTY;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +57,26 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, location.parse().expect("value"));
         next(&from.parse().expect("url"), &headers).map(|u| u.to_string())
+    }
+
+    #[test]
+    fn addresses_may_hold_bytes_that_are_no_ascii() {
+        let to = |location: &[u8]| {
+            let mut headers = HeaderMap::new();
+            let value = reqwest::header::HeaderValue::from_bytes(location).expect("value");
+            headers.insert(LOCATION, value);
+            next(&"https://a.example/x".parse().expect("url"), &headers).map(|u| u.to_string())
+        };
+        for (location, want) in [
+            ("/\u{e9}?n=\u{4e2d}".as_bytes(), "/%C3%A9?n=%E4%B8%AD"),
+            (b"/\xe9?n=\xff", "/%E9?n=%FF"),
+            ("https://a.example/\u{e9}%20%c3".as_bytes(), "/%C3%A9%20%c3"),
+        ] {
+            let want = format!("https://a.example{want}");
+            assert_eq!(to(location).expect("followed"), want);
+        }
+        let host = to("https://b\u{fc}cher.example/x".as_bytes());
+        assert_eq!(host.expect("followed"), "https://xn--bcher-kva.example/x");
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Inner {
         if !is_loopback(&secure) {
             return Ok(secure);
         }
-        let mut backoff = self.backoff();
+        let mut backoff = self.backoff(None);
         loop {
             let ping = async |url: &Url| {
                 let path = url.join("v2/").unwrap_or_else(|_| url.clone());
@@ -56,7 +56,9 @@ impl Inner {
 
     /// Sends, follows redirects, and tries again while the failure may pass.
     pub(super) async fn send(&self, asking: &Asking) -> Result<Response, FetchError> {
-        let mut backoff = self.backoff();
+        let mut backoff = self.backoff(asking.tries);
+        // Who says when to come back is believed.
+        let mut patient = self.backoff(None);
         loop {
             let (error, asked) = match self.follow(asking).await {
                 Ok(response) if retry::is_passing(response.status()) => {
@@ -87,7 +89,12 @@ impl Inner {
                 Err(error @ FetchError::Connect { .. }) => (error, None),
                 Err(error) => return Err(error),
             };
-            self.pause(&mut backoff, error, asked).await?;
+            let backoff = if asked.is_some() {
+                &mut patient
+            } else {
+                &mut backoff
+            };
+            self.pause(backoff, error, asked).await?;
         }
     }
 

@@ -72,6 +72,15 @@ fn with_password() -> FetchOptions {
     }
 }
 
+/// So many bytes are there, of so many.
+fn span(from: u64, size: u64) -> Span {
+    Span {
+        from,
+        size,
+        ranges: true,
+    }
+}
+
 async fn all(download: &mut Download) -> Result<String, FetchError> {
     let mut body = Vec::new();
     while let Some(piece) = download.chunk().await? {
@@ -140,12 +149,77 @@ async fn goes_on_where_a_body_broke() {
     })
     .await;
     let client = Client::new(&host, options()).expect("client");
-    let mut download = client.download("/b", "s", 0, 10).await.expect("begins");
+    let mut download = client
+        .download("/b", "s", span(0, 10))
+        .await
+        .expect("begins");
     assert_eq!(all(&mut download).await.expect("body"), "0123456789");
     assert_eq!(download.offset(), 10);
     assert_eq!(seen.lock().expect("lock").len(), 3);
-    let mut rest = client.download("/b", "s", 7, 10).await.expect("begins");
+    let mut rest = client
+        .download("/b", "s", span(7, 10))
+        .await
+        .expect("begins");
     assert_eq!(all(&mut rest).await.expect("body"), "789");
+}
+
+/// A server that breaks off once and then refuses the rest in its own way.
+#[tokio::test]
+async fn a_part_that_is_refused_is_followed_by_the_whole() {
+    let part = "content-range: bytes 4-9/10\r\n";
+    let refusals = [
+        ("416", "", ""),
+        ("400", "", "no"),
+        ("401", "", ""),
+        ("403", "", ""),
+        ("404", "", ""),
+        ("405", "", ""),
+        ("500", "", ""),
+        ("501", "", ""),
+        ("503", "", ""),
+        ("302", "location: ftp://x/\r\n", ""),
+        ("204", "", ""),
+        ("206", "", "456789"),
+        ("206", "content-range: bytes 5-9/10\r\n", "56789"),
+        ("206", "content-range: bytes 4-9/11\r\n", "456789"),
+        ("206", "content-range: 4-9\r\n", "456789"),
+        ("200", "", "456789"),
+        ("200", part, "456789"),
+    ];
+    for (status, headers, body) in refusals {
+        let refusal = reply(&format!("{status} No"), headers, body);
+        let (host, seen) = serve(move |n, head| match n {
+            0 => b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123".to_vec(),
+            _ if head.contains("range: bytes=4-") => refusal.clone(),
+            _ => reply("200 OK", "", "0123456789"),
+        })
+        .await;
+        let client = Client::new(
+            &host,
+            FetchOptions {
+                tries: 2,
+                ..options()
+            },
+        )
+        .expect("client");
+        for from in [0, 4] {
+            let begun = client.download("/b", "s", span(from, 10)).await;
+            let mut download = begun.unwrap_or_else(|e| panic!("{status} {headers}: {e}"));
+            let got = all(&mut download).await;
+            let got = got.unwrap_or_else(|e| panic!("{status} {headers}: {e}"));
+            assert_eq!(got, &"0123456789"[from as usize..], "{status} {headers}");
+            assert!(!download.is_pieced());
+        }
+        // Once it is known that there are no parts, none is asked for.
+        let ranged = |head: &&String| head.contains("range: bytes");
+        let ranged = seen.lock().expect("lock").iter().filter(ranged).count();
+        let tries = if status.starts_with("50") && status != "501" {
+            2
+        } else {
+            1
+        };
+        assert_eq!(ranged, 2 * tries, "{status} {headers}");
+    }
 }
 
 #[tokio::test]
@@ -159,17 +233,26 @@ async fn a_body_has_its_length() {
         },
     )
     .expect("client");
-    let mut long = client.download("/b", "s", 0, 9).await.expect("begins");
+    let mut long = client
+        .download("/b", "s", span(0, 9))
+        .await
+        .expect("begins");
     assert!(matches!(
         all(&mut long).await,
         Err(FetchError::TooLarge { .. })
     ));
-    let mut short = client.download("/b", "s", 0, 11).await.expect("begins");
+    let mut short = client
+        .download("/b", "s", span(0, 11))
+        .await
+        .expect("begins");
     assert!(matches!(
         all(&mut short).await,
         Err(FetchError::Body { .. })
     ));
-    let mut nothing = client.download("/b", "s", 0, 0).await.expect("begins");
+    let mut nothing = client
+        .download("/b", "s", span(0, 0))
+        .await
+        .expect("begins");
     assert_eq!(all(&mut nothing).await.expect("body"), "");
 }
 
@@ -194,7 +277,10 @@ async fn a_redirect_carries_no_authorization() {
         ..with_password()
     };
     let client = Client::new(&host, options).expect("client");
-    let mut download = client.download("/b", "s", 0, 4).await.expect("begins");
+    let mut download = client
+        .download("/b", "s", span(0, 4))
+        .await
+        .expect("begins");
     assert_eq!(all(&mut download).await.expect("body"), "blob");
     assert_eq!(at_host.lock().expect("lock").len(), 2);
     let at_cdn = at_cdn.lock().expect("lock");
@@ -327,7 +413,7 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
     let host = format!("up.example:{}", port_of(&host));
     let (lookup, looked) = lookup();
     let client = Client::with_lookup(&host, options(), &lookup).expect("client");
-    let Err(error) = client.download("/a?key=1", "s", 0, 4).await else {
+    let Err(error) = client.download("/a?key=1", "s", span(0, 4)).await else {
         panic!("it was followed");
     };
     assert_eq!(error.kind(), FetchErrorKind::Refused);
@@ -351,7 +437,10 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
             ..options()
         };
         let client = Client::with_lookup(&host, options, &lookup).expect("client");
-        let mut download = client.download("/a", "s", 0, 4).await.expect("begins");
+        let mut download = client
+            .download("/a", "s", span(0, 4))
+            .await
+            .expect("begins");
         assert_eq!(all(&mut download).await.expect("body"), "blob");
     }
     // Its other ports are not.
@@ -360,7 +449,7 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
         ..options()
     };
     let client = Client::with_lookup(&host, options, &lookup).expect("client");
-    assert!(client.download("/a", "s", 0, 4).await.is_err());
+    assert!(client.download("/a", "s", span(0, 4)).await.is_err());
 }
 
 #[tokio::test]

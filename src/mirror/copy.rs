@@ -1,10 +1,11 @@
 //! Copies a plan: the blobs, four at once, then one commit.
 
+use super::closure::{Plan, Planned, PlannedBlob};
+use super::evidence::reason;
 use super::oci::Registry;
-use super::plan::{Plan, PlannedBlob};
 use super::{MirrorError, MirrorReport, Progress};
 use crate::blobs::Buffer;
-use crate::fetch::{Download, FetchError};
+use crate::fetch::{Download, FetchError, Span};
 use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
 use crate::types::{Digest, Reference, RepoName, Tag};
 use bytes::{Buf as _, Bytes};
@@ -43,7 +44,7 @@ pub(super) async fn run(
     repos: &Repos,
     registry: &Registry,
     target: &RepoName,
-    plan: Plan,
+    mut plan: Plan,
     progress: &(dyn Fn(Progress) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<MirrorReport, MirrorError> {
@@ -58,18 +59,29 @@ pub(super) async fn run(
     };
     let mut report = MirrorReport {
         name: target.to_string(),
-        tags: plan.tags.iter().map(|(tag, _)| tag.to_string()).collect(),
+        tags: Vec::new(),
         digest: plan.root.to_string(),
-        manifests: plan.manifests.len() as u64,
+        manifests: 0,
         blobs: 0,
         blobs_skipped: 0,
         bytes: 0,
         bytes_skipped: 0,
+        missing_evidence: Vec::new(),
+        missing_evidence_count: 0,
+        warnings: Vec::new(),
     };
-    copy.all(&plan.blobs, &mut report).await?;
+    let mut lacking = HashMap::new();
+    copy.all(&plan.blobs, &mut report, &mut lacking).await?;
     if cancel.is_cancelled() {
         return Err(MirrorError::Cancelled);
     }
+    plan.leave_out(&mut lacking)?;
+    let notes = std::mem::take(&mut plan.notes);
+    report.tags = plan.tags.iter().map(|(tag, _)| tag.to_string()).collect();
+    report.manifests = plan.manifests.len() as u64;
+    report.missing_evidence = notes.missing;
+    report.missing_evidence_count = notes.missing_count;
+    report.warnings = notes.warnings;
     repos
         .commit_closure(target, home, puts(registry, plan), WHO)
         .await?;
@@ -86,7 +98,7 @@ fn puts(registry: &Registry, plan: Plan) -> Vec<PutManifest> {
     for (tag, digest) in plan.tags {
         tags.entry(digest).or_default().push(tag);
     }
-    let put = |fetched: super::oci::Fetched| PutManifest {
+    let put = |Planned { fetched, .. }: Planned| PutManifest {
         reference: Reference::Digest(fetched.digest),
         tags: tags.remove(&fetched.digest).unwrap_or_default(),
         source: Provenance::Registry {
@@ -107,9 +119,10 @@ impl Copy<'_> {
         &self,
         blobs: &[PlannedBlob],
         report: &mut MirrorReport,
+        lacking: &mut HashMap<Digest, String>,
     ) -> Result<(), MirrorError> {
         {
-            let fetch = self.blobs(blobs, report);
+            let fetch = self.blobs(blobs, report, lacking);
             tokio::pin!(fetch);
             loop {
                 tokio::select! {
@@ -119,11 +132,12 @@ impl Copy<'_> {
             }
         }
         for _ in 0..TRIES {
-            let gone = self.gone(blobs).await?;
+            let mut gone = self.gone(blobs).await?;
+            gone.retain(|blob| !lacking.contains_key(&blob.digest));
             if gone.is_empty() {
                 return Ok(());
             }
-            self.blobs(&gone, report).await?;
+            self.blobs(&gone, report, lacking).await?;
         }
         Err(MirrorError::Internal(
             "what was fetched first is collected before the last of it arrives; set blobs.lease longer".to_owned(),
@@ -146,6 +160,7 @@ impl Copy<'_> {
         &self,
         blobs: &[PlannedBlob],
         report: &mut MirrorReport,
+        lacking: &mut HashMap<Digest, String>,
     ) -> Result<(), MirrorError> {
         let mut left = blobs.iter();
         let mut running = FuturesUnordered::new();
@@ -154,10 +169,21 @@ impl Copy<'_> {
             while running.len() < AT_ONCE
                 && let Some(blob) = left.next()
             {
-                running.push(self.blob(blob));
+                running.push(async move { (blob, self.blob(blob).await) });
             }
-            let Some(result) = running.next().await else {
+            let Some((blob, result)) = running.next().await else {
                 break;
+            };
+            // What only something attached names may be lacking.
+            let result = match result {
+                Err(error) if blob.attached => match reason(error) {
+                    Ok(why) => {
+                        lacking.insert(blob.digest, why);
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                result => result,
             };
             match result {
                 Ok((_, Outcome::Copied { fetched })) => {
@@ -185,22 +211,19 @@ impl Copy<'_> {
         if here || (blob.optional && !self.registry.has_blob(&blob.digest).await?) {
             return Ok((blob.size, self.skipped(blob)));
         }
-        let Some(fill) = self.begin(blob).await? else {
-            return Ok((blob.size, self.skipped(blob)));
-        };
-        let resumed = fill.offset();
-        match self.fill(blob, fill).await {
-            // What lay here from an earlier run was wrong; it has been dropped, so once more from the start.
-            Err(error) if resumed > 0 && is_mismatch(&error) => {
-                let Some(fill) = self.begin(blob).await? else {
-                    return Ok((blob.size, self.skipped(blob)));
-                };
-                self.fill(blob, fill)
-                    .await
-                    .map(|outcome| (blob.size, outcome))
+        for attempt in 0..TRIES {
+            let Some(fill) = self.begin(blob).await? else {
+                return Ok((blob.size, self.skipped(blob)));
+            };
+            if let Some(fetched) = self.fill(blob, fill, attempt == 0).await? {
+                return Ok((blob.size, Outcome::Copied { fetched }));
             }
-            result => result.map(|outcome| (blob.size, outcome)),
         }
+        Err(MirrorError::Verify(format!(
+            "{} sends blob {} each time in other bytes",
+            self.registry.source().registry(),
+            blob.digest
+        )))
     }
 
     fn skipped(&self, blob: &PlannedBlob) -> Outcome {
@@ -237,44 +260,61 @@ impl Copy<'_> {
         }
     }
 
-    /// Downloads into `fill` and seals it; whatever goes wrong on the way, what arrived is kept for the next run.
-    async fn fill(&self, blob: &PlannedBlob, fill: Fill) -> Result<Outcome, MirrorError> {
+    /// Downloads into `fill` and seals it; answers how many bytes came. Whatever goes wrong on the way, what arrived is
+    /// kept for the next run. `None`: it was put together of parts that are not one body, and is dropped.
+    async fn fill(
+        &self,
+        blob: &PlannedBlob,
+        fill: Fill,
+        ranges: bool,
+    ) -> Result<Option<u64>, MirrorError> {
         let from = fill.offset();
-        if from < blob.size {
+        let (fill, result, pieced) = if from < blob.size {
             self.grown(blob, from);
-        }
-        let (fill, result) = if from < blob.size {
-            self.transfer(blob, fill).await?
+            let span = Span {
+                from,
+                size: blob.size,
+                ranges,
+            };
+            self.transfer(blob, fill, span).await?
         } else {
-            (fill, Ok(()))
+            (fill, Ok(()), true)
         };
-        if let Err(error) = result {
-            // The transfer's own error says more than a failure to keep its bytes.
-            if let Err(pause) = self.repos.pause_fill(self.target, fill).await {
-                tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
+        match result {
+            Ok(()) => {}
+            // Of parts too, the digest decides.
+            Err(MirrorError::Fetch(FetchError::TooLarge { .. })) if pieced => {}
+            Err(error) => {
+                // The transfer's own error says more than a failure to keep its bytes.
+                if let Err(pause) = self.repos.pause_fill(self.target, fill).await {
+                    tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
+                }
+                return Err(error);
             }
-            return Err(error);
         }
-        self.repos.finish_fill(self.target, fill).await?;
+        match self.repos.finish_fill(self.target, fill).await {
+            Err(error) if pieced && error.kind() == RepoErrorKind::Digest => return Ok(None),
+            sealed => sealed?,
+        }
         self.grown(blob, blob.size);
-        Ok(Outcome::Copied {
-            fetched: blob.size.saturating_sub(from),
-        })
+        Ok(Some(blob.size.saturating_sub(from)))
     }
 
+    /// The fill after the transfer, how that ended, and whether the bytes are of more than one answer.
     async fn transfer(
         &self,
         blob: &PlannedBlob,
         fill: Fill,
-    ) -> Result<(Fill, Result<(), MirrorError>), MirrorError> {
+        span: Span,
+    ) -> Result<(Fill, Result<(), MirrorError>, bool), MirrorError> {
         let begun = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(MirrorError::Cancelled),
-            begun = self.registry.blob(&blob.digest, fill.offset(), blob.size) => begun.map_err(|e| self.absent(blob, e)),
+            begun = self.registry.blob(&blob.digest, span) => begun.map_err(|e| self.absent(blob, e)),
         };
         let mut download = match begun {
             Ok(download) => download,
-            Err(error) => return Ok((fill, Err(error))),
+            Err(error) => return Ok((fill, Err(error), false)),
         };
         let mut fill = fill;
         let mut rest = Bytes::new();
@@ -284,13 +324,13 @@ impl Copy<'_> {
                 let (back, wrote) = write(fill, piece).await?;
                 fill = back;
                 if let Err(error) = wrote {
-                    return Ok((fill, Err(error.into())));
+                    return Ok((fill, Err(error.into()), false));
                 }
                 // The end is told after sealing.
                 self.grown(blob, fill.offset().min(blob.size.saturating_sub(1)));
             }
             if let Some(result) = ended {
-                return Ok((fill, result));
+                return Ok((fill, result, span.from > 0 || download.is_pieced()));
             }
         }
     }
@@ -342,8 +382,4 @@ async fn write(
     })
     .await
     .map_err(|e| MirrorError::Internal(e.to_string()))
-}
-
-fn is_mismatch(error: &MirrorError) -> bool {
-    matches!(error, MirrorError::Repo(error) if error.kind() == RepoErrorKind::Digest)
 }

@@ -99,8 +99,10 @@ impl Descriptor {
 
 /// The descriptors of a list of referrers (distribution-spec, "Listing Referrers"): of each, what it is and how long it
 /// says that it is.
+///
+/// The second: whether there is a list at all, be it empty.
 #[derive(Debug, Default)]
-pub struct Referrers(pub Vec<(Digest, u64)>);
+pub struct Referrers(pub Vec<(Digest, u64)>, pub bool);
 
 impl Referrers {
     /// Reads a page of the list, an image index; `subject` is for the error only. The page has at most `most`.
@@ -112,7 +114,8 @@ impl Referrers {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let found = Page(most).deserialize(&mut json).map_err(malformed)?;
         json.end().map_err(malformed)?;
-        Ok(Self(found))
+        let is_list = found.is_some();
+        Ok(Self(found.unwrap_or_default(), is_list))
     }
 }
 
@@ -120,7 +123,7 @@ impl Referrers {
 struct Page(usize);
 
 impl<'de> DeserializeSeed<'de> for Page {
-    type Value = Vec<(Digest, u64)>;
+    type Value = Option<Vec<(Digest, u64)>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -128,14 +131,14 @@ impl<'de> DeserializeSeed<'de> for Page {
 }
 
 impl<'de> Visitor<'de> for Page {
-    type Value = Vec<(Digest, u64)>;
+    type Value = Option<Vec<(Digest, u64)>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an image index")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
+        let mut found = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if key == "manifests" {
                 let listed = map.next_value_seed(Listed(self.0))?.unwrap_or_default();
@@ -143,7 +146,7 @@ impl<'de> Visitor<'de> for Page {
                     .into_iter()
                     .map(|d: Descriptor| Some((d.digest?, d.size)));
                 let named: Option<Vec<_>> = named.collect();
-                found = named.ok_or_else(|| A::Error::custom("a descriptor has no digest"))?;
+                found = Some(named.ok_or_else(|| A::Error::custom("a descriptor has no digest"))?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }

@@ -8,15 +8,19 @@
     reason = "errors end a run, once; a box would only hide RepoError from those who match on it"
 )]
 
+mod attached;
 mod budget;
+mod closure;
 mod copy;
 pub mod document;
+mod evidence;
 mod oci;
 mod plan;
 mod platform;
 mod reference;
 mod refetch;
 
+pub use evidence::MissingEvidence;
 pub use reference::Source;
 pub use refetch::refetch;
 
@@ -60,6 +64,15 @@ pub struct MirrorReport {
     pub bytes: u64,
     /// Bytes of the blobs skipped.
     pub bytes_skipped: u64,
+    /// What is attached to the image, or may be, and could not be had; at most 100 of them are named.
+    #[serde(default)]
+    pub missing_evidence: Vec<MissingEvidence>,
+    /// How many there are, named or not.
+    #[serde(default)]
+    pub missing_evidence_count: u64,
+    /// What is odd and hinders nothing, at most 100 texts.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// How far a run is; drawn by the command.

@@ -1,32 +1,39 @@
 //! The registry protocol as a client (distribution-spec): manifests, referrers, blobs of one repository.
 
 use super::MirrorError;
-use super::budget::Budget;
-use super::document::{Document, Referrers};
+use super::document::Document;
 use super::reference::Source;
-use crate::fetch::{Client, Download, FetchError, Reply};
+use crate::fetch::{Client, Download, FetchError, Span};
+use crate::formats::oci::Oci;
+use crate::repo::format::{Format as _, Inspected};
 use crate::types::{Algorithm, Digest, MediaType, Reference};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The largest manifest taken (distribution-spec: 4 MiB).
 pub(super) const MANIFEST_MAX: u64 = 4 * 1024 * 1024;
-/// Pages of referrers beyond the first of each list, of a whole run: more are a defect of the other side.
-const PAGES_MAX: usize = 1000;
-
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.artifact.manifest.v1+json, */*";
 
+/// How often what is attached is asked for, at first.
+const ATTACHED_TRIES: u32 = 3;
+
 /// One repository of one registry.
 pub(super) struct Registry {
-    client: Client,
+    pub(super) client: Client,
     source: Source,
-    scope: String,
+    pub(super) scope: String,
     /// The referrers API answered that it does not exist.
-    no_referrers: AtomicBool,
+    pub(super) no_referrers: AtomicBool,
+    /// A list of referrers was found under a tag.
+    pub(super) keeps_tags: AtomicBool,
+    /// HEAD of a manifest answered neither that it is there nor that it is not.
+    no_head: AtomicBool,
+    /// A request for what is attached failed although it was tried several times.
+    weary: AtomicBool,
     /// Further pages of referrers so far.
-    pages: AtomicUsize,
+    pub(super) pages: AtomicUsize,
 }
 
 /// A manifest as it came, verified. What it says is read again where it is needed, and not kept.
@@ -42,6 +49,22 @@ impl Fetched {
     pub fn document(&self) -> Result<Document, MirrorError> {
         Document::parse(&self.digest, &self.bytes)
     }
+
+    /// What the repository will read in it, or why it would refuse it.
+    pub fn inspect(&self) -> Result<Inspected, MirrorError> {
+        let read = Oci.inspect(&self.bytes, Some(&self.media_type));
+        read.map_err(|e| {
+            MirrorError::Verify(format!(
+                "manifest {} of the source cannot be kept: {e}",
+                self.digest
+            ))
+        })
+    }
+
+    /// The manifest that it refers to.
+    pub fn subject(&self) -> Option<Digest> {
+        self.inspect().ok()?.subject
+    }
 }
 
 impl Registry {
@@ -52,6 +75,9 @@ impl Registry {
             source,
             scope,
             no_referrers: AtomicBool::new(false),
+            keeps_tags: AtomicBool::new(false),
+            no_head: AtomicBool::new(false),
+            weary: AtomicBool::new(false),
             pages: AtomicUsize::new(0),
         }
     }
@@ -61,7 +87,7 @@ impl Registry {
         &self.source
     }
 
-    fn path(&self, rest: &str) -> String {
+    pub(super) fn path(&self, rest: &str) -> String {
         format!("/v2/{}/{rest}", self.source.name())
     }
 
@@ -71,11 +97,16 @@ impl Registry {
         &self,
         reference: &Reference,
     ) -> Result<Option<Fetched>, MirrorError> {
+        self.manifest_by(&self.client, reference).await
+    }
+
+    async fn manifest_by(
+        &self,
+        client: &Client,
+        reference: &Reference,
+    ) -> Result<Option<Fetched>, MirrorError> {
         let path = self.path(&format!("manifests/{reference}"));
-        let reply = self
-            .client
-            .get(&path, ACCEPT, &self.scope, MANIFEST_MAX)
-            .await?;
+        let reply = client.get(&path, ACCEPT, &self.scope, MANIFEST_MAX).await?;
         if reply.status == 404 {
             return Ok(None);
         }
@@ -111,70 +142,49 @@ impl Registry {
         }))
     }
 
-    /// Whether the registry has this manifest; what it refuses counts as absent.
-    pub(super) async fn has_manifest(&self, reference: &Reference) -> Result<bool, MirrorError> {
-        let path = self.path(&format!("manifests/{reference}"));
-        let reply = self.client.head(&path, ACCEPT, &self.scope).await?;
-        Ok(reply.status == 200)
+    /// The client for what is attached: there may be much of it that is broken in the same way, so once tries did not help
+    /// there is one only.
+    pub(super) fn attached_client(&self) -> Client {
+        let weary = self.weary.load(Ordering::Relaxed);
+        self.client
+            .with_tries(if weary { 1 } else { ATTACHED_TRIES })
     }
 
-    /// The manifests that name `digest` as their subject, with the sizes that the list gives: from the referrers API, or
-    /// where that does not exist from the fallback tag (distribution-spec, "Listing Referrers"). At most `most`.
-    pub(super) async fn referrers(
-        &self,
-        digest: &Digest,
-        most: usize,
-        budget: &Budget,
-    ) -> Result<Vec<(Digest, u64)>, MirrorError> {
-        if !self.no_referrers.load(Ordering::Relaxed) {
-            if let Some(found) = self.referrers_api(digest, most, budget).await? {
-                return Ok(found);
-            }
-            self.no_referrers.store(true, Ordering::Relaxed);
-        }
-        let tag = Reference::Tag(fallback_tag(digest, "")?);
-        match self.manifest(&tag).await? {
-            Some(index) => Ok(Referrers::parse(digest, &index.bytes, most)?.0),
-            None => Ok(Vec::new()),
-        }
+    /// Notes what failed although it was tried again.
+    pub(super) fn tire(&self, error: &MirrorError) {
+        let passing = match error {
+            MirrorError::Fetch(FetchError::Status { status, .. }) => *status >= 500,
+            MirrorError::Fetch(FetchError::Connect { .. } | FetchError::Body { .. }) => true,
+            _ => false,
+        };
+        self.weary.fetch_or(passing, Ordering::Relaxed);
     }
 
-    async fn referrers_api(
+    /// A manifest that is attached to another one, by a tag that most manifests do not have: HEAD first, which costs a
+    /// registry less, and GET if that says neither yes nor no.
+    pub(super) async fn attached(
         &self,
-        digest: &Digest,
-        most: usize,
-        budget: &Budget,
-    ) -> Result<Option<Vec<(Digest, u64)>>, MirrorError> {
-        let mut target = self.path(&format!("referrers/{digest}"));
-        let mut found = Vec::new();
-        loop {
-            let reply = self
-                .client
-                .get(&target, MediaType::OCI_INDEX, &self.scope, 2 * MANIFEST_MAX)
-                .await?;
-            // Registries without the API answer 404, but also 400, 403 or 405 from whatever stands in front.
-            if matches!(reply.status, 400 | 403 | 404 | 405 | 501) {
-                return Ok(None);
-            }
-            let reply = reply.check()?;
-            let is_index = reply
-                .header("content-type")
-                .is_some_and(|t| t.starts_with(MediaType::OCI_INDEX));
-            if !is_index {
-                return Ok(None);
-            }
-            budget.page(reply.body.len() as u64)?;
-            let most = most.saturating_sub(found.len());
-            found.extend(Referrers::parse(digest, &reply.body, most)?.0);
-            match next_page(&reply) {
-                Some(_) if self.pages.fetch_add(1, Ordering::Relaxed) >= PAGES_MAX => break,
-                Some(next) => target = next,
-                None => return Ok(Some(found)),
+        reference: &Reference,
+    ) -> Result<Option<Fetched>, MirrorError> {
+        if !self.no_head.load(Ordering::Relaxed) {
+            let path = self.path(&format!("manifests/{reference}"));
+            let client = self.client.with_tries(1);
+            match client.head(&path, ACCEPT, &self.scope).await {
+                Ok(reply) if reply.status == 404 => return Ok(None),
+                Ok(reply) if reply.status == 200 => {}
+                _ => self.no_head.store(true, Ordering::Relaxed),
             }
         }
-        Err(MirrorError::Verify(format!(
-            "the list of referrers of {digest} does not end"
-        )))
+        self.attached_list(reference).await
+    }
+
+    /// A manifest that stands for the list of what is attached to another one, or is attached itself.
+    pub(super) async fn attached_list(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<Fetched>, MirrorError> {
+        let found = self.manifest_by(&self.attached_client(), reference).await;
+        found.inspect_err(|error| self.tire(error))
     }
 
     /// Whether the registry gives this blob away.
@@ -194,15 +204,10 @@ impl Registry {
         Ok(reply.header("content-length").and_then(|n| n.parse().ok()))
     }
 
-    /// Begins to download a blob from `offset` on.
-    pub(super) async fn blob(
-        &self,
-        digest: &Digest,
-        offset: u64,
-        size: u64,
-    ) -> Result<Download, FetchError> {
+    /// Begins to download a span of a blob.
+    pub(super) async fn blob(&self, digest: &Digest, span: Span) -> Result<Download, FetchError> {
         let path = self.path(&format!("blobs/{digest}"));
-        self.client.download(&path, &self.scope, offset, size).await
+        self.client.download(&path, &self.scope, span).await
     }
 }
 
@@ -218,57 +223,12 @@ pub(super) fn fallback_tag(
         .map_err(|e| MirrorError::Internal(format!("{e}")))
 }
 
-/// The URL of `Link: <...>; rel="next"`: its path and query at where the answer came from. A list goes on where it began,
-/// so no other registry, and no address of this machine, is asked for it.
-fn next_page(reply: &Reply) -> Option<String> {
-    let parts = reply
-        .header("link")?
-        .split('<')
-        .skip(1)
-        .filter_map(|part| part.split_once('>'));
-    let (target, _) =
-        { parts }.find(|(_, rest)| rest.contains("rel=\"next\"") || rest.contains("rel=next"))?;
-    let next = reply.url.join(target).ok()?;
-    let mut url = reply.url.clone();
-    url.set_path(next.path());
-    url.set_query(next.query());
-    Some(url.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn pages_and_tags() {
-        let mut reply = Reply {
-            status: 200,
-            headers: crate::fetch::header::HeaderMap::new(),
-            body: Bytes::new(),
-            url: "https://r.example/v2/a/referrers/x".parse().expect("url"),
-        };
-        assert_eq!(next_page(&reply), None);
-        reply.headers.insert(
-            "link",
-            "</v2/a/referrers/x?last=1>; rel=\"next\""
-                .parse()
-                .expect("value"),
-        );
-        assert_eq!(
-            next_page(&reply).as_deref(),
-            Some("https://r.example/v2/a/referrers/x?last=1")
-        );
-        for elsewhere in [
-            "<http://127.0.0.1/v2/a/referrers/x?last=1>; rel=\"next\"",
-            "<//other.example/v2/a/referrers/x?last=1>; rel=next",
-        ] {
-            let value = elsewhere.parse().expect("value");
-            reply.headers.insert("link", value);
-            assert_eq!(
-                next_page(&reply).as_deref(),
-                Some("https://r.example/v2/a/referrers/x?last=1")
-            );
-        }
+    fn tags_of_long_digests_are_cut() {
         let digest = Digest::of(Algorithm::Sha512, b"");
         assert_eq!(
             fallback_tag(&digest, ".sig").expect("tag").as_str().len(),

@@ -3,7 +3,7 @@
 use super::oci::Registry;
 use super::{MirrorError, Source};
 use crate::blobs::Ingest;
-use crate::fetch::{Client, FetchOptions};
+use crate::fetch::{Client, FetchOptions, Span};
 use crate::repo::check::Upstream;
 use crate::repo::{RepoError, Repos};
 use crate::types::Reference;
@@ -49,7 +49,12 @@ async fn bring(
         ingest = written(ingest, bytes).await?;
     } else {
         let size = registry.blob_size(&digest).await?.ok_or_else(gone)?;
-        let mut download = registry.blob(&digest, 0, size).await?;
+        let span = Span {
+            from: 0,
+            size,
+            ranges: true,
+        };
+        let mut download = registry.blob(&digest, span).await?;
         while let Some(piece) = download.chunk().await? {
             ingest = written(ingest, piece).await?;
         }

@@ -1,6 +1,6 @@
 //! Plans against a small registry on loopback.
 
-use super::plan::Plan;
+use super::closure::Plan;
 use super::*;
 use crate::fetch::tests::{options, reply, serve};
 use crate::types::{Algorithm, Digest, MediaType};
@@ -42,6 +42,14 @@ fn image(layer: &str) -> Value {
     json!({"schemaVersion": 2, "config": blob("config", "application/vnd.oci.image.config.v1+json"), "layers": layers})
 }
 
+/// The same, attached to a manifest.
+fn referring(subject: &Digest, image: &Value) -> Value {
+    let mut image = image.clone();
+    image["subject"] =
+        json!({"mediaType": MediaType::OCI_MANIFEST, "digest": subject.to_string(), "size": 1});
+    image
+}
+
 struct Made {
     site: Site,
     index: Digest,
@@ -70,7 +78,8 @@ fn made() -> Made {
         MediaType::OCI_MANIFEST,
         &image("signature"),
     );
-    let attached = put(&mut site, None, MediaType::OCI_MANIFEST, &image("attached"));
+    let attached = referring(&amd, &image("attached"));
+    let attached = put(&mut site, None, MediaType::OCI_MANIFEST, &attached);
     // This registry has no referrers API, only the tag that stood in for it.
     let list =
         json!({"schemaVersion": 2, "manifests": [{"digest": attached.to_string(), "size": 1}]});
@@ -116,7 +125,9 @@ async fn plan_within(
 }
 
 fn position(plan: &Plan, digest: &Digest) -> Option<usize> {
-    plan.manifests.iter().position(|m| m.digest == *digest)
+    plan.manifests
+        .iter()
+        .position(|m| m.fetched.digest == *digest)
 }
 
 #[tokio::test]
@@ -241,7 +252,7 @@ async fn what_says_nothing_of_its_size_is_counted_as_it_comes() {
             &mut site,
             None,
             MediaType::OCI_MANIFEST,
-            &long(&n.to_string(), 300_000),
+            &referring(&root, &long(&n.to_string(), 300_000)),
         );
         listed.push(json!({"digest": digest.to_string(), "size": 1}));
     }
@@ -266,7 +277,8 @@ async fn digests_are_counted_too() {
     };
     let mut children = Vec::new();
     for n in 0..3 {
-        let body = json!({"schemaVersion": 2, "layers": layers(n * 3000)});
+        let config = image("config")["config"].clone();
+        let body = json!({"schemaVersion": 2, "config": config, "layers": layers(n * 3000)});
         let digest = put(&mut site, None, MediaType::OCI_MANIFEST, &body);
         children.push(json!({"digest": digest.to_string(), "size": size(&site, &digest)}));
     }
@@ -275,12 +287,12 @@ async fn digests_are_counted_too() {
     let (memory, enough) = (2 << 20, 8 << 20);
     assert!(needed(plan_within(site.clone(), "a/b", &[], memory).await, memory) > memory);
     let plan = plan_within(site, "a/b", &[], enough).await.expect("enough");
-    assert_eq!(plan.blobs.len(), 9000);
+    assert_eq!(plan.blobs.len(), 9001);
 }
 
-/// A plan of an image whose referrers come in pages without end, each with so many bytes of text; the error, and how
-/// many pages were asked for.
-async fn endless(filler: usize, memory: u64) -> (MirrorError, usize) {
+/// A plan of an image whose referrers come in pages without end, each with so many bytes of text, and how many pages were
+/// asked for.
+async fn endless(filler: usize, memory: u64) -> (Result<Plan, MirrorError>, usize) {
     let mut site = Site::new();
     put(
         &mut site,
@@ -308,23 +320,23 @@ async fn endless(filler: usize, memory: u64) -> (MirrorError, usize) {
     let source: Source = format!("docker://{host}/a/b").parse().expect("source");
     let client = Client::new(&host, options()).expect("client");
     let registry = oci::Registry::new(client, source);
-    let error = plan::make(&registry, &[], memory)
-        .await
-        .map(|plan| plan.root);
+    let plan = plan::make(&registry, &[], memory).await;
     let seen = seen.lock().expect("lock");
     let pages = seen
         .iter()
         .filter(|head| head.contains("/referrers/"))
         .count();
-    (error.expect_err("refused"), pages)
+    (plan, pages)
 }
 
 #[tokio::test]
 async fn pages_of_referrers_end_for_a_run() {
-    let (error, pages) = endless(10, 64 << 20).await;
-    assert!(error.to_string().contains("does not end"), "{error}");
+    let (plan, pages) = endless(10, 64 << 20).await;
+    let missing = plan.expect("the image").notes.missing;
+    assert!(missing[0].why.contains("does not end"), "{missing:?}");
     assert!((1000..1002).contains(&pages), "{pages}");
-    let (error, pages) = endless(300_000, 1 << 20).await;
+    let (plan, pages) = endless(300_000, 1 << 20).await;
+    let error = plan.map(|plan| plan.root).expect_err("refused");
     assert_eq!(error.kind(), MirrorErrorKind::Memory, "{error}");
     assert_eq!(pages, 4);
 }

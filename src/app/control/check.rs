@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub struct RefetchJob {
     /// Each digest, with the registries that had it.
     pub wanted: Vec<(Digest, Vec<Upstream>)>,
-    /// What to log in with, by registry.
+    /// What to log in with, by repository ([`Upstream::repository`]).
     pub logins: BTreeMap<String, Credential>,
     /// Plain HTTP is allowed to hosts that are not this machine.
     pub plain_http: bool,
@@ -54,13 +54,13 @@ pub(super) async fn refetch(
             let fetch = FetchOptions {
                 ca_pem: job.ca_pem.clone().map(String::into_bytes),
                 plain_http: job.plain_http,
-                credentials: job.logins.get(&upstream.registry).cloned(),
+                credentials: job.logins.get(&upstream.repository()).cloned(),
                 tries: 3,
                 ..FetchOptions::default()
             };
             match mirror::refetch(&app.repos, upstream, fetch, &stop).await {
                 Ok(_) => {
-                    outcome.from = Some(format!("{}/{}", upstream.registry, upstream.name));
+                    outcome.from = Some(upstream.repository());
                     outcome.error = None;
                     break;
                 }

@@ -205,6 +205,13 @@ pub struct Upstream {
     pub is_manifest: bool,
 }
 
+impl Upstream {
+    /// `HOST[:PORT]/NAME`.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.registry, self.name)
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
