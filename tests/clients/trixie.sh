@@ -72,5 +72,9 @@ check "podman: push with zstd:chunked" inside "$P push -q $D --authfile pod.json
 refused "podman: push without login" inside "$P push -q $D --authfile none.json $T/app:single $T/pod:v2"
 inside "$P rmi -af" >/dev/null 2>&1
 check "podman: pull what was pushed" inside "$P pull -q $D $T/pod:v1 && $P pull -q $D $T/pod:zstd"
+PARTS="CONTAINERS_STORAGE_CONF=pods.conf podman --cgroup-manager cgroupfs --events-backend file"
+inside "sed 's#/mnt/storage#/mnt/pods#; s#/run/storage#/run/pods#' storage.conf >pods.conf"
+check "podman: pull what it has nothing of" inside "$PARTS pull -q $D $T/parts:half"
+check "podman: pull what it has half of" inside "$PARTS --log-level debug pull $D $T/parts:other 2>&1 | grep 'Retrieved partial blob'"
 check "podman: search" inside "$P search $D $T/ | grep -q team/pod"
 check "podman: artifact" inside "echo hello >f && $P artifact add $T/art:v1 f && $P artifact push -q $D --authfile pod.json $T/art:v1 && $P artifact rm $T/art:v1 && $P artifact pull -q $D $T/art:v1"
