@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use dryport::store::{Lane, Need, Table};
 use serde_json::{Value, json};
 
 use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, sha256};
 use crate::harness::{Client, Reply, Server, init, run, run_ok, text_of, with_query};
+use crate::past::closed_store;
 
 pub async fn server() -> Server {
     server_keeping("0s").await
@@ -221,4 +223,36 @@ async fn a_quota_counts_what_was_there_and_what_goes() {
     run_ok(&["quota", "remove", "--data", &server.dir(), "team"]);
     let again = run(&["quota", "remove", "--data", &server.dir(), "team"]);
     assert_eq!(again.status.code(), Some(3), "{}", text_of(&again));
+}
+
+#[tokio::test]
+async fn a_quota_after_one_whose_removal_broke_off_counts_from_nothing() {
+    let mut server = server().await;
+    let (gone, stays) = (noise(1, 3_000), noise(2, 2_000));
+    for bytes in [&gone, &stays] {
+        push_blob(&server.admin(), "team/app", bytes).await;
+    }
+    set(&server, "team", "1MiB");
+    assert_eq!(used(&server, "team"), 5_000);
+    // A kill between the first transaction of the removal and the second.
+    let store = closed_store(&mut server);
+    let end = store.write_blocking(Lane::Background, Need::Keeps, "end", |tx| {
+        tx.delete(Table::Quotas, b"team\0")
+    });
+    end.unwrap();
+    store.close();
+    server.restart().await;
+    let admin = server.admin();
+    let path = format!("/v2/team/app/blobs/{}", sha256(&gone));
+    admin.delete(&path).await.expect(202);
+    run_ok(&["gc", "--data", &server.dir()]);
+    set(&server, "team", "4000B");
+    assert_eq!(used(&server, "team"), 2_000);
+    // What is new below the quota is not taken for what the one before counted.
+    let refused = try_blob(&admin, "team/app", &gone).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    set(&server, "team", "1MiB");
+    push_blob(&admin, "team/app", &gone).await;
+    assert_eq!(used(&server, "team"), 5_000);
+    run_ok(&["check", "--data", &server.dir()]);
 }

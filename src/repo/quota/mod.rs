@@ -3,17 +3,20 @@
 //! Three sums have a part in it. *Shown* is what is visible at the head and what uploads have linked; *uploads* are the
 //! bytes of unfinished ones, in memory ([`uploads`]): both together stay within the quota ([`room`]). *History* is what is
 //! kept and not shown; it has a bound of its own, beyond which the oldest goes ([`history`]). Shown and history are kept in
-//! the transaction that changes them ([`count`]). A new quota counts what is there in small transactions; until it has, it
-//! refuses nothing. Where the disk is full the counting goes on with a later sweep.
+//! the transaction that changes them ([`count`]). A new quota counts what is there in small transactions ([`pass`]); until it
+//! has, it refuses nothing. Where the disk is full the counting goes on with a later sweep.
 
 mod count;
 mod history;
 mod keepers;
+mod pass;
+mod remove;
 mod room;
 mod turns;
 mod uploads;
 
-pub(super) use count::{Counts, gain, held_and_shown, let_go, lose};
+pub(super) use count::{Counts, gain, let_go, lose};
+pub(super) use pass::held_and_shown;
 pub(super) use turns::Turns;
 pub(super) use uploads::Uploads;
 
@@ -26,8 +29,6 @@ use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::Digest;
 use std::sync::Arc;
 
-/// Rows of one removed quota that one transaction drops.
-const ROWS: usize = 800;
 /// Most quotas that are listed.
 const QUOTAS: usize = 10_000;
 
@@ -145,40 +146,6 @@ impl Repos {
         }
     }
 
-    /// Ends a quota.
-    pub async fn remove_quota(&self, prefix: &str) -> Result<(), RepoError> {
-        let wanted = prefix.to_owned();
-        let write = self.write(Need::Keeps, "quota.remove", move |tx| {
-            if quota(tx, &wanted)?.is_none() {
-                return Err(RepoError::Refused(format!(
-                    "there is no quota on {}; `dryport quota list` shows all",
-                    shown(&wanted)
-                )));
-            }
-            Ok(tx.delete(Table::Quotas, &key(&wanted))?)
-        });
-        write.await?;
-        let prefix = prefix.to_owned();
-        loop {
-            let wanted = prefix.clone();
-            let write = self
-                .0
-                .store
-                .write(Lane::Background, Need::Keeps, "quota.end", move |tx| {
-                    let (from, to) = Key::new().text(&wanted).range();
-                    // A quota set anew meanwhile counts from the start and needs these rows gone, too.
-                    let rows = tx.scan(Table::QuotaHolders, &from, &to, ROWS)?;
-                    for (key, _) in &rows {
-                        tx.delete(Table::QuotaHolders, key)?;
-                    }
-                    Ok::<_, RepoError>(rows.len())
-                });
-            if write.await? < ROWS {
-                return Ok(());
-            }
-        }
-    }
-
     /// Every quota, by prefix.
     pub async fn quotas(&self) -> Result<Vec<QuotaView>, RepoError> {
         self.hop(|inner, r| {
@@ -201,9 +168,10 @@ impl Repos {
         .await
     }
 
-    /// Goes on with the counting of new quotas that a restart or a full disk cut short, and counts the history below those
-    /// of before it did. One read where there are none.
+    /// Goes on with the counting of new quotas that a restart or a full disk cut short, and with the removal of others, and
+    /// counts the history below those of before it did. Two reads where there are none.
     pub async fn finish_quotas(&self) -> Result<(), RepoError> {
+        self.finish_removals().await?;
         if self.0.unlimited.is_known() {
             return Ok(());
         }
