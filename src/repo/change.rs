@@ -145,7 +145,7 @@ impl<'a, 't> Change<'a, 't> {
                 Class::Wanted
             };
             let key = keys::manifest_ref(&child.digest, self.id, class, &new.digest, self.rev);
-            self.tx.put(Table::Refs, &key, &[])?;
+            self.tx.put(class.table(), &key, &[])?;
         }
         arrive(self.tx, self.id, &new.digest)?;
         self.count(|usage| {
@@ -236,7 +236,8 @@ impl<'a, 't> Change<'a, 't> {
                     usage.manifests = usage.manifests.saturating_sub(1);
                     usage.bytes = usage.bytes.saturating_sub(item.size);
                 })?;
-                self.tx.delete(Table::Refs, &keys::held(digest, self.id))?;
+                self.tx
+                    .delete(Table::Mentions, &keys::held(digest, self.id))?;
                 self.leave_referrers(digest)?;
                 self.leave_blobs(digest)?;
                 self.close_referrer(digest, added, &item)

@@ -1,5 +1,6 @@
 //! The key shapes of the repository tables (DESIGN.md section 3), on one page.
 
+use crate::store::Table;
 use crate::store::key::{Key, Parts};
 use crate::types::{Digest, RepoId, Rev, UploadId};
 
@@ -12,10 +13,21 @@ pub enum Class {
     Tag = 1,
     /// A manifest; as a reference: a live or past manifest needs the digest.
     Manifest = 2,
-    /// A manifest names a digest that the repository does not have. References only; keeps and shows nothing.
+    /// A manifest names a digest that the repository does not have. Mentions only; keeps and shows nothing.
     Wanted = 3,
-    /// A manifest's lease: until its end (the value) no lack of tags ends the manifest. References only; keeps no bytes.
+    /// A manifest's lease: until its end (the value) no lack of tags ends the manifest. Mentions only; keeps no bytes.
     Held = 4,
+}
+
+impl Class {
+    /// The table of its rows by digest: what keeps the bytes stands apart from what only names them, so that one seek says
+    /// whether anything keeps a digest, however many repositories name it.
+    pub fn table(self) -> Table {
+        match self {
+            Self::Link | Self::Tag | Self::Manifest => Table::Refs,
+            Self::Wanted | Self::Held => Table::Mentions,
+        }
+    }
 }
 
 /// What a `due` row asks to look at.
@@ -166,12 +178,12 @@ pub fn change(id: RepoId, rev: Rev, name: &Name<'_>) -> Vec<u8> {
         .done()
 }
 
-/// `refs`: all of a digest.
+/// `refs`, `mentions`: all of a digest.
 pub fn refs(digest: &Digest) -> Key {
     Key::new().raw(digest.as_key())
 }
 
-/// `refs`: all of a digest in one repository and class.
+/// `refs`, `mentions` ([`Class::table`]): all of a digest in one repository and class.
 pub fn refs_in(digest: &Digest, id: RepoId, class: Class) -> Key {
     refs(digest).u64(id.0).u8(class as u8)
 }
@@ -181,7 +193,7 @@ pub fn link(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Link).done()
 }
 
-/// `refs`: the lease of a manifest.
+/// `mentions`: the lease of a manifest.
 pub fn held(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Held).done()
 }
@@ -201,7 +213,7 @@ pub fn tag_ref(digest: &Digest, id: RepoId, tag: &str, added: Rev) -> Vec<u8> {
         .done()
 }
 
-/// `refs`: a manifest needs (or wants) the digest.
+/// `refs`: a manifest needs the digest; `mentions`: it wants it ([`Class::table`]).
 pub fn manifest_ref(
     digest: &Digest,
     id: RepoId,

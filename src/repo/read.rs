@@ -121,7 +121,7 @@ fn read_manifest(
         Reference::Tag(_) => u64::MAX,
         Reference::Digest(_) if reclaim::is_needed(r, id, &digest, &item)? => u64::MAX,
         Reference::Digest(_) => {
-            let end = r.get(Table::Refs, &keys::held(&digest, id))?;
+            let end = r.get(Table::Mentions, &keys::held(&digest, id))?;
             end.map_or(0, |end| inner.rests_until(rows::number(&end)))
         }
     };

@@ -233,7 +233,7 @@ pub(super) fn hold(
 ) -> Result<(), StoreError> {
     let now = tx.running_ms();
     let end = (now + lease_ms).to_be_bytes();
-    tx.put(Table::Refs, &keys::held(digest, id), &end)?;
+    tx.put(Table::Mentions, &keys::held(digest, id), &end)?;
     let at = now + lease_ms.max(keep_ms);
     let key = keys::due(at, DueKind::Untagged, &keys::due_in(id, digest));
     tx.put(Table::Due, &key, &now.to_be_bytes())
@@ -252,11 +252,17 @@ pub(super) fn is_kept(get: &impl Get, id: RepoId, digest: &Digest) -> Result<boo
     Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
 }
 
+/// Whether any repository keeps or shows the digest: one seek, however many name it.
+pub(super) fn is_referenced(get: &impl Get, digest: &Digest) -> Result<bool, StoreError> {
+    let (from, to) = keys::refs(digest).range();
+    Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
+}
+
 /// What was wanted has come: those who named it before now hold it, the first of them at once, the others when the link's
 /// lease ends and nothing else holds it. Answers whether there were any.
 pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
     let (from, to) = keys::refs_in(digest, id, Class::Wanted).range();
-    let wanted = tx.scan(Table::Refs, &from, &to, WANTED_MAX)?;
+    let wanted = tx.scan(Table::Mentions, &from, &to, WANTED_MAX)?;
     for (key, _) in &wanted {
         let parent = keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
         if let Some((parent, rev)) = parent {
@@ -266,7 +272,7 @@ pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<bo
                 &[],
             )?;
         }
-        tx.delete(Table::Refs, key)?;
+        tx.delete(Table::Mentions, key)?;
     }
     Ok(!wanted.is_empty())
 }

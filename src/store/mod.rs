@@ -23,6 +23,7 @@ mod read;
 pub mod record;
 mod reserve;
 mod stats;
+mod steps;
 mod table;
 mod txn;
 mod upgrade;
@@ -51,7 +52,7 @@ use std::time::Duration;
 use writer::Shared;
 
 /// Schema version this binary writes.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]

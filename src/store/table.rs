@@ -21,6 +21,8 @@ pub enum Table {
     Changes,
     /// digest, repo id, class, name, added rev -> nothing; of class link: the lease's end.
     Refs,
+    /// The same key, of what names a digest and keeps nothing of it -> nothing; of class held: the lease's end.
+    Mentions,
     /// repo id, past, subject, artifact type, digest, !added rev -> removed rev, descriptor without long annotations.
     Referrers,
     /// repo id, rev, owner -> nothing.
@@ -67,13 +69,14 @@ pub enum Table {
 
 impl Table {
     /// Every table, in declaration order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Meta,
         Self::Repos,
         Self::Names,
         Self::Items,
         Self::Changes,
         Self::Refs,
+        Self::Mentions,
         Self::Referrers,
         Self::Pins,
         Self::Blobs,
@@ -106,6 +109,7 @@ impl Table {
             Self::Items => "items",
             Self::Changes => "changes",
             Self::Refs => "refs",
+            Self::Mentions => "mentions",
             Self::Referrers => "referrers",
             Self::Pins => "pins",
             Self::Blobs => "blobs",

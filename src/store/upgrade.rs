@@ -1,7 +1,7 @@
 //! Opening `DIR/meta.redb` and its log: creation, schema check, repeating what only the log holds, upgrade.
 //!
 //! A new file is made under another name and renamed when its tables and schema are durable, so a crash leaves no
-//! half-made store. A schema newer than [`SCHEMA`] is refused untouched; before an older one is upgraded, a copy is
+//! half-made store. A schema newer than [`SCHEMA`](super::SCHEMA) is refused untouched; before an older one is upgraded, a copy is
 //! kept as `DIR/meta.redb.schema-N.bak`.
 
 use super::disk::Opener;
@@ -10,33 +10,16 @@ use super::lend::Lending;
 use super::lock::{open_private, sync_dir};
 use super::log::{self, Log};
 use super::read::{Get as _, Read};
+use super::steps::{STEPS, Step};
 use super::table::{as_u64, meta};
 use super::txn::Batch;
-use super::{SCHEMA, StoreError, StoreOptions, Table};
+use super::{StoreError, StoreOptions, Table};
 use crate::datadir;
 use redb::{Database, ReadableDatabase as _, StorageBackend, WriteTransaction};
 use std::path::Path;
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "meta.redb";
-
-/// Turns schema N into N + 1, inside one transaction. Step 0 of the list starts from schema 1.
-pub(super) type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
-
-/// The upgrades of this program: one fewer than [`SCHEMA`].
-pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [has_a_log, bytes_in_two_rows];
-
-/// Schema 2 has a log. A program that knows none would not repeat what it holds, and lose acknowledged changes.
-#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
-fn has_a_log(_txn: &WriteTransaction) -> Result<(), StoreError> {
-    Ok(())
-}
-
-/// Schema 3 has bytes in two rows. A program that reads the first alone would serve half a blob.
-#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
-fn bytes_in_two_rows(_txn: &WriteTransaction) -> Result<(), StoreError> {
-    Ok(())
-}
 
 /// redb's builder, with our cache and a log of repairs.
 pub(super) fn builder(cache_bytes: u64) -> redb::Builder {

@@ -674,14 +674,14 @@ async fn references() {
             let rows = c.rows();
             let (_, added) = live_manifest(&rows, &w.index);
             let key = rows.key_with(
-                Table::Refs,
+                Table::Mentions,
                 &[
                     &[Class::Wanted as u8],
                     w.index.as_key(),
                     &added.0.to_be_bytes(),
                 ],
             );
-            rows.drop_row(Table::Refs, &key);
+            rows.drop_row(Table::Mentions, &key);
         }),
         case("ref-extra", "of a tag that never was", |w, c| {
             let rows = c.rows();
@@ -704,11 +704,29 @@ async fn references() {
             let id = app(&rows);
             let (_, added) = live_manifest(&rows, &w.image);
             let key = keys::manifest_ref(&w.layer, id, Class::Wanted, &w.image, added);
+            rows.put(Table::Mentions, &key, b"");
+        }),
+        case("ref-extra", "wanted, where it would keep it", |w, c| {
+            let rows = c.rows();
+            let id = app(&rows);
+            let (_, added) = live_manifest(&rows, &w.image);
+            let key = keys::manifest_ref(&w.orphan, id, Class::Wanted, &w.image, added);
             rows.put(Table::Refs, &key, b"");
+        }),
+        case("ref-extra", "held, where it only names it", |w, c| {
+            let rows = c.rows();
+            let id = app(&rows);
+            let (_, added) = live_manifest(&rows, &w.image);
+            let key = keys::manifest_ref(&w.layer, id, Class::Manifest, &w.image, added);
+            rows.put(Table::Mentions, &key, b"");
         }),
         case("ref-extra", "that nobody can read", |w, c| {
             let key = [w.image.as_key(), &[1, 2, 3]].concat();
             c.rows().put(Table::Refs, &key, b"");
+        }),
+        case("ref-extra", "a mention that nobody can read", |w, c| {
+            let key = [w.image.as_key(), &[1, 2, 3]].concat();
+            c.rows().put(Table::Mentions, &key, b"");
         }),
         case("ref-wrong-class", "here, but only wanted", |w, c| {
             let rows = c.rows();
@@ -716,7 +734,7 @@ async fn references() {
             let (_, added) = live_manifest(&rows, &w.index);
             let of = |class| keys::manifest_ref(&w.child, id, class, &w.index, added);
             rows.drop_row(Table::Refs, &of(Class::Manifest));
-            rows.put(Table::Refs, &of(Class::Wanted), b"");
+            rows.put(Table::Mentions, &of(Class::Wanted), b"");
         }),
         case("link-missing", "of a layer", |w, c| {
             let rows = c.rows();
@@ -731,7 +749,7 @@ async fn references() {
         case("held-extra", "of a manifest that is not there", |w, c| {
             let rows = c.rows();
             let key = keys::held(&w.layer, app(&rows));
-            rows.put(Table::Refs, &key, &5_u64.to_be_bytes());
+            rows.put(Table::Mentions, &key, &5_u64.to_be_bytes());
         }),
     ])
     .await;

@@ -39,6 +39,7 @@ mod fake;
 mod fills;
 mod foreign_text;
 mod gc;
+mod gc_bounds;
 mod harness;
 mod hostile;
 mod lists;

@@ -23,31 +23,50 @@ const BETWEEN: i64 = 90;
 const AFTER: i64 = 45;
 
 /// A row on its way into the store.
-type Row = (Table, Vec<u8>, Vec<u8>);
+pub type Row = (Table, Vec<u8>, Vec<u8>);
+
+/// The store of a server, which is ended for it.
+pub fn closed_store(server: &mut Server) -> Store {
+    server.kill();
+    Store::open(StoreOptions {
+        dir: server.data(),
+        cache_bytes: 16 << 20,
+        slow: Duration::from_secs(10),
+        holder: "a test".into(),
+        reserve_bytes: 0,
+        floor_bytes: 0,
+        log_bytes: 0,
+    })
+    .unwrap()
+}
+
+/// Writes rows, as many as there are.
+pub fn fill(store: &Store, rows: &[Row]) {
+    for some in rows.chunks(4000) {
+        let some = some.to_vec();
+        let write = store.write_blocking(Lane::Background, Need::Keeps, "fill", move |tx| {
+            for (table, key, value) in &some {
+                tx.put(*table, key, value)?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        write.unwrap();
+    }
+}
 
 /// Rows for one repository. What was pushed becomes three hours old, and two revisions are added: one that adds what is
 /// filled in, two hours ago, and one that removes it again, an hour ago.
-struct Filler {
-    id: RepoId,
+pub struct Filler {
+    pub id: RepoId,
     record: RepoRecord,
     store: Store,
-    rows: Vec<Row>,
-    added: Rev,
+    pub rows: Vec<Row>,
+    pub added: Rev,
 }
 
 impl Filler {
-    fn open(server: &mut Server, repo: &str) -> Self {
-        server.kill();
-        let store = Store::open(StoreOptions {
-            dir: server.data(),
-            cache_bytes: 16 << 20,
-            slow: Duration::from_secs(10),
-            holder: "a test".into(),
-            reserve_bytes: 0,
-            floor_bytes: 0,
-            log_bytes: 0,
-        })
-        .unwrap();
+    pub fn open(server: &mut Server, repo: &str) -> Self {
+        let store = closed_store(server);
         let (id, row) = store
             .read(|r| {
                 let id = r.get(Table::Names, &keys::name(repo))?.unwrap();
@@ -74,7 +93,7 @@ impl Filler {
         filler
     }
 
-    fn removed(&self) -> Rev {
+    pub fn removed(&self) -> Rev {
         Rev(self.added.0 + 1)
     }
 
@@ -91,7 +110,7 @@ impl Filler {
     }
 
     /// A tag that was there from one revision to another.
-    fn tag(&mut self, tag: &str, target: &Digest, added: Rev, removed: Rev) {
+    pub fn tag(&mut self, tag: &str, target: &Digest, added: Rev, removed: Rev) {
         let row = item(target, removed);
         let key = keys::item(self.id, &Name::Tag(tag), removed != Rev::NEVER, added);
         self.rows.push((Table::Items, key, row));
@@ -125,22 +144,11 @@ impl Filler {
     }
 
     /// Writes everything and serves it.
-    async fn serve(mut self, server: &mut Server) {
+    pub async fn serve(mut self, server: &mut Server) {
         let record = self.record.to_bytes().unwrap();
         self.rows.push((Table::Repos, keys::repo(self.id), record));
         self.rows.sort();
-        for some in self.rows.chunks(4000) {
-            let some = some.to_vec();
-            let write =
-                self.store
-                    .write_blocking(Lane::Background, Need::Keeps, "fill", move |tx| {
-                        for (table, key, value) in &some {
-                            tx.put(*table, key, value)?;
-                        }
-                        Ok::<_, StoreError>(())
-                    });
-            write.unwrap();
-        }
+        fill(&self.store, &self.rows);
         self.store.close();
         server.restart().await;
     }
@@ -189,7 +197,7 @@ async fn tags(client: &Client, path: &str) -> (Vec<String>, usize) {
 }
 
 /// No read and no transaction of this server has looked at more rows than it may.
-async fn assert_bounded(server: &Server) {
+pub async fn assert_bounded(server: &Server) {
     let text = server.anonymous().get("/metrics").await.expect(200).text();
     for name in [
         "dryport_store_read_rows_max",
@@ -202,7 +210,7 @@ async fn assert_bounded(server: &Server) {
 }
 
 /// A layer, and the image v1 that has it.
-async fn image_of(client: &Client, repo: &str) -> (Digest, Digest) {
+pub async fn image_of(client: &Client, repo: &str) -> (Digest, Digest) {
     let (config, layer) = (b"{}", noise(1, 5000));
     push_blob(client, repo, config).await;
     push_blob(client, repo, &layer).await;

@@ -23,6 +23,12 @@ pub(super) fn left(get: &impl Get) -> usize {
     LOOKS.saturating_sub(get.looked())
 }
 
+/// Whether this change has looked at so much that another piece of work, which may look at half of [`LOOKS`], belongs into
+/// the next one.
+pub(super) fn is_spent(get: &impl Get) -> bool {
+    left(get) < LOOKS / 2
+}
+
 /// A range of rows on its way from hop to hop.
 #[derive(Debug, Clone)]
 pub(super) struct Pages {

@@ -27,7 +27,9 @@ pub(in crate::repo) struct Search {
     id: RepoId,
     digest: Digest,
     what: What,
-    refs: Pages,
+    /// What names it, the last range first. Manifests that only name it come before those that keep it: what it comes for
+    /// goes from the one to the other, and never back.
+    named: Vec<Pages>,
     changes: Pages,
     found: Vec<OwnName>,
 }
@@ -43,21 +45,21 @@ pub(in crate::repo) enum Rest {
 impl Search {
     /// Begins; `head` is the newest revision of the repository in this read.
     pub fn begin(id: RepoId, head: Rev, digest: Digest, what: What) -> Self {
-        let refs = match what {
-            What::Tags => keys::refs_in(&digest, id, Class::Tag).range(),
-            What::Manifests => {
-                let (from, _) = keys::refs_in(&digest, id, Class::Manifest).range();
-                let (_, to) = keys::refs_in(&digest, id, Class::Wanted).range();
-                (from, to)
-            }
+        let classes: &[Class] = match what {
+            What::Tags => &[Class::Tag],
+            What::Manifests => &[Class::Manifest, Class::Wanted],
         };
+        let named = classes.iter().map(|class| {
+            let range = keys::refs_in(&digest, id, *class).range();
+            Pages::new(class.table(), range)
+        });
         let (_, end) = keys::of_repo(id).range();
         let changes = (keys::change_head(id, Rev(head.0 + 1)), end);
         Self {
             id,
             digest,
             what,
-            refs: Pages::new(Table::Refs, refs),
+            named: named.collect(),
             changes: Pages::new(Table::Changes, changes),
             found: Vec::new(),
         }
@@ -74,12 +76,15 @@ impl Search {
             if self.found.len() >= enough {
                 return Ok(true);
             }
-            match self.refs.next(get, 1)? {
+            let Some(mut named) = self.named.pop() else {
+                break;
+            };
+            match named.next(get, 1)? {
                 Next::Rows(page) => {
                     for (key, _) in page {
                         if self.found.len() >= enough {
-                            self.refs.back_to(key);
-                            return Ok(true);
+                            named.back_to(key);
+                            break;
                         }
                         if let Some((name, added)) = self.namer(&key)
                             && self.is_live(get, &name, added)?
@@ -87,9 +92,13 @@ impl Search {
                             self.found.push(name);
                         }
                     }
+                    self.named.push(named);
                 }
-                Next::Spent => return Ok(false),
-                Next::End => break,
+                Next::Spent => {
+                    self.named.push(named);
+                    return Ok(false);
+                }
+                Next::End => {}
             }
         }
         loop {
@@ -122,7 +131,7 @@ impl Search {
 
     /// Whether every row that named the digest was looked at, and the changes since up to now.
     pub fn ended(&self) -> bool {
-        self.refs.ended()
+        self.named.is_empty()
     }
 
     /// In the change: looks at what was changed since.
@@ -166,9 +175,11 @@ impl Search {
                 (OwnName::Tag(_), What::Tags) => true,
                 (OwnName::Manifest(parent), What::Manifests) => {
                     let (id, digest) = (self.id, &self.digest);
-                    let key = |class| keys::manifest_ref(digest, id, class, parent, rev);
-                    get.get(Table::Refs, &key(Class::Manifest))?.is_some()
-                        || get.get(Table::Refs, &key(Class::Wanted))?.is_some()
+                    let is_there = |class: Class| {
+                        let key = keys::manifest_ref(digest, id, class, parent, rev);
+                        get.get(class.table(), &key).map(|row| row.is_some())
+                    };
+                    is_there(Class::Manifest)? || is_there(Class::Wanted)?
                 }
                 _ => false,
             };
@@ -273,7 +284,7 @@ mod tests {
             ),
             (Table::Changes, keys::change(ID, rev, &name), Vec::new()),
             (
-                Table::Refs,
+                class.table(),
                 keys::manifest_ref(names, ID, class, manifest, rev),
                 Vec::new(),
             ),

@@ -32,7 +32,7 @@ pub(super) fn child_rows(
         }
         return Ok(());
     }
-    let is_wanted = r.get(Table::Refs, &wanted)?;
+    let is_wanted = r.get(Table::Mentions, &wanted)?;
     if let Some(seen) = is_wanted {
         walk.expect_ref(&wanted);
         if held {
@@ -46,9 +46,9 @@ pub(super) fn child_rows(
                 .problem(Kind::RefWrongClass, what)
                 .digest(&child.digest);
             let mend = Mend::Rows {
-                guard: vec![item.why(), (Table::Refs, wanted.clone(), Some(seen))],
+                guard: vec![item.why(), (Table::Mentions, wanted.clone(), Some(seen))],
                 change: vec![
-                    (Table::Refs, wanted, None),
+                    (Table::Mentions, wanted, None),
                     (Table::Refs, real, Some(Vec::new())),
                 ],
             };
@@ -63,7 +63,11 @@ pub(super) fn child_rows(
         walk,
         r,
         item,
-        if held { real } else { wanted },
+        if held {
+            (Table::Refs, real)
+        } else {
+            (Table::Mentions, wanted)
+        },
         &child.digest,
     )
 }

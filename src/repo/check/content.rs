@@ -7,7 +7,7 @@ use super::walk::{self, PAGE, Suspect, Walk};
 use crate::blobs::{Ingest, Place, UploadName};
 use crate::repo::error::RepoError;
 use crate::repo::record::BlobRecord;
-use crate::repo::{Repos, inline, keys, manifest, new_upload_id, wall_ms};
+use crate::repo::{Repos, inline, keys, manifest, new_upload_id, rows, wall_ms};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Table, Txn};
 use crate::types::{Algorithm, Digest, RepoId};
@@ -176,8 +176,7 @@ impl Repos {
         let place = sealed.body.place().cloned();
         let at_ms = wall_ms();
         let heal = move |tx: &mut Txn<'_>| {
-            let (from, to) = keys::refs(&digest).range();
-            if tx.scan(Table::Refs, &from, &to, 1)?.is_empty() {
+            if !rows::is_referenced(tx, &digest)? {
                 return Ok((place.clone(), false));
             }
             if let Some(row) = tx.get(Table::Blobs, digest.as_key())?
@@ -349,7 +348,7 @@ pub(super) fn blobs(
         } else if !is_sound(&digest, value) {
             walk.rowless.insert(digest, Kind::BlobPlaceWrong);
         }
-        if !walk.has_due(keys::DueKind::Orphan as u8, key) && !walk::is_referenced(r, &digest)? {
+        if !walk.has_due(keys::DueKind::Orphan as u8, key) && !rows::is_referenced(r, &digest)? {
             walk.suspects.push(Suspect::Orphan(digest));
         }
     }

@@ -14,7 +14,7 @@ use crate::repo::error::RepoError;
 use crate::repo::keys::{self, DueKind, Name};
 use crate::repo::reclaim::OwnName;
 use crate::repo::record::ItemRecord;
-use crate::repo::rows::number;
+use crate::repo::rows::{self, number};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -269,7 +269,7 @@ fn hint(
 
 fn orphan(walk: &mut Walk, r: &Read<'_>, digest: &Digest) -> Result<(), RepoError> {
     let key = digest.as_key();
-    let is_orphan = r.get(Table::Blobs, key)?.is_some() && !walk::is_referenced(r, digest)?;
+    let is_orphan = r.get(Table::Blobs, key)?.is_some() && !rows::is_referenced(r, digest)?;
     let excused = walk.is_excused(RepoId(0), digest);
     if is_orphan && !excused && !walk.has_due(DueKind::Orphan as u8, key) {
         let what = format!("blob {digest}, which nothing needs");

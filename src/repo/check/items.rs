@@ -258,15 +258,15 @@ pub(super) fn expect(
     walk: &mut Walk,
     r: &Read<'_>,
     item: &Item<'_>,
-    key: Vec<u8>,
+    (table, key): (Table, Vec<u8>),
     digest: &Digest,
 ) -> Result<(), RepoError> {
     walk.expect_ref(&key);
-    if r.get(Table::Refs, &key)?.is_none() {
+    if r.get(table, &key)?.is_none() {
         walk.excuse(item.id, digest);
         let what = format!("the reference of {} to {digest}", item.text());
         let problem = item.problem(Kind::RefMissing, what).digest(digest);
-        let mend = Mend::write(item.why(), Table::Refs, key, Vec::new());
+        let mend = Mend::write(item.why(), table, key, Vec::new());
         walk.mend(problem, mend);
     }
     Ok(())
@@ -283,7 +283,7 @@ fn tag_rows(
         return Ok(());
     };
     let key = keys::tag_ref(&target, item.id, tag, item.added);
-    expect(walk, r, item, key, &target)?;
+    expect(walk, r, item, (Table::Refs, key), &target)?;
     if item.past || has_manifest(r, item.id, &target)? {
         return Ok(());
     }
@@ -312,7 +312,7 @@ fn manifest_rows(
     inspected: Option<&Inspected>,
 ) -> Result<(), RepoError> {
     let own = keys::manifest_ref(digest, item.id, Class::Manifest, digest, item.added);
-    expect(walk, r, item, own, digest)?;
+    expect(walk, r, item, (Table::Refs, own), digest)?;
     for child in inspected.iter().flat_map(|i| &i.children) {
         children::child_rows(walk, r, item, digest, child)?;
     }

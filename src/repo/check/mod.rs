@@ -74,6 +74,7 @@ impl Repos {
         pass.pages(|w, _, r, from| heads::feed(w, r, from)).await?;
         pass.pages(items::page).await?;
         pass.pages(refs::page).await?;
+        pass.pages(refs::mentions).await?;
         pass.pages(|w, _, r, from| content::blobs(w, r, from))
             .await?;
         pass.pages(|w, _, r, from| history::referrers(w, r, from))

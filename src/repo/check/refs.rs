@@ -1,4 +1,4 @@
-//! References: each must belong to an item or a lease, and what they keep must have a blob's row.
+//! References and mentions: each must belong to an item or a lease, and what references keep must have a blob's row.
 
 use super::items::live_manifest;
 use super::mend::Mend;
@@ -12,8 +12,9 @@ use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId, Rev};
 
-/// One reference as its key says.
+/// One reference or mention as its key says.
 struct Ref<'a> {
+    table: Table,
     id: RepoId,
     digest: Digest,
     key: &'a [u8],
@@ -32,40 +33,67 @@ pub(super) fn page(
     // The blob of the digest that the rows before this one named.
     let mut blob: Option<(Digest, Option<Vec<u8>>)> = None;
     for (key, value) in &rows {
-        let head = keys::ref_head(key).zip(Digest::split_key(key).ok());
-        let Some(((id, class, rest), (digest, _))) = head else {
-            unreadable(walk, key, value);
+        let Some((one, class, rest)) = Ref::of(Table::Refs, key, value) else {
+            unreadable(walk, Table::Refs, key, value);
             continue;
         };
-        if blob.as_ref().is_none_or(|(known, _)| *known != digest) {
-            blob = Some((digest, r.get(Table::Blobs, digest.as_key())?));
+        if blob.as_ref().is_none_or(|(known, _)| *known != one.digest) {
+            blob = Some((one.digest, r.get(Table::Blobs, one.digest.as_key())?));
         }
         let row = blob.as_ref().and_then(|(_, row)| row.as_deref());
         if class <= Class::Manifest as u8 && row.is_none() {
-            walk.rowless.insert(digest, Kind::BlobRowMissing);
+            walk.rowless.insert(one.digest, Kind::BlobRowMissing);
         }
-        let one = Ref {
-            id,
-            digest,
-            key,
-            value,
-        };
         match class {
             c if c == Class::Link as u8 && rest.is_empty() => link(walk, r, &one, row)?,
             c if c == Class::Tag as u8 => tag(walk, r, &one, rest)?,
-            c if c == Class::Held as u8 && rest.is_empty() => held(walk, r, &one)?,
-            c if c == Class::Manifest as u8 || c == Class::Wanted as u8 => {
-                manifest(walk, inner, r, &one, rest)?;
-            }
-            _ => unreadable(walk, key, value),
+            c if c == Class::Manifest as u8 => manifest(walk, inner, r, &one, rest)?,
+            _ => unreadable(walk, Table::Refs, key, value),
         }
     }
     Ok(walk::next(&rows, PAGE))
 }
 
-fn unreadable(walk: &mut Walk, key: &[u8], value: &[u8]) {
+/// One page of mentions.
+pub(super) fn mentions(
+    walk: &mut Walk,
+    inner: &Inner,
+    r: &Read<'_>,
+    from: &[u8],
+) -> Result<Option<Vec<u8>>, RepoError> {
+    let rows = r.scan(Table::Mentions, from, &[], PAGE)?;
+    walk.rows += rows.len() as u64;
+    for (key, value) in &rows {
+        match Ref::of(Table::Mentions, key, value) {
+            Some((one, c, [])) if c == Class::Held as u8 => held(walk, r, &one)?,
+            Some((one, c, rest)) if c == Class::Wanted as u8 => {
+                manifest(walk, inner, r, &one, rest)?;
+            }
+            _ => unreadable(walk, Table::Mentions, key, value),
+        }
+    }
+    Ok(walk::next(&rows, PAGE))
+}
+
+impl<'a> Ref<'a> {
+    /// The row with its class and the rest of its key, if its head can be read.
+    fn of(table: Table, key: &'a [u8], value: &'a [u8]) -> Option<(Self, u8, &'a [u8])> {
+        let (id, class, rest) = keys::ref_head(key)?;
+        let (digest, _) = Digest::split_key(key).ok()?;
+        let one = Self {
+            table,
+            id,
+            digest,
+            key,
+            value,
+        };
+        Some((one, class, rest))
+    }
+}
+
+fn unreadable(walk: &mut Walk, table: Table, key: &[u8], value: &[u8]) {
     let what = format!("a reference with the key {}", walk::hex(key));
-    let mend = Mend::drop(Vec::new(), Table::Refs, key.to_vec(), value.to_vec());
+    let mend = Mend::drop(Vec::new(), table, key.to_vec(), value.to_vec());
     walk.mend(Problem::new(Kind::RefExtra, what), mend);
 }
 
@@ -123,7 +151,7 @@ fn link(
 
 fn tag(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, rest: &[u8]) -> Result<(), RepoError> {
     let Some((tag, added)) = keys::tag_of_ref(rest) else {
-        unreadable(walk, one.key, one.value);
+        unreadable(walk, one.table, one.key, one.value);
         return Ok(());
     };
     let name = Name::Tag(tag);
@@ -146,12 +174,7 @@ fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<(), RepoError> {
     }
     let name = repo_name(r, one.id)?;
     let what = format!("a lease of manifest {} in {name}", one.digest);
-    let mend = Mend::drop(
-        Vec::new(),
-        Table::Refs,
-        one.key.to_vec(),
-        one.value.to_vec(),
-    );
+    let mend = Mend::drop(Vec::new(), one.table, one.key.to_vec(), one.value.to_vec());
     let problem = Problem::new(Kind::HeldExtra, what);
     walk.mend(problem.repo(name).digest(&one.digest), mend);
     Ok(())
@@ -188,7 +211,7 @@ fn manifest(
         return Ok(());
     }
     let Some((parent, added)) = keys::parent_of(rest) else {
-        unreadable(walk, one.key, one.value);
+        unreadable(walk, one.table, one.key, one.value);
         return Ok(());
     };
     let name = Name::Manifest(&parent);
@@ -196,7 +219,8 @@ fn manifest(
         Found::Unreadable => Ok(()),
         Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
         Found::There(_) if parent == one.digest => {
-            if keys::manifest_ref(&parent, one.id, Class::Manifest, &parent, added) == one.key {
+            let own = keys::manifest_ref(&parent, one.id, Class::Manifest, &parent, added);
+            if one.table == Table::Refs && own == one.key {
                 return Ok(());
             }
             extra(walk, r, one, &format!("manifest {parent}"))
@@ -207,9 +231,8 @@ fn manifest(
                 return Ok(());
             };
             let child = inspected.children.iter().find(|c| c.digest == one.digest);
-            let of = |class| keys::manifest_ref(&one.digest, one.id, class, &parent, added);
-            let twice =
-                of(Class::Wanted) == one.key && r.get(Table::Refs, &of(Class::Manifest))?.is_some();
+            let real = keys::manifest_ref(&one.digest, one.id, Class::Manifest, &parent, added);
+            let twice = one.table == Table::Mentions && r.get(Table::Refs, &real)?.is_some();
             match child {
                 // Came since the items were read.
                 Some(_) if !twice => Ok(()),
@@ -229,7 +252,7 @@ fn extra(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, of: &str) -> Result<(), R
     // Its bytes may have nothing else: the collector looks.
     let now = r.running_ms();
     let mut change = vec![
-        (Table::Refs, one.key.to_vec(), None),
+        (one.table, one.key.to_vec(), None),
         (
             Table::Due,
             keys::due(now, DueKind::Orphan, one.digest.as_key()),
@@ -247,7 +270,7 @@ fn extra(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, of: &str) -> Result<(), R
         change.push((Table::Due, due, Some(now.to_be_bytes().to_vec())));
     }
     let mend = Mend::Rows {
-        guard: vec![(Table::Refs, one.key.to_vec(), Some(one.value.to_vec()))],
+        guard: vec![(one.table, one.key.to_vec(), Some(one.value.to_vec()))],
         change,
     };
     let problem = Problem::new(Kind::RefExtra, what);

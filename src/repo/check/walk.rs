@@ -5,7 +5,7 @@ use super::mend::Finding;
 use super::report::{Kind, Problem};
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
-use crate::repo::keys::{self, Class, Name};
+use crate::repo::keys::{self, Name};
 use crate::repo::record::{RepoRecord, UsageRecord};
 use crate::repo::{Inner, read};
 use crate::store::record::Record;
@@ -249,21 +249,6 @@ pub(super) fn holds(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<bool, R
 pub(super) fn has_manifest(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
     let (from, to) = keys::item_rows(id, &Name::Manifest(digest), false).range();
     Ok(!r.scan(Table::Items, &from, &to, 1)?.is_empty())
-}
-
-/// Whether any repository keeps or shows the digest.
-pub(super) fn is_referenced(r: &Read<'_>, digest: &Digest) -> Result<bool, RepoError> {
-    let (mut from, to) = keys::refs(digest).range();
-    while let Some((key, _)) = r.scan(Table::Refs, &from, &to, 1)?.pop() {
-        let Some((id, class, _)) = keys::ref_head(&key) else {
-            return Ok(true);
-        };
-        if class <= Class::Manifest as u8 {
-            return Ok(true);
-        }
-        from = keys::refs(digest).u64(id.0 + 1).done();
-    }
-    Ok(false)
 }
 
 /// Where the next page starts, if this one was full.

@@ -2,7 +2,10 @@
 
 use super::Tally;
 use super::places::condemn;
-use super::step::{OwnName, Step};
+use super::release::closed_at;
+use super::release::{drop_ref, end_revision, let_go, release, suspect, tidy};
+use super::step::{Done, OwnName, Step};
+use crate::repo::bounded::is_spent;
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
 use crate::repo::inline;
@@ -15,14 +18,15 @@ use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, Rev};
 use std::collections::BTreeSet;
 
-/// Carries out one step. `touched` collects the names of repositories whose cached answers end with the commit.
+/// Carries out one step, or the first parts of it. `touched` collects the names of repositories whose cached answers end
+/// with the commit.
 pub(super) fn step(
     tx: &mut Txn<'_>,
     step: &Step,
     context: &Context,
     tally: &mut Tally,
     touched: &mut BTreeSet<String>,
-) -> Result<(), RepoError> {
+) -> Result<Done, RepoError> {
     match step {
         Step::Done { key } => tx.delete(Table::Due, key)?,
         Step::Later { key, at, value } => later(tx, key, *at, value)?,
@@ -30,12 +34,13 @@ pub(super) fn step(
             look(tx, step, context, tally, touched)?;
         }
         Step::Suspect { id, digests } => {
-            for digest in digests {
+            return each(tx, digests, |tx, digest| {
                 // It may have gone since the plan was made: a lease of it would stay for ever.
                 if rows::live(tx, *id, &Name::Manifest(digest))?.is_some() {
                     suspect(tx, *id, digest, context.lease_ms)?;
                 }
-            }
+                Ok(())
+            });
         }
         Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
         Step::Release {
@@ -45,14 +50,16 @@ pub(super) fn step(
             children,
             at_once,
         } => {
-            let lease_ms = if *at_once { 0 } else { context.lease_ms };
-            release(tx, *id, (parent, *added), children, lease_ms)?;
             touch(tx, *id, touched)?;
+            let lease_ms = if *at_once { 0 } else { context.lease_ms };
+            return each(tx, children, |tx, child| {
+                release(tx, *id, (parent, *added), child, lease_ms)
+            });
         }
         Step::Lapse { id, children } => {
-            for child in children {
-                rows::lapse(tx, *id, child, context.lease_ms)?;
-            }
+            return each(tx, children, |tx, child| {
+                rows::lapse(tx, *id, child, context.lease_ms)
+            });
         }
         Step::Row {
             id,
@@ -65,7 +72,13 @@ pub(super) fn step(
                 touch(tx, *id, touched)?;
             }
         }
-        Step::Tidy { id, rev, names } => tidy(tx, *id, *rev, names)?,
+        Step::Tidy { id, rev, names } => {
+            let done = each(tx, names, |tx, name| tidy(tx, *id, *rev, name))?;
+            if done == Done::All {
+                end_revision(tx, *id, *rev)?;
+            }
+            return Ok(done);
+        }
         Step::Erase { table, keys } => keys.iter().try_for_each(|key| tx.delete(*table, key))?,
         Step::EndRepo { key, id } => {
             tx.delete(Table::Due, key)?;
@@ -73,7 +86,23 @@ pub(super) fn step(
             tx.delete(Table::Repos, &keys::repo(*id))?;
         }
     }
-    Ok(())
+    Ok(Done::All)
+}
+
+/// Does the parts of a step one after the other, as many as the transaction may look at the rows of: what one of them
+/// costs, quotas on every part of a long name decide.
+fn each<T>(
+    tx: &mut Txn<'_>,
+    parts: &[T],
+    mut part: impl FnMut(&mut Txn<'_>, &T) -> Result<(), StoreError>,
+) -> Result<Done, RepoError> {
+    for (done, one) in parts.iter().enumerate() {
+        if done > 0 && is_spent(tx) {
+            return Ok(Done::Part(done));
+        }
+        part(tx, one)?;
+    }
+    Ok(Done::All)
 }
 
 /// Looks again at what a due row names, and ends it if nothing needs it any more.
@@ -128,37 +157,6 @@ fn move_horizon(tx: &mut Txn<'_>, id: RepoId, rev: Rev) -> Result<(), StoreError
         }
         _ => Ok(()),
     }
-}
-
-/// Lets go what a manifest (its digest and the revision that added it) names.
-fn release(
-    tx: &mut Txn<'_>,
-    id: RepoId,
-    (parent, added): (&Digest, Rev),
-    children: &[Digest],
-    lease_ms: u64,
-) -> Result<(), StoreError> {
-    for child in children {
-        let wanted = keys::manifest_ref(child, id, Class::Wanted, parent, added);
-        tx.delete(Table::Refs, &wanted)?;
-        drop_ref(
-            tx,
-            id,
-            child,
-            &keys::manifest_ref(child, id, Class::Manifest, parent, added),
-        )?;
-        let_go(tx, id, child, lease_ms)?;
-    }
-    Ok(())
-}
-
-/// Drops a reference that keeps the digest and does not show it; that it was there counts once.
-fn drop_ref(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, key: &[u8]) -> Result<(), StoreError> {
-    if tx.get(Table::Refs, key)?.is_some() {
-        tx.delete(Table::Refs, key)?;
-        quota::let_go(tx, id, digest)?;
-    }
-    Ok(())
 }
 
 /// Notes a repository whose answers change.
@@ -219,28 +217,12 @@ fn lease_ended(
     Ok(true)
 }
 
-/// Whether any repository keeps or shows the digest.
-fn is_referenced(get: &impl Get, digest: &Digest) -> Result<bool, StoreError> {
-    let (mut from, to) = keys::refs(digest).range();
-    // One seek a repository: its links, tags and manifests sort before what keeps nothing.
-    while let Some((key, _)) = get.scan(Table::Refs, &from, &to, 1)?.pop() {
-        let Some((id, class, _)) = keys::ref_head(&key) else {
-            return Ok(true);
-        };
-        if class <= Class::Manifest as u8 {
-            return Ok(true);
-        }
-        from = keys::refs(digest).u64(id.0 + 1).done();
-    }
-    Ok(false)
-}
-
 /// Drops the blob of a digest that nothing references, and condemns its content file; answers its size.
 fn orphan(tx: &mut Txn<'_>, digest: &Digest, at_ms: u64) -> Result<Option<u64>, StoreError> {
     let Some(row) = tx.get(Table::Blobs, digest.as_key())? else {
         return Ok(None);
     };
-    if is_referenced(tx, digest)? {
+    if rows::is_referenced(tx, digest)? {
         return Ok(None);
     }
     let row = BlobRecord::from_bytes(&row)?;
@@ -292,7 +274,7 @@ fn untagged(
     if is_needed(tx, id, digest, &item)? || rows::arrive(tx, id, digest)? {
         return Ok(false);
     }
-    let held = tx.get(Table::Refs, &keys::held(digest, id))?;
+    let held = tx.get(Table::Mentions, &keys::held(digest, id))?;
     if let Some(end) = held.map(|end| number(&end))
         && end > tx.running_ms()
     {
@@ -308,33 +290,6 @@ fn untagged(
     let now = tx.running_ms();
     tx.put(Table::Due, &keys::due(now, DueKind::Past, &what), &[])?;
     Ok(true)
-}
-
-/// Asks for a look at a manifest that something let go, after a new lease: while it was needed a HEAD renewed nothing,
-/// and its client relies on the answer. Its history is over.
-fn suspect(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, lease_ms: u64) -> Result<(), StoreError> {
-    let end = tx.running_ms() + lease_ms;
-    if lease_ms > 0 {
-        tx.put(Table::Refs, &keys::held(digest, id), &end.to_be_bytes())?;
-    }
-    let key = keys::due(end, DueKind::Untagged, &keys::due_in(id, digest));
-    tx.put(Table::Due, &key, &0_u64.to_be_bytes())
-}
-
-/// After a reference went: a manifest is looked at, a link without another reference gets a new lease, and a digest
-/// that the repository does not even show is looked at as a whole.
-fn let_go(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, lease_ms: u64) -> Result<(), StoreError> {
-    if rows::is_kept(tx, id, digest)? {
-        if rows::live(tx, id, &Name::Manifest(digest))?.is_some() {
-            suspect(tx, id, digest, lease_ms)?;
-        }
-        return Ok(());
-    }
-    if tx.get(Table::Refs, &keys::link(digest, id))?.is_some() {
-        rows::lease(tx, id, digest, lease_ms)?;
-        return Ok(());
-    }
-    rows::orphan(tx, digest)
 }
 
 /// Drops an item's row with the rows derived from it, but for what its children need (they were let go before).
@@ -366,7 +321,7 @@ fn drop_row(
             } else {
                 // Only a deleted repository loses rows that are live.
                 tx.delete(Table::Refs, &own)?;
-                tx.delete(Table::Refs, &keys::held(digest, id))?;
+                tx.delete(Table::Mentions, &keys::held(digest, id))?;
                 quota::lose(tx, id, digest, item.size)?;
             }
             if let Ok(subject) = Digest::from_key(&item.own) {
@@ -382,40 +337,4 @@ fn drop_row(
         end_revision(tx, id, added)?;
     }
     Ok(true)
-}
-
-/// Whether a past row of the name was closed by this revision.
-fn closed_at(get: &impl Get, id: RepoId, name: &Name<'_>, rev: Rev) -> Result<bool, StoreError> {
-    let from = keys::item(id, name, true, Rev(rev.0.saturating_sub(1)));
-    let (_, to) = keys::item_rows(id, name, true).range();
-    let before = get.scan(Table::Items, &from, &to, 1)?.pop();
-    let before = before
-        .map(|(_, row)| ItemRecord::from_bytes(&row))
-        .transpose()?;
-    Ok(before.is_some_and(|item| item.removed == rev.0))
-}
-
-/// Drops the change rows of a revision that no item row needs, and the revision's head row after the last.
-fn tidy(tx: &mut Txn<'_>, id: RepoId, rev: Rev, names: &[OwnName]) -> Result<(), StoreError> {
-    for name in names {
-        let name = name.as_name();
-        let mut needed = closed_at(tx, id, &name, rev)?;
-        for past in [false, true] {
-            needed |= tx
-                .get(Table::Items, &keys::item(id, &name, past, rev))?
-                .is_some();
-        }
-        if !needed {
-            tx.delete(Table::Changes, &keys::change(id, rev, &name))?;
-        }
-    }
-    end_revision(tx, id, rev)
-}
-
-fn end_revision(tx: &mut Txn<'_>, id: RepoId, rev: Rev) -> Result<(), StoreError> {
-    let (from, to) = keys::change_names(id, rev);
-    if tx.scan(Table::Changes, &from, &to, 1)?.is_empty() {
-        tx.delete(Table::Changes, &keys::change_head(id, rev))?;
-    }
-    Ok(())
 }

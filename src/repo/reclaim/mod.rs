@@ -5,12 +5,16 @@
 //! a crash anywhere only means that it is looked at again. When to sweep, and how fast, is `gc`'s business.
 
 mod apply;
+#[cfg(test)]
+mod law;
+mod past;
 mod places;
 mod plan;
+mod release;
 mod step;
 mod survey;
 
-use super::bounded::left;
+use super::bounded::is_spent;
 use super::change::Context;
 use super::error::RepoError;
 use super::record::CondemnedRecord;
@@ -23,7 +27,7 @@ use crate::types::RepoName;
 use plan::Plan;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
-use step::Step;
+use step::{Done, Step};
 
 pub(super) use apply::is_needed;
 pub(super) use places::condemn_stray;
@@ -118,23 +122,26 @@ impl Repos {
     /// always count.
     pub async fn reclaim(&self, due: Vec<Due>, purge: bool) -> Result<Tally, RepoError> {
         let due = Arc::new(due);
-        let (mut tally, mut done) = (Tally::default(), 0);
+        let (mut tally, mut done, mut from) = (Tally::default(), 0, None);
         while done < due.len() {
-            let rows = Arc::clone(&due);
+            let (rows, begun) = (Arc::clone(&due), from);
             let planned = self.hop(move |inner, r| {
                 let mut plan = Plan::new(inner, r, purge);
-                let mut next = done;
-                // One row costs what the largest revision does, at most; then come the others as long as there is room.
+                let (mut next, mut from) = (done, begun.clone());
                 while let Some(row) = rows.get(next)
-                    && (next == done || left(r) > 0)
+                    && (next == done || !plan.is_full())
                 {
-                    plan.row(&row.key, &row.value)?;
+                    from = plan.row(&row.key, &row.value, from)?;
+                    // The next part of a row is planned when the steps of this one are done.
+                    if from.is_some() {
+                        break;
+                    }
                     next += 1;
                 }
-                Ok((plan.finish(), next))
+                Ok((plan.finish(), next, from))
             });
-            let ((steps, planned), next) = planned.await?;
-            done = next;
+            let ((steps, planned), next, then) = planned.await?;
+            (done, from) = (next, then);
             tally += planned;
             tally += self.carry_out_all(steps).await?;
         }
@@ -153,15 +160,19 @@ impl Repos {
                 is_first || cost <= BATCH_COST
             });
             let some: Vec<Step> = some.cloned().collect();
-            let (done, more) = self.carry_out(some).await?;
+            let (done, part, more) = self.carry_out(some).await?;
             tally += more;
             steps.drain(..done);
+            if let Some(next) = steps.front_mut() {
+                next.forget(part);
+            }
         }
         Ok(tally)
     }
 
-    /// Carries out the first of these steps, as many as one transaction may look at the rows of; answers how many.
-    async fn carry_out(&self, steps: Vec<Step>) -> Result<(usize, Tally), RepoError> {
+    /// Carries out the first of these steps, as many as one transaction may look at the rows of; answers how many, and how
+    /// many parts of the one after them.
+    async fn carry_out(&self, steps: Vec<Step>) -> Result<(usize, usize, Tally), RepoError> {
         let context = Context {
             who: COLLECTOR.into(),
             ..self.context("", "gc")
@@ -180,19 +191,23 @@ impl Repos {
         let reclaim = move |tx: &mut Txn<'_>| {
             let mut tally = Tally::default();
             let mut names = BTreeSet::new();
-            let mut done = 0;
+            let (mut done, mut part) = (0, 0);
             for step in &steps {
-                apply::step(tx, step, &context, &mut tally, &mut names)?;
-                done += 1;
-                if left(tx) == 0 {
+                if done > 0 && is_spent(tx) {
                     break;
                 }
+                if let Done::Part(parts) = apply::step(tx, step, &context, &mut tally, &mut names)?
+                {
+                    part = parts;
+                    break;
+                }
+                done += 1;
             }
             let names = names
                 .iter()
                 .filter_map(|name: &String| name.parse::<RepoName>().ok());
             lock(&touched).extend(names);
-            Ok::<_, RepoError>((done, tally))
+            Ok::<_, RepoError>((done, part, tally))
         };
         let store = &self.0.store;
         store

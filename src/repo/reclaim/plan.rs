@@ -4,35 +4,36 @@
 use super::Tally;
 use super::apply::is_needed;
 use super::step::{OwnName, Step};
+use crate::repo::Inner;
+use crate::repo::bounded::is_spent;
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::record::{ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
-use crate::repo::{Inner, read};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId, Rev};
 
-/// Children that one step lets go; each costs up to four rows.
-const CHILDREN: usize = 100;
 /// The same of one step that looks whether a live manifest needs them.
 const LAPSING: usize = 50;
 /// Item rows that one due row's plan drops before it is planned again.
-const ITEMS: usize = 100;
-/// Change rows that one step looks at.
-const NAMES: usize = 200;
-/// Change rows of a revision: no transaction writes more.
-const REVISION: usize = 5000;
+pub(super) const ITEMS: usize = 100;
+/// Change rows that one step looks at, and one plan of a revision.
+pub(super) const NAMES: usize = 200;
+/// Bytes of manifests that one plan reads, about, for what they name.
+const BYTES: u64 = 16 << 20;
 
 /// The steps for a page of due rows.
 pub(super) struct Plan<'a, 'r> {
-    inner: &'a Inner,
-    read: &'a Read<'r>,
-    purge: bool,
-    now: u64,
+    pub(super) inner: &'a Inner,
+    pub(super) read: &'a Read<'r>,
+    pub(super) purge: bool,
+    pub(super) now: u64,
     steps: Vec<Step>,
-    tally: Tally,
+    pub(super) tally: Tally,
+    /// Bytes of manifests that were read.
+    pub(super) bytes: u64,
 }
 
 impl<'a, 'r> Plan<'a, 'r> {
@@ -45,7 +46,13 @@ impl<'a, 'r> Plan<'a, 'r> {
             now: read.running_ms(),
             steps: Vec::new(),
             tally: Tally::default(),
+            bytes: 0,
         }
+    }
+
+    /// Whether this read has looked at so much that another row, or another part of one, belongs into the next.
+    pub fn is_full(&self) -> bool {
+        is_spent(self.read) || self.bytes > BYTES
     }
 
     /// The steps and what they come to.
@@ -53,9 +60,27 @@ impl<'a, 'r> Plan<'a, 'r> {
         (self.steps, self.tally)
     }
 
-    /// Plans one due row.
-    pub fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), RepoError> {
-        self.tally.examined += 1;
+    /// Plans one due row, or with `from` the part of it that comes then; answers where to go on with it once these steps
+    /// are carried out.
+    pub fn row(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        from: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, RepoError> {
+        self.tally.examined += u64::from(from.is_none());
+        if let Some((at, DueKind::History, what)) = keys::due_parts(key) {
+            let mut parts = Parts(what);
+            if let (Some(id), Some(rev)) = (parts.u64(), parts.u64()) {
+                let revision = (RepoId(id), Rev(rev));
+                return self.history(key, at, number(value), revision, from);
+            }
+        }
+        self.whole(key, value).map(|()| None)
+    }
+
+    /// Plans a due row that takes one part.
+    fn whole(&mut self, key: &[u8], value: &[u8]) -> Result<(), RepoError> {
         let planned = keys::due_parts(key).and_then(|(at, kind, what)| {
             let mut parts = Parts(what);
             Some(match kind {
@@ -71,10 +96,8 @@ impl<'a, 'r> Plan<'a, 'r> {
                     let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
                     self.untagged(key, at, number(value), id, digest)
                 }
-                DueKind::History => {
-                    let (id, rev) = (RepoId(parts.u64()?), Rev(parts.u64()?));
-                    self.history(key, at, number(value), id, rev)
-                }
+                // One that can be read was planned before.
+                DueKind::History => return None,
                 DueKind::Subject => {
                     let (id, subject) = (RepoId(parts.u64()?), parts.digest()?);
                     self.subject(key, id, &subject, parts.rest())
@@ -100,22 +123,22 @@ impl<'a, 'r> Plan<'a, 'r> {
         clippy::unnecessary_wraps,
         reason = "the last line of functions that do fail"
     )]
-    fn push(&mut self, step: Step) -> Result<(), RepoError> {
+    pub(super) fn push(&mut self, step: Step) -> Result<(), RepoError> {
         self.steps.push(step);
         Ok(())
     }
 
-    fn done(&mut self, key: &[u8]) -> Result<(), RepoError> {
+    pub(super) fn done(&mut self, key: &[u8]) -> Result<(), RepoError> {
         self.push(Step::Done { key: key.into() })
     }
 
     /// Repository by number: `None` if its rows are gone.
-    fn record(&self, id: RepoId) -> Result<Option<RepoRecord>, RepoError> {
+    pub(super) fn record(&self, id: RepoId) -> Result<Option<RepoRecord>, RepoError> {
         let row = self.read.get(Table::Repos, &keys::repo(id))?;
         Ok(row.map(|row| RepoRecord::from_bytes(&row)).transpose()?)
     }
 
-    fn keep_ms(&self, record: &RepoRecord) -> u64 {
+    pub(super) fn keep_ms(&self, record: &RepoRecord) -> u64 {
         let default = self.inner.options.keep.as_millis() as u64;
         record.keep_ms.unwrap_or(default)
     }
@@ -160,7 +183,7 @@ impl<'a, 'r> Plan<'a, 'r> {
         }
         if at > self.now && !self.purge {
             // Only its lease holds it; the step would find that out, too.
-            let held = self.read.get(Table::Refs, &keys::held(&digest, id))?;
+            let held = self.read.get(Table::Mentions, &keys::held(&digest, id))?;
             if held.is_some_and(|end| number(&end) > self.now) {
                 return Ok(());
             }
@@ -174,7 +197,13 @@ impl<'a, 'r> Plan<'a, 'r> {
     }
 
     /// Moves a due row to the time that the settings of today ask for.
-    fn later(&mut self, key: &[u8], at: u64, ends: u64, since: u64) -> Result<(), RepoError> {
+    pub(super) fn later(
+        &mut self,
+        key: &[u8],
+        at: u64,
+        ends: u64,
+        since: u64,
+    ) -> Result<(), RepoError> {
         if at == ends {
             return Ok(());
         }
@@ -183,96 +212,6 @@ impl<'a, 'r> Plan<'a, 'r> {
             at: ends,
             value: since.to_be_bytes().into(),
         })
-    }
-
-    fn history(
-        &mut self,
-        key: &[u8],
-        at: u64,
-        closed: u64,
-        id: RepoId,
-        rev: Rev,
-    ) -> Result<(), RepoError> {
-        let Some(record) = self.record(id)?.filter(|r| !r.deleted) else {
-            return self.done(key);
-        };
-        let (from, to) = keys::change_names(id, rev);
-        let names = self.read.scan(Table::Changes, &from, &to, REVISION)?;
-        let names: Vec<OwnName> = names
-            .iter()
-            .filter_map(|(key, _)| OwnName::of_change(key))
-            .collect();
-        let ends = closed + self.keep_ms(&record);
-        if !self.purge && ends > self.now {
-            self.tally.kept_by_history += names.len() as u64;
-            return self.later(key, at, ends, closed);
-        }
-        self.push(Step::Horizon { id, rev })?;
-        let mut dropped = 0;
-        for name in &names {
-            // What was closed by this revision was added before it; older rows of the name are found as well.
-            let before = Rev(rev.0.saturating_sub(1));
-            let from = keys::item(id, &name.as_name(), true, before);
-            let (_, to) = keys::item_rows(id, &name.as_name(), true).range();
-            for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
-                let added = keys::added_of_item(&key, name.as_name().class());
-                let item = ItemRecord::from_bytes(&value)?;
-                if let Some(added) = added.filter(|_| item.removed <= rev.0) {
-                    self.item(id, name, true, added, &item, false)?;
-                    dropped += 1;
-                }
-            }
-            if dropped >= ITEMS {
-                return Ok(());
-            }
-        }
-        for names in names.chunks(NAMES) {
-            let names = names.to_vec();
-            self.push(Step::Tidy { id, rev, names })?;
-        }
-        self.done(key)
-    }
-
-    /// The steps that drop one item's row, with what it keeps let go first.
-    fn item(
-        &mut self,
-        id: RepoId,
-        name: &OwnName,
-        past: bool,
-        added: Rev,
-        item: &ItemRecord,
-        at_once: bool,
-    ) -> Result<(), RepoError> {
-        if let OwnName::Manifest(digest) = name {
-            let children = self.children(digest, &item.media_type);
-            for children in children.chunks(CHILDREN) {
-                self.push(Step::Release {
-                    id,
-                    parent: *digest,
-                    added,
-                    children: children.to_vec(),
-                    at_once,
-                })?;
-            }
-        }
-        self.push(Step::Row {
-            id,
-            name: name.clone(),
-            past,
-            added,
-        })
-    }
-
-    fn children(&self, digest: &Digest, media_type: &str) -> Vec<Digest> {
-        let read = read::read_bytes(self.inner, self.read, digest);
-        let inspected = read
-            .ok()
-            .and_then(|bytes| read::inspect(self.inner, &bytes, media_type));
-        let Some(inspected) = inspected else {
-            tracing::warn!(%digest, "a removed manifest cannot be read: what it named is found by `dryport check --repair`");
-            return Vec::new();
-        };
-        inspected.children.iter().map(|c| c.digest).collect()
     }
 
     fn subject(
@@ -370,6 +309,9 @@ impl<'a, 'r> Plan<'a, 'r> {
                     if let Some((name, added)) = name {
                         let item = ItemRecord::from_bytes(&value)?;
                         self.item(id, &name, past, added, &item, true)?;
+                    }
+                    if self.is_full() {
+                        return Ok(());
                     }
                 }
             }

@@ -34,7 +34,16 @@ impl OwnName {
     }
 }
 
-/// One small thing to do in a transaction; safe to do again.
+/// How far a step has come in a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// To its end.
+    All,
+    /// So many of its parts, at least one: the rest is for another transaction.
+    Part(usize),
+}
+
+/// One small thing to do in a transaction, or a list of such; safe to do again.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     /// The due row has been dealt with.
@@ -94,6 +103,22 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// The first parts of a list are done.
+    pub fn forget(&mut self, parts: usize) {
+        match self {
+            Self::Release { children, .. } | Self::Lapse { children, .. } => {
+                children.drain(..parts.min(children.len()));
+            }
+            Self::Suspect { digests, .. } => {
+                digests.drain(..parts.min(digests.len()));
+            }
+            Self::Tidy { names, .. } => {
+                names.drain(..parts.min(names.len()));
+            }
+            _ => {}
+        }
+    }
+
     /// Row changes, at most.
     pub fn cost(&self) -> usize {
         match self {

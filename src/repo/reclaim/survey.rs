@@ -197,9 +197,6 @@ impl Keep {
         let Some((id, class, rest)) = keys::ref_head(key) else {
             return Ok(());
         };
-        if class > Class::Manifest as u8 {
-            return Ok(());
-        }
         self.holder = self.holder.and(id);
         if class == Class::Link as u8 {
             self.leased |= number(value) > r.running_ms();

@@ -1,0 +1,131 @@
+//! What the plan of a revision drops whose history is over: the rows that it closed, with what they kept, and then the
+//! changes that tell of them. A revision may have thousands of names: it is planned part by part, each in a read of its own.
+
+use super::plan::{ITEMS, NAMES, Plan};
+use super::step::{OwnName, Step};
+use crate::repo::error::RepoError;
+use crate::repo::keys;
+use crate::repo::read;
+use crate::repo::record::ItemRecord;
+use crate::store::record::Record;
+use crate::store::{Get, Table};
+use crate::types::{Digest, RepoId, Rev};
+
+/// Children that one step lets go; each costs up to four rows.
+const CHILDREN: usize = 100;
+
+impl Plan<'_, '_> {
+    /// A part of a revision, from this change row on; answers where the next one begins.
+    pub(super) fn history(
+        &mut self,
+        key: &[u8],
+        at: u64,
+        closed: u64,
+        (id, rev): (RepoId, Rev),
+        from: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, RepoError> {
+        let Some(record) = self.record(id)?.filter(|r| !r.deleted) else {
+            self.done(key)?;
+            return Ok(None);
+        };
+        let is_first = from.is_none();
+        let (start, to) = keys::change_names(id, rev);
+        let rows = from.unwrap_or(start);
+        let rows = self.read.scan(Table::Changes, &rows, &to, NAMES)?;
+        let ends = closed + self.keep_ms(&record);
+        if !self.purge && ends > self.now {
+            self.tally.kept_by_history += rows.len() as u64;
+            if is_first {
+                self.later(key, at, ends, closed)?;
+            }
+            return Ok(next(&rows));
+        }
+        self.push(Step::Horizon { id, rev })?;
+        let (mut names, mut dropped) = (Vec::with_capacity(rows.len()), 0);
+        for (change, _) in &rows {
+            let Some(name) = OwnName::of_change(change) else {
+                continue;
+            };
+            // What was closed by this revision was added before it; older rows of the name are found as well.
+            let before = Rev(rev.0.saturating_sub(1));
+            let from = keys::item(id, &name.as_name(), true, before);
+            let (_, to) = keys::item_rows(id, &name.as_name(), true).range();
+            for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
+                let added = keys::added_of_item(&key, name.as_name().class());
+                let item = ItemRecord::from_bytes(&value)?;
+                if let Some(added) = added.filter(|_| item.removed <= rev.0) {
+                    self.item(id, &name, true, added, &item, false)?;
+                    dropped += 1;
+                }
+                if self.is_full() {
+                    dropped = ITEMS;
+                    break;
+                }
+            }
+            if dropped >= ITEMS {
+                // There may be more of this name: its change goes with the part that finds none.
+                self.push(Step::Tidy { id, rev, names })?;
+                return Ok(Some(change.clone()));
+            }
+            names.push(name);
+        }
+        self.push(Step::Tidy { id, rev, names })?;
+        match next(&rows) {
+            None => {
+                self.done(key)?;
+                Ok(None)
+            }
+            next => Ok(next),
+        }
+    }
+
+    /// The steps that drop one item's row, with what it keeps let go first.
+    pub(super) fn item(
+        &mut self,
+        id: RepoId,
+        name: &OwnName,
+        past: bool,
+        added: Rev,
+        item: &ItemRecord,
+        at_once: bool,
+    ) -> Result<(), RepoError> {
+        if let OwnName::Manifest(digest) = name {
+            self.bytes += item.size;
+            let children = self.children(digest, &item.media_type);
+            for children in children.chunks(CHILDREN) {
+                self.push(Step::Release {
+                    id,
+                    parent: *digest,
+                    added,
+                    children: children.to_vec(),
+                    at_once,
+                })?;
+            }
+        }
+        self.push(Step::Row {
+            id,
+            name: name.clone(),
+            past,
+            added,
+        })
+    }
+
+    /// What a removed manifest names, if it can be read.
+    pub(super) fn children(&self, digest: &Digest, media_type: &str) -> Vec<Digest> {
+        let read = read::read_bytes(self.inner, self.read, digest);
+        let inspected = read
+            .ok()
+            .and_then(|bytes| read::inspect(self.inner, &bytes, media_type));
+        let Some(inspected) = inspected else {
+            tracing::warn!(%digest, "a removed manifest cannot be read: what it named is found by `dryport check --repair`");
+            return Vec::new();
+        };
+        inspected.children.iter().map(|c| c.digest).collect()
+    }
+}
+
+/// Where the next part begins; none after a page that is not full.
+fn next(rows: &[crate::store::Row]) -> Option<Vec<u8>> {
+    let (last, _) = rows.last().filter(|_| rows.len() == NAMES)?;
+    Some([last.as_slice(), &[0]].concat())
+}
