@@ -4,7 +4,7 @@
 use super::plan::Plan;
 use super::*;
 use crate::blobs::{BlobOptions, Blobs};
-use crate::repo::format::{Child, Format, FormatError, Inspected};
+use crate::repo::format::{Child, Format, FormatError, Inspected, Said};
 use crate::repo::keys::{self, Class, Name};
 use crate::repo::record::BlobRecord;
 use crate::repo::{PutManifest, RepoOptions, Source, rows};
@@ -33,7 +33,12 @@ impl Format for Lines {
             Some(Child {
                 digest: digest.parse().ok()?,
                 size: 1,
-                is_manifest: kind == "m",
+                is_listed: kind == "m",
+                said: if kind == "m" {
+                    Said::Manifest
+                } else {
+                    Said::Blob
+                },
                 optional: false,
                 media_type: "a/b".into(),
             })
@@ -254,10 +259,10 @@ impl World {
                     assert!(wanted != keeps, "{} of {digest}", child.digest);
                     if keeps {
                         needed.insert(child.digest);
-                        if child.is_manifest {
+                        if child.is_listed {
                             open.push((id, child.digest));
                         }
-                    } else if !child.is_manifest {
+                    } else if !child.is_listed {
                         let link = r.get(Table::Refs, &keys::link(&child.digest, id))?;
                         assert!(link.is_none(), "wanted, and here");
                     }
