@@ -110,6 +110,48 @@ impl Ingest {
         len as usize
     }
 
+    /// Whether its file is open.
+    pub fn is_open(&self) -> bool {
+        self.upload.is_open()
+    }
+
+    /// As [`Ingest::flush`], and the file is synced and closed until more is done with the upload, which opens it again:
+    /// for one of many that wait for their next bytes. Meanwhile nobody has the file's lock. `Changed` tells later if the
+    /// file was.
+    pub fn rest(&mut self) -> Result<(), BlobError> {
+        if self.failed {
+            self.upload.close();
+            return Ok(());
+        }
+        self.flush()?;
+        let rested = self.upload.rest();
+        self.tried(rested)
+    }
+
+    /// Opens the file again if it rests, and refuses one with other bytes than were hashed on the way.
+    fn wake(&mut self) -> Result<(), BlobError> {
+        let woken = self.upload.wake().and_then(|is_same| {
+            // Some file systems number a file anew after it was closed.
+            if is_same || self.is_as_hashed()? {
+                return Ok(());
+            }
+            let path = self.upload.files.upload_path(self.upload.name);
+            Err(BlobError::changed(&path))
+        });
+        if matches!(woken, Err(BlobError::Changed)) {
+            // The sender must hear of it first; what cannot be removed is reaped with the idle ones.
+            let _ = self.upload.files.discard(self.upload.name);
+            self.failed = true;
+        }
+        // What rests on is as it was, and may be woken later: all files of the machine may be in use.
+        woken
+    }
+
+    fn is_as_hashed(&self) -> Result<bool, BlobError> {
+        let hasher = self.upload.hash(Hasher::new(self.algorithm()), 0)?;
+        Ok(hasher.finish() == self.hasher.clone().finish())
+    }
+
     /// The hash of what was taken in so far, to be carried on by who hashes bytes before they are written.
     pub fn ahead(&self) -> Ahead {
         Ahead::of(self.hasher.clone(), self.algorithm(), self.offset())
@@ -124,6 +166,7 @@ impl Ingest {
     /// As [`Ingest::write`], for bytes that `ahead` has taken in, if it has.
     pub fn write_hashed(&mut self, bytes: &[u8], ahead: Option<Ahead>) -> Result<(), BlobError> {
         self.usable()?;
+        self.wake()?;
         let kept = self.upload.append(bytes);
         self.taken(kept, bytes, ahead)
     }
@@ -131,6 +174,7 @@ impl Ingest {
     /// As [`Ingest::write_hashed`], but nothing stays in memory: for bytes that others may follow much later.
     pub fn write_through(&mut self, bytes: &[u8], ahead: Option<Ahead>) -> Result<(), BlobError> {
         self.usable()?;
+        self.wake()?;
         let kept = self.upload.spill().and_then(|()| self.upload.put(bytes));
         self.taken(kept, bytes, ahead)
     }
@@ -188,8 +232,9 @@ impl Ingest {
     /// keeps the bytes as they are: if the store turns out to have the blob at commit they are
     /// not needed ([`Verified::discard`]), else [`Verified::seal`] makes them durable. `wanted` may be of another
     /// algorithm than the upload was begun with. On `Digest` and `Changed` the upload is gone.
-    pub fn verify(self, wanted: &Digest) -> Result<Verified, BlobError> {
+    pub fn verify(mut self, wanted: &Digest) -> Result<Verified, BlobError> {
         self.usable()?;
+        self.wake()?;
         let (upload, promised) = (self.upload, self.promised);
         upload.check_alone()?;
         let got = if wanted.algorithm() == upload.name.algorithm {

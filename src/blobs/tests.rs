@@ -1,4 +1,5 @@
 mod places;
+mod rests;
 mod writers;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! The bytes of one upload: those in its file, then those still in memory. It neither hashes what arrives nor knows what
-//! was promised to anybody: that is `ingest`'s. While it has a file it is that file's only writer.
+//! was promised to anybody: that is `ingest`'s. While it has a file open it is that file's only writer; one that rests has
+//! it closed, and whoever wakes it is told whether the file is as it was.
 
 use super::BlobError;
 use super::files::Files;
@@ -48,11 +49,26 @@ impl Drop for Held {
     }
 }
 
+/// What tells a closed file from another, and from itself with other bytes: device, inode, and when it was written last
+/// (s, ns).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark(u64, u64, i64, i64);
+
+impl Mark {
+    fn of(file: &File, path: &Path) -> Result<Self, BlobError> {
+        let meta = file.metadata().map_err(BlobError::io("look at", path))?;
+        let (mtime, mtime_ns) = (meta.mtime(), meta.mtime_nsec());
+        Ok(Self(meta.dev(), meta.ino(), mtime, mtime_ns))
+    }
+}
+
 /// The bytes: first those in the file, then those still in memory.
 pub(super) struct Upload {
     pub files: Arc<Files>,
     pub name: UploadName,
     file: Option<Held>,
+    /// The file as it was when it was closed, synced and with nothing left in memory.
+    resting: Option<Box<Mark>>,
     written: u64,
     /// As far as the disk was asked to begin.
     begun: u64,
@@ -66,6 +82,7 @@ impl Upload {
             files,
             name,
             file: None,
+            resting: None,
             written: 0,
             begun: 0,
             pending: Vec::new(),
@@ -91,7 +108,50 @@ impl Upload {
 
     /// Whether there is a file.
     pub fn has_file(&self) -> bool {
+        self.file.is_some() || self.resting.is_some()
+    }
+
+    /// Whether the file is open.
+    pub fn is_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Closes the file until [`Upload::wake`]; all bytes are on the disk before that. What the kernel could not write it
+    /// tells to an open file for sure, to one that is opened later only as long as it remembers.
+    pub fn rest(&mut self) -> Result<(), BlobError> {
+        self.spill()?;
+        self.sync(false)?;
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let mark = Mark::of(file, &self.files.upload_path(self.name))?;
+        self.resting = Some(Box::new(mark));
+        self.close();
+        Ok(())
+    }
+
+    /// Closes the file as it is.
+    pub fn close(&mut self) {
+        self.file = None;
+        self.pending = Vec::new();
+    }
+
+    /// Opens the file again if it rests. `Ok(false)`: it may have other bytes than were written here, and as many.
+    /// `Changed` if it has not; `Locked` if it has another writer.
+    pub fn wake(&mut self) -> Result<bool, BlobError> {
+        let Some(mark) = &self.resting else {
+            return Ok(true);
+        };
+        let path = self.files.upload_path(self.name);
+        let Some(file) = self.files.open_upload(self.name)? else {
+            return Err(BlobError::changed(&path));
+        };
+        if !Files::is_at(&file, &path, self.written)? {
+            return Err(BlobError::changed(&path));
+        }
+        let is_same = Mark::of(&file, &path)? == **mark;
+        (self.file, self.resting) = (Some(file), None);
+        Ok(is_same)
     }
 
     /// Takes in bytes; those that make a large piece, and more than may stay inline, go to the file.
@@ -131,6 +191,11 @@ impl Upload {
         self.files.room_for(needed)?;
         let file = match self.file.take() {
             Some(file) => file,
+            // Its bytes are to be behind those of the file that is closed.
+            None if self.resting.is_some() => {
+                let path = self.files.upload_path(self.name);
+                return Err(BlobError::Damaged(path.display().to_string()));
+            }
             None => self.files.create_upload(self.name)?,
         };
         let file = self.file.insert(file);

@@ -7,6 +7,7 @@ use super::keys;
 use super::record::RepoRecord;
 use super::sessions::{Session, Turn};
 use super::state::lock;
+use super::upload::rest;
 use crate::blobs::{Ingest, UploadFile, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
@@ -15,9 +16,12 @@ use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Uploads that are given up at once: their rows go in few commits.
 const AT_ONCE: usize = 64;
+/// How long an upload may keep its file open where many do.
+const PARKED: Duration = Duration::from_mins(1);
 /// Repositories that one read looks at.
 const REPOS: usize = 1000;
 
@@ -98,6 +102,7 @@ impl Repos {
                 reaped += 1;
             }
         }
+        self.rest_parked().await?;
         let files = self.upload_files().await?;
         let mut repos = self.0.sessions.repos();
         repos.extend(files.iter().map(|file| file.name.repo));
@@ -109,6 +114,20 @@ impl Repos {
             }
         }
         Ok(reaped + self.reap_fills(idle).await?)
+    }
+
+    /// Where many uploads have their files open, syncs and closes those that nobody has written to lately.
+    async fn rest_parked(&self) -> Result<(), RepoError> {
+        for id in self.0.sessions.parked(PARKED) {
+            if let Ok(turn) = self.0.sessions.take_any(id, Session::is_open) {
+                self.block(move || {
+                    rest(&turn.session.ingest);
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        Ok(())
     }
 
     async fn upload_files(&self) -> Result<Vec<UploadFile>, RepoError> {

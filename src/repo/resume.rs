@@ -51,7 +51,11 @@ impl Repos {
             Err(RepoError::NameUnknown(_)) => None,
             other => other?,
         };
-        let (algorithm, ingest) = found.ok_or(RepoError::UploadUnknown)?;
+        let (algorithm, mut ingest) = found.ok_or(RepoError::UploadUnknown)?;
+        if self.0.sessions.is_crowded() {
+            let rested = self.block(move || Ok(ingest.rest().map(|()| ingest)?));
+            ingest = rested.await?;
+        }
         self.0.sessions.insert(id, name.clone(), algorithm, ingest);
         Ok(())
     }

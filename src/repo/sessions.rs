@@ -20,6 +20,10 @@ use tokio::sync::Notify;
 /// How many uploads can be taken up at once, if chance puts them apart.
 const LANES: usize = 64;
 
+/// Files that uploads may have open between two requests, all together. One upload more syncs and closes its file at the end
+/// of its request.
+const OPEN_FILES: usize = 64;
+
 /// The bytes of an upload; `None` before the first and after the last request.
 pub(super) type Slot = Arc<Mutex<Option<Ingest>>>;
 
@@ -40,6 +44,8 @@ pub(super) struct Session {
     /// Who began it; `None` for one of before a restart.
     owner: Option<Arc<str>>,
     busy: bool,
+    /// Its file is open, and no request has it.
+    parked: bool,
     used: Instant,
 }
 
@@ -57,6 +63,7 @@ impl Session {
             closed: Arc::default(),
             owner: Some(owner),
             busy: false,
+            parked: false,
             used: Instant::now(),
         }
     }
@@ -73,6 +80,7 @@ impl Session {
             closed: Arc::default(),
             owner: None,
             busy: false,
+            parked: false,
             used: Instant::now(),
         }
     }
@@ -105,11 +113,16 @@ struct Open {
     all: HashMap<UploadId, Session>,
     /// How many of them each owner began.
     owned: HashMap<Arc<str>, usize>,
+    /// How many have their file open and are in no request's use.
+    parked: usize,
 }
 
 impl Open {
     fn remove(&mut self, id: UploadId) {
         let removed = self.all.remove(&id);
+        if removed.as_ref().is_some_and(|session| session.parked) {
+            self.parked -= 1;
+        }
         if let Some(owner) = removed.and_then(|session| session.owner)
             && let Some(count) = self.owned.get_mut(&owner)
         {
@@ -155,8 +168,29 @@ impl Sessions {
 
     /// An upload of before a restart.
     pub fn insert(&self, id: UploadId, name: RepoName, algorithm: Algorithm, ingest: Ingest) {
-        let session = Session::taken_up(name, algorithm, ingest);
-        lock(&self.open).all.entry(id).or_insert(session);
+        let mut session = Session::taken_up(name, algorithm, ingest);
+        session.parked = has_open(&session.ingest);
+        let mut open = lock(&self.open);
+        if !open.all.contains_key(&id) {
+            open.parked += usize::from(session.parked);
+            open.all.insert(id, session);
+        }
+    }
+
+    /// Whether so many uploads have their file open between two requests that one more should close its own.
+    pub fn is_crowded(&self) -> bool {
+        lock(&self.open).parked >= OPEN_FILES
+    }
+
+    /// Of many whose files are open between two requests, those that nobody has written to for `idle`.
+    pub fn parked(&self, idle: Duration) -> Vec<UploadId> {
+        let open = lock(&self.open);
+        if open.parked < OPEN_FILES / 2 {
+            return Vec::new();
+        }
+        let is_old = |s: &Session| s.parked && s.used.elapsed() > idle;
+        let old = open.all.iter().filter(|(_, s)| is_old(s));
+        old.map(|(id, _)| *id).collect()
     }
 
     /// The upload, if it is in memory.
@@ -236,6 +270,7 @@ impl Sessions {
         is_it: impl Fn(&Session) -> bool,
     ) -> Result<Turn, RepoError> {
         let mut open = lock(&self.open);
+        let open = &mut *open;
         let session = open
             .all
             .get_mut(&id)
@@ -245,6 +280,7 @@ impl Sessions {
             return Err(RepoError::UploadBusy);
         }
         session.busy = true;
+        open.parked -= usize::from(std::mem::take(&mut session.parked));
         let hold = Hold {
             open: Arc::clone(&self.open),
             bytes: Arc::clone(&self.bytes),
@@ -301,21 +337,32 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut open = lock(&self.open);
+        let is_parked = has_open(&self.slot);
+        let mut guard = lock(&self.open);
+        let open = &mut *guard;
         // Not one that was taken up from disk since.
         let session = open.all.get_mut(&self.id);
         if let Some(session) = session.filter(|s| Arc::ptr_eq(&s.ingest, &self.slot)) {
             session.busy = false;
+            session.parked = is_parked;
+            open.parked += usize::from(is_parked);
             session.used = Instant::now();
             session.offset = *self.offset.get_mut();
             self.bytes.settle(self.id, session.offset);
         }
-        drop(open);
+        drop(guard);
         // Whoever closed it later sees that it is free.
         if self.closed.load(Ordering::Acquire) {
             self.given_back.notify_waiters();
         }
     }
+}
+
+/// Whether an upload has its file open.
+fn has_open(slot: &Slot) -> bool {
+    let is_open = |ingest: &Option<Ingest>| ingest.as_ref().is_some_and(Ingest::is_open);
+    // Only the stop of the server looks at it beside the one who has it.
+    slot.try_lock().is_ok_and(|ingest| is_open(&ingest))
 }
 
 #[cfg(test)]

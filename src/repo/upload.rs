@@ -9,7 +9,7 @@ use super::error::RepoError;
 use super::giving_up::Over;
 use super::receive::Body;
 use super::record::UploadRecord;
-use super::sessions::{Hold, Session, Turn};
+use super::sessions::{Hold, Session, Slot, Turn};
 use super::state::lock;
 use super::{Repos, keys, new_upload_id, pushes};
 use crate::blobs::{Ingest, Saved};
@@ -18,6 +18,51 @@ use crate::store::{Need, Table};
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Closes an upload's file where many are open, if its request is dropped at any point.
+struct Park {
+    repos: Repos,
+    of: Option<(Arc<Hold>, Slot)>,
+}
+
+impl Park {
+    fn of(repos: &Repos, turn: &Turn) -> Self {
+        Self {
+            repos: repos.clone(),
+            of: Some((turn.hold(), Arc::clone(&turn.session.ingest))),
+        }
+    }
+
+    /// The request sees to it itself.
+    fn end(mut self) {
+        self.of = None;
+    }
+}
+
+impl Drop for Park {
+    fn drop(&mut self) {
+        let of = self.of.take();
+        let Some((hold, slot)) = of.filter(|_| self.repos.0.sessions.is_crowded()) else {
+            return;
+        };
+        // Without a runtime the server is at its end.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || {
+                rest(&slot);
+                drop(hold);
+            });
+        }
+    }
+}
+
+/// Closes an upload's file; one that cannot be synced takes nothing more, as its next request hears.
+pub(super) fn rest(slot: &Slot) {
+    if let Some(ingest) = lock(slot).as_mut()
+        && let Err(error) = ingest.rest()
+    {
+        tracing::warn!(upload = %ingest.name().id, %error, "an upload cannot be made durable");
+    }
+}
 
 impl Repos {
     /// A new upload of `owner`, a word of the caller's: nobody has more than `uploads_max` unfinished ones. Nothing
@@ -67,16 +112,36 @@ impl Repos {
         body: impl Body,
     ) -> Result<u64, RepoError> {
         let mut turn = self.turn_of(name, id).await?;
+        let park = Park::of(self, &turn);
         let before = turn.session.offset;
-        if let Err(error) = self.receive(&mut turn, range, len, None, body).await {
-            self.let_go_of_failed(turn, before, &error).await;
+        let received = self.receive(&mut turn, range, len, None, body).await;
+        park.end();
+        if let Err(error) = received {
+            Box::pin(self.let_go_of_failed(turn, before, &error)).await;
             return Err(error);
         }
         // A 202 must survive a kill: nothing may stay in this process's memory alone.
-        let slot = Arc::clone(&turn.session.ingest);
-        self.block(move || Ok(lock(&slot).as_mut().map_or(Ok(()), Ingest::flush)?))
-            .await?;
+        self.park(&turn).await?;
         Ok(turn.session.offset)
+    }
+
+    /// Hands all bytes of an upload that waits for its next request to the kernel; where many do, its file is synced and
+    /// closed, too.
+    async fn park(&self, turn: &Turn) -> Result<(), RepoError> {
+        let (slot, crowded) = (
+            Arc::clone(&turn.session.ingest),
+            self.0.sessions.is_crowded(),
+        );
+        let hold = turn.hold();
+        self.block(move || {
+            let _until_done = hold;
+            match lock(&slot).as_mut() {
+                Some(ingest) if crowded => Ok(ingest.rest()?),
+                Some(ingest) => Ok(ingest.flush()?),
+                None => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Takes the last bytes, if any, checks the digest and links the blob: durable when this returns. Once all bytes are
@@ -91,18 +156,20 @@ impl Repos {
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let mut turn = self.turn_of(name, id).await?;
+        let park = Park::of(self, &turn);
         // Dropped before the turn: no request comes in between.
         let over = Over::if_spared(self, id);
         let before = turn.session.offset;
         let received = self.receive(&mut turn, range, len, Some(digest), body);
         let last = received.await;
+        park.end();
         // Nothing may stay of a spared one, whatever was acknowledged.
         let before = if over.ends() { 0 } else { before };
         let last = match last {
             Ok(last) => last,
             Err(error) => {
                 drop(over);
-                self.let_go_of_failed(turn, before, &error).await;
+                Box::pin(self.let_go_of_failed(turn, before, &error)).await;
                 return Err(error);
             }
         };
@@ -125,7 +192,7 @@ impl Repos {
         let _over = Over::always(self, id);
         let done = self.finish_upload(name, id, None, len, body, digest).await;
         if done.is_err() && self.0.sessions.close_one(id) {
-            self.give_up_closed(id).await;
+            Box::pin(self.give_up_closed(id)).await;
         }
         done
     }
@@ -136,6 +203,9 @@ impl Repos {
     async fn let_go_of_failed(&self, turn: Turn, acknowledged: u64, error: &RepoError) {
         let session = turn.session.clone();
         if !error.is_of_disk() {
+            if let Err(error) = self.park(&turn).await {
+                tracing::debug!(upload = %turn.id, %error, "a refused upload is taken up from its file");
+            }
             return;
         }
         let Some(ingest) = lock(&session.ingest).take() else {

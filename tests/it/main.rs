@@ -46,6 +46,7 @@ mod lists;
 mod log;
 mod mirror;
 mod named;
+mod open_files;
 mod outbound;
 mod owner;
 mod owner_files;

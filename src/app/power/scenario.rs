@@ -74,7 +74,7 @@ impl Client<'_> {
         };
         let len = Some(bytes.len() as u64);
         let finish = repos.finish_upload(repo, id, None, len, body(bytes), &digest);
-        self.ledger.doing(promise, finish).await?;
+        self.ledger.doing(promise, Box::pin(finish)).await?;
         Ok(digest)
     }
 
@@ -121,7 +121,7 @@ impl Client<'_> {
         };
         let repos = &self.service.repos;
         let finish = repos.finish_upload(repo, id, None, None, body(&rest), &digest);
-        self.ledger.doing(promise, finish).await?;
+        self.ledger.doing(promise, Box::pin(finish)).await?;
         self.ledger.over(upload);
         Ok(())
     }
