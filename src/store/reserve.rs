@@ -148,8 +148,20 @@ impl Reserve {
 
     /// Bytes that changes which grow may take.
     pub fn room(&self) -> u64 {
-        let left = self.floor.saturating_add(self.owed.load(Relaxed));
-        self.free().saturating_sub(left)
+        self.rooms().0
+    }
+
+    /// The same, and the bytes that changes of clients which remove may: what is free and what they may be lent.
+    pub fn rooms(&self) -> (u64, u64) {
+        let (free, owed) = (self.free(), self.owed.load(Relaxed));
+        let held = self.wanted.saturating_sub(owed);
+        let room = free.saturating_sub(self.floor.saturating_add(owed));
+        (room, free.saturating_add(held.saturating_sub(self.half())))
+    }
+
+    /// What changes of clients leave of the reserve.
+    fn half(&self) -> u64 {
+        self.wanted / 2
     }
 
     fn free(&self) -> u64 {
@@ -162,7 +174,7 @@ impl Reserve {
     pub fn lend(&self, lent: Lent) {
         let kept = match lent {
             Lent::Nothing => u64::MAX,
-            Lent::Half => self.wanted / 2,
+            Lent::Half => self.half(),
             Lent::All => 0,
         };
         self.kept.store(kept, Relaxed);

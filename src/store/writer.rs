@@ -75,10 +75,32 @@ struct Own {
 /// A batch while it is put together.
 struct Making<'b, 't> {
     batch: &'b Batch<'t>,
-    /// Bytes that changes which grow may still take.
+    /// Bytes that changes which grow may still take, and those that remove for clients.
     room: u64,
+    spare: u64,
     /// What the batch may have of the reserve: as much as all of its changes may.
     lent: Lent,
+}
+
+impl Making<'_, '_> {
+    /// Why a change that needs so many bytes is refused before it is tried, if it is: a commit that fails costs everybody an
+    /// opening of the file. What keeps the server going is always tried: its need is an estimate, and what redb has free of
+    /// its own may be enough.
+    fn refusal(&self, need: Need, needed: u64) -> Option<StoreError> {
+        match need {
+            Need::Grows if needed > self.room => {
+                let free = self.room;
+                Some(StoreError::Full { needed, free })
+            }
+            Need::Removes if needed > self.spare => {
+                let left = self.spare;
+                Some(StoreError::NoSpace(format!(
+                    "this change may need {needed} bytes, and {left} are left of what removing may have"
+                )))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a batch came to.
@@ -161,7 +183,7 @@ impl Shared {
         let txn = upgrade::begin_write(db)?;
         let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
         own.number = log.next();
-        let room = self.reserve.room();
+        let (room, spare) = self.reserve.rooms();
         // What is owed for good is taken off the room.
         let near = room < NEAR || self.reserve.is_lent();
         let log_bytes = if near { 0 } else { self.options.log_bytes };
@@ -170,6 +192,7 @@ impl Shared {
         let mut making = Making {
             batch: &batch,
             room,
+            spare,
             lent: Lent::All,
         };
         let job = own.again.pop_front();
@@ -266,21 +289,23 @@ impl Shared {
         self.stats
             .panics
             .fetch_add(u64::from(job.panicked()), Relaxed);
-        let grows = job.need() == Need::Grows;
+        let need = job.need();
         let needed = overlay.as_ref().map_or(0, |changes| {
             need::bytes(changes, self.stats.file_bytes.load(Relaxed))
         });
-        if grows && needed > making.room {
-            let free = making.room;
-            job.refuse(StoreError::Full { needed, free });
+        if let Some(refusal) = making.refusal(need, needed) {
+            job.refuse(refusal);
             self.stats.refused_full.fetch_add(1, Relaxed);
             jobs.push(job);
             return Ok(());
         }
         if needed > 0 {
-            making.lent = making.lent.min(job.need().lent());
+            making.lent = making.lent.min(need.lent());
         }
-        making.room -= if grows { needed } else { 0 };
+        if need == Need::Grows {
+            making.room -= needed;
+        }
+        making.spare = making.spare.saturating_sub(needed);
         jobs.push(job);
         self.reserve.lend(making.lent);
         overlay.map_or(Ok(()), |overlay| making.batch.merge(&overlay))

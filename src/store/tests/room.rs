@@ -225,8 +225,15 @@ fn clients_have_half_of_the_reserve_and_the_operator_the_rest() {
     };
     assert!(matches!(refused, StoreError::NoSpace(_)), "{refused}");
     let owed = store.counters().reserve_owed;
-    // With a piece for the opening of the file after the refusal.
-    assert!((1 << 20..=5 << 20).contains(&owed), "{owed}");
+    assert!((1 << 20..=4 << 20).contains(&owed), "{owed}");
+    // Those that have no room are told before they are tried, and what has some is taken.
+    for n in 200..220 {
+        let refused = note(Need::Removes, n).unwrap_err();
+        assert!(refused.is_full(), "{refused}");
+    }
+    let counters = store.counters();
+    assert_eq!((counters.failed_commits, counters.reopened), (0, 0));
+    assert!(counters.refused_full >= 21);
     note(Need::Keeps, 1000).unwrap();
     gone(&store, Need::Keeps, 1..2).unwrap();
     assert_eq!(rows(&store), 0);
