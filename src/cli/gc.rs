@@ -139,12 +139,13 @@ fn report_text(report: &Report) -> String {
 
 fn survey_text(survey: &Survey) -> String {
     let head = format!(
-        "{} blobs: nothing needs {} of them ({}), only a lease keeps {}, only the history keeps {}.\n",
+        "{} blobs: nothing needs {} of them ({}), only a lease keeps {}, only the history keeps {}.\n{} attestations and other parts of images that no index lists any more end after their leases.\n",
         survey.examined,
         survey.freed_blobs,
         output::size(survey.freed_bytes),
         survey.kept_by_lease,
         survey.kept_by_history,
+        survey.unlisted,
     );
     let row = |h: &crate::repo::reclaim::Holding| {
         vec![

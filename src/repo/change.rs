@@ -6,6 +6,7 @@
 use super::error::RepoError;
 use super::format::Inspected;
 use super::keys::{self, Class, DueKind, Name};
+use super::parts;
 use super::quota;
 use super::reclaim::OwnName;
 use super::record::{
@@ -82,17 +83,18 @@ impl<'a, 't> Change<'a, 't> {
     pub fn put_manifest(&mut self, new: &NewManifest) -> Result<(), RepoError> {
         let name = Name::Manifest(&new.digest);
         let media_type = new.inspected.media_type.as_str();
-        match live(self.tx, self.id, &name)? {
-            Some((_, item)) if item.media_type == media_type => {}
+        let was_wanted = match live(self.tx, self.id, &name)? {
+            Some((_, item)) if item.media_type == media_type => false,
             // Two of a closure cannot differ in the type alone: the first one stands.
-            Some((added, _)) if added == self.rev => {}
+            Some((added, _)) if added == self.rev => false,
             before => {
                 if let Some((added, item)) = before {
                     self.close(&name, added, item)?;
                 }
-                self.add_manifest(new)?;
+                self.add_manifest(new)?
             }
-        }
+        };
+        parts::came(self.tx, self.id, new, was_wanted, self.context.lease_ms)?;
         if new.tags.is_empty() {
             self.hold(&new.digest)?;
         }
@@ -126,7 +128,8 @@ impl<'a, 't> Change<'a, 't> {
         }
     }
 
-    fn add_manifest(&mut self, new: &NewManifest) -> Result<(), RepoError> {
+    /// Answers whether other manifests named it before.
+    fn add_manifest(&mut self, new: &NewManifest) -> Result<bool, RepoError> {
         let mut item = self.item(new);
         if let Some(subject) = &new.inspected.subject {
             item.own = subject.as_key().to_vec();
@@ -147,12 +150,12 @@ impl<'a, 't> Change<'a, 't> {
             let key = keys::manifest_ref(&child.digest, self.id, class, &new.digest, self.rev);
             self.tx.put(class.table(), &key, &[])?;
         }
-        arrive(self.tx, self.id, &new.digest)?;
+        let was_wanted = arrive(self.tx, self.id, &new.digest)?;
         self.count(|usage| {
             usage.manifests += 1;
             usage.bytes += new.size;
         })?;
-        Ok(())
+        Ok(was_wanted)
     }
 
     fn add_referrer(&mut self, new: &NewManifest, subject: &Digest) -> Result<(), StoreError> {
@@ -236,8 +239,7 @@ impl<'a, 't> Change<'a, 't> {
                     usage.manifests = usage.manifests.saturating_sub(1);
                     usage.bytes = usage.bytes.saturating_sub(item.size);
                 })?;
-                self.tx
-                    .delete(Table::Mentions, &keys::held(digest, self.id))?;
+                parts::forget(self.tx, self.id, digest)?;
                 self.leave_referrers(digest)?;
                 self.leave_blobs(digest)?;
                 self.close_referrer(digest, added, &item)

@@ -17,6 +17,9 @@ pub enum Class {
     Wanted = 3,
     /// A manifest's lease: until its end (the value) no lack of tags ends the manifest. Mentions only; keeps no bytes.
     Held = 4,
+    /// A manifest with a subject came as a part of an index: without one that lists it the subject alone does not keep it.
+    /// Mentions only; keeps no bytes.
+    Part = 5,
 }
 
 impl Class {
@@ -25,7 +28,7 @@ impl Class {
     pub fn table(self) -> Table {
         match self {
             Self::Link | Self::Tag | Self::Manifest => Table::Refs,
-            Self::Wanted | Self::Held => Table::Mentions,
+            Self::Wanted | Self::Held | Self::Part => Table::Mentions,
         }
     }
 }
@@ -196,6 +199,11 @@ pub fn link(digest: &Digest, id: RepoId) -> Vec<u8> {
 /// `mentions`: the lease of a manifest.
 pub fn held(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Held).done()
+}
+
+/// `mentions`: the manifest came as a part of an index.
+pub fn part(digest: &Digest, id: RepoId) -> Vec<u8> {
+    refs_in(digest, id, Class::Part).done()
 }
 
 /// `refs` from and to: what keeps a digest's bytes and shows it, in one repository: its tags and manifests.

@@ -20,6 +20,7 @@ pub mod keys;
 mod manifest;
 mod memory;
 mod moment;
+mod parts;
 mod piece;
 mod pushes;
 mod quota;

@@ -51,6 +51,7 @@ mod outbound;
 mod owner;
 mod owner_files;
 mod owner_settings;
+mod parts;
 mod past;
 mod pieces;
 mod protocol;

@@ -65,7 +65,9 @@ pub(super) fn mentions(
     walk.rows += rows.len() as u64;
     for (key, value) in &rows {
         match Ref::of(Table::Mentions, key, value) {
-            Some((one, c, [])) if c == Class::Held as u8 => held(walk, r, &one)?,
+            Some((one, c, [])) if c == Class::Held as u8 || c == Class::Part as u8 => {
+                held(walk, r, &one, c)?;
+            }
             Some((one, c, rest)) if c == Class::Wanted as u8 => {
                 manifest(walk, inner, r, &one, rest)?;
             }
@@ -164,7 +166,8 @@ fn tag(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, rest: &[u8]) -> Result<(), 
     }
 }
 
-fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<(), RepoError> {
+/// What is only said of a manifest: its lease, or that it came as a part of an index.
+fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, class: u8) -> Result<(), RepoError> {
     let (from, to) = keys::item_rows(one.id, &Name::Manifest(&one.digest), false).range();
     if !r.scan(Table::Items, &from, &to, 1)?.is_empty() {
         return Ok(());
@@ -173,7 +176,12 @@ fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<(), RepoError> {
         return Ok(());
     }
     let name = repo_name(r, one.id)?;
-    let what = format!("a lease of manifest {} in {name}", one.digest);
+    let which = if class == Class::Held as u8 {
+        "a lease"
+    } else {
+        "a mark"
+    };
+    let what = format!("{which} of manifest {} in {name}", one.digest);
     let mend = Mend::drop(Vec::new(), one.table, one.key.to_vec(), one.value.to_vec());
     let problem = Problem::new(Kind::HeldExtra, what);
     walk.mend(problem.repo(name).digest(&one.digest), mend);

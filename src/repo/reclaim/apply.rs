@@ -10,6 +10,7 @@ use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
 use crate::repo::inline;
 use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::parts;
 use crate::repo::quota;
 use crate::repo::record::{BlobRecord, ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
@@ -234,7 +235,8 @@ fn orphan(tx: &mut Txn<'_>, digest: &Digest, at_ms: u64) -> Result<Option<u64>, 
     Ok(Some(row.size))
 }
 
-/// What needs a manifest beside its own item: a tag or manifest, live or past, or the live manifest it refers to.
+/// What needs a manifest beside its own item: a tag or manifest, live or past, or the live manifest it refers to, unless it
+/// came as a part of an index.
 pub(in crate::repo) fn is_needed(
     get: &impl Get,
     id: RepoId,
@@ -250,10 +252,7 @@ pub(in crate::repo) fn is_needed(
             return Ok(true);
         }
     }
-    match Digest::from_key(&item.own) {
-        Ok(subject) => Ok(rows::live(get, id, &Name::Manifest(&subject))?.is_some()),
-        Err(_) => Ok(false),
-    }
+    parts::is_kept_by_subject(get, id, digest, item)
 }
 
 /// Ends a manifest that nothing needs and no lease holds; whether it did.
@@ -321,7 +320,7 @@ fn drop_row(
             } else {
                 // Only a deleted repository loses rows that are live.
                 tx.delete(Table::Refs, &own)?;
-                tx.delete(Table::Mentions, &keys::held(digest, id))?;
+                parts::forget(tx, id, digest)?;
                 quota::lose(tx, id, digest, item.size)?;
             }
             if let Ok(subject) = Digest::from_key(&item.own) {

@@ -1,5 +1,6 @@
 //! What a collection would find, without changing anything: one pass over all references, page by page.
 
+use super::apply::is_needed;
 use crate::repo::bounded::{LOOKS, Next, Pages};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, Name};
@@ -10,6 +11,9 @@ use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId};
 use std::collections::{BTreeMap, VecDeque};
+
+/// Rows that are looked at for one part.
+const PART_LOOKS: usize = 5;
 
 /// What only one repository holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +41,9 @@ pub struct Survey {
     pub kept_by_lease: u64,
     /// Blobs that only the history keeps.
     pub kept_by_history: u64,
+    /// Manifests that came as parts of an index, as attestations do, and that no index lists any more: they end with their
+    /// leases though their subjects are here.
+    pub unlisted: u64,
     /// By repository, what only it holds.
     pub only_here: Vec<Holding>,
 }
@@ -86,8 +93,25 @@ impl Repos {
                 count(&mut survey, &mut held, size, &keep);
             }
         }
+        survey.unlisted = self.unlisted().await?;
         survey.only_here = self.named(held).await?;
         Ok(survey)
+    }
+
+    /// How many parts no index lists any more.
+    async fn unlisted(&self) -> Result<u64, RepoError> {
+        let mut mentions = Pages::new(Table::Mentions, (Vec::new(), Vec::new()));
+        let mut found = 0;
+        while !mentions.ended() {
+            let step = |_: &Inner, r: &Read<'_>, mentions: &mut Pages| {
+                let more = unlisted(r, mentions)?;
+                Ok(Some((more, mentions.clone())))
+            };
+            let (more, next) = self.hops(mentions, step).await?;
+            mentions = next;
+            found += more;
+        }
+        Ok(found)
     }
 
     async fn named(&self, held: BTreeMap<u64, Holding>) -> Result<Vec<Holding>, RepoError> {
@@ -109,6 +133,25 @@ impl Repos {
         all.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
         Ok(all)
     }
+}
+
+/// Looks on for one hop.
+fn unlisted(r: &Read<'_>, mentions: &mut Pages) -> Result<u64, RepoError> {
+    let mut found = 0;
+    while let Next::Rows(rows) = mentions.next(r, PART_LOOKS)? {
+        for (key, _) in &rows {
+            let part = keys::ref_head(key).filter(|(_, class, _)| *class == Class::Part as u8);
+            let (Some((id, _, _)), Ok((digest, _))) = (part, Digest::split_key(key)) else {
+                continue;
+            };
+            if let Some((_, item)) = rows::live(r, id, &Name::Manifest(&digest))?
+                && !is_needed(r, id, &digest, &item)?
+            {
+                found += 1;
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn count(survey: &mut Survey, held: &mut BTreeMap<u64, Holding>, size: u64, keep: &Keep) {
