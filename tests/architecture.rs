@@ -46,6 +46,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("moka", "cache/"),
     ("tikv_jemallocator", "main.rs"),
     ("reqwest", "fetch/"),
+    ("flate2", "fetch/"),
     ("nix", "datadir/"),
 ];
 

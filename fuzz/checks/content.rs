@@ -3,7 +3,7 @@
 use super::text;
 use dryport::blobs::{Place, UploadName};
 use dryport::formats::oci::Oci;
-use dryport::mirror::document::{Descriptor, Document};
+use dryport::mirror::document::{Descriptor, Document, media_type};
 use dryport::repo::format::{Format as _, Inspected};
 use dryport::repo::record::UploadRecord;
 use dryport::store::record::Record as _;
@@ -28,7 +28,8 @@ pub fn manifest(data: &[u8]) {
     );
     if let Some(declared) = declared {
         let generic = ["application/json", "application/octet-stream"];
-        assert!(declared == found.media_type || generic.contains(&declared.as_str()));
+        let same = |text: &str| text.eq_ignore_ascii_case(declared.as_str());
+        assert!(same(own) || generic.into_iter().any(same), "{declared}");
     }
     assert_eq!(
         Oci.inspect(bytes, Some(&found.media_type)).as_ref(),
@@ -40,8 +41,13 @@ pub fn manifest(data: &[u8]) {
     assert_eq!(digests.len(), found.children.len());
     assert!(found.children.iter().all(|c| i64::try_from(c.size).is_ok()));
     assert!(found.artifact_type.len() <= 255 && !found.artifact_type.contains('\0'));
-    if let Ok(document) = Document::parse(&Digest::of(Algorithm::Sha256, bytes), bytes) {
+    let digest = Digest::of(Algorithm::Sha256, bytes);
+    if let Ok(document) = Document::parse(&digest, &found.media_type, bytes) {
         mirrored(&found, &document);
+    }
+    // Schema 1 is refused.
+    if let Ok(again) = media_type(&digest, bytes, Some(own)) {
+        assert_eq!(again, found.media_type);
     }
 }
 
@@ -54,11 +60,13 @@ fn mirrored(found: &Inspected, document: &Document) {
         let there: Vec<_> = named.iter().filter(|d| same(d)).collect();
         assert!(!there.is_empty(), "{child:?}");
         assert!(there.iter().any(|d| d.size == child.size), "{child:?}");
+        assert!(
+            there.iter().any(|d| d.optional == child.optional),
+            "{child:?}"
+        );
         let is_manifest = manifests.iter().any(|d| same(&d));
         assert!(is_manifest || !child.is_listed, "{child:?}");
     }
-    let media_type = document.media_type(Some(found.media_type.as_str()));
-    assert_eq!(media_type.ok().as_ref(), Some(&found.media_type));
 }
 
 /// One byte for the algorithm, eight of an offset, then a saved hash state; the same bytes as an upload's record, as

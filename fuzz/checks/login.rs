@@ -185,8 +185,11 @@ pub fn credentials(data: &[u8]) {
     let path = Path::new("config.json");
     let read = |config: &DockerConfig| {
         let helper = config.helper(registry).map_err(|e| e.to_string());
-        let found = config.credential(path, registry).map_err(|e| e.to_string());
-        (helper, found)
+        let found = match config.of_part(path, registry, "team/app") {
+            Ok(None) => config.credential(path, registry),
+            found => found,
+        };
+        (helper, found.map_err(|e| e.to_string()))
     };
     let config = match DockerConfig::parse(path, json.as_bytes()) {
         Ok(config) => config,

@@ -4,6 +4,7 @@
 //! Used twice: by the fuzz targets (`fuzz/fuzz_targets`, nightly, new inputs) and by `tests/corpus.rs` (every
 //! `cargo test`, the inputs of `fuzz/corpus`). Reaches the parsers through the public paths of the crate alone.
 
+mod answers;
 mod config;
 mod content;
 mod login;
@@ -17,6 +18,7 @@ pub type Check = fn(&[u8]);
 
 /// Every target: its name, which is also its folder in `fuzz/corpus`, and its function.
 pub const ALL: &[(&str, Check)] = &[
+    ("answers", answers::answers),
     ("challenge", wire::challenge),
     ("client", wire::client),
     ("config", config::config),

@@ -32,6 +32,7 @@ Examples:
 /// Copy an image with everything that belongs to it from another registry
 #[derive(Debug, Args)]
 #[command(after_help = flow(HELP))]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct Mirror {
     #[command(flatten)]
     pub(super) place: Place,
@@ -44,6 +45,9 @@ pub(super) struct Mirror {
     /// Only this platform, for example linux/arm64 (a Zarf package has multi/amd64); may be given several times
     #[arg(long, value_name = "OS/ARCH")]
     pub(super) platform: Vec<String>,
+    /// Warn where the image lacks one of several platforms asked for, or has another one only, instead of failing
+    #[arg(long, requires = "platform")]
+    pub(super) allow_missing_platform: bool,
     /// Talk plain HTTP to the other registry (loopback and localhost need no permission)
     #[arg(long)]
     pub(super) plain_http: bool,
@@ -136,6 +140,7 @@ impl Mirror {
             source: self.source,
             to: self.to,
             platforms: self.platform,
+            allow_missing_platforms: self.allow_missing_platform,
             plain_http: self.plain_http,
             ca_pem,
             insecure: self.insecure,

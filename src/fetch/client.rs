@@ -38,8 +38,10 @@ pub struct Reply {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
-    /// The whole body (empty after HEAD).
+    /// The whole body (empty after HEAD), plain if it came as gzip.
     pub body: Bytes,
+    /// The body as it came, if it came as gzip.
+    pub coded: Option<Bytes>,
     /// Where it came from, after redirects; to resolve links against.
     pub url: Url,
 }

@@ -1,13 +1,15 @@
 //! A large body that goes on where it broke (RFC 9110 section 14: `Range`, 206, 416), or is asked for from its start again
-//! where the other side gives no parts.
+//! where the other side gives no parts. A body that comes as gzip is taken apart on the way, if that is wished.
 
+use super::answers::first_byte;
 use super::client::Client;
+use super::coding::{self, Gunzip, not_gzip};
 use super::error::{FetchError, FetchErrorKind};
 use super::retry::Backoff;
 use super::send::broken;
 use super::wire::shown;
 use bytes::{Buf, Bytes};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Response, Url};
 
 /// What is asked for of a body.
@@ -19,6 +21,8 @@ pub struct Span {
     pub size: u64,
     /// Whether a part may be asked for with `Range`; else what is there is passed over in the whole body.
     pub ranges: bool,
+    /// Whether an answer that says that it is coded as gzip is taken apart. Some say so of a body that is gzip by itself.
+    pub decode: bool,
 }
 
 /// A body under way. Dropping it ends the transfer.
@@ -34,8 +38,11 @@ pub struct Download {
     response: Option<Response>,
     /// The other side gives parts, as far as is known.
     ranges: bool,
-    /// A part came, and what was there before it stayed.
-    pieced: bool,
+    decode: bool,
+    /// The bytes are of several parts, or an answer was decoded.
+    made: bool,
+    /// What the answer under way is decoded with, and what of it came and is not decoded yet.
+    gunzip: Option<(Gunzip, Bytes)>,
     backoff: Backoff,
 }
 
@@ -60,7 +67,9 @@ impl Client {
             skip: 0,
             response: None,
             ranges: span.ranges,
-            pieced: false,
+            decode: span.decode,
+            made: false,
+            gunzip: None,
             backoff: self.inner.backoff(None),
         };
         if span.from < span.size {
@@ -70,15 +79,26 @@ impl Client {
     }
 }
 
+/// What an answer gave.
+enum Next {
+    /// Bytes, or none yet.
+    Piece(Bytes),
+    /// It is over.
+    End,
+    /// It broke off.
+    Broken(String),
+}
+
 impl Download {
     /// Bytes from the body's start that have been handed out or were there before.
     pub fn offset(&self) -> u64 {
         self.at
     }
 
-    /// Whether a part was put behind what was there: if the whole is wrong, the fault may lie between the two.
-    pub fn is_pieced(&self) -> bool {
-        self.pieced
+    /// Whether the bytes handed out are not simply those of one answer: a part was put behind what was there, or a coding
+    /// taken off. If the whole is wrong, it may be right when it is asked for in another way.
+    pub fn is_made(&self) -> bool {
+        self.made
     }
 
     /// The next bytes; `None` at the end, which is at `size` and nowhere else. A body that breaks is asked for again from
@@ -88,25 +108,66 @@ impl Download {
             if self.at >= self.size {
                 return self.end().await;
             }
-            let Some(response) = &mut self.response else {
+            if self.response.is_none() {
                 self.open().await?;
-                continue;
-            };
-            let why = match response.chunk().await {
-                Ok(Some(piece)) => match self.take(piece)? {
+            }
+            let why = match self.next().await {
+                Ok(Next::Piece(piece)) => match self.take(piece)? {
                     Some(piece) => return Ok(Some(piece)),
                     None => continue,
                 },
-                Ok(None) => format!("the answer ended after {} of {} bytes", self.at, self.size),
-                Err(error) => broken(&error),
+                Err(error) => return Err(error),
+                Ok(Next::Broken(why)) => why,
+                // All of it came, and it is another body: trying again brings the same.
+                Ok(Next::End) if self.gunzip.is_some() => {
+                    let (at, size) = (self.at, self.size);
+                    let why = format!("decoded it ends after {at} of {size} bytes");
+                    return Err(FetchError::Coding {
+                        url: shown(&self.url),
+                        why,
+                    });
+                }
+                Ok(Next::End) => {
+                    format!("the answer ended after {} of {} bytes", self.at, self.size)
+                }
             };
             self.response = None;
+            self.gunzip = None;
             let error = FetchError::Body {
                 url: shown(&self.url),
                 why,
             };
             let inner = self.client.inner.clone();
             inner.pause(&mut self.backoff, error, None).await?;
+        }
+    }
+
+    /// What comes next of the answer, plain.
+    async fn next(&mut self) -> Result<Next, FetchError> {
+        if let Some((gunzip, coded)) = &mut self.gunzip
+            && !coded.is_empty()
+        {
+            let step = gunzip.step(coded);
+            return step
+                .map(Next::Piece)
+                .map_err(|e| not_gzip(shown(&self.url), &e));
+        }
+        let Some(response) = &mut self.response else {
+            return Ok(Next::End);
+        };
+        match (response.chunk().await, &mut self.gunzip) {
+            (Ok(Some(piece)), None) => Ok(Next::Piece(piece)),
+            (Ok(Some(piece)), Some((_, coded))) => {
+                *coded = piece;
+                Ok(Next::Piece(Bytes::new()))
+            }
+            (Ok(None), Some((gunzip, _))) => Ok(match gunzip.end() {
+                Ok(piece) if !piece.is_empty() => Next::Piece(piece),
+                Ok(_) => Next::End,
+                Err(error) => Next::Broken(format!("the coded answer is not whole ({error})")),
+            }),
+            (Ok(None), None) => Ok(Next::End),
+            (Err(error), _) => Ok(Next::Broken(broken(&error))),
         }
     }
 
@@ -126,14 +187,13 @@ impl Download {
     }
 
     async fn end(&mut self) -> Result<Option<Bytes>, FetchError> {
-        if let Some(mut response) = self.response.take() {
-            // What breaks here does not matter: all bytes are there, and their digest decides.
-            while let Ok(Some(piece)) = response.chunk().await {
-                if !piece.is_empty() {
-                    return Err(self.too_large());
-                }
+        // What breaks here does not matter: all bytes are there, and their digest decides.
+        while let Ok(Next::Piece(piece)) = self.next().await {
+            if !piece.is_empty() {
+                return Err(self.too_large());
             }
         }
+        (self.response, self.gunzip) = (None, None);
         Ok(None)
     }
 
@@ -163,24 +223,43 @@ impl Download {
             206 => return Err(self.bad("a part came that was not asked for")),
             _ => return Err(self.refused(response).await),
         }
+        self.whole(response);
+        Ok(())
+    }
+
+    /// Goes on with an answer that is the whole body; what is there of it is passed over.
+    fn whole(&mut self, response: Response) {
+        let is_coded = coding::is_gzip(response.headers());
+        // One that is as long as the plain body is what it is by itself.
+        if self.decode && is_coded && response.content_length() != Some(self.size) {
+            self.gunzip = Some((Gunzip::default(), Bytes::new()));
+            self.made = true;
+            // Of what is coded, parts are of no use.
+            self.ranges = false;
+        }
         self.skip = self.at;
         self.response = Some(response);
-        Ok(())
     }
 
     /// Asks for the rest alone; `false`: what came is no part that fits.
     async fn open_part(&mut self) -> Result<bool, FetchError> {
         let response = self.ask(Some(self.at)).await?;
+        let headers = response.headers();
         let begins = match response.status().as_u16() {
-            // Everything came, and what is here of it is passed over; unless its length says that it is something else.
-            200 if response.content_length().is_none_or(|n| n == self.size) => Some(0),
-            206 => part(response.headers(), self.size).filter(|first| *first <= self.at),
+            // Everything came, unless its length says that it is something else.
+            200 if response.content_length().is_none_or(|n| n == self.size)
+                || coding::is_gzip(headers) =>
+            {
+                self.whole(response);
+                return Ok(true);
+            }
+            206 => part(headers, self.size).filter(|first| *first <= self.at),
             _ => None,
         };
         let Some(begins) = begins else {
             return Ok(false);
         };
-        self.pieced |= begins > 0;
+        self.made |= begins > 0;
         self.skip = self.at - begins;
         self.response = Some(response);
         Ok(true)
@@ -188,9 +267,6 @@ impl Download {
 
     async fn ask(&self, from: Option<u64>) -> Result<Response, FetchError> {
         let mut asking = self.client.asking(&self.target).await?;
-        asking
-            .headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(from) = from {
             let range = HeaderValue::from_str(&format!("bytes={from}-"));
             let range = range.map_err(|e| FetchError::Options(e.to_string()))?;
@@ -221,42 +297,10 @@ impl Download {
 /// The first byte of the part that came, by its `Content-Range: bytes FIRST-LAST/TOTAL`; `None` if that does not say, or
 /// says what cannot be of a body of `size` bytes.
 fn part(headers: &HeaderMap, size: u64) -> Option<u64> {
-    first_byte(headers.get(CONTENT_RANGE)?.to_str().ok()?, size)
-}
-
-fn first_byte(header: &str, size: u64) -> Option<u64> {
-    let (unit, rest) = header.trim().split_once([' ', '='])?;
-    let (range, total) = rest.trim().split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    let (first, last, total) = (number(first)?, number(last)?, total.trim());
-    let fits = unit.eq_ignore_ascii_case("bytes")
-        && first <= last
-        && last < size
-        && (total == "*" || number(total) == Some(size));
-    fits.then_some(first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn which_part_came() {
-        for (header, first) in [
-            ("bytes 4-9/10", Some(4)),
-            ("Bytes 4-9/*", Some(4)),
-            (" bytes=0-9/10 ", Some(0)),
-            ("bytes 4-10/10", None),
-            ("bytes 5-4/10", None),
-            ("bytes 4-9/11", None),
-            ("bytes */10", None),
-            ("bytes 4-9", None),
-            ("octets 4-9/10", None),
-            ("bytes -9/10", None),
-            ("", None),
-        ] {
-            assert_eq!(first_byte(header, 10), first, "{header}");
-        }
+    let said = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    // A part of something coded is a part of another body, unless that is as long as this one.
+    if coding::is_gzip(headers) && said.trim_end().ends_with('*') {
+        return None;
     }
+    first_byte(said, size)
 }

@@ -112,6 +112,14 @@ pub enum FetchError {
         /// What is wrong.
         why: String,
     },
+    /// A body that says that it is coded in a way that it is not.
+    #[error("{url} says that its answer is coded as gzip, and it is not: {why}")]
+    Coding {
+        /// URL without its query.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The credentials file or helper cannot be used.
     #[error("{0}")]
     Credentials(String),
@@ -164,9 +172,10 @@ impl FetchError {
             | Self::Realm { .. }
             | Self::Inward { .. }
             | Self::Redirect { .. } => FetchErrorKind::Refused,
-            Self::Status { .. } | Self::TooLarge { .. } | Self::Body { .. } => {
-                FetchErrorKind::Upstream
-            }
+            Self::Status { .. }
+            | Self::TooLarge { .. }
+            | Self::Body { .. }
+            | Self::Coding { .. } => FetchErrorKind::Upstream,
         }
     }
 }

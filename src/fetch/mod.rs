@@ -4,8 +4,10 @@
 //! Knows URLs, `Bearer`/`Basic` challenges and byte ranges; must know nothing of manifests, repositories or the store.
 //! Credentials never appear in an error or a log line, nor does the query of a URL (signed links are secrets too).
 
+pub mod answers;
 pub mod challenge;
 mod client;
+pub mod coding;
 pub mod credentials;
 mod download;
 mod error;

@@ -4,7 +4,7 @@ use super::client::{Asking, Inner, Reply};
 use super::error::FetchError;
 use super::realm::{host_port, is_loopback, same_origin};
 use super::wire::{Inward, causes, no_answer, refused, shown};
-use super::{redirect, retry};
+use super::{coding, redirect, retry};
 use bytes::BytesMut;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Response, Url};
@@ -184,10 +184,23 @@ impl Inner {
             }
             body.extend_from_slice(&piece);
         }
+        let came = body.freeze();
+        let limit = limit.max(if status.is_success() { 0 } else { ERROR_MAX });
+        let (body, coded) = match coding::plain(&came, limit) {
+            Some(Ok(plain)) => (plain, Some(came)),
+            Some(Err(_)) if status.is_success() => {
+                return Err(FetchError::TooLarge {
+                    url: shown(&url),
+                    limit,
+                });
+            }
+            _ => (came, None),
+        };
         Ok(Reply {
             status: status.as_u16(),
             headers,
-            body: body.freeze(),
+            body,
+            coded,
             url,
         })
     }

@@ -78,6 +78,7 @@ fn span(from: u64, size: u64) -> Span {
         from,
         size,
         ranges: true,
+        decode: true,
     }
 }
 
@@ -208,7 +209,7 @@ async fn a_part_that_is_refused_is_followed_by_the_whole() {
             let got = all(&mut download).await;
             let got = got.unwrap_or_else(|e| panic!("{status} {headers}: {e}"));
             assert_eq!(got, &"0123456789"[from as usize..], "{status} {headers}");
-            assert!(!download.is_pieced());
+            assert!(!download.is_made());
         }
         // Once it is known that there are no parts, none is asked for.
         let ranged = |head: &&String| head.contains("range: bytes");

@@ -1,6 +1,7 @@
 //! Logging in: what a challenge asks for, and the tokens until they expire (distribution's token specification).
 
 use super::FetchOptions;
+use super::answers::TokenAnswer;
 use super::challenge::Challenge;
 use super::client::{Asking, Inner};
 use super::credentials::Credential;
@@ -11,15 +12,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a token service that says nothing means (its specification).
-const DEFAULT_LIFE: u64 = 60;
-/// No token is used longer, in seconds.
-const LIFE_MAX: u32 = 86_400;
 /// A token this near to its end is not used any more.
 const MARGIN: Duration = Duration::from_secs(10);
 const ANSWER_MAX: u64 = 256 * 1024;
@@ -53,39 +49,6 @@ impl Tokens {
     fn put(&self, scope: &str, value: HeaderValue, ends: Option<Instant>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.insert(scope.to_owned(), (value, ends));
-    }
-}
-
-/// What a token service's answer holds. Services differ in how they write it: the token under one name or the other, the
-/// empty one beside the good one, the life as a number with a fraction or as text.
-struct Answer {
-    token: Option<String>,
-    /// Seconds.
-    life: u64,
-}
-
-impl Answer {
-    /// `None` if it is no JSON object.
-    fn read(body: &[u8]) -> Option<Self> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        // As they came: a number may be larger than numbers are.
-        let fields: HashMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
-        let text = |name: &str| {
-            let text = serde_json::from_str::<String>(fields.get(name)?.get()).ok()?;
-            let text = text.trim();
-            (!text.is_empty()).then(|| text.to_owned())
-        };
-        let seconds = fields.get("expires_in");
-        let seconds =
-            seconds.and_then(|raw| raw.get().trim_matches('"').trim().parse::<f64>().ok());
-        let life = match seconds.filter(|seconds| *seconds > 0.0) {
-            Some(seconds) => Duration::try_from_secs_f64(seconds.min(f64::from(LIFE_MAX))),
-            None => Ok(Duration::from_secs(DEFAULT_LIFE)),
-        };
-        Some(Self {
-            token: text("token").or_else(|| text("access_token")),
-            life: life.map_or(DEFAULT_LIFE, |life| life.as_secs().max(1)),
-        })
     }
 }
 
@@ -169,8 +132,8 @@ impl Inner {
             url: shown(&url),
             why: why.to_owned(),
         };
-        let answer =
-            Answer::read(&reply.body).ok_or_else(|| bad("the token answer is no JSON object"))?;
+        let answer = TokenAnswer::read(&reply.body)
+            .ok_or_else(|| bad("the token answer is no JSON object"))?;
         let token = answer.token;
         let token = token.ok_or_else(|| bad("the token answer holds no token"))?;
         let life = Duration::from_secs(answer.life);
@@ -246,52 +209,4 @@ fn secret(text: &str) -> Result<HeaderValue, FetchError> {
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_of_many_services() {
-        for (body, token, life) in [
-            (r#"{"token":"t"}"#, Some("t"), 60),
-            (r#"{"access_token":"a"}"#, Some("a"), 60),
-            (r#"{"token":"","access_token":"a"}"#, Some("a"), 60),
-            (r#"{"token":" ","access_token":"a"}"#, Some("a"), 60),
-            (r#"{"token":null,"access_token":"a"}"#, Some("a"), 60),
-            (r#"{"token":7,"access_token":"a"}"#, Some("a"), 60),
-            (r#"{"token":"t","access_token":null}"#, Some("t"), 60),
-            (r#"{"token":"t","token":"u"}"#, Some("u"), 60),
-            (r#"{"token":"t","expires_in":300}"#, Some("t"), 300),
-            (r#"{"token":"t","expires_in":300.9}"#, Some("t"), 300),
-            (r#"{"token":"t","expires_in":3e2}"#, Some("t"), 300),
-            (r#"{"token":"t","expires_in":"300"}"#, Some("t"), 300),
-            (r#"{"token":"t","expires_in":" 300.5 "}"#, Some("t"), 300),
-            (r#"{"token":"t","expires_in":"soon"}"#, Some("t"), 60),
-            (r#"{"token":"t","expires_in":null}"#, Some("t"), 60),
-            (r#"{"token":"t","expires_in":{}}"#, Some("t"), 60),
-            (r#"{"token":"t","expires_in":0}"#, Some("t"), 60),
-            (r#"{"token":"t","expires_in":-5}"#, Some("t"), 60),
-            (r#"{"token":"t","expires_in":0.2}"#, Some("t"), 1),
-            (
-                r#"{"token":"t","expires_in":99999999999999999999999}"#,
-                Some("t"),
-                86_400,
-            ),
-            (r#"{"token":"t","expires_in":1e999}"#, Some("t"), 86_400),
-            ("\u{feff}{\"token\":\"t\"}", Some("t"), 60),
-            ("{}", None, 60),
-        ] {
-            let answer = Answer::read(body.as_bytes()).expect(body);
-            assert_eq!(
-                (answer.token.as_deref(), answer.life),
-                (token, life),
-                "{body}"
-            );
-        }
-        for body in ["", "[]", "\"t\"", "<html>", "{\"token\":\"t\"", "{} x"] {
-            assert!(Answer::read(body.as_bytes()).is_none(), "{body}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ use super::FetchOptions;
 use super::error::FetchError;
 use super::realm::{host_port, is_loopback};
 use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Url, redirect};
 use resolve::Resolver;
 use std::error::Error as _;
@@ -139,7 +140,10 @@ pub(super) fn literal(url: &Url) -> Option<IpAddr> {
 }
 
 fn builder(options: &FetchOptions) -> ClientBuilder {
+    // Digests, lengths and ranges are of the plain bytes.
+    let identity = (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     reqwest::Client::builder()
+        .default_headers(HeaderMap::from_iter([identity]))
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

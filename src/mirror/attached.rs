@@ -126,20 +126,6 @@ async fn fallback(
         }
     };
     if let Some(manifest) = read.filter(|manifest| manifest.digest != *subject) {
-        let document = manifest.document()?;
-        if document.manifests.is_some() {
-            match Referrers::parse(subject, &manifest.bytes, most) {
-                Ok(listed) => {
-                    registry.keeps_tags.store(true, Ordering::Relaxed);
-                    found.listed = listed.0;
-                    return Ok(());
-                }
-                Err(error) => {
-                    lacks(found, &format!("the tag {tag}: {}", reason(error)?));
-                    return Ok(());
-                }
-            }
-        }
         if manifest.subject() == Some(*subject) {
             let digest = manifest.digest;
             found.notes.warn(&format!(
@@ -147,6 +133,18 @@ async fn fallback(
             ));
             found.direct = Some(manifest);
             return Ok(());
+        }
+        match Referrers::parse(subject, &manifest.bytes, most) {
+            Ok(Referrers(listed, true)) => {
+                registry.keeps_tags.store(true, Ordering::Relaxed);
+                found.listed = listed;
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                lacks(found, &format!("the tag {tag}: {}", reason(error)?));
+                return Ok(());
+            }
         }
         found.notes.warn(&format!(
             "the tag {tag} should list what refers to {subject}; it is {}, which has nothing to do with it",
@@ -276,6 +274,7 @@ mod tests {
             status: 200,
             headers: crate::fetch::header::HeaderMap::new(),
             body: Bytes::new(),
+            coded: None,
             url: "https://r.example/v2/a/referrers/x".parse().expect("url"),
         };
         assert_eq!(next_page(&reply), None);

@@ -5,6 +5,7 @@ use super::document::Descriptor;
 use super::evidence::Notes;
 use super::oci::Fetched;
 use crate::types::{Digest, Tag};
+use bytes::Bytes;
 use std::collections::HashMap;
 
 /// The blobs of an image cannot be more bytes than this, the most that a size may be (image-spec: a signed 64-bit number).
@@ -18,6 +19,8 @@ pub(super) struct PlannedBlob {
     pub optional: bool,
     /// Only what is attached to the image names it.
     pub attached: bool,
+    /// Its content, if that stands in a descriptor.
+    pub data: Option<Bytes>,
 }
 
 /// A manifest to commit.
@@ -106,7 +109,7 @@ impl Content {
     /// Notes a blob.
     pub fn add(&mut self, descriptor: &Descriptor, attached: bool) -> Result<(), MirrorError> {
         let (digest, size) = (descriptor.digest()?, descriptor.size);
-        let optional = descriptor.is_nondistributable();
+        let optional = descriptor.optional;
         if let Some(blob) = self.at.get(&digest).and_then(|at| self.found.get_mut(*at)) {
             if blob.size != size {
                 return Err(MirrorError::Verify(format!(
@@ -115,6 +118,7 @@ impl Content {
             }
             blob.optional &= optional;
             blob.attached &= attached;
+            blob.data = blob.data.take().or_else(|| descriptor.data.clone());
             return Ok(());
         }
         // Sizes are claims until the bytes have come; what follows adds them up.
@@ -130,6 +134,7 @@ impl Content {
             size,
             optional,
             attached,
+            data: descriptor.data.clone(),
         });
         Ok(())
     }
@@ -139,7 +144,7 @@ impl Content {
 mod tests {
     use super::super::document::Document;
     use super::*;
-    use crate::types::Algorithm;
+    use crate::types::{Algorithm, MediaType};
 
     fn claiming(sizes: &[u64]) -> Result<Vec<PlannedBlob>, MirrorError> {
         let layer = |(n, size): (usize, &u64)| {
@@ -149,7 +154,8 @@ mod tests {
         let layers: Vec<String> = sizes.iter().enumerate().map(layer).collect();
         let body = format!(r#"{{"layers":[{}]}}"#, layers.join(","));
         let digest = Digest::of(Algorithm::Sha256, body.as_bytes());
-        let document = Document::parse(&digest, body.as_bytes()).expect("manifest");
+        let media_type = MediaType::OCI_MANIFEST.parse().expect("type");
+        let document = Document::parse(&digest, &media_type, body.as_bytes()).expect("manifest");
         let mut content = Content::default();
         for descriptor in document.content() {
             content.add(descriptor, false)?;
@@ -160,7 +166,11 @@ mod tests {
     #[test]
     fn claimed_sizes_never_overflow_their_sum() {
         assert_eq!(claiming(&[1, 2]).expect("blobs").len(), 2);
-        for sizes in [&[u64::MAX][..], &[BYTES_MAX, 1], &[u64::MAX, u64::MAX]] {
+        for sizes in [
+            &[BYTES_MAX, 1][..],
+            &[BYTES_MAX, BYTES_MAX],
+            &[1, 2, BYTES_MAX],
+        ] {
             let error = claiming(sizes).expect_err("refused").to_string();
             assert!(error.contains("more in all"), "{error}");
         }

@@ -207,15 +207,58 @@ impl Copy<'_> {
         if self.stop.is_cancelled() {
             return Err(MirrorError::Cancelled);
         }
-        let here = self.repos.has_blob(self.target, &blob.digest).await?;
-        if here || (blob.optional && !self.registry.has_blob(&blob.digest).await?) {
+        if self.repos.has_blob(self.target, &blob.digest).await? {
             return Ok((blob.size, self.skipped(blob)));
         }
+        if let Some(bytes) = &blob.data {
+            return self.keep(blob, bytes).await;
+        }
+        match self.fetch(blob).await {
+            // Who gives it away says so in many ways; who does not is not held to it.
+            Err(MirrorError::NotFound(_) | MirrorError::Fetch(FetchError::Status { .. }))
+                if blob.optional =>
+            {
+                Ok((blob.size, self.skipped(blob)))
+            }
+            fetched => fetched,
+        }
+    }
+
+    /// Keeps a blob whose content came with its manifest.
+    async fn keep(&self, blob: &PlannedBlob, bytes: &Bytes) -> Result<(u64, Outcome), MirrorError> {
+        // What an earlier run left of it may be wrong; then it is dropped, and the next has nothing to go on from.
+        for _ in 0..TRIES {
+            let Some(fill) = self.begin(blob).await? else {
+                return Ok((blob.size, self.skipped(blob)));
+            };
+            let from = fill.offset().min(bytes.len() as u64);
+            let mut rest = bytes.slice(from as usize..);
+            let mut piece = Buffer::with_capacity(PIECE);
+            let mut fill = fill;
+            while rest.has_remaining() {
+                rest.advance(piece.fill(&rest));
+                let (back, wrote) = write(fill, piece).await?;
+                wrote?;
+                (fill, piece) = (back, Buffer::with_capacity(PIECE));
+            }
+            match self.repos.finish_fill(self.target, fill).await {
+                Err(error) if error.kind() == RepoErrorKind::Digest => {}
+                sealed => {
+                    sealed?;
+                    self.grown(blob, blob.size);
+                    return Ok((blob.size, Outcome::Copied { fetched: 0 }));
+                }
+            }
+        }
+        self.fetch(blob).await
+    }
+
+    async fn fetch(&self, blob: &PlannedBlob) -> Result<(u64, Outcome), MirrorError> {
         for attempt in 0..TRIES {
             let Some(fill) = self.begin(blob).await? else {
                 return Ok((blob.size, self.skipped(blob)));
             };
-            if let Some(fetched) = self.fill(blob, fill, attempt == 0).await? {
+            if let Some(fetched) = self.fill(blob, fill, attempt).await? {
                 return Ok((blob.size, Outcome::Copied { fetched }));
             }
         }
@@ -261,20 +304,22 @@ impl Copy<'_> {
     }
 
     /// Downloads into `fill` and seals it; answers how many bytes came. Whatever goes wrong on the way, what arrived is
-    /// kept for the next run. `None`: it was put together of parts that are not one body, and is dropped.
+    /// kept for the next run. `None`: it was put together of parts, or decoded, and is not what it should be; it is dropped,
+    /// and the next attempt asks in another way.
     async fn fill(
         &self,
         blob: &PlannedBlob,
         fill: Fill,
-        ranges: bool,
+        attempt: usize,
     ) -> Result<Option<u64>, MirrorError> {
         let from = fill.offset();
-        let (fill, result, pieced) = if from < blob.size {
+        let (fill, result, made) = if from < blob.size {
             self.grown(blob, from);
             let span = Span {
                 from,
                 size: blob.size,
-                ranges,
+                ranges: attempt == 0,
+                decode: attempt != 1,
             };
             self.transfer(blob, fill, span).await?
         } else {
@@ -282,8 +327,9 @@ impl Copy<'_> {
         };
         match result {
             Ok(()) => {}
-            // Of parts too, the digest decides.
-            Err(MirrorError::Fetch(FetchError::TooLarge { .. })) if pieced => {}
+            // The digest decides, which drops what is wrong.
+            Err(MirrorError::Fetch(FetchError::TooLarge { .. } | FetchError::Coding { .. }))
+                if made => {}
             Err(error) => {
                 // The transfer's own error says more than a failure to keep its bytes.
                 if let Err(pause) = self.repos.pause_fill(self.target, fill).await {
@@ -293,7 +339,7 @@ impl Copy<'_> {
             }
         }
         match self.repos.finish_fill(self.target, fill).await {
-            Err(error) if pieced && error.kind() == RepoErrorKind::Digest => return Ok(None),
+            Err(error) if made && error.kind() == RepoErrorKind::Digest => return Ok(None),
             sealed => sealed?,
         }
         self.grown(blob, blob.size);
@@ -330,7 +376,7 @@ impl Copy<'_> {
                 self.grown(blob, fill.offset().min(blob.size.saturating_sub(1)));
             }
             if let Some(result) = ended {
-                return Ok((fill, result, span.from > 0 || download.is_pieced()));
+                return Ok((fill, result, span.from > 0 || download.is_made()));
             }
         }
     }

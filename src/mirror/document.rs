@@ -1,82 +1,60 @@
 //! Manifests as far as copying needs them: what they name, in digests. Their bytes are kept as they came; nothing else
-//! of foreign text is, for the lists may be long.
+//! of foreign text is, for the lists may be long. What the fields mean is the repository's reader's (`formats::oci`).
 
 use super::MirrorError;
+use crate::formats::oci::body::{self, Document as Fields};
+use crate::formats::oci::fields;
 use crate::types::{Digest, MediaType};
+use bytes::Bytes;
 use serde::de::{
-    Deserialize as _, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
-    Visitor,
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 use std::borrow::Cow;
 use std::fmt;
 
+pub use crate::formats::oci::body::Platform;
+
 /// So many descriptors of one list are read at most: no manifest that can be kept names more digests than 4,000.
 const LISTED_MAX: usize = 10_000;
-/// The annotation by which buildkit ties an attestation to its image.
-const ATTESTED: &str = "vnd.docker.reference.digest";
+/// The types of an image's configuration, in which stands what the image runs on.
+const CONFIGS: [&str; 2] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
 
 /// A descriptor (image-spec, descriptor.md), as much of it as copying needs.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone)]
 pub struct Descriptor {
-    /// Whether its media type is that of a layer that its licence keeps at another place.
-    #[serde(rename = "mediaType", deserialize_with = "nondistributable")]
-    nondistributable: bool,
     /// `None` if what is written there is no digest.
-    #[serde(deserialize_with = "digest")]
     digest: Option<Digest>,
     /// Length in bytes, as claimed.
     pub size: u64,
+    /// The source may not have it.
+    pub optional: bool,
     /// What an image of an index runs on.
     pub platform: Option<Platform>,
-    /// The manifest that it attests, by an annotation.
-    #[serde(rename = "annotations", deserialize_with = "attested")]
-    attests: Option<Digest>,
-}
-
-/// A platform (image-spec, image-index.md).
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct Platform {
-    /// Operating system, as Go calls it.
-    pub os: String,
-    /// Processor, as Go calls it.
-    pub architecture: String,
-    /// Variant of the processor.
-    pub variant: Option<String>,
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant
-            .as_ref()
-            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
-    }
-}
-
-/// What a manifest or index says, whichever of the two it is.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Document {
-    /// 2 for everything of today.
-    pub schema_version: Option<u64>,
-    /// Its own media type, where it says one.
-    pub media_type: Option<String>,
-    /// The manifests of an index.
-    #[serde(deserialize_with = "list")]
-    pub manifests: Option<Vec<Descriptor>>,
-    /// The configuration of an image.
-    pub config: Option<Descriptor>,
-    /// The layers of an image.
-    #[serde(deserialize_with = "list")]
-    pub layers: Option<Vec<Descriptor>>,
-    /// The blobs of the artifact manifest that OCI withdrew before 1.1.
-    #[serde(deserialize_with = "list")]
-    pub blobs: Option<Vec<Descriptor>>,
+    /// The manifest that it attests, by an annotation of `BuildKit`'s.
+    pub attests: Option<Digest>,
+    /// Its type is that of an image's configuration.
+    pub is_config: bool,
+    /// Its content, if that stands in it and is right.
+    pub data: Option<Bytes>,
 }
 
 impl Descriptor {
+    fn of(read: &body::Descriptor<'_>) -> Result<Self, String> {
+        let media_type = read.media_type.as_deref().unwrap_or_default();
+        Ok(Self {
+            digest: read.digest.parse().ok(),
+            size: u64::try_from(read.size).map_err(|_| format!("a size is {}", read.size))?,
+            optional: read.may_be_elsewhere(),
+            platform: read.platform(),
+            attests: read.attests(),
+            is_config: CONFIGS.iter().any(|c| c.eq_ignore_ascii_case(media_type)),
+            data: read.inline().map(Bytes::from),
+        })
+    }
+
     /// The digest, checked.
     pub fn digest(&self) -> Result<Digest, MirrorError> {
         self.digest.ok_or_else(|| {
@@ -85,15 +63,108 @@ impl Descriptor {
             )
         })
     }
+}
 
-    /// The digest of the manifest that this one attests (buildkit).
-    pub fn attests(&self) -> Option<Digest> {
-        self.attests
+/// What a manifest or index says, whichever of the two it is.
+#[derive(Debug, Clone, Default)]
+pub struct Document {
+    /// The manifests of an index.
+    pub manifests: Option<Vec<Descriptor>>,
+    /// The configuration of an image.
+    pub config: Option<Descriptor>,
+    /// The layers of an image, and the blobs of the artifact manifest that OCI withdrew before 1.1.
+    pub layers: Vec<Descriptor>,
+}
+
+impl Document {
+    /// Reads a manifest of this type; `digest` is for the error only.
+    pub fn parse(
+        digest: &Digest,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<Self, MirrorError> {
+        let bad = |why: &dyn fmt::Display| malformed(digest, why);
+        let read = Fields::read(bytes).map_err(|e| bad(&e))?;
+        let read = fields(&read, media_type).map_err(|e| bad(&e))?;
+        let list = |list: &[body::Descriptor<'_>]| {
+            if list.len() > LISTED_MAX {
+                return Err(bad(&format!(
+                    "a list has more than {LISTED_MAX} descriptors"
+                )));
+            }
+            let all = list.iter().map(Descriptor::of);
+            all.collect::<Result<Vec<_>, _>>().map_err(|e| bad(&e))
+        };
+        let mut layers = list(read.layers.as_deref().unwrap_or_default())?;
+        layers.extend(list(read.blobs.as_deref().unwrap_or_default())?);
+        Ok(Self {
+            manifests: read.manifests.as_deref().map(list).transpose()?,
+            config: list(read.config.as_slice())?.pop(),
+            layers,
+        })
     }
 
-    /// A layer that its licence keeps at another place (image-spec, layer.md, "Non-Distributable Layers").
-    pub fn is_nondistributable(&self) -> bool {
-        self.nondistributable
+    /// The blobs that a client will ask for.
+    pub fn content(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers)
+    }
+}
+
+fn malformed(digest: &Digest, why: &dyn fmt::Display) -> MirrorError {
+    MirrorError::Verify(format!(
+        "manifest {digest} of the source is malformed: {why}"
+    ))
+}
+
+/// What this manifest is: what it says of itself, else what came with it, where that is the type of a manifest and can be
+/// true, else what its fields tell. Many registries and file servers answer with types of their own.
+pub fn media_type(
+    digest: &Digest,
+    bytes: &[u8],
+    header: Option<&str>,
+) -> Result<MediaType, MirrorError> {
+    let document = Fields::read(bytes).map_err(|e| malformed(digest, &e))?;
+    if document.schema_version() == Some(1) {
+        return Err(MirrorError::Verify(format!(
+            "{digest} is a docker schema 1 manifest, which no client of today reads"
+        )));
+    }
+    let own = document.media_type().and_then(|own| own.parse().ok());
+    let own = own.map(|own: MediaType| own.lower());
+    if let Some(own) = own.filter(|own| !is_generic(own.as_str())) {
+        return Ok(own);
+    }
+    let is_index = document.has_manifests();
+    let header = header.and_then(|header| header.parse().ok());
+    let header = header.map(|header: MediaType| header.lower());
+    if let Some(header) = header.filter(|header| can_be(header.as_str(), is_index)) {
+        return Ok(header);
+    }
+    let guess = if is_index {
+        MediaType::OCI_INDEX
+    } else {
+        MediaType::OCI_MANIFEST
+    };
+    guess
+        .parse()
+        .map_err(|e| MirrorError::Internal(format!("{e}")))
+}
+
+/// Whether a type says nothing: these are what the repository takes for none, too.
+fn is_generic(media_type: &str) -> bool {
+    matches!(media_type, "application/json" | "application/octet-stream")
+}
+
+/// Whether this is the type of a manifest, and of one with or without a list of manifests.
+fn can_be(media_type: &str, is_index: bool) -> bool {
+    match media_type {
+        MediaType::OCI_INDEX | MediaType::DOCKER_LIST => is_index,
+        MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => !is_index,
+        other => {
+            // What claims to be schema 1 here is not: its version says so.
+            let old = other.starts_with("application/vnd.docker.distribution.manifest.v1+");
+            !old && other.starts_with("application/vnd.") && other.ends_with("+json")
+        }
     }
 }
 
@@ -141,12 +212,7 @@ impl<'de> Visitor<'de> for Page {
         let mut found = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if key == "manifests" {
-                let listed = map.next_value_seed(Listed(self.0))?.unwrap_or_default();
-                let named = listed
-                    .into_iter()
-                    .map(|d: Descriptor| Some((d.digest?, d.size)));
-                let named: Option<Vec<_>> = named.collect();
-                found = Some(named.ok_or_else(|| A::Error::custom("a descriptor has no digest"))?);
+                found = Some(map.next_value_seed(Listed(self.0))?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -159,7 +225,7 @@ impl<'de> Visitor<'de> for Page {
 struct Listed(usize);
 
 impl<'de> DeserializeSeed<'de> for Listed {
-    type Value = Option<Vec<Descriptor>>;
+    type Value = Vec<(Digest, u64)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -167,112 +233,32 @@ impl<'de> DeserializeSeed<'de> for Listed {
 }
 
 impl<'de> Visitor<'de> for Listed {
-    type Value = Option<Vec<Descriptor>>;
+    type Value = Vec<(Digest, u64)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of descriptors")
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Vec::new())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut found = Vec::new();
-        while let Some(descriptor) = list.next_element()? {
+        while let Some(descriptor) = list.next_element::<body::Descriptor<'de>>()? {
             if found.len() == self.0 {
                 let most = self.0;
                 return Err(A::Error::custom(format!(
                     "a list has more than {most} descriptors"
                 )));
             }
-            found.push(descriptor);
-        }
-        Ok(Some(found))
-    }
-}
-
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
-    Listed(LISTED_MAX).deserialize(deserializer)
-}
-
-fn nondistributable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let media_type = Cow::<'de, str>::deserialize(deserializer)?;
-    Ok(media_type.contains(".nondistributable.") || media_type.contains(".foreign."))
-}
-
-fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
-    Ok(Cow::<'de, str>::deserialize(deserializer)?.parse().ok())
-}
-
-fn attested<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
-    deserializer.deserialize_map(Annotations)
-}
-
-/// The one annotation that counts here; the others are passed over.
-struct Annotations;
-
-impl<'de> Visitor<'de> for Annotations {
-    type Value = Option<Digest>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("annotations")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if key == ATTESTED {
-                found = map.next_value::<Cow<'de, str>>()?.parse().ok();
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+            let digest = descriptor.digest.parse();
+            let digest = digest.map_err(|_| A::Error::custom("a descriptor has no digest"))?;
+            // Some give no size; it is a hint, and nothing is held against it.
+            found.push((digest, u64::try_from(descriptor.size).unwrap_or(0)));
         }
         Ok(found)
     }
-}
-
-impl Document {
-    /// Reads a manifest; `digest` is for the error only.
-    pub fn parse(digest: &Digest, bytes: &[u8]) -> Result<Self, MirrorError> {
-        serde_json::from_slice(bytes).map_err(|e| {
-            MirrorError::Verify(format!("manifest {digest} of the source is malformed: {e}"))
-        })
-    }
-
-    /// The blobs that a client will ask for.
-    pub fn content(&self) -> impl Iterator<Item = &Descriptor> {
-        let lists = [self.layers.as_deref(), self.blobs.as_deref()];
-        self.config
-            .iter()
-            .chain(lists.into_iter().flatten().flatten())
-    }
-
-    /// The media type: the answer's header, or where that says nothing the document itself.
-    pub fn media_type(&self, header: Option<&str>) -> Result<MediaType, MirrorError> {
-        let header = header
-            .and_then(|h| h.parse::<MediaType>().ok())
-            .filter(|h| is_telling(h.as_str()));
-        let own = || self.media_type.as_ref().and_then(|m| m.parse().ok());
-        let guess = || {
-            let kind = if self.manifests.is_some() {
-                MediaType::OCI_INDEX
-            } else {
-                MediaType::OCI_MANIFEST
-            };
-            kind.parse()
-                .map_err(|e| MirrorError::Verify(format!("{e}")))
-        };
-        header.or_else(own).map_or_else(guess, Ok)
-    }
-}
-
-/// Generic types are what plain file servers answer with.
-fn is_telling(media_type: &str) -> bool {
-    !matches!(
-        media_type,
-        "application/json" | "application/octet-stream" | "text/plain" | "text/html"
-    )
 }
 
 #[cfg(test)]
@@ -280,43 +266,72 @@ mod tests {
     use super::*;
     use crate::types::Algorithm;
 
-    #[test]
-    fn media_types() {
-        let document: Document = serde_json::from_str(r#"{"manifests": []}"#).expect("valid");
-        let of = |d: &Document, h| d.media_type(h).expect("type").as_str().to_owned();
-        assert_eq!(of(&document, None), MediaType::OCI_INDEX);
-        assert_eq!(
-            of(&document, Some("text/plain; charset=utf-8")),
-            MediaType::OCI_INDEX
-        );
-        assert_eq!(
-            of(&document, Some(MediaType::DOCKER_LIST)),
-            MediaType::DOCKER_LIST
-        );
-        let own: Document =
-            serde_json::from_str(r#"{"mediaType": "application/vnd.x+json"}"#).expect("valid");
-        assert_eq!(of(&own, Some("application/json")), "application/vnd.x+json");
+    fn subject() -> Digest {
+        Digest::of(Algorithm::Sha256, b"subject")
     }
 
     #[test]
-    fn layers_kept_elsewhere() {
-        let kept = |media_type: &str| {
-            let text = format!(r#"{{"mediaType":"{media_type}"}}"#);
-            serde_json::from_str::<Descriptor>(&text).expect("valid")
-        };
-        assert!(
-            kept("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip")
-                .is_nondistributable()
-        );
-        assert!(
-            kept("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip").is_nondistributable()
-        );
-        assert!(!kept("application/vnd.oci.image.layer.v1.tar+gzip").is_nondistributable());
+    fn media_types() {
+        let index = r#"{"manifests": []}"#;
+        let image = r#"{"schemaVersion": 2, "config": {}}"#;
+        let own = r#"{"config": {}, "mediaType": "application/vnd.docker.distribution.manifest.v2+JSON"}"#;
+        let empty = r#"{"config": {}, "mediaType": "", "manifests": null}"#;
+        let json = r#"{"config": {}, "mediaType": "application/json"}"#;
+        let pretty = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+        for (body, header, want) in [
+            (index, None, MediaType::OCI_INDEX),
+            (
+                index,
+                Some("text/plain; charset=utf-8"),
+                MediaType::OCI_INDEX,
+            ),
+            (index, Some(MediaType::DOCKER_LIST), MediaType::DOCKER_LIST),
+            (index, Some(MediaType::OCI_MANIFEST), MediaType::OCI_INDEX),
+            (image, Some(MediaType::DOCKER_LIST), MediaType::OCI_MANIFEST),
+            (
+                image,
+                Some(MediaType::DOCKER_MANIFEST),
+                MediaType::DOCKER_MANIFEST,
+            ),
+            (
+                image,
+                Some("Application/VND.docker.distribution.manifest.V2+json"),
+                MediaType::DOCKER_MANIFEST,
+            ),
+            (image, Some(pretty), MediaType::OCI_MANIFEST),
+            (
+                image,
+                Some("application/vnd.acme.v1+json"),
+                "application/vnd.acme.v1+json",
+            ),
+            (own, Some(pretty), MediaType::DOCKER_MANIFEST),
+            (
+                own,
+                Some(MediaType::OCI_MANIFEST),
+                MediaType::DOCKER_MANIFEST,
+            ),
+            (empty, Some("binary/octet-stream"), MediaType::OCI_MANIFEST),
+            (json, Some("text/json"), MediaType::OCI_MANIFEST),
+            (image, Some("application/xml"), MediaType::OCI_MANIFEST),
+            (
+                image,
+                Some("application/x-www-form-urlencoded"),
+                MediaType::OCI_MANIFEST,
+            ),
+            (image, Some("unknown"), MediaType::OCI_MANIFEST),
+            (image, Some(""), MediaType::OCI_MANIFEST),
+        ] {
+            let got = media_type(&subject(), body.as_bytes(), header).expect(body);
+            assert_eq!(got.as_str(), want, "{body} as {header:?}");
+        }
+        let old = media_type(&subject(), br#"{"schemaVersion":1}"#, None);
+        assert!(old.expect_err("old").to_string().contains("schema 1"));
+        assert!(media_type(&subject(), b"<html>", Some(MediaType::OCI_MANIFEST)).is_err());
     }
 
     #[test]
     fn lists_are_bounded_and_only_digests_stay() {
-        let subject = Digest::of(Algorithm::Sha256, b"subject");
+        let subject = subject();
         let one = format!(
             r#"{{"digest":"{subject}","size":7,"annotations":{{"x":"{}","y\u0041":"z"}}}}"#,
             "a".repeat(1000)
@@ -338,15 +353,36 @@ mod tests {
             Referrers::parse(&subject, bad.as_bytes(), 3).expect_err(&bad);
         }
         for none in ["{}", r#"{"manifests":null}"#, r#"{"manifests":[]}"#] {
-            let found = Referrers::parse(&subject, none.as_bytes(), 3);
-            assert!(found.expect("none").0.is_empty());
+            let found = Referrers::parse(&subject, none.as_bytes(), 3).expect("none");
+            assert!(found.0.is_empty());
+            assert_eq!(found.1, none != "{}");
         }
-        let most = Document::parse(&subject, page(LISTED_MAX).as_bytes());
+        let null =
+            r#","mediaType":null,"urls":null,"annotations":null,"platform":null,"data":null}"#;
+        let nulls = page(1)
+            .replace("}]", &format!("{null}]"))
+            .replace(r#""annotations":{"#, r#""x":{"#);
+        let found = Referrers::parse(&subject, nulls.as_bytes(), 3).expect("one");
+        assert_eq!(found.0.len(), 1);
+        let index: MediaType = MediaType::OCI_INDEX.parse().expect("type");
+        let most = Document::parse(&subject, &index, page(LISTED_MAX).as_bytes());
         assert_eq!(
             most.expect("most").manifests.map(|m| m.len()),
             Some(LISTED_MAX)
         );
-        let error = Document::parse(&subject, page(LISTED_MAX + 1).as_bytes());
+        let error = Document::parse(&subject, &index, page(LISTED_MAX + 1).as_bytes());
         assert!(error.expect_err("more").to_string().contains("10000"));
+    }
+
+    #[test]
+    fn content_that_stands_in_its_descriptor() {
+        let of = Digest::of(Algorithm::Sha256, b"{}");
+        let body = format!(
+            r#"{{"layers":[{{"digest":"{of}","size":2}},{{"digest":"{of}","size":2,"data":"e30="}}]}}"#
+        );
+        let image: MediaType = MediaType::OCI_MANIFEST.parse().expect("type");
+        let read = Document::parse(&subject(), &image, body.as_bytes()).expect("valid");
+        let found: Vec<_> = read.content().map(|d| d.data.as_deref()).collect();
+        assert_eq!(found, [None, Some(&b"{}"[..])]);
     }
 }

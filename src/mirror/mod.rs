@@ -19,6 +19,7 @@ mod plan;
 mod platform;
 mod reference;
 mod refetch;
+mod visit;
 
 pub use evidence::MissingEvidence;
 pub use reference::Source;
@@ -39,6 +40,9 @@ pub struct MirrorRequest {
     pub to: Option<RepoName>,
     /// `OS/ARCH[/VARIANT]` each; none is all. The index stays as it is, only its other images are absent.
     pub platforms: Vec<String>,
+    /// One of several platforms that the image does not have, or another one of an image that has one only, is a warning
+    /// and no error.
+    pub allow_missing_platforms: bool,
     /// Certificates, credentials, time-outs.
     pub fetch: FetchOptions,
     /// Bytes that the manifests of the image, and the lists of what belongs to it, may take in memory.
@@ -211,7 +215,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<MirrorReport, MirrorError> {
     let source: Source = request.source.parse()?;
-    let wanted = platform::parse_all(&request.platforms)?;
+    let choice = platform::Choice::parse(&request.platforms, request.allow_missing_platforms)?;
     let target = match request.to {
         Some(name) => name,
         None => source.default_target()?,
@@ -233,7 +237,7 @@ pub async fn run(
     let plan = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(MirrorError::Cancelled),
-        plan = plan::make(&registry, &wanted, request.memory) => plan?,
+        plan = plan::make(&registry, &choice, request.memory) => plan?,
     };
     progress(Progress::Resolved {
         digest: plan.root.to_string(),

@@ -1,7 +1,7 @@
 //! The registry protocol as a client (distribution-spec): manifests, referrers, blobs of one repository.
 
 use super::MirrorError;
-use super::document::Document;
+use super::document::{self, Document};
 use super::reference::Source;
 use crate::fetch::{Client, Download, FetchError, Span};
 use crate::formats::oci::Oci;
@@ -47,7 +47,7 @@ pub(super) struct Fetched {
 impl Fetched {
     /// What it says.
     pub fn document(&self) -> Result<Document, MirrorError> {
-        Document::parse(&self.digest, &self.bytes)
+        Document::parse(&self.digest, &self.media_type, &self.bytes)
     }
 
     /// What the repository will read in it, or why it would refuse it.
@@ -121,25 +121,43 @@ impl Registry {
         let algorithm = wanted.map_or(Algorithm::Sha256, |d| d.algorithm());
         let digest = Digest::of(algorithm, &reply.body);
         if let Some(wanted) = wanted.filter(|w| *w != digest) {
+            let coding = reply
+                .header("content-encoding")
+                .map_or_else(String::new, |coding| {
+                    format!(" (its Content-Encoding is {coding}, which was not asked for)")
+                });
             let text = format!(
-                "{} sent a manifest that is {digest}, not {wanted}",
+                "{} sent a manifest that is {digest}, not {wanted}{coding}",
                 self.source.registry()
             );
             return Err(MirrorError::Verify(text));
         }
-        let document = Document::parse(&digest, &reply.body)?;
-        let media_type = document.media_type(reply.header("content-type"))?;
-        if document.schema_version == Some(1) {
-            let text = format!(
-                "{reference} is a docker schema 1 manifest, which no client of today reads"
-            );
-            return Err(MirrorError::Verify(text));
-        }
+        let media_type = document::media_type(&digest, &reply.body, reply.header("content-type"))?;
         Ok(Some(Fetched {
             digest,
             media_type,
             bytes: reply.body,
         }))
+    }
+
+    /// A blob that is as small as a manifest, verified; `None` if the registry does not have it.
+    pub(super) async fn small_blob(&self, digest: &Digest) -> Result<Option<Bytes>, MirrorError> {
+        let path = self.path(&format!("blobs/{digest}"));
+        let client = &self.client;
+        let reply = client.get(&path, "*/*", &self.scope, MANIFEST_MAX).await?;
+        if reply.status == 404 {
+            return Ok(None);
+        }
+        let reply = reply.check()?;
+        let is_it = |body: &Bytes| Digest::of(digest.algorithm(), body) == *digest;
+        let found = [Some(reply.body), reply.coded];
+        match found.into_iter().flatten().find(is_it) {
+            Some(body) => Ok(Some(body)),
+            None => Err(MirrorError::Verify(format!(
+                "{} sent other bytes than those of blob {digest}",
+                self.source.registry()
+            ))),
+        }
     }
 
     /// The client for what is attached: there may be much of it that is broken in the same way, so once tries did not help
@@ -185,12 +203,6 @@ impl Registry {
     ) -> Result<Option<Fetched>, MirrorError> {
         let found = self.manifest_by(&self.attached_client(), reference).await;
         found.inspect_err(|error| self.tire(error))
-    }
-
-    /// Whether the registry gives this blob away.
-    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool, FetchError> {
-        let path = self.path(&format!("blobs/{digest}"));
-        Ok(self.client.head(&path, "*/*", &self.scope).await?.status == 200)
     }
 
     /// The blob's length, if the registry gives it away.

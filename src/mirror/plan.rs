@@ -1,15 +1,14 @@
 //! What belongs to an image: its closure over indexes, referrers and cosign's tags, with the blobs they name.
 
 use super::MirrorError;
-use super::attached::{self, Attached};
+use super::attached::Attached;
 use super::budget::{self, Budget};
 use super::closure::{Content, Plan, Planned};
-use super::document::{Descriptor, Document};
 use super::evidence::{Notes, reason};
 use super::oci::{Fetched, MANIFEST_MAX, Registry};
-use super::platform::{self, Wanted};
-use crate::types::{Digest, Reference, Tag};
-use bytes::Bytes;
+use super::platform::{Choice, Met};
+use super::visit::{Role, Visit, Visited, Want, fetch, kept, visited};
+use crate::types::{Digest, Tag};
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use std::collections::{HashMap, HashSet};
 
@@ -19,107 +18,38 @@ const DEPTH_MAX: usize = 16;
 const MANIFESTS_MAX: usize = 20_000;
 /// Manifests asked for at once.
 const AT_ONCE: usize = 4;
-/// Why a manifest is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// It was asked for, or is part of what was: it must be had.
-    Asked,
-    /// It is part of what is attached to this manifest.
-    Part(Digest),
-    /// It is said to refer to this manifest.
-    Refers(Digest),
-    /// It lies under a tag that cosign makes of this manifest's digest.
-    Tagged(Digest),
-}
-
-impl Role {
-    /// What it is attached to, directly or as a part.
-    fn subject(self) -> Option<Digest> {
-        match self {
-            Self::Asked => None,
-            Self::Part(subject) | Self::Refers(subject) | Self::Tagged(subject) => Some(subject),
-        }
-    }
-
-    /// Of what a manifest in this role has as its parts.
-    fn of_parts(self) -> Self {
-        self.subject().map_or(Self::Asked, Self::Part)
-    }
-}
-
-/// One manifest to get, and why.
-#[derive(Debug, Clone)]
-struct Want {
-    digest: Digest,
-    /// What it must have.
-    size: Option<u64>,
-    /// What it is said to have.
-    claim: u64,
-    depth: usize,
-    role: Role,
-    /// It is the image of one of several platforms.
-    of_platform: bool,
-}
-
-impl Want {
-    /// One of which nothing is said about its size.
-    fn new(digest: Digest, depth: usize, role: Role) -> Self {
-        Self {
-            digest,
-            size: None,
-            claim: 0,
-            depth,
-            role,
-            of_platform: false,
-        }
-    }
-}
-
-/// What one manifest leads to.
-struct Visit {
-    want: Want,
-    fetched: Fetched,
-    /// How many blobs it names.
-    blobs: usize,
-    children: Vec<Want>,
-    attached: Attached,
-}
-
-/// What became of one that was wanted.
-enum Visited {
-    Whole(Box<Visit>),
-    /// It is attached, and cannot be had.
-    Lacking(Want, String),
-    /// It was listed as a referrer of a manifest, and is none.
-    NoReferrer(Digest, Digest),
-}
 
 /// Resolves the source and walks its closure, level by level. What it keeps on the way is at most `memory` bytes.
 pub(super) async fn make(
     registry: &Registry,
-    wanted: &[Wanted],
+    choice: &Choice,
     memory: u64,
 ) -> Result<Plan, MirrorError> {
     let (source, budget) = (registry.source(), Budget::new(memory));
     let reference = source.reference()?;
-    let root = fetch(registry, &reference, &budget).await?.ok_or_else(|| {
-        MirrorError::NotFound(format!(
-            "{} has no {reference} in {}",
-            source.registry(),
-            source.name()
-        ))
-    })?;
+    let root = fetch(registry, &reference, Role::Asked, &budget)
+        .await?
+        .ok_or_else(|| {
+            MirrorError::NotFound(format!(
+                "{} has no {reference} in {}",
+                source.registry(),
+                source.name()
+            ))
+        })?;
     let digest = root.digest;
     let mut walk = Walk::new(source.tag().map(|tag| (tag.clone(), digest)));
     walk.wants(vec![Want::new(digest, 0, Role::Asked)]);
     walk.known.insert(digest, root);
     loop {
         while !walk.level.is_empty() {
-            visit_level(registry, wanted, &mut walk, &budget).await?;
+            visit_level(registry, choice, &mut walk, &budget).await?;
         }
         // What is part of the image may have been met as something attached first, and not been had.
         walk.level = walk.unmet(digest);
         if walk.level.is_empty() {
+            if let Some(text) = choice.judge(&walk.met)? {
+                walk.notes.warn(&text);
+            }
             walk.notes.settle(
                 registry
                     .keeps_tags
@@ -133,7 +63,7 @@ pub(super) async fn make(
 /// Visits what is wanted, a few at once; what that leads to is the next level.
 async fn visit_level(
     registry: &Registry,
-    wanted: &[Wanted],
+    choice: &Choice,
     walk: &mut Walk,
     budget: &Budget,
 ) -> Result<(), MirrorError> {
@@ -153,28 +83,13 @@ async fn visit_level(
             && let Some(want) = left.next()
         {
             let known = walk.known.remove(&want.digest);
-            running.push_back(visited(registry, wanted, known, want, budget));
+            running.push_back(visited(registry, choice, known, want, budget));
         }
         match running.next().await {
             Some(visited) => walk.take(visited?, budget)?,
             None => return Ok(()),
         }
     }
-}
-
-/// A manifest, counted.
-async fn fetch(
-    registry: &Registry,
-    reference: &Reference,
-    budget: &Budget,
-) -> Result<Option<Fetched>, MirrorError> {
-    let mut fetched = registry.manifest(reference).await?;
-    if let Some(fetched) = &mut fetched {
-        budget.keep(fetched.bytes.len() as u64 + budget::MANIFEST)?;
-        // What was read may have room for twice as much.
-        fetched.bytes = Bytes::copy_from_slice(&fetched.bytes);
-    }
-    Ok(fetched)
 }
 
 /// A manifest that was had.
@@ -198,6 +113,9 @@ struct Walk {
     tags: Vec<(Tag, Digest)>,
     /// What is attached and could not be had, and why.
     lacking: HashMap<Digest, String>,
+    /// Parts of the image that were not asked for.
+    unwanted: HashSet<Digest>,
+    met: Met,
     notes: Notes,
 }
 
@@ -223,6 +141,11 @@ impl Walk {
     fn take(&mut self, visited: Visited, budget: &Budget) -> Result<(), MirrorError> {
         let visit = match visited {
             Visited::Whole(visit) => *visit,
+            Visited::NotWanted(digest, met) => {
+                self.met.join(met);
+                self.unwanted.insert(digest);
+                return Ok(());
+            }
             Visited::Lacking(want, why) => {
                 self.lacks(&want, &why);
                 return Ok(());
@@ -240,9 +163,12 @@ impl Walk {
             want,
             fetched,
             blobs,
+            data,
             children,
+            met,
             mut attached,
         } = visit;
+        self.met.join(met);
         let too_deep = want.depth >= DEPTH_MAX;
         if (too_deep && !children.is_empty()) || self.seen.len() > MANIFESTS_MAX {
             let text = format!(
@@ -262,8 +188,11 @@ impl Walk {
                 .missing(&fetched.digest, "what refers to it", &why);
         }
         let edges: Vec<Digest> = children.iter().map(|w| w.digest).collect();
+        let inline = children.iter().filter_map(|child| child.inline.as_ref());
+        budget.keep(data + inline.map(|bytes| bytes.len() as u64).sum::<u64>())?;
         let mut entries = (edges.len() + blobs) as u64;
-        entries += self.wants(children) + self.wants_attached(&want, fetched.digest, attached);
+        entries += self.wants(children);
+        entries += self.wants_attached(&want, fetched.digest, attached, budget)?;
         budget.keep(entries * budget::ENTRY)?;
         self.order.push(fetched.digest);
         let of = want.role.subject();
@@ -273,35 +202,43 @@ impl Walk {
     }
 
     /// Notes what is attached to a manifest; answers how much of it is new.
-    fn wants_attached(&mut self, want: &Want, subject: Digest, attached: Attached) -> u64 {
+    fn wants_attached(
+        &mut self,
+        want: &Want,
+        subject: Digest,
+        attached: Attached,
+        budget: &Budget,
+    ) -> Result<u64, MirrorError> {
         let depth = want.depth + 1;
         self.notes.join(attached.notes);
         let mut entries = 0;
         for (tag, fetched) in attached.tagged {
             let digest = fetched.digest;
             self.tags.push((tag, digest));
-            entries += self.has(Want::new(digest, depth, Role::Tagged(subject)), fetched);
+            let tagged = Role::Tagged(subject);
+            entries += self.has(Want::new(digest, depth, tagged), fetched, budget)?;
         }
         let refers = Role::Refers(subject);
         if let Some(fetched) = attached.direct {
-            entries += self.has(Want::new(fetched.digest, depth, refers), fetched);
+            let want = Want::new(fetched.digest, depth, refers);
+            entries += self.has(want, fetched, budget)?;
         }
         // What a list says of sizes is not held against it: some give none.
         let listed = attached.listed.into_iter().map(|(digest, claim)| Want {
             claim,
             ..Want::new(digest, depth, refers)
         });
-        entries + self.wants(listed)
+        Ok(entries + self.wants(listed))
     }
 
     /// Notes one that came already.
-    fn has(&mut self, want: Want, fetched: Fetched) -> u64 {
+    fn has(&mut self, want: Want, fetched: Fetched, budget: &Budget) -> Result<u64, MirrorError> {
         let digest = want.digest;
         let new = self.wants([want]);
         if new > 0 {
-            self.known.insert(digest, fetched);
+            self.known.insert(digest, kept(fetched, budget)?);
         }
-        new
+        Ok(new)
     }
 
     fn lacks(&mut self, want: &Want, why: &str) {
@@ -333,7 +270,9 @@ impl Walk {
     /// Those of them that are not here.
     fn unmet(&mut self, root: Digest) -> Vec<Want> {
         let asked = self.asked(root).into_iter();
-        let unmet: Vec<Digest> = asked.filter(|d| !self.found.contains_key(d)).collect();
+        let unmet: Vec<Digest> = asked
+            .filter(|d| !self.found.contains_key(d) && !self.unwanted.contains(d))
+            .collect();
         for digest in &unmet {
             self.lacking.remove(digest);
         }
@@ -408,108 +347,4 @@ impl Walk {
         }
         sorted
     }
-}
-
-/// Visits a manifest; one that is only attached may be lacking.
-async fn visited(
-    registry: &Registry,
-    wanted: &[Wanted],
-    known: Option<Fetched>,
-    want: Want,
-    budget: &Budget,
-) -> Result<Visited, MirrorError> {
-    let visit = visit(registry, wanted, known, &want, budget).await;
-    match visit {
-        Ok(visited) => Ok(visited),
-        Err(error) if want.role == Role::Asked => Err(error),
-        Err(error) => Ok(Visited::Lacking(want, reason(error)?)),
-    }
-}
-
-async fn visit(
-    registry: &Registry,
-    wanted: &[Wanted],
-    known: Option<Fetched>,
-    want: &Want,
-    budget: &Budget,
-) -> Result<Visited, MirrorError> {
-    let fetched = match known {
-        Some(fetched) => fetched,
-        None => fetch(registry, &Reference::Digest(want.digest), budget)
-            .await?
-            .ok_or_else(|| missing(registry, want))?,
-    };
-    if let Some(size) = want.size.filter(|size| *size != fetched.bytes.len() as u64) {
-        let text = format!(
-            "manifest {} has {} bytes, its index says {size}",
-            want.digest,
-            fetched.bytes.len()
-        );
-        return Err(MirrorError::Verify(text));
-    }
-    let inspected = fetched.inspect()?;
-    if let Role::Refers(subject) = want.role
-        && inspected.subject != Some(subject)
-    {
-        return Ok(Visited::NoReferrer(want.digest, subject));
-    }
-    let document = fetched.document()?;
-    let children = children(&document, wanted, want)?;
-    let blobs = document.content().map(Descriptor::digest);
-    let blobs = blobs.collect::<Result<Vec<_>, _>>()?.len();
-    drop(document);
-    let attached = attached::find(registry, &fetched.digest, MANIFESTS_MAX, budget).await?;
-    Ok(Visited::Whole(Box::new(Visit {
-        want: want.clone(),
-        fetched,
-        blobs,
-        children,
-        attached,
-    })))
-}
-
-fn missing(registry: &Registry, want: &Want) -> MirrorError {
-    let host = registry.source().registry();
-    let what = match want.role {
-        Role::Asked => "which belongs to this image",
-        Role::Part(_) | Role::Refers(_) | Role::Tagged(_) => "which is attached to this image",
-    };
-    // Only that of one platform can be done without.
-    let advice = if want.of_platform {
-        "; choose the platforms that it has with --platform"
-    } else {
-        ""
-    };
-    MirrorError::NotFound(format!(
-        "{host} does not have manifest {}, {what}{advice}",
-        want.digest
-    ))
-}
-
-fn children(
-    document: &Document,
-    wanted: &[Wanted],
-    parent: &Want,
-) -> Result<Vec<Want>, MirrorError> {
-    let depth = parent.depth + 1;
-    let Some(list) = &document.manifests else {
-        return Ok(Vec::new());
-    };
-    let chosen = platform::choose(list, wanted);
-    if chosen.is_empty() && !list.is_empty() && depth == 1 {
-        let text = format!(
-            "this image has none of the platforms asked for; it has {}",
-            platform::offered(list)
-        );
-        return Err(MirrorError::NotFound(text));
-    }
-    let want = |d: &Descriptor| {
-        Ok(Want {
-            size: Some(d.size),
-            claim: d.size,
-            of_platform: wanted.is_empty() && list.len() > 1 && d.platform.is_some(),
-            ..Want::new(d.digest()?, depth, parent.role.of_parts())
-        })
-    };
-    chosen.into_iter().map(want).collect()
 }

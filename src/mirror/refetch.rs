@@ -3,10 +3,10 @@
 use super::oci::Registry;
 use super::{MirrorError, Source};
 use crate::blobs::Ingest;
-use crate::fetch::{Client, FetchOptions, Span};
+use crate::fetch::{Client, FetchError, FetchOptions, Span};
 use crate::repo::check::Upstream;
-use crate::repo::{RepoError, Repos};
-use crate::types::Reference;
+use crate::repo::{RepoError, RepoErrorKind, Repos};
+use crate::types::{Digest, Reference};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -49,17 +49,48 @@ async fn bring(
         ingest = written(ingest, bytes).await?;
     } else {
         let size = registry.blob_size(&digest).await?.ok_or_else(gone)?;
-        let span = Span {
-            from: 0,
-            size,
-            ranges: true,
-        };
-        let mut download = registry.blob(&digest, span).await?;
-        while let Some(piece) = download.chunk().await? {
-            ingest = written(ingest, piece).await?;
+        for decode in [true, false] {
+            let span = Span {
+                from: 0,
+                size,
+                ranges: decode,
+                decode,
+            };
+            let (whole, made) = read(registry, &digest, span, ingest).await?;
+            match repos.heal(whole, &digest).await {
+                // Put together of parts, or decoded, it is not what it should be: once more, as it comes.
+                Err(error) if made && error.kind() == RepoErrorKind::Digest => {}
+                healed => return Ok(healed?),
+            }
+            ingest = repos.begin_heal(digest.algorithm())?;
         }
+        return Err(MirrorError::Verify(format!(
+            "{} sends blob {digest} each time in other bytes",
+            upstream.registry
+        )));
     }
     Ok(repos.heal(ingest, &digest).await?)
+}
+
+/// A blob's bytes, and whether they are not simply those of one answer.
+async fn read(
+    registry: &Registry,
+    digest: &Digest,
+    span: Span,
+    mut ingest: Ingest,
+) -> Result<(Ingest, bool), MirrorError> {
+    let mut download = registry.blob(digest, span).await?;
+    loop {
+        match download.chunk().await {
+            Ok(Some(piece)) => ingest = written(ingest, piece).await?,
+            Ok(None) => return Ok((ingest, download.is_made())),
+            // The digest decides.
+            Err(FetchError::TooLarge { .. } | FetchError::Coding { .. }) if download.is_made() => {
+                return Ok((ingest, true));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The ingest after these bytes; what it failed to take is dropped.

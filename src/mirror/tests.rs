@@ -121,7 +121,8 @@ async fn plan_within(
     let platforms: Vec<String> = platforms.iter().map(|p| (*p).to_owned()).collect();
     let source: Source = format!("docker://{host}/{source}").parse()?;
     let registry = oci::Registry::new(Client::new(&host, options())?, source);
-    plan::make(&registry, &platform::parse_all(&platforms)?, memory).await
+    let choice = platform::Choice::parse(&platforms, false)?;
+    plan::make(&registry, &choice, memory).await
 }
 
 fn position(plan: &Plan, digest: &Digest) -> Option<usize> {
@@ -266,6 +267,26 @@ async fn what_says_nothing_of_its_size_is_counted_as_it_comes() {
 }
 
 #[tokio::test]
+async fn what_lies_under_tags_is_counted_too() {
+    let mut site = Site::new();
+    let root = put(
+        &mut site,
+        Some("latest"),
+        MediaType::OCI_MANIFEST,
+        &image("root"),
+    );
+    for ending in [".sig", ".att", ".sbom"] {
+        let tag = format!("sha256-{}{ending}", root.hex());
+        let body = long(ending, 400_000);
+        put(&mut site, Some(&tag), MediaType::OCI_MANIFEST, &body);
+    }
+    let plan = plan_within(site.clone(), "a/b", &[], 4 << 20).await;
+    assert_eq!(plan.expect("enough").manifests.len(), 4);
+    let plan = plan_within(site, "a/b", &[], 1 << 20).await;
+    assert!(needed(plan, 1 << 20) > 1 << 20);
+}
+
+#[tokio::test]
 async fn digests_are_counted_too() {
     let mut site = Site::new();
     let layers = |from: usize| -> Vec<Value> {
@@ -320,7 +341,7 @@ async fn endless(filler: usize, memory: u64) -> (Result<Plan, MirrorError>, usiz
     let source: Source = format!("docker://{host}/a/b").parse().expect("source");
     let client = Client::new(&host, options()).expect("client");
     let registry = oci::Registry::new(client, source);
-    let plan = plan::make(&registry, &[], memory).await;
+    let plan = plan::make(&registry, &platform::Choice::default(), memory).await;
     let seen = seen.lock().expect("lock");
     let pages = seen
         .iter()

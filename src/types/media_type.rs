@@ -33,6 +33,13 @@ impl MediaType {
         Self::DOCKER_LIST,
     ];
 
+    /// The same type in lower case, in which all registered ones are written: types are compared without case (RFC 6838
+    /// section 4.2).
+    #[must_use]
+    pub fn lower(&self) -> Self {
+        Self(self.0.to_ascii_lowercase().into())
+    }
+
     /// The text, as it came but for parameters.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -80,6 +87,8 @@ mod tests {
     fn grammar() {
         let plain: MediaType = "application/json; charset=utf-8".parse().expect("valid");
         assert_eq!(plain.as_str(), "application/json");
+        let upper: MediaType = "Application/JSON".parse().expect("valid");
+        assert!(upper != plain && upper.lower() == plain);
         for bad in [
             "",
             "application",

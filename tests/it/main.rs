@@ -60,6 +60,7 @@ mod protocol_manifests;
 mod proxy;
 mod quirks;
 mod quirks_attached;
+mod quirks_documents;
 mod quota;
 mod quota_full;
 mod quota_history;

@@ -18,6 +18,9 @@ pub struct MirrorJob {
     pub to: Option<String>,
     /// `OS/ARCHITECTURE[/VARIANT]`; none: all platforms.
     pub platforms: Vec<String>,
+    /// A platform that the image does not have is a warning.
+    #[serde(default)]
+    pub allow_missing_platforms: bool,
     /// Plain HTTP is allowed to a host that is not this machine.
     pub plain_http: bool,
     /// Certificates (PEM) to trust beside the system's.
@@ -43,6 +46,7 @@ pub(super) async fn run(
         to: job.to.as_deref().map(str::parse::<RepoName>).transpose()?,
         source: job.source,
         platforms: job.platforms,
+        allow_missing_platforms: job.allow_missing_platforms,
         fetch: FetchOptions {
             ca_pem: job.ca_pem.map(String::into_bytes),
             insecure: job.insecure,

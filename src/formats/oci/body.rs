@@ -1,7 +1,13 @@
 //! The fields of a manifest, read without unfolding what nobody asks for: a document of a few MiB may have more values than
 //! memory should hold.
+//!
+//! The one reader for what is pushed and what is mirrored. A field that is null, or a text that is empty, is as good as not
+//! there: that is how several languages write what they do not have.
 
 use crate::repo::format::{ANNOTATIONS_MAX, FormatError};
+use crate::types::Digest;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -11,37 +17,156 @@ use std::fmt;
 /// Nothing real is nested deeper, and what reads it later may be recursive.
 const DEPTH_MAX: usize = 128;
 
-/// A descriptor, as far as it is looked at (image-spec descriptor.md).
-#[derive(Deserialize)]
+/// A descriptor (image-spec descriptor.md), as far as it is looked at. What only some ask for is read when they do.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
+pub struct Descriptor<'a> {
+    /// As it came; `None` if it is empty.
+    #[serde(default, deserialize_with = "text")]
     pub media_type: Option<String>,
+    /// As it came; a push tells the person what is wrong with it.
     pub digest: String,
+    /// Length in bytes, as claimed.
     pub size: i64,
-    #[serde(default)]
-    pub urls: Vec<Text>,
+    #[serde(default, deserialize_with = "some")]
+    urls: bool,
+    #[serde(default, borrow)]
+    platform: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    annotations: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// A platform (image-spec, image-index.md). What is not given, or no text, is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// Operating system, as Go calls it.
+    pub os: String,
+    /// Processor, as Go calls it.
+    pub architecture: String,
+    /// Variant of the processor.
+    pub variant: String,
+}
+
+impl Platform {
+    /// Reads an object that has these fields beside others, such as an image's configuration; `None` if it is no object.
+    pub fn read(json: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(default, borrow)]
+            os: Option<&'a RawValue>,
+            #[serde(default, borrow)]
+            architecture: Option<&'a RawValue>,
+            #[serde(default, borrow)]
+            variant: Option<&'a RawValue>,
+        }
+        // A list would be taken for the fields in their order.
+        json.trim_ascii_start().strip_prefix('{')?;
+        let fields: Fields<'_> = serde_json::from_str(json).ok()?;
+        let text = |raw: Option<&RawValue>| {
+            let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+            text.unwrap_or_default()
+        };
+        Some(Self {
+            os: text(fields.os),
+            architecture: text(fields.architecture),
+            variant: text(fields.variant),
+        })
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if self.variant.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.variant)
+        }
+    }
+}
+
+impl Descriptor<'_> {
+    /// Whether the content may be at another place than where its manifest is: its licence keeps it there (image-spec,
+    /// layer.md, "Non-Distributable Layers"), or it says where else it can be had.
+    pub fn may_be_elsewhere(&self) -> bool {
+        let media_type = self.media_type.as_deref().unwrap_or_default();
+        let media_type = media_type.to_ascii_lowercase();
+        self.urls || media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
+    }
+
+    /// What the image that it names runs on; `None` if it says nothing of that, or in a form that says nothing.
+    pub fn platform(&self) -> Option<Platform> {
+        Platform::read(self.platform?.get())
+    }
+
+    /// The manifest that this one attests, by an annotation of `BuildKit`'s.
+    pub fn attests(&self) -> Option<Digest> {
+        #[derive(Deserialize)]
+        struct One<'a> {
+            #[serde(rename = "vnd.docker.reference.digest", default, borrow)]
+            attested: Option<&'a RawValue>,
+        }
+        let one: One<'_> = serde_json::from_str(self.annotations?.get()).ok()?;
+        let text: String = serde_json::from_str(one.attested?.get()).ok()?;
+        text.parse().ok()
+    }
+
+    /// Its content, if that stands in the descriptor itself (image-spec, descriptor.md, "data") and is what it should be.
+    pub fn inline(&self) -> Option<Vec<u8>> {
+        let text: String = serde_json::from_str(self.data?.get()).ok()?;
+        let bytes = BASE64_STANDARD.decode(text.trim()).ok()?;
+        let digest: Digest = self.digest.parse().ok()?;
+        let is_it = usize::try_from(self.size) == Ok(bytes.len())
+            && Digest::of(digest.algorithm(), &bytes) == digest;
+        is_it.then_some(bytes)
+    }
+
+    /// Whether its content may stand in it.
+    pub fn has_data(&self) -> bool {
+        self.data.is_some()
+    }
+}
+
+/// A text, if it is one and is not empty.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
+}
+
+/// Whether a list of texts has any; null is none.
+fn some<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let list = Option::<Vec<Text>>::deserialize(from)?;
+    Ok(list.is_some_and(|list| !list.is_empty()))
 }
 
 /// A text that nobody reads, of no size in memory: only how many there are is kept.
-pub(super) struct Text;
+struct Text;
 
 /// The fields of both kinds of manifest, each as its kind says.
-#[derive(Default)]
-pub(super) struct Body {
+#[derive(Debug, Default)]
+pub struct Body<'a> {
+    /// 2 for everything of today.
     pub schema_version: Option<u64>,
+    /// What sort of artifact it is.
     pub artifact_type: Option<String>,
-    pub config: Option<Descriptor>,
-    pub layers: Option<Vec<Descriptor>>,
-    pub manifests: Option<Vec<Descriptor>>,
-    pub blobs: Option<Vec<Descriptor>>,
-    pub subject: Option<Descriptor>,
+    /// The configuration of an image.
+    pub config: Option<Descriptor<'a>>,
+    /// The layers of an image.
+    pub layers: Option<Vec<Descriptor<'a>>>,
+    /// The manifests of an index.
+    pub manifests: Option<Vec<Descriptor<'a>>>,
+    /// The blobs of the artifact manifest that OCI withdrew before 1.1.
+    pub blobs: Option<Vec<Descriptor<'a>>>,
+    /// The manifest that it refers to.
+    pub subject: Option<Descriptor<'a>>,
     /// As a referrers list needs them: `None` if they are long, or without a subject.
     pub annotations: Option<Vec<(String, String)>>,
 }
 
 /// The same fields as they came. Of one that comes twice the last counts, as for every client.
-#[derive(Default)]
-pub(super) struct Document<'a> {
+#[derive(Debug, Default)]
+pub struct Document<'a> {
     schema_version: Option<&'a RawValue>,
     media_type: Option<&'a RawValue>,
     artifact_type: Option<&'a RawValue>,
@@ -71,23 +196,33 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Its own media type, if that is text.
+    /// Its own media type, if that is text and not empty.
     pub fn media_type(&self) -> Option<String> {
-        field(self.media_type, "mediaType").ok().flatten()
+        let text = field::<String>(self.media_type, "mediaType").ok().flatten();
+        text.filter(|text| !text.is_empty())
     }
 
-    /// Whether it has a field `manifests`, whatever is in it.
+    /// Whether it looks like an index: it has `manifests`; null counts where nothing else says what it is.
     pub fn has_manifests(&self) -> bool {
-        self.manifests.is_some()
+        is_there(self.manifests) || (self.manifests.is_some() && !self.is_image())
     }
 
-    /// Whether it has a field `config`, whatever is in it.
+    /// Whether it looks like an image: it has a `config`.
     pub fn has_config(&self) -> bool {
-        self.config.is_some()
+        is_there(self.config)
+    }
+
+    fn is_image(&self) -> bool {
+        is_there(self.config) || is_there(self.layers)
+    }
+
+    /// Its schema version, if it is a number.
+    pub fn schema_version(&self) -> Option<u64> {
+        field(self.schema_version, "schemaVersion").ok().flatten()
     }
 
     /// All fields, or which of them has not the form of an OCI manifest.
-    pub fn body(&self) -> Result<Body, FormatError> {
+    pub fn body(&self) -> Result<Body<'a>, FormatError> {
         field::<String>(self.media_type, "mediaType")?;
         let subject = field(self.subject, "subject")?;
         let most = if subject.is_some() {
@@ -98,10 +233,13 @@ impl<'a> Document<'a> {
         let annotations = self.annotations(most)?.filter(|_| subject.is_some());
         Ok(Body {
             schema_version: field(self.schema_version, "schemaVersion")?,
-            artifact_type: field(self.artifact_type, "artifactType")?,
+            artifact_type: field::<String>(self.artifact_type, "artifactType")?
+                .filter(|text| !text.is_empty()),
             config: field(self.config, "config")?,
             layers: field(self.layers, "layers")?,
-            manifests: field(self.manifests, "manifests")?,
+            // The list of an index with nothing in it.
+            manifests: field(self.manifests, "manifests")?
+                .or_else(|| self.has_manifests().then(Vec::new)),
             blobs: field(self.blobs, "blobs")?,
             subject,
             annotations,
@@ -152,8 +290,17 @@ fn field<'a, T: Deserialize<'a>>(
     raw: Option<&'a RawValue>,
     name: &str,
 ) -> Result<Option<T>, FormatError> {
-    let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get()).map_err(|e| wrong(name, &e))
+    let Some(raw) = raw.filter(|raw| is_there(Some(raw))) else {
+        return Ok(None);
+    };
+    serde_json::from_str(raw.get())
+        .map(Some)
+        .map_err(|e| wrong(name, &e))
+}
+
+/// Whether there is a value, and not null.
+fn is_there(raw: Option<&RawValue>) -> bool {
+    raw.is_some_and(|raw| raw.get() != "null")
 }
 
 fn wrong(name: &str, why: &serde_json::Error) -> FormatError {
@@ -281,89 +428,4 @@ impl Visitor<'_> for Keys {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn depth_is_counted_outside_of_text() {
-        for (json, deep) in [
-            ("{}", 1),
-            (r#"{"a":[{}],"b":"[[[[\"[[[["}"#, 3),
-            ("1", 0),
-            (r#"["\\",[]]"#, 2),
-        ] {
-            assert_eq!(depth(json.as_bytes()), deep, "{json}");
-        }
-        let nested = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
-        assert!(Document::read(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
-        assert!(Document::read(nested(DEPTH_MAX).as_bytes()).is_err());
-    }
-
-    #[test]
-    fn what_is_not_asked_for_must_be_json_all_the_same() {
-        for bad in [
-            &b"{\"x\":tru}"[..],
-            b"{\"x\":\"\xff\"}",
-            b"{\"x\":1,}",
-            b"{\"x\":[1}",
-            b"{} {}",
-            b"{\"layers\":[}",
-        ] {
-            let text = String::from_utf8_lossy(bad);
-            let error = Document::read(bad).err().expect(&text).to_string();
-            assert!(error.contains("not JSON"), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn annotations_are_kept_for_a_referrer_unless_they_are_long() {
-        let subject = format!(
-            r#","subject":{{"digest":"sha256:{}","size":2}}"#,
-            "a".repeat(64)
-        );
-        let text = |len: usize| format!(r#"{{"b":"2","a":"{}"}}"#, "x".repeat(len));
-        let read = |annotations: &str, subject: &str| {
-            let json = format!(r#"{{"annotations":{annotations}{subject}}}"#);
-            let document = Document::read(json.as_bytes()).expect("JSON");
-            let all = document.annotations_as_they_came();
-            document.body().map(|body| (body.annotations, all))
-        };
-        // Two pairs cost 8 bytes each beside their keys and the value "2".
-        let full = ANNOTATIONS_MAX - 2 * 8 - 3;
-        for (len, subject, kept) in [
-            (3, subject.as_str(), true),
-            (full, &subject, true),
-            (full + 1, &subject, false),
-            (3, "", false),
-        ] {
-            let want = vec![
-                ("a".to_owned(), "x".repeat(len)),
-                ("b".to_owned(), "2".to_owned()),
-            ];
-            let (got, all) = read(&text(len), subject).expect("well formed");
-            assert_eq!(got, kept.then(|| want.clone()), "{len} {subject}");
-            assert_eq!(all.expect("there").get(), text(len));
-        }
-        let (none, all) = read("null", &subject).expect("none");
-        assert!(none == Some(Vec::new()) && all.is_none());
-        let twice = format!(r#"{{"a":"{0}","a":"{0}"}}"#, "x".repeat(full * 2 / 3));
-        let (once, _) = read(&twice, &subject).expect("well formed");
-        assert_eq!(once.expect("not long").len(), 1);
-        for bad in ["[]", "1", r#"{"a":1}"#, r#"{"a":null}"#] {
-            for subject in ["", &subject] {
-                let error = read(bad, subject).expect_err(bad).to_string();
-                assert!(error.contains("annotations"), "{bad}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_last_of_two_counts_and_names_may_be_escaped() {
-        let json = br#"{"schemaVersion":1,"schema\u0056ersion":2,"config":null}"#;
-        let document = Document::read(json).expect("JSON");
-        assert!(document.has_config() && !document.has_manifests());
-        let body = document.body().expect("well formed");
-        assert_eq!(body.schema_version, Some(2));
-        assert!(body.config.is_none());
-    }
-}
+mod tests;

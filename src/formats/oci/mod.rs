@@ -2,7 +2,7 @@
 //!
 //! Only reads. Bytes and media type are kept as they came by whoever asked.
 
-mod body;
+pub mod body;
 
 use crate::repo::format::{Child, Format, FormatError, Inspected, Said};
 use crate::types::{Digest, MediaType};
@@ -35,12 +35,7 @@ impl Format for Oci {
         let document = Document::read(bytes)?;
         let media_type = media_type(&document, declared)?;
         let shape = shape(&media_type);
-        let body = match document.body() {
-            Ok(body) => body,
-            // A type of somebody else's may use these names in its own way: keep the bytes, follow nothing.
-            Err(_) if shape == Shape::Other => Body::default(),
-            Err(e) => return Err(e),
-        };
+        let body = fields(&document, &media_type)?;
         check(&body, shape, &media_type)?;
         let children = children(&body, shape)?;
         let subject = body
@@ -48,14 +43,10 @@ impl Format for Oci {
             .as_ref()
             .map(|s| digest(&s.digest, "subject"))
             .transpose()?;
-        let artifact_type = body
-            .artifact_type
-            .clone()
-            .filter(|t| !t.is_empty())
-            .or_else(|| {
-                let config = body.config.as_ref().filter(|_| shape != Shape::Index);
-                config.and_then(|c| c.media_type.clone())
-            });
+        let artifact_type = body.artifact_type.clone().or_else(|| {
+            let config = body.config.as_ref().filter(|_| shape != Shape::Index);
+            config.and_then(|c| c.media_type.clone())
+        });
         let artifact_type = artifact_type
             .filter(|t| t.len() <= 255 && !t.contains('\0'))
             .unwrap_or_default();
@@ -73,6 +64,19 @@ impl Format for Oci {
     }
 }
 
+/// The fields of a manifest of this type.
+pub fn fields<'a>(
+    document: &Document<'a>,
+    media_type: &MediaType,
+) -> Result<Body<'a>, FormatError> {
+    match document.body() {
+        Ok(body) => Ok(body),
+        // A type of somebody else's may use these names in its own way: keep the bytes, follow nothing.
+        Err(_) if shape(media_type) == Shape::Other => Ok(Body::default()),
+        Err(e) => Err(e),
+    }
+}
+
 fn shape(media_type: &MediaType) -> Shape {
     match media_type.as_str() {
         MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => Shape::Image,
@@ -81,17 +85,20 @@ fn shape(media_type: &MediaType) -> Shape {
     }
 }
 
-/// The type it was pushed with; its own field must agree. Without either, what its fields tell.
+/// The type it was pushed with; its own field must agree, but for upper and lower case. Without either, what its fields tell.
 fn media_type(
     document: &Document<'_>,
     declared: Option<&MediaType>,
 ) -> Result<MediaType, FormatError> {
     let inner = document.media_type();
     let bad = |e: crate::types::MediaTypeError| FormatError::new(e.to_string());
-    let declared =
-        declared.filter(|d| !matches!(d.as_str(), "application/json" | "application/octet-stream"));
+    let is_generic = |d: &MediaType| {
+        let generic = ["application/json", "application/octet-stream"];
+        generic.iter().any(|g| g.eq_ignore_ascii_case(d.as_str()))
+    };
+    let declared = declared.filter(|d| !is_generic(d));
     let media_type = match (declared, inner.as_deref()) {
-        (Some(declared), Some(inner)) if declared.as_str() != inner => {
+        (Some(declared), Some(inner)) if !declared.as_str().eq_ignore_ascii_case(inner) => {
             return Err(FormatError::new(format!(
                 "it was pushed as {declared}, but its own mediaType is {inner}; they must be the same"
             )));
@@ -106,6 +113,7 @@ fn media_type(
             ));
         }
     };
+    let media_type = media_type.lower();
     let text = media_type.as_str();
     if text.starts_with("application/vnd.docker.distribution.manifest.v1+") {
         return Err(FormatError::new(
@@ -122,7 +130,7 @@ fn media_type(
     }
 }
 
-fn check(body: &Body, shape: Shape, media_type: &MediaType) -> Result<(), FormatError> {
+fn check(body: &Body<'_>, shape: Shape, media_type: &MediaType) -> Result<(), FormatError> {
     if shape == Shape::Other {
         return Ok(());
     }
@@ -147,7 +155,7 @@ fn check(body: &Body, shape: Shape, media_type: &MediaType) -> Result<(), Format
     }
 }
 
-fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
+fn children(body: &Body<'_>, shape: Shape) -> Result<Vec<Child>, FormatError> {
     let mut found: BTreeMap<Digest, Child> = BTreeMap::new();
     let lists = [
         (body.config.as_slice(), "config"),
@@ -178,7 +186,7 @@ fn children(body: &Body, shape: Shape) -> Result<Vec<Child>, FormatError> {
     Ok(found.into_values().collect())
 }
 
-fn child(descriptor: &Descriptor, field: &str) -> Result<Child, FormatError> {
+fn child(descriptor: &Descriptor<'_>, field: &str) -> Result<Child, FormatError> {
     let size = u64::try_from(descriptor.size).map_err(|_| {
         FormatError::new(format!(
             "a size in {field} is negative: {}",
@@ -186,14 +194,12 @@ fn child(descriptor: &Descriptor, field: &str) -> Result<Child, FormatError> {
         ))
     })?;
     let media_type = descriptor.media_type.clone().unwrap_or_default();
-    let foreign = media_type.contains(".nondistributable.") || media_type.contains(".foreign.");
-    let optional = foreign || !descriptor.urls.is_empty();
     Ok(Child {
         digest: digest(&descriptor.digest, field)?,
         size,
         is_listed: field == MANIFESTS,
         said: Said::of(&media_type, field == MANIFESTS),
-        optional,
+        optional: descriptor.may_be_elsewhere(),
         media_type,
     })
 }
@@ -268,6 +274,48 @@ mod tests {
         );
         let got = read(&body, MediaType::DOCKER_MANIFEST).expect("valid");
         assert_eq!(got.children.iter().filter(|c| c.optional).count(), 1);
+    }
+
+    #[test]
+    fn media_types_are_compared_without_case() {
+        let config = descriptor("c", "a/b");
+        let upper = "Application/VND.oci.image.manifest.v1+JSON";
+        for (own, declared) in [
+            (MediaType::OCI_MANIFEST, upper),
+            (upper, MediaType::OCI_MANIFEST),
+            (upper, ""),
+            ("", upper),
+            (upper, "Application/JSON"),
+        ] {
+            let body = format!(r#"{{"schemaVersion":2,"mediaType":"{own}","config":{config}}}"#);
+            let got = read(&body, declared).expect(own);
+            assert_eq!(
+                got.media_type.as_str(),
+                MediaType::OCI_MANIFEST,
+                "{own} as {declared}"
+            );
+        }
+        let layer = descriptor(
+            "l",
+            "application/vnd.OCI.image.layer.NonDistributable.v1.tar",
+        );
+        let body = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
+        let got = read(&body, MediaType::OCI_MANIFEST).expect("valid");
+        assert_eq!(got.children.iter().filter(|c| c.optional).count(), 1);
+    }
+
+    #[test]
+    fn an_index_of_nothing_may_say_null() {
+        let got = read(
+            r#"{"schemaVersion":2,"manifests":null}"#,
+            MediaType::OCI_INDEX,
+        );
+        assert_eq!(got.expect("valid").children.len(), 0);
+        let config = descriptor("c", "a/b");
+        let image =
+            format!(r#"{{"schemaVersion":2,"config":{config},"manifests":null,"layers":null}}"#);
+        let got = read(&image, "").expect("valid");
+        assert_eq!(got.media_type.as_str(), MediaType::OCI_MANIFEST);
     }
 
     #[test]
