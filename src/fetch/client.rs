@@ -5,7 +5,7 @@ use super::realm::{host_port, same_origin};
 use super::retry::{Backoff, Retry};
 use super::token::{Tokens, who};
 use super::wire::{Lookup, Wire, shown};
-use super::{FetchOptions, challenge};
+use super::{FetchOptions, challenge, coding};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, Url};
@@ -81,6 +81,12 @@ impl Reply {
         } else {
             format!(": {text}")
         }
+    }
+
+    /// How many bytes the plain body has, as far as the headers say.
+    pub fn length(&self) -> Option<u64> {
+        let said = self.header("content-length")?.trim().parse().ok();
+        said.filter(|_| !coding::is_gzip(&self.headers))
     }
 
     /// A header as text.
@@ -189,6 +195,22 @@ impl Client {
     /// HEADs `target`.
     pub async fn head(&self, target: &str, accept: &str, scope: &str) -> Result<Reply, FetchError> {
         self.small(Method::HEAD, target, accept, scope, 0).await
+    }
+
+    /// GETs `target` and lets its body be: what HEAD should say, where it is not served.
+    pub async fn head_by_get(&self, target: &str, scope: &str) -> Result<Reply, FetchError> {
+        let asking = self.asking(target).await?;
+        let response = self.authorized(asking, scope).await?;
+        if !response.status().is_success() {
+            return self.inner.read(response, 0).await;
+        }
+        Ok(Reply {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: Bytes::new(),
+            coded: None,
+            url: response.url().clone(),
+        })
     }
 
     async fn small(

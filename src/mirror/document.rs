@@ -48,7 +48,8 @@ impl Descriptor {
             digest: read.digest.parse().ok(),
             size: u64::try_from(read.size).map_err(|_| format!("a size is {}", read.size))?,
             optional: read.may_be_elsewhere(),
-            platform: read.platform(),
+            // One that says nothing is as good as none.
+            platform: read.platform().filter(|p| !p.is_empty()),
             attests: read.attests(),
             is_config: CONFIGS.iter().any(|c| c.eq_ignore_ascii_case(media_type)),
             data: read.inline().map(Bytes::from),

@@ -205,15 +205,28 @@ impl Registry {
         found.inspect_err(|error| self.tire(error))
     }
 
-    /// The blob's length, if the registry gives it away.
-    pub(super) async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, FetchError> {
+    /// The blob's length; `None` if the registry does not have it.
+    pub(super) async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, MirrorError> {
         let path = self.path(&format!("blobs/{digest}"));
-        let reply = self.client.head(&path, "*/*", &self.scope).await?;
+        let client = self.client.with_tries(1);
+        match client.head(&path, "*/*", &self.scope).await {
+            Ok(reply) if reply.status == 404 => return Ok(None),
+            Ok(reply) if reply.status == 200 && reply.length().is_some() => {
+                return Ok(reply.length());
+            }
+            // Where HEAD is not served, or says nothing, GET does.
+            _ => {}
+        }
+        let reply = self.client.head_by_get(&path, &self.scope).await?;
         if reply.status == 404 {
             return Ok(None);
         }
         let reply = reply.check()?;
-        Ok(reply.header("content-length").and_then(|n| n.parse().ok()))
+        let unknown = || {
+            let host = self.source.registry();
+            MirrorError::Verify(format!("{host} does not say how long blob {digest} is"))
+        };
+        reply.length().map(Some).ok_or_else(unknown)
     }
 
     /// Begins to download a span of a blob.

@@ -225,7 +225,7 @@ mod tests {
             {"digest": of("c"), "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v6"}},
             {"digest": of("d"), "size": 1, "platform": {"os": "unknown", "architecture": "unknown"},
              "annotations": {"vnd.docker.reference.digest": of("b")}},
-            {"digest": of("e"), "size": 1}
+            {"digest": of("e"), "size": 1, "platform": {"os": "", "architecture": null}}
         ]});
         let index_type: MediaType = MediaType::OCI_INDEX.parse().expect("type");
         let bytes = index.to_string();

@@ -192,6 +192,37 @@ async fn what_was_mirrored_is_fetched_again() {
     assert!(how.contains("fetching it again failed"), "{report:#}");
 }
 
+/// From a registry that serves no HEAD, codes what it likes and gives no parts.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_fetched_again_from_an_odd_registry() {
+    let (fake, target) = (crate::fake::Fake::start(), Server::start().await);
+    let image = fake.image("v1", "amd64", 1, 300_000);
+    let (dir, source) = (target.dir(), fake.source(":v1"));
+    crate::harness::run_ok(&["mirror", "--data", &dir, &source, "--to", "copy"]);
+    let layer = sha256(&image.layer);
+    for status in [405, 501, 403, 500, 200] {
+        fs::write(file_of(&target, &layer), b"broken").unwrap();
+        fake.bend(move |ask, ordinary| {
+            if ask.method == "HEAD" {
+                crate::fake::Answer::empty(status).with("Transfer-Encoding", "chunked")
+            } else {
+                ordinary
+            }
+        });
+        let (code, report) = check(&target.data(), &["--repair"]);
+        assert_eq!(
+            (code, &report["repaired"]),
+            (0, &1.into()),
+            "{status}: {report:#}"
+        );
+        let blob = format!("/v2/copy/blobs/{layer}");
+        assert_eq!(
+            target.anonymous().get(&blob).await.expect(200).body,
+            image.layer
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_scrub_finds_damage_and_goes_on_after_a_restart() {
     let home = tempfile::tempdir().unwrap();

@@ -50,6 +50,11 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// Whether it says neither system nor processor.
+    pub fn is_empty(&self) -> bool {
+        self.os.is_empty() && self.architecture.is_empty()
+    }
+
     /// Reads an object that has these fields beside others, such as an image's configuration; `None` if it is no object.
     pub fn read(json: &str) -> Option<Self> {
         #[derive(Deserialize)]
