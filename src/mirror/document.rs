@@ -4,6 +4,7 @@
 use super::MirrorError;
 use crate::formats::oci::body::{self, Document as Fields};
 use crate::formats::oci::fields;
+use crate::repo::format::Said;
 use crate::types::{Digest, MediaType};
 use bytes::Bytes;
 use serde::de::{
@@ -37,12 +38,14 @@ pub struct Descriptor {
     pub attests: Option<Digest>,
     /// Its type is that of an image's configuration.
     pub is_config: bool,
+    /// What it says that its digest is.
+    pub said: Said,
     /// Its content, if that stands in it and is right.
     pub data: Option<Bytes>,
 }
 
 impl Descriptor {
-    fn of(read: &body::Descriptor<'_>) -> Result<Self, String> {
+    fn of(read: &body::Descriptor<'_>, is_listed: bool) -> Result<Self, String> {
         let media_type = read.media_type.as_deref().unwrap_or_default();
         Ok(Self {
             digest: read.digest.parse().ok(),
@@ -51,6 +54,7 @@ impl Descriptor {
             // One that says nothing is as good as none.
             platform: read.platform().filter(|p| !p.is_empty()),
             attests: read.attests(),
+            said: Said::of(media_type, is_listed),
             is_config: CONFIGS.iter().any(|c| c.eq_ignore_ascii_case(media_type)),
             data: read.inline().map(Bytes::from),
         })
@@ -87,27 +91,48 @@ impl Document {
         let bad = |why: &dyn fmt::Display| malformed(digest, why);
         let read = Fields::read(bytes).map_err(|e| bad(&e))?;
         let read = fields(&read, media_type).map_err(|e| bad(&e))?;
-        let list = |list: &[body::Descriptor<'_>]| {
+        let list = |list: &[body::Descriptor<'_>], is_listed: bool| {
             if list.len() > LISTED_MAX {
                 return Err(bad(&format!(
                     "a list has more than {LISTED_MAX} descriptors"
                 )));
             }
-            let all = list.iter().map(Descriptor::of);
+            let all = list.iter().map(|one| Descriptor::of(one, is_listed));
             all.collect::<Result<Vec<_>, _>>().map_err(|e| bad(&e))
         };
-        let mut layers = list(read.layers.as_deref().unwrap_or_default())?;
-        layers.extend(list(read.blobs.as_deref().unwrap_or_default())?);
+        let mut layers = list(read.layers.as_deref().unwrap_or_default(), false)?;
+        layers.extend(list(read.blobs.as_deref().unwrap_or_default(), false)?);
         Ok(Self {
-            manifests: read.manifests.as_deref().map(list).transpose()?,
-            config: list(read.config.as_slice())?.pop(),
+            manifests: (read.manifests.as_deref())
+                .map(|manifests| list(manifests, true))
+                .transpose()?,
+            config: list(read.config.as_slice(), false)?.pop(),
             layers,
         })
     }
 
-    /// The blobs that a client will ask for.
+    /// What stands where blobs do.
     pub fn content(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers)
+    }
+
+    /// What stands there and is said to be a manifest.
+    pub fn misplaced(&self) -> impl Iterator<Item = &Descriptor> {
+        self.content()
+            .filter(|d| d.said == Said::Manifest && !d.optional)
+    }
+
+    /// The blobs that a client will ask for. `is_blob` knows what was found to be one of what may be a manifest.
+    pub fn blobs(&self, is_blob: impl Fn(&Digest) -> bool) -> impl Iterator<Item = &Descriptor> {
+        let manifests = self.manifests.iter().flatten();
+        let listed = manifests.map(|d| (d, true));
+        let content = self.content();
+        let all = content.map(|d| (d, d.said == Said::Manifest && !d.optional));
+        all.chain(listed)
+            .filter(move |(d, may_be_manifest)| {
+                !may_be_manifest || d.digest.as_ref().is_some_and(&is_blob)
+            })
+            .map(|(d, _)| d)
     }
 }
 

@@ -205,6 +205,16 @@ impl Registry {
         found.inspect_err(|error| self.tire(error))
     }
 
+    /// Whether the registry says that it has this blob; `None` if it answers neither yes nor no.
+    pub(super) async fn finds_blob(&self, digest: &Digest) -> Result<Option<bool>, FetchError> {
+        let path = self.path(&format!("blobs/{digest}"));
+        match self.client.head(&path, "*/*", &self.scope).await?.status {
+            200 => Ok(Some(true)),
+            404 => Ok(Some(false)),
+            _ => Ok(None),
+        }
+    }
+
     /// The blob's length; `None` if the registry does not have it.
     pub(super) async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, MirrorError> {
         let path = self.path(&format!("blobs/{digest}"));

@@ -113,6 +113,8 @@ struct Walk {
     tags: Vec<(Tag, Digest)>,
     /// What is attached and could not be had, and why.
     lacking: HashMap<Digest, String>,
+    /// What stands among manifests, or is said to be one, and is a blob.
+    blobs: HashSet<Digest>,
     /// Parts of the image that were not asked for.
     unwanted: HashSet<Digest>,
     met: Met,
@@ -144,6 +146,10 @@ impl Walk {
             Visited::NotWanted(digest, met) => {
                 self.met.join(met);
                 self.unwanted.insert(digest);
+                return Ok(());
+            }
+            Visited::Blob(digest) => {
+                self.blobs.insert(digest);
                 return Ok(());
             }
             Visited::Lacking(want, why) => {
@@ -271,7 +277,10 @@ impl Walk {
     fn unmet(&mut self, root: Digest) -> Vec<Want> {
         let asked = self.asked(root).into_iter();
         let unmet: Vec<Digest> = asked
-            .filter(|d| !self.found.contains_key(d) && !self.unwanted.contains(d))
+            .filter(|d| {
+                let is_met = self.found.contains_key(d) || self.blobs.contains(d);
+                !is_met && !self.unwanted.contains(d)
+            })
             .collect();
         for digest in &unmet {
             self.lacking.remove(digest);
@@ -288,6 +297,7 @@ impl Walk {
             std::mem::take(&mut self.notes),
         );
         let mut lacking = std::mem::take(&mut self.lacking);
+        let blobs = std::mem::take(&mut self.blobs);
         let planned = |found: Found| Planned {
             of: found.of.filter(|_| !asked.contains(&found.fetched.digest)),
             fetched: found.fetched,
@@ -308,7 +318,7 @@ impl Walk {
         };
         // What was asked for says which sizes are right.
         for planned in of(false).chain(of(true)) {
-            for descriptor in planned.fetched.document()?.content() {
+            for descriptor in planned.fetched.document()?.blobs(|d| blobs.contains(d)) {
                 if let Err(error) = content.add(descriptor, planned.of.is_some()) {
                     if planned.of.is_none() {
                         return Err(error);

@@ -7,6 +7,7 @@ use super::document::{self, Descriptor, Document, Platform};
 use super::evidence::reason;
 use super::oci::{Fetched, Registry};
 use super::platform::{Choice, Met};
+use crate::repo::format::Said;
 use crate::types::{Digest, Reference};
 use bytes::Bytes;
 
@@ -57,6 +58,8 @@ pub(super) struct Want {
     pub is_open: bool,
     /// Its bytes, if they stood in the index.
     pub inline: Option<Bytes>,
+    /// What its descriptor says that it is; what it is decides.
+    pub said: Said,
 }
 
 impl Want {
@@ -71,6 +74,7 @@ impl Want {
             of_platform: false,
             is_open: true,
             inline: None,
+            said: Said::Manifest,
         }
     }
 }
@@ -96,6 +100,8 @@ pub(super) enum Visited {
     Lacking(Want, String),
     /// It was listed as a referrer of a manifest, and is none.
     NoReferrer(Digest, Digest),
+    /// It is a blob, though it stands among manifests or is said to be one.
+    Blob(Digest),
     /// Its platform was not asked for.
     NotWanted(Digest, Met),
 }
@@ -148,7 +154,10 @@ async fn visit(
 ) -> Result<Visited, MirrorError> {
     let fetched = match known {
         Some(fetched) => fetched,
-        None => get(registry, want, budget).await?,
+        None => match get(registry, want, budget).await? {
+            Some(fetched) => fetched,
+            None => return Ok(Visited::Blob(want.digest)),
+        },
     };
     if let Some(size) = want.size.filter(|size| *size != fetched.bytes.len() as u64) {
         let text = format!(
@@ -192,21 +201,35 @@ async fn visit(
     })))
 }
 
-/// A manifest from the registry or, where that does not have it, from the index that names it.
-async fn get(registry: &Registry, want: &Want, budget: &Budget) -> Result<Fetched, MirrorError> {
-    if let Some(fetched) =
-        fetch(registry, &Reference::Digest(want.digest), want.role, budget).await?
+/// A manifest from the registry or, where that does not have it, from the index that names it; `None` if the digest is that
+/// of a blob. What the descriptor says is asked for first.
+async fn get(
+    registry: &Registry,
+    want: &Want,
+    budget: &Budget,
+) -> Result<Option<Fetched>, MirrorError> {
+    if want.said == Said::Blob
+        && (want.inline.is_some() || registry.finds_blob(&want.digest).await? != Some(false))
     {
-        return Ok(fetched);
+        return Ok(None);
     }
-    let Some(bytes) = want.inline.clone() else {
-        return Err(missing(registry, want));
-    };
-    Ok(Fetched {
-        digest: want.digest,
-        media_type: document::media_type(&want.digest, &bytes, None)?,
-        bytes,
-    })
+    let reference = Reference::Digest(want.digest);
+    if let Some(fetched) = fetch(registry, &reference, want.role, budget).await? {
+        return Ok(Some(fetched));
+    }
+    if let Some(bytes) = want.inline.clone() {
+        return Ok(Some(Fetched {
+            digest: want.digest,
+            media_type: document::media_type(&want.digest, &bytes, None)?,
+            bytes,
+        }));
+    }
+    // A part of an index or manifest comes with its size; what refers to something is a manifest. Where nobody says whether
+    // there is such a blob, its download shows it.
+    if want.size.is_some() && registry.finds_blob(&want.digest).await? != Some(false) {
+        return Ok(None);
+    }
+    Err(missing(registry, want))
 }
 
 /// What the platforms that were asked for say about a manifest.
@@ -286,9 +309,7 @@ fn missing(registry: &Registry, want: &Want) -> MirrorError {
 
 fn children(document: &Document, choice: &Choice, parent: &Want) -> Result<Vec<Want>, MirrorError> {
     let depth = parent.depth + 1;
-    let Some(list) = &document.manifests else {
-        return Ok(Vec::new());
-    };
+    let list = document.manifests.as_deref().unwrap_or_default();
     let want = |d: &Descriptor| {
         Ok(Want {
             size: Some(d.size),
@@ -296,8 +317,10 @@ fn children(document: &Document, choice: &Choice, parent: &Want) -> Result<Vec<W
             of_platform: choice.is_all() && list.len() > 1 && d.platform.is_some(),
             is_open: d.platform.is_none(),
             inline: d.data.clone(),
+            said: d.said,
             ..Want::new(d.digest()?, depth, parent.role.of_parts())
         })
     };
-    choice.choose(list).into_iter().map(want).collect()
+    let chosen = choice.choose(list).into_iter();
+    chosen.chain(document.misplaced()).map(want).collect()
 }

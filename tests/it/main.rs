@@ -61,6 +61,7 @@ mod proxy;
 mod quirks;
 mod quirks_attached;
 mod quirks_documents;
+mod quirks_named;
 mod quota;
 mod quota_full;
 mod quota_history;

@@ -19,20 +19,20 @@ const LEASE: Duration = Duration::from_secs(1);
 
 /// How a piece of content comes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum As {
+pub enum As {
     Blob,
     Manifest,
 }
 
 /// How each piece comes, with its media type if it is a manifest, and its bytes.
-type Content = Vec<(As, &'static str, Vec<u8>)>;
+pub type Content = Vec<(As, &'static str, Vec<u8>)>;
 
 /// A document, and what it names, in the order that a client pushes it.
-struct Shape {
-    what: &'static str,
-    content: Content,
-    media_type: &'static str,
-    top: Vec<u8>,
+pub struct Shape {
+    pub what: &'static str,
+    pub content: Content,
+    pub media_type: &'static str,
+    pub top: Vec<u8>,
 }
 
 fn list(media_type: &str, manifests: &[Value]) -> Vec<u8> {
@@ -63,7 +63,7 @@ fn child(seed: u64) -> (Content, Vec<u8>) {
     (content, manifest)
 }
 
-fn shapes() -> Vec<Shape> {
+pub fn shapes() -> Vec<Shape> {
     let mut all = Vec::new();
     let mut add = |what, content, media_type, top| {
         all.push(Shape {
@@ -165,7 +165,7 @@ async fn push(client: &Client, repo: &str, shape: &Shape, top_first: bool) {
 }
 
 /// Whether all of it can be read in the repository (which may be one `at/TIME`).
-async fn whole(client: &Client, repo: &str, shape: &Shape) -> Result<(), String> {
+pub async fn whole(client: &Client, repo: &str, shape: &Shape) -> Result<(), String> {
     let top = client.get(&format!("/v2/{repo}/manifests/t")).await;
     if top.status != 200 || top.body != shape.top {
         return Err(format!("{}: the tag: {}", shape.what, top.status));
