@@ -17,8 +17,8 @@ pub enum Class {
     Wanted = 3,
     /// A manifest's lease: until its end (the value) no lack of tags ends the manifest. Mentions only; keeps no bytes.
     Held = 4,
-    /// A manifest with a subject came as a part of an index: without one that lists it the subject alone does not keep it.
-    /// Mentions only; keeps no bytes.
+    /// How a manifest with a subject came. An empty value: as a part of an index; without one that lists it the subject alone
+    /// does not keep it. Else when it was pushed for its own sake (running ms). Mentions only; keeps no bytes.
     Part = 5,
 }
 
@@ -201,7 +201,7 @@ pub fn held(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Held).done()
 }
 
-/// `mentions`: the manifest came as a part of an index.
+/// `mentions`: how a manifest with a subject came.
 pub fn part(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Part).done()
 }

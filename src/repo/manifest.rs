@@ -4,7 +4,7 @@ use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::BlobRecord;
 use super::rows;
-use super::{Inner, Put, PutManifest, Repos, fill, inline, pushes, visible};
+use super::{Inner, Put, PutManifest, Repos, fill, inline, parts, pushes, visible};
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
@@ -93,7 +93,7 @@ impl Repos {
         let (mut batch, mut rows) = (Vec::new(), 0);
         for put in manifests {
             let ready = self.ready(put).await?;
-            let cost = ready.new.inspected.children.len() + 20;
+            let cost = ready.new.inspected.children.len() + parts::rows(&ready.new.inspected) + 20;
             if rows + cost > CLOSURE_ROWS {
                 done.extend(
                     self.commit(name, std::mem::take(&mut batch), who, "mirror", Some(home))

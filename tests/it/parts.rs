@@ -163,6 +163,9 @@ async fn what_an_index_lists_later_is_no_part_of_it() {
     let signature = attestation(&image, "a signature");
     put_manifest(&admin, "a", &sha256(&signature), OCI_MANIFEST, &signature).await;
     sweeps(&server).await;
+    // To look at it is no push.
+    let path = format!("/v2/a/manifests/{}", sha256(&signature));
+    admin.head(&path).await.expect(200);
     let index = index(&[&image, &signature]);
     put_manifest(&admin, "a", "index", OCI_INDEX, &index).await;
     admin.delete("/v2/a/manifests/index").await.expect(202);
@@ -197,4 +200,21 @@ async fn a_dry_run_says_how_many_end_and_a_head_lends_them_a_lease() {
     run_ok(&["gc", "--data", &dir]);
     assert_eq!(status(&admin, "a", &built[0].0).await, 200);
     assert_eq!(unlisted(), 2, "a HEAD is no push");
+}
+
+/// As many as a manifest may name, in one change: no build's index, so nothing is marked.
+#[tokio::test]
+async fn an_index_of_thousands_that_have_a_subject_is_taken() {
+    let server = server("1h").await;
+    let admin = server.admin();
+    let image = push_image(&admin, "a").await;
+    let mut all = Vec::new();
+    for n in 0..2_600 {
+        let one = attestation(&image, &n.to_string());
+        put_manifest(&admin, "a", &sha256(&one), OCI_MANIFEST, &one).await;
+        all.push(one);
+    }
+    let children: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    put_manifest(&admin, "a", "all", OCI_INDEX, &index(&children)).await;
+    put_manifest(&admin, "a", "some", OCI_INDEX, &index(&children[..1_000])).await;
 }

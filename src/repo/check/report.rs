@@ -123,7 +123,7 @@ kinds! {
     LinkMissing = Damage,
     /// A lease whose end cannot be read.
     LeaseUnreadable = Damage,
-    /// A lease of a manifest that is not there, or a mark that one came as a part of an index.
+    /// A lease of a manifest that is not there, or a mark of how one came.
     HeldExtra = Damage,
     /// A manifest is missing among the referrers of its subject.
     ReferrerMissing = Damage,

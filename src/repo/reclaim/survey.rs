@@ -6,7 +6,7 @@ use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, Name};
 use crate::repo::record::{BlobRecord, RepoRecord};
 use crate::repo::rows::{self, number};
-use crate::repo::{Inner, Repos};
+use crate::repo::{Inner, Repos, parts};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId};
@@ -139,8 +139,9 @@ impl Repos {
 fn unlisted(r: &Read<'_>, mentions: &mut Pages) -> Result<u64, RepoError> {
     let mut found = 0;
     while let Next::Rows(rows) = mentions.next(r, PART_LOOKS)? {
-        for (key, _) in &rows {
+        for (key, value) in &rows {
             let part = keys::ref_head(key).filter(|(_, class, _)| *class == Class::Part as u8);
+            let part = part.filter(|_| parts::is_part(value));
             let (Some((id, _, _)), Ok((digest, _))) = (part, Digest::split_key(key)) else {
                 continue;
             };
