@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::content::{OCI_MANIFEST, push_image, sha256};
-use crate::harness::{ADMIN, Client, Server, basic};
+use crate::harness::{ADMIN, Client, SOON, Server, basic, until};
 
 /// Short clocks, so that what must end ends within a test.
 const CLOCKS: [(&str, &str); 2] = [
@@ -58,9 +58,7 @@ pub async fn metric(server: &Server, name: &str) -> u64 {
 
 pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     stream
 }
 
@@ -128,18 +126,17 @@ async fn slow_heads_and_bodies_end() {
     let server = start(&CLOCKS).await;
     let mut heads = crowd(server.http, 20, b"GET /v2/ HTTP/1.1\r\nX-Slow: ");
     let mut bodies = crowd(server.http, 20, &push_head(1000));
-    let end = Instant::now() + Duration::from_secs(30);
-    let mut feeding = true;
     // A byte now and then is no progress.
-    while feeding {
-        assert!(Instant::now() < end, "slow clients are not cut off");
-        feeding = false;
+    until("slow clients are cut off", SOON, async || {
+        let mut feeding = false;
         for stream in heads.iter_mut().chain(&mut bodies) {
             feeding |= stream.write_all(b"a").is_ok();
         }
         served(&server).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        tokio::time::sleep(Duration::from_millis(180)).await;
+        !feeding
+    })
+    .await;
     for stream in heads.iter_mut().chain(&mut bodies) {
         assert!(is_closed(stream));
     }
@@ -167,11 +164,10 @@ async fn answers_that_nobody_takes_hold_little() {
         peak(&server)
     );
     // One asks.
-    let end = Instant::now() + Duration::from_mins(1);
-    while metric(&server, "dryport_http_connections").await > 10 {
-        assert!(Instant::now() < end, "they are still connected");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    until("they are not connected any more", SOON, async || {
+        metric(&server, "dryport_http_connections").await <= 10
+    })
+    .await;
     drop(streams);
 }
 
@@ -357,7 +353,10 @@ async fn requests_of_one_client_are_limited() {
     assert_eq!(get_from(&admin, manifest, "192.0.2.1").await, 200);
     served(&server).await;
     drop(held);
-    assert_eq!(get_from(&anonymous, manifest, "192.0.2.1").await, 200);
+    until("the client may ask again", SOON, async || {
+        get_from(&anonymous, manifest, "192.0.2.1").await == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -373,20 +372,20 @@ async fn connections_of_one_address_leave_room_for_others() {
         served(&server).await;
     }
     // Those at work stay; the new one is closed.
-    let (mut busy, end) = (Vec::new(), Instant::now() + Duration::from_secs(30));
-    while !server.log().contains("limits.connections") {
-        assert!(Instant::now() < end, "nobody was refused");
+    let mut busy = Vec::new();
+    until("somebody is refused", SOON, async || {
         let mut stream = connect(server.http);
         let _ = stream.write_all(&push_head(1000));
         busy.push(stream);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        server.log().contains("limits.connections")
+    })
+    .await;
     drop(busy);
-    let readyz = ("GET", "/readyz");
     let again = server.anonymous();
-    while again.maybe(readyz.0, readyz.1, &[], b"").await.is_none() {
-        assert!(Instant::now() < end, "nobody is let in again");
-    }
+    until("others are let in again", SOON, async || {
+        again.maybe("GET", "/readyz", &[], b"").await.is_some()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -409,9 +408,7 @@ async fn one_address_cannot_have_every_connection() {
     served(&server).await;
     assert!(metric(&server, "dryport_http_connections").await < 20);
     for stream in &mut streams {
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
         assert!(is_closed(stream));
     }
 }

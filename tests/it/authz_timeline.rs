@@ -7,7 +7,7 @@ use crate::authz_law::{Mode, Spot, everything};
 use crate::authz_wire::{Ask, Wire, shape};
 use crate::authz_world::{Item, World};
 use crate::content::sha256;
-use crate::harness::{ADMIN, Server, dryport, run_ok, run_with_input, text_of};
+use crate::harness::{ADMIN, SOON, Server, dryport, run_ok, run_with_input, text_of, until};
 
 const WILL: &str = "password-of-will";
 
@@ -95,13 +95,10 @@ async fn closing_the_box_ends_anonymous_tokens() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{text}\n[access]\nanonymous_pull = false\n")).unwrap();
     server.signal("HUP");
-    for round in 0..100 {
-        if server.anonymous().get(&read).await.status == 401 {
-            break;
-        }
-        assert!(round < 99, "the box is still open: {text}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until("the box is closed", SOON, async || {
+        server.anonymous().get(&read).await.status == 401
+    })
+    .await;
     bearer.get(&read).await.refused(401, "UNAUTHORIZED");
     bearer
         .get("/v2/_catalog")
@@ -123,12 +120,7 @@ async fn a_session_stays_with_its_repository_over_a_restart() {
     let (id, bytes) = (&world.sessions[&Spot::B], b"bytes".as_slice());
     let mut server = world.server;
     server.signal("TERM");
-    assert!(
-        server
-            .exit_code(std::time::Duration::from_secs(20))
-            .await
-            .is_some()
-    );
+    assert!(server.exit_code(SOON).await.is_some());
     server.restart().await;
     let digest = sha256(bytes);
     for (user, password) in [("rita", "password-of-rita"), ("will", WILL), ADMIN] {

@@ -1,6 +1,7 @@
 //! `dryport check --deep`: interrupted and gone on with, on a disk that refuses to read, and on a terminal; and the time
 //! that a file without a row is given.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use crate::content::{noise, push_blob, push_image};
 use crate::damage::{Copy, check, kinds, world};
 use crate::disks_clock::faketime;
 use crate::disks_faulty::{Faulty, home};
-use crate::harness::{Server, dryport, run_with_input, skip, text_of};
+use crate::harness::{SOON, Server, dryport, run_with_input, skip, text_of, until};
 
 /// Content files of a server that was filled, and their length.
 const FILES: u64 = 30;
@@ -34,6 +35,37 @@ fn slowly(dir: &str, more: &[&str]) -> Command {
 fn begin(mut command: Command) -> Child {
     let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     piped.spawn().unwrap()
+}
+
+/// The content files that a process has been seen to have open.
+struct Readings {
+    fds: String,
+    blobs: PathBuf,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Readings {
+    fn of(pid: u32, server: &Server) -> Self {
+        Self {
+            fds: format!("/proc/{pid}/fd"),
+            blobs: server.data().join("blobs"),
+            seen: BTreeSet::new(),
+        }
+    }
+
+    /// Waits until two more files have been read from: the first of them to its end.
+    async fn go_on(&mut self) {
+        let before = self.seen.len();
+        until("two more files are read", SOON, async || {
+            // What is closed meanwhile is nobody's.
+            let fds = fs::read_dir(&self.fds).into_iter().flatten().flatten();
+            let open = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+            let blobs = &self.blobs;
+            self.seen.extend(open.filter(|to| to.starts_with(blobs)));
+            self.seen.len() >= before + 2
+        })
+        .await;
+    }
 }
 
 fn interrupt(child: Child) -> String {
@@ -67,9 +99,9 @@ async fn an_interrupted_deep_check_goes_on_offline() {
     let mut server = Server::start().await;
     fill(&server).await;
     server.signal("TERM");
-    assert_eq!(server.exit_code(Duration::from_secs(30)).await, Some(0));
+    assert_eq!(server.exit_code(SOON).await, Some(0));
     let slow = begin(slowly(&server.dir(), &[]));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    Readings::of(slow.id(), &server).go_on().await;
     let said = interrupt(slow);
     assert!(said.contains("interrupted; run it again"), "{said}");
     goes_on(&server);
@@ -84,14 +116,18 @@ async fn an_interrupted_deep_check_of_a_server_goes_on() {
     let mut server = Server::serve(home(), &[], &env).await;
     fill(&server).await;
     let slow = begin(slowly(&server.dir(), &[]));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    Readings::of(server.pid(), &server).go_on().await;
     let said = interrupt(slow);
     assert!(said.contains("goes on from there"), "{said}");
     goes_on(&server);
 
     // A server that is killed has noted how far it was a moment before.
     let mut slow = begin(slowly(&server.dir(), &[]));
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    let mut readings = Readings::of(server.pid(), &server);
+    readings.go_on().await;
+    // It notes that every 5 s, after a file.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    readings.go_on().await;
     server.kill();
     assert!(!slow.wait().unwrap().success());
     server.restart().await;
@@ -99,9 +135,9 @@ async fn an_interrupted_deep_check_of_a_server_goes_on() {
 
     // One that is stopped in order, too.
     let mut slow = begin(slowly(&server.dir(), &[]));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    Readings::of(server.pid(), &server).go_on().await;
     server.signal("TERM");
-    assert_eq!(server.exit_code(Duration::from_secs(30)).await, Some(0));
+    assert_eq!(server.exit_code(SOON).await, Some(0));
     assert!(!slow.wait().unwrap().success());
     goes_on(&server);
 }
@@ -189,7 +225,7 @@ async fn a_file_without_a_row_is_left_alone_for_ten_minutes() {
     }
     // Where no server writes there is nothing to wait for.
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await;
+    server.exit_code(SOON).await;
     assert_eq!(look(&server, &file), (true, false));
 }
 

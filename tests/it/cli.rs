@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::content::push_image;
 use crate::harness::{
-    ADMIN, Server, dryport, free_port, init, run, run_ok, run_with_input, text_of,
+    ADMIN, SOON, Server, dryport, free_port, init, run, run_ok, run_with_input, text_of, until,
 };
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -119,14 +119,8 @@ async fn serve_initialises_an_empty_directory_and_says_so() {
         .get("/v2/")
         .await
         .expect(200);
-    let end = std::time::Instant::now() + Duration::from_secs(5);
-    while file.exists() {
-        assert!(
-            std::time::Instant::now() < end,
-            "the first login removes the file"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let what = "the first login removes the file";
+    until(what, SOON, async || !file.exists()).await;
 }
 
 /// The names of commands that a help text lists.
@@ -448,7 +442,7 @@ async fn trust_gives_the_certificate_that_verifies_the_server() {
     // Without the server, the command reads the directory itself.
     let mut server = server;
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     assert_eq!(run_ok(&["trust", "--data", &server.dir(), "--pem"]), pem);
 }
 
@@ -495,7 +489,7 @@ async fn repositories_and_tags_with_and_without_a_server() {
     run_ok(&["tag", "delete", "--data", &dir, "team/app:v1"]);
     admin.get("/v2/team/app/manifests/v1").await.expect(404);
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     run_ok(&["repo", "delete", "--data", &dir, "team/other"]);
     let text = ask(&["repo", "list"]).to_string();
     assert!(

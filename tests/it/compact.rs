@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::content::{noise, push_image, sha256};
 use crate::disks::Volume;
-use crate::harness::{Client, Server, dryport, init, run, run_ok, text_of};
+use crate::harness::{Client, SOON, Server, dryport, init, run, run_ok, text_of, until_blocking};
 
 /// What the server, and a command without one, are told: what was deleted goes at once.
 const ENV: [(&str, &str); 4] = [
@@ -30,7 +30,7 @@ fn length(data: &Path) -> u64 {
 
 async fn stop(server: &mut Server) {
     server.signal("TERM");
-    assert_eq!(server.exit_code(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(server.exit_code(SOON).await, Some(0));
 }
 
 /// Whether a small blob was taken; else the disk is full.
@@ -105,15 +105,7 @@ async fn the_database_gives_back_what_went() {
 
 /// A full disk may refuse the first change: then the reserve is given up, the database is opened again, and one goes through.
 fn in_the_end(change: impl Fn() -> Output) {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let done = change();
-        if done.status.success() {
-            return;
-        }
-        assert!(Instant::now() < end, "{}", text_of(&done));
-        std::thread::sleep(Duration::from_millis(500));
-    }
+    until_blocking("a change goes through", SOON, || change().status.success());
 }
 
 #[tokio::test]

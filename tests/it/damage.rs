@@ -16,7 +16,7 @@ use crate::content::{
     OCI_INDEX, OCI_MANIFEST, artifact, bytes_of, descriptor, image, noise, push_blob, push_image,
     put_manifest, sha256,
 };
-use crate::harness::{Client, Server, run, text_of};
+use crate::harness::{Client, SOON, Server, run, text_of};
 
 /// What there is to damage; `dir` is never touched, copies are.
 pub struct World {
@@ -158,7 +158,7 @@ async fn make() -> World {
     let upload = at.split('?').next().unwrap().rsplit('/').next().unwrap();
     let upload = upload.to_owned();
     server.signal("TERM");
-    assert_eq!(server.exit_code(Duration::from_secs(30)).await, Some(0));
+    assert_eq!(server.exit_code(SOON).await, Some(0));
     let home = server.into_home();
     World {
         dir: home.path().join("data"),

@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::content::{
     OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, put_manifest, sha256,
 };
-use crate::harness::{Client, Reply, Server, dryport, init, run_ok, skip, text_of, with_query};
+use crate::harness::{
+    Client, Reply, SOON, Server, dryport, init, run_ok, skip, text_of, until, with_query,
+};
 use crate::quota;
 
 /// A small file system of the test's own.
@@ -236,19 +238,11 @@ async fn everything_reads_back(server: &Server, seen: &Seen) {
 
 /// A change that a full disk may refuse a few times, as long as it says so, but not for ever.
 async fn in_the_end(seen: &Seen, what: &str, mut change: impl AsyncFnMut() -> Option<Reply>) {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
+    until(what, SOON, async || {
         let reply = change().await;
-        if seen.judge(what, reply.as_ref(), &[201, 202, 404]) {
-            return;
-        }
-        assert!(
-            Instant::now() < end,
-            "{what} is refused for ever: {}",
-            reply.map_or_else(String::new, |r| r.text())
-        );
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        seen.judge(what, reply.as_ref(), &[201, 202, 404])
+    })
+    .await;
 }
 
 struct Large {
@@ -378,34 +372,23 @@ async fn filled_and_freed(kind: &str, reserve: &str) {
         })
         .await;
     }
-    let end = Instant::now() + Duration::from_secs(30);
     // What comes free is the reserve's first, as far as it was lent.
-    let whole = reserve_of(&server);
-    loop {
-        let dir = server.dir();
+    let (whole, dir) = (reserve_of(&server), server.dir());
+    until("gc frees what was removed", SOON, async || {
         let output = dryport(&["gc", "--data", &dir, "--purge-history"])
             .output()
             .unwrap();
         let freed = volume.free() + reserve_of(&server).saturating_sub(whole);
-        if output.status.success() && freed >= 3_900_000 {
-            break;
-        }
-        assert!(
-            Instant::now() < end,
-            "gc frees nothing: {} bytes free; {}",
-            volume.free(),
-            text_of(&output)
-        );
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        output.status.success() && freed >= 3_900_000
+    })
+    .await;
     std::fs::remove_file(volume.foreign()).unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
     let mut number = 500_000;
-    while !push(&admin, &seen, number).await {
+    until("pushes work again", SOON, async || {
         number += 1;
-        assert!(Instant::now() < end, "pushes do not work again");
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+        push(&admin, &seen, number).await
+    })
+    .await;
     seen.stop.store(true, Ordering::Relaxed);
     for puller in pullers {
         puller.await.unwrap();
@@ -483,11 +466,8 @@ async fn the_reserve_comes_back_by_itself() {
     quota::set(&server, "keep", "1GiB");
     assert_eq!(quota::figure(&server, "keep", "used"), 0);
     volume.empty();
-    let end = Instant::now() + Duration::from_secs(30);
-    while reserve_of(&server) < whole {
-        assert!(Instant::now() < end, "the reserve is not set aside again");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let what = "the reserve is set aside again";
+    until(what, SOON, async || reserve_of(&server) >= whole).await;
     let reply = admin.send("PUT", &tag(99), &content_type, &manifest).await;
     reply.expect(201);
     assert!(server.log().contains("the reserve is set aside again"));

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, sha256, sha512};
-use crate::harness::{Client, Reply, Server, init, skip, text_of, with_query};
+use crate::harness::{Client, Reply, SOON, Server, init, skip, text_of, until, with_query};
 
 pub fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
@@ -32,14 +32,6 @@ async fn try_push(client: &Client, repo: &str, bytes: &[u8]) -> Result<String, O
     match client.maybe("PUT", &put, &octets, bytes).await {
         Some(reply) if reply.status == 201 => Ok(digest),
         other => Err(other),
-    }
-}
-
-pub async fn until(what: &str, within: Duration, mut done: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + within;
-    while !done().await {
-        assert!(Instant::now() < end, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -247,7 +239,7 @@ async fn a_disk_that_fails(kind: &str) {
     assert!(server.log().contains(word), "the log does not say why");
     faulty.heal(kind);
     let mut n = 1000;
-    until("pushes work again", Duration::from_secs(20), async || {
+    until("pushes work again", SOON, async || {
         n += 1;
         let pushed = try_push(&admin, "a", &noise(n, 300_000)).await;
         pushed.map(|digest| blobs.push(digest)).is_ok()
@@ -318,7 +310,7 @@ async fn a_push_that_cannot_be_synced_leaves_nothing() {
     }
     faulty.heal("sync");
     // The store may have met it, too, with a commit of its own.
-    until("pushes work again", Duration::from_secs(20), async || {
+    until("pushes work again", SOON, async || {
         try_push(&admin, "a", &noise(2, 70_000)).await.is_ok()
     })
     .await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::content::{noise, push_blob, push_image};
 use crate::disks_faulty::home;
-use crate::harness::{Server, text_of};
+use crate::harness::{SOON, Server, text_of, until};
 
 fn limit_files(server: &Server, files: usize) {
     let pid = server.pid().to_string();
@@ -28,6 +28,15 @@ fn next_file(server: &Server) -> usize {
     (0..4096)
         .find(|n: &usize| !open.contains(&n.to_string()))
         .unwrap()
+}
+
+/// Whether the server has a content file open.
+fn has_content_open(server: &Server) -> bool {
+    let blobs = server.data().join("blobs");
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    // One may be closed by now.
+    fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .any(|to| to.starts_with(&blobs))
 }
 
 /// User and system time so far.
@@ -83,8 +92,8 @@ async fn no_file_left_to_open() {
     let digest = push_blob(&admin, "a", &noise(1, 500_000)).await;
     let path = format!("/v2/a/blobs/{digest}");
     admin.get(&path).await.expect(200);
-    // The file of the last answer is closed a moment after it.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let what = "the file of the last answer is closed";
+    until(what, SOON, async || !has_content_open(&server)).await;
     limit_files(&server, next_file(&server));
     // On the connection that is open.
     let reply = admin.get(&path).await.expect(503);

@@ -11,8 +11,9 @@ use crate::content::{
     OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, put_manifest, sha256,
 };
 use crate::disks::Volume;
-use crate::disks_faulty::until;
-use crate::harness::{ADMIN, Client, Reply, Server, dryport, run_ok, run_with_input, text_of};
+use crate::harness::{
+    ADMIN, Client, Reply, SOON, Server, dryport, run_ok, run_with_input, text_of, until,
+};
 
 /// What was deleted goes with the next sweep, which only a command begins; content leaves nothing free.
 const ENV: [(&str, &str); 4] = [
@@ -241,7 +242,7 @@ async fn delete_all(server: &Server, writer: &mut Writer) {
 /// Pushes are taken again, and all is sound.
 async fn goes_on(server: &Server) {
     let admin = server.admin();
-    until("pushes work again", Duration::from_secs(20), async || {
+    until("pushes work again", SOON, async || {
         let bytes = noise(5_000_000, 1_000_000);
         let path = format!("/v2/new/blobs/uploads/?digest={}", sha256(&bytes));
         let octets = [("content-type", "application/octet-stream")];
@@ -265,7 +266,7 @@ async fn goes_on(server: &Server) {
 
 async fn stop(server: &mut Server) {
     server.signal("TERM");
-    assert_eq!(server.exit_code(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(server.exit_code(SOON).await, Some(0));
 }
 
 async fn freed_by_a_running_server(kind: &str) {

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::abuse::connect;
 use crate::content::{OCI_MANIFEST, push_image, sha256};
-use crate::harness::{Server, basic, dryport, run_ok, run_with_input, text_of};
+use crate::fills::uploads;
+use crate::harness::{SOON, Server, basic, dryport, run_ok, run_with_input, text_of, until};
 
 const PASSWORD: &str = "pw-of-a-writer";
 
@@ -85,7 +86,8 @@ async fn an_upload_ends_with_the_right_to_it() {
         let manifest = json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "x": "y".repeat(100_000),
             "config": { "mediaType": "a/b", "digest": sha256(b"{}"), "size": 2 }, "layers": [] });
         let manifest = manifest.to_string().into_bytes();
-        let mut open = Vec::new();
+        let begun = || uploads(&server).iter().filter(|(_, len)| *len > 0).count();
+        let (mut open, before) = (Vec::new(), begun());
         for auth in [&auth, &bearer] {
             let session = writer
                 .post("/v2/team/app/blobs/uploads/")
@@ -111,7 +113,12 @@ async fn an_upload_ends_with_the_right_to_it() {
         }
         // Another change of accounts ends nothing, and those that have not begun yet begin.
         server.add_user(&format!("x-{how}"), PASSWORD, &[]);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until("the uploads have begun", SOON, async || {
+            begun() >= before + 6
+        })
+        .await;
+        // Nothing shows that of a manifest.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         end(&server, &user, how);
         for (n, (stream, rest)) in open.iter_mut().enumerate() {
             let answer = go_on(stream, rest);

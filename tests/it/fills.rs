@@ -1,7 +1,7 @@
 //! Blobs that a mirror brings belong to nobody else: whatever a client does, the bytes behind a digest hash to it.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,20 +10,10 @@ use crate::content::{
     put_manifest, sha256,
 };
 use crate::damage;
-use crate::harness::{Client, Server, dryport, run, run_ok, text_of, with_query};
+use crate::harness::{Client, SOON, Server, dryport, run, run_ok, text_of, until, with_query};
 use crate::upstream::Upstream;
 
 const LAYER: usize = 4 << 20;
-const SOON: Duration = Duration::from_secs(30);
-
-/// Waits for a condition, with a generous end.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not in time");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// An upstream with an image of one large layer, held back when it is asked for.
 struct World {
@@ -121,7 +111,7 @@ async fn success(child: Child) {
 }
 
 /// Names and lengths of the files of uploads.
-fn uploads(target: &Server) -> Vec<(String, u64)> {
+pub fn uploads(target: &Server) -> Vec<(String, u64)> {
     let files = std::fs::read_dir(target.data().join("uploads")).unwrap();
     let file = |e: std::io::Result<std::fs::DirEntry>| {
         let e = e.unwrap();
@@ -132,8 +122,13 @@ fn uploads(target: &Server) -> Vec<(String, u64)> {
 }
 
 async fn until_half_here(target: &Server) {
-    let long = || uploads(target).iter().any(|(_, len)| *len >= 1 << 20);
-    until("some of the layer is here", long).await;
+    until_received(target, 1 << 20).await;
+}
+
+/// Waits until the file of an upload has so many bytes.
+pub async fn until_received(server: &Server, bytes: u64) {
+    let long = async || uploads(server).iter().any(|(_, len)| *len >= bytes);
+    until("an upload's bytes are in its file", SOON, long).await;
 }
 
 /// Every id that a client could think of: what older versions computed from names, what file names say, and a guess.
@@ -273,7 +268,10 @@ async fn whatever_a_client_tries_the_bytes_hash_to_their_digest() {
         world.hold(true);
         let run = begin(&target, &world.source("v1"), repo);
         let before = world.asked();
-        until("the layer is asked for", || world.asked() > before).await;
+        until("the layer is asked for", SOON, async || {
+            world.asked() > before
+        })
+        .await;
         until_half_here(&target).await;
         assert_closed(&target, repo, &digest, status).await;
         world.hold(false);
@@ -346,19 +344,24 @@ async fn two_runs_of_one_image_fetch_it_once() {
     // One that waits can be stopped; the first goes on.
     let seen = world.manifests_asked();
     let mut second = begin(&target, &world.source("v1"), "copy");
-    until("the second run has its plan", || {
+    until("the second run has its plan", SOON, async || {
         world.manifests_asked() > seen
     })
     .await;
+    // It waits a moment after that, which nothing shows.
     tokio::time::sleep(Duration::from_millis(300)).await;
     run_kill(&second);
-    until("the second run ends", || {
+    until("the second run ends", SOON, async || {
         second.try_wait().unwrap().is_some()
     })
     .await;
     assert_ne!(second.wait().unwrap().code(), Some(0));
+    let seen = world.manifests_asked();
     let third = begin(&target, &world.source("v1"), "copy");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until("the third run has its plan", SOON, async || {
+        world.manifests_asked() > seen
+    })
+    .await;
     world.hold(false);
     success(first).await;
     success(third).await;
@@ -404,13 +407,17 @@ async fn a_run_whose_name_was_made_anew_brings_nothing() {
     put_manifest(&admin, "team/app", "v2", SCHEMA2, &other).await;
     world.upstream.manners.lock().unwrap().hold = Some((sha256(foreign), 0));
     let run = begin(&target, &world.source("v2"), "copy");
-    until("the layer that may be absent is asked after", || {
-        let manners = world.upstream.manners.lock().unwrap();
-        manners
-            .asked
-            .iter()
-            .any(|a| a.starts_with(&sha256(foreign)))
-    })
+    until(
+        "the layer that may be absent is asked after",
+        SOON,
+        async || {
+            let manners = world.upstream.manners.lock().unwrap();
+            manners
+                .asked
+                .iter()
+                .any(|a| a.starts_with(&sha256(foreign)))
+        },
+    )
     .await;
     run_ok(&["repo", "delete", "copy", "--data", &dir]);
     let (owner, small) = (target.admin(), image(&config, &[&world.layer]));
@@ -627,15 +634,10 @@ async fn a_paused_run_that_nobody_goes_on_with_is_given_up() {
     );
     let mut server =
         Server::serve(target.into_home(), &[], &[("DRYPORT_UPLOADS__IDLE", "1s")]).await;
-    let end = Instant::now() + Duration::from_secs(10);
-    while uploads(&server).len() > 1 && Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(
-        uploads(&server).len(),
-        1,
-        "the file that no row names goes at once"
-    );
+    until("the file that no row names goes", SOON, async || {
+        uploads(&server).len() == 1
+    })
+    .await;
     server.kill();
     let (code, report) = damage::check(&server.data(), &["--deep"]);
     assert_eq!(

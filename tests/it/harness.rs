@@ -41,6 +41,35 @@ pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIP it: {test}: {}", why.join(" "));
 }
 
+/// How long a test waits for what must come: generous, since only a test that fails waits it out.
+pub const SOON: Duration = Duration::from_mins(2);
+
+/// Waits for a condition. A test that measures by sleeping fails on a machine that is busy.
+pub async fn until(what: &str, end: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    found(what, end, async || condition().await.then_some(())).await;
+}
+
+/// The same for a condition that has something to show.
+pub async fn found<T>(what: &str, end: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < end, "not in {end:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// [`until`] for a test, or a thread of one, that has no runtime.
+pub fn until_blocking(what: &str, end: Duration, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < end, "not in {end:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Runs a command to its end with `input` on its standard input.
 pub fn run_with_input(mut command: Command, input: &str) -> Output {
     let mut child = command
@@ -215,7 +244,7 @@ impl Server {
     /// Returns when the server answers; its log if it ended or does not.
     async fn ready(&mut self) -> Result<(), String> {
         let client = self.anonymous();
-        let end = Instant::now() + Duration::from_mins(1);
+        let end = Instant::now() + SOON;
         while Instant::now() < end {
             if let Some(reply) = client.try_send("GET", "/readyz", &[], Vec::new()).await
                 && reply.status == 200
@@ -329,23 +358,31 @@ impl Server {
         assert!(output.status.success(), "user add: {}", text_of(&output));
     }
 
-    /// Sends bytes as they are and reads until the server closes or is silent; for what a proper client cannot say.
+    /// Sends bytes as they are and reads one answer, or until the server closes; for what a proper client cannot say.
     pub fn raw(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http)).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(3)))
-            .unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
         let _ = stream.write_all(request);
         let mut answer = Vec::new();
         let mut buffer = [0_u8; 8192];
-        while let Ok(n) = stream.read(&mut buffer) {
-            if n == 0 {
-                break;
+        while !is_whole(&answer) {
+            match stream.read(&mut buffer) {
+                Ok(n) if n > 0 => answer.extend_from_slice(&buffer[..n]),
+                _ => break,
             }
-            answer.extend_from_slice(&buffer[..n]);
         }
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+/// Whether an answer has all the bytes that its head speaks of.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|l| l.strip_prefix("content-length:"));
+    length.is_some_and(|l| answer.len() - end - 4 >= l.trim().parse().unwrap())
 }
 
 impl Drop for Server {

@@ -1,13 +1,13 @@
 //! The log: what strangers may write into it, and what stays in it whatever they do.
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::abuse::connect;
 use crate::content::push_image;
-use crate::harness::{ADMIN, Server};
+use crate::harness::{ADMIN, SOON, Server, found};
 
 /// The lines that say this of a field, so far.
 fn lines(server: &Server, field: &str, value: &str) -> Vec<Value> {
@@ -18,14 +18,7 @@ fn lines(server: &Server, field: &str, value: &str) -> Vec<Value> {
 
 /// Waits until the log says it.
 async fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(30);
-    while Instant::now() < end {
-        if let Some(found) = look() {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the log does not show {what}");
+    found(what, SOON, async || look()).await
 }
 
 /// Sends so many requests on one connection, and reads the status of each answer.

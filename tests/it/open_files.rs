@@ -1,12 +1,12 @@
 //! Uploads that wait for their next request: however many there are, they keep few files open, and each goes on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use crate::abuse::connect;
 use crate::content::{noise, sha256};
-use crate::harness::{ADMIN, Client, Server, basic, init, with_query};
+use crate::harness::{ADMIN, Client, SOON, Server, basic, init, until, with_query};
 
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
 const MANY: usize = 400;
@@ -67,12 +67,7 @@ async fn second_half(client: &Client, at: &str, n: usize) {
 }
 
 async fn wait_for_few(server: &Server) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while open(server) > FEW {
-        let now = open(server);
-        assert!(Instant::now() < end, "{now} files of uploads stay open");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("few files are open", SOON, async || open(server) <= FEW).await;
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::harness::{
-    ADMIN, BINARY, clean, dryport, free_ports, init, run, run_with_input, skip, text_of,
+    ADMIN, BINARY, SOON, clean, dryport, free_ports, init, run, run_with_input, skip, text_of,
+    until_blocking,
 };
 
 /// Users that no system has; whose the data is, and somebody else.
@@ -101,12 +102,12 @@ impl Running {
             .spawn()
             .unwrap();
         let mut server = Self { child, log };
-        let end = Instant::now() + Duration::from_mins(1);
-        while !get(port, "/readyz").contains("200 OK") {
+        until_blocking("the server is ready", SOON, || {
             let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < end, "{}", server.log());
-            std::thread::sleep(Duration::from_millis(30));
-        }
+            let log = server.log();
+            assert!(ended.is_none(), "{log}");
+            get(port, "/readyz").contains("200 OK")
+        });
         server
     }
 
@@ -115,11 +116,7 @@ impl Running {
     }
 
     fn wait_for(&self, words: &str) {
-        let end = Instant::now() + Duration::from_secs(30);
-        while !self.log().contains(words) {
-            assert!(Instant::now() < end, "{words}: {}", self.log());
-            std::thread::sleep(Duration::from_millis(30));
-        }
+        until_blocking(words, SOON, || self.log().contains(words));
     }
 
     fn signal(&self, name: &str) {

@@ -3,13 +3,12 @@
 //! The tests are a trusted proxy themselves: they send what one would, with what its client forged before.
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::abuse::connect;
 use crate::content::{push_image, sha256};
-use crate::harness::{ADMIN, Client, Reply, Server};
+use crate::harness::{ADMIN, Client, Reply, SOON, Server, found};
 
 type Env<'a> = &'a [(&'static str, &'static str)];
 
@@ -25,17 +24,13 @@ async fn start(env: &[(&str, &str)]) -> Server {
 /// The address in the access line of an answer.
 async fn logged(server: &Server, reply: &Reply) -> String {
     let id = reply.header("x-request-id").to_owned();
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
+    let line = found("the access line", SOON, async || {
         let lines = server.log();
         let lines = lines.lines().filter(|l| l.contains(&id));
         let mut lines = lines.filter_map(|l| serde_json::from_str::<Value>(l).ok());
-        if let Some(line) = lines.find(|l| l["target"] == "access") {
-            return line["from"].as_str().unwrap().to_owned();
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("no access line of {id}");
+        lines.find(|l| l["target"] == "access")
+    });
+    line.await["from"].as_str().unwrap().to_owned()
 }
 
 /// Header lines of a proxy behind those that its client forged.

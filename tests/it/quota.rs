@@ -1,12 +1,10 @@
 //! Quotas: exact at the commit, each digest once below a prefix, refused early where the length is known.
 
-use std::time::{Duration, Instant};
-
 use dryport::store::{Lane, Need, Table};
 use serde_json::{Value, json};
 
 use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, sha256};
-use crate::harness::{Client, Reply, Server, init, run, run_ok, text_of, with_query};
+use crate::harness::{Client, Reply, SOON, Server, init, run, run_ok, text_of, with_query};
 use crate::past::closed_store;
 
 pub async fn server() -> Server {
@@ -15,11 +13,16 @@ pub async fn server() -> Server {
 
 /// A server that sweeps when it is told to, with leases of a second.
 pub async fn server_keeping(history: &str) -> Server {
+    server_with(history, "1s").await
+}
+
+/// The same with leases of another length.
+pub async fn server_with(history: &str, lease: &str) -> Server {
     let home = tempfile::tempdir().unwrap();
     init(&home.path().join("data"), &[]);
     let env = [
         ("DRYPORT_GC__INTERVAL", "0s"),
-        ("DRYPORT_BLOBS__LEASE", "1s"),
+        ("DRYPORT_BLOBS__LEASE", lease),
         ("DRYPORT_HISTORY__KEEP", history),
     ];
     Server::serve(home, &[], &env).await
@@ -45,12 +48,8 @@ fn used(server: &Server, prefix: &str) -> u64 {
 
 /// Waits until a figure is as it should be.
 pub async fn until(server: &Server, prefix: &str, what: &str, is: u64) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while figure(server, prefix, what) != is {
-        let now = figure(server, prefix, what);
-        assert!(Instant::now() < end, "{what} stays {now}, not {is}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let text = format!("{what} is {is}");
+    crate::harness::until(&text, SOON, async || figure(server, prefix, what) == is).await;
 }
 
 pub fn set(server: &Server, prefix: &str, size: &str) {

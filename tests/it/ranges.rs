@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, sha256};
-use crate::harness::{ADMIN, Client, Reply, Server, basic};
+use crate::harness::{ADMIN, Client, Reply, SOON, Server, basic, found};
 
 /// In the store's rows, and in a file.
 const INLINE: usize = 20_011;
@@ -179,15 +179,12 @@ async fn ranges_of_manifests_the_past_and_conditions() {
     let layer = noise(9, 2000);
     let blob = format!("a/blobs/{}", sha256(&layer));
     for path in ["a/manifests/v1".to_owned(), blob] {
-        let end = Instant::now() + Duration::from_mins(1);
-        let reply = loop {
+        let reply = found("the moment is there", SOON, async || {
             let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%Sz");
             let reply = ask(&client, &format!("/v2/at/{now}/{path}"), &asked).await;
-            if reply.status == 206 || Instant::now() > end {
-                break reply.expect(206);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
+            (reply.status == 206).then_some(reply)
+        })
+        .await;
         let (kind, bytes) = if path.contains("manifests") {
             (OCI_MANIFEST, &manifest)
         } else {

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_image, sha256};
-use crate::harness::{Server, with_query};
+use crate::fills::until_received;
+use crate::harness::{SOON, Server, until, with_query};
 
 /// What an upload reports to have, as a count.
 fn received(range: &str) -> usize {
@@ -48,7 +49,7 @@ async fn an_upload_goes_on_after_kill_9() {
     stream
         .write_all(&bytes[first..first + 2 * 1024 * 1024])
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until_received(&server, first as u64 + 1).await;
     server.kill();
     drop(stream);
     server.restart().await;
@@ -95,12 +96,7 @@ async fn an_upload_goes_on_after_an_orderly_stop() {
         .expect(202)
         .location();
     server.signal("TERM");
-    assert_eq!(
-        server.exit_code(Duration::from_secs(30)).await,
-        Some(0),
-        "{}",
-        server.log()
-    );
+    assert_eq!(server.exit_code(SOON).await, Some(0), "{}", server.log());
     server.restart().await;
     let admin = server.admin();
     let status = admin.get(&at).await.expect(204);
@@ -144,6 +140,7 @@ async fn pusher(
     server_client: crate::harness::Client,
     worker: u64,
     stop: Arc<AtomicBool>,
+    number: Arc<AtomicUsize>,
 ) -> Vec<(String, Vec<u8>)> {
     let mut done = Vec::new();
     let client = server_client;
@@ -170,6 +167,7 @@ async fn pusher(
                 .await
             {
                 Some(reply) if reply.status == 201 => {
+                    number.fetch_add(1, Ordering::Relaxed);
                     done.push((
                         format!("/v2/w{worker}/blobs/{}", sha256(bytes)),
                         bytes.clone(),
@@ -198,21 +196,29 @@ async fn every_acknowledged_push_survives_kill_9() {
     let mut server = Server::start().await;
     push_image(&server.admin(), "warm", "up", 1).await;
     for life in 0_u64..3 {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, number) = (Arc::default(), Arc::default());
         let workers: Vec<_> = (0..4)
-            .map(|w| tokio::spawn(pusher(server.admin(), life * 10 + w, stop.clone())))
+            .map(|w| {
+                tokio::spawn(pusher(
+                    server.admin(),
+                    life * 10 + w,
+                    Arc::clone(&stop),
+                    Arc::clone(&number),
+                ))
+            })
             .collect();
+        // At a moment that differs from life to life.
         tokio::time::sleep(Duration::from_millis(700 + 300 * life)).await;
+        until("something is pushed", SOON, async || {
+            number.load(Ordering::Relaxed) > 0
+        })
+        .await;
         server.kill();
         stop.store(true, Ordering::Relaxed);
         let mut acknowledged = Vec::new();
         for worker in workers {
             acknowledged.extend(worker.await.unwrap());
         }
-        assert!(
-            !acknowledged.is_empty(),
-            "nothing was pushed before the kill"
-        );
         server.restart().await;
         let admin = server.admin();
         for (path, bytes) in acknowledged {
@@ -232,6 +238,7 @@ async fn sigterm_lets_a_running_download_finish() {
     );
     let port = server.http;
     let len = bytes.len();
+    let (begun, is_begun) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         use std::io::Read;
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -247,17 +254,13 @@ async fn sigterm_lets_a_running_download_finish() {
                 return total;
             }
             total += n;
+            let _ = begun.send(());
             std::thread::sleep(Duration::from_millis(4));
         }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    is_begun.recv().unwrap();
     server.signal("TERM");
-    assert_eq!(
-        server.exit_code(Duration::from_secs(30)).await,
-        Some(0),
-        "{}",
-        server.log()
-    );
+    assert_eq!(server.exit_code(SOON).await, Some(0), "{}", server.log());
     assert!(reader.join().unwrap() > len, "the download was cut");
 }
 

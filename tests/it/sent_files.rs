@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::content::{noise, push_blob};
-use crate::harness::{ADMIN, Server, basic};
+use crate::harness::{ADMIN, SOON, Server, basic};
 use crate::pieces::{file_of, in_memory};
 
 /// More than two parts.
@@ -40,9 +40,7 @@ fn ask(server: &Server, path: &str, ranges: &[Range<usize>]) -> TcpStream {
         .unwrap();
     }
     let mut stream = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     stream.write_all(requests.as_bytes()).unwrap();
     stream
 }

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Server, dryport, init, run_ok, run_with_input, text_of};
+use crate::harness::{SOON, Server, dryport, init, run_ok, run_with_input, text_of, until};
 
 const NEW_CA: &str = "move ca.pem and ca.key away";
 
@@ -63,14 +62,11 @@ async fn a_ca_signs_for_the_names_that_it_was_made_with() {
         "\"reg.site.test\", \"203.0.113.7\", \"reg.other.test\"",
     );
     server.signal("HUP");
-    let end = tokio::time::Instant::now() + Duration::from_secs(30);
-    while !server.log().contains(NEW_CA) {
-        assert!(tokio::time::Instant::now() < end, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    let what = "the log says why";
+    until(what, SOON, async || server.log().contains(NEW_CA)).await;
     assert!(taken(&ca, "reg.site.test", server.https));
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     for command in ["serve", "trust"] {
         let output = run_with_input(dryport(&[command, "--data", &dir]), "");
         let text = text_of(&output);
@@ -107,7 +103,7 @@ async fn a_ca_without_constraints_signs_for_any_name() {
     let ca = server.data().join("tls/ca.pem");
     let made = std::fs::read_to_string(&ca).unwrap();
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     // As every CA that an older Dryport made: it stays, whatever the setting says now, and takes every name.
     names(server.home(), "\"reg.other.test\"");
     let home = server.into_home();

@@ -12,7 +12,7 @@ use dryport::store::record::Record as _;
 
 use crate::content::{noise, push_blob, sha256};
 use crate::damage::Rows;
-use crate::harness::{ADMIN, Client, Server, basic, run_ok, with_query};
+use crate::harness::{ADMIN, Client, SOON, Server, basic, run_ok, with_query};
 use crate::quota::{figure, on_disk, server, set, try_blob, until};
 
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
@@ -35,9 +35,7 @@ async fn one_piece(client: &Client, repo: &str, seed: u64) -> String {
 /// A connection on which the head of a request and some of its body were sent.
 fn begun(server: &Server, method: &str, path: &str, length: usize, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     let path = &path[path.find("/v2/").unwrap()..];
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\ncontent-type: {}\r\ncontent-length: {length}\r\n\r\n",
@@ -79,7 +77,7 @@ async fn the_uploads_of_a_deleted_repository_go_with_it() {
     let left = one_piece(&admin, "team/app", 2).await;
     let taken = one_piece(&admin, "team/app", 3).await;
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     assert_eq!(rows(&server), 2);
     server.restart().await;
     let admin = server.admin();
@@ -134,7 +132,7 @@ async fn the_uploads_of_a_repository_that_was_deleted_before_a_kill_go_at_the_ne
     one_piece(&admin, "team/app", 2).await;
     one_piece(&admin, "team/app", 3).await;
     server.signal("TERM");
-    server.exit_code(Duration::from_secs(30)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     // As the deletion's commit leaves it.
     let store = Rows::open(&server.data());
     let id = store.get(Table::Names, &keys::name("team/app")).unwrap();

@@ -101,7 +101,7 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
             return client.shutdown(Shutdown::Both);
         }
         // The tests' own ends come long before this one.
-        for _ in 0..6000 {
+        for _ in 0..60_000 {
             let hold = manners.lock().unwrap().hold.clone();
             if hold.is_none_or(|(held, bytes)| held != blob || passed < bytes) {
                 break;

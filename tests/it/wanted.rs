@@ -3,12 +3,12 @@
 use super::content::{
     OCI_INDEX, OCI_MANIFEST, bytes_of, descriptor, image, noise, push_blob, put_manifest, sha256,
 };
-use super::harness::{ADMIN, Server, basic, init, run_ok};
+use crate::harness::{ADMIN, SOON, Server, basic, init, run_ok, until};
 use serde_json::json;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Content files below a folder.
 fn files(dir: &Path) -> usize {
@@ -47,25 +47,16 @@ async fn a_manifest_whose_client_went_away_leaves_no_file_without_a_row() {
     }
     // Each that left a file was brought to its end; before, one stayed a file that no row names.
     let blobs = server.data().join("blobs");
-    let end = Instant::now() + Duration::from_secs(20);
-    let (mut taken, mut left);
-    loop {
-        taken = 0;
+    let what = "each file is a manifest's, and there are some";
+    until(what, SOON, async || {
+        let mut taken = 0;
         for digest in &digests {
             let head = admin.head(&format!("/v2/a/manifests/{digest}")).await;
             taken += usize::from(head.status == 200);
         }
-        left = files(&blobs);
-        if taken == left && taken > 0 {
-            break;
-        }
-        assert!(
-            Instant::now() < end,
-            "{left} files, {taken} manifests of {}",
-            digests.len()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        taken == files(&blobs) && taken > 0
+    })
+    .await;
 }
 
 /// An index of what is not there.
@@ -130,19 +121,16 @@ async fn what_hundreds_named_before_it_came_stays_as_long_as_one_of_them() {
         .delete(&format!("/v2/a/manifests/{last}"))
         .await
         .expect(202);
-    let end = Instant::now() + Duration::from_secs(30);
-    let gone = async || {
-        let blob = format!("/v2/a/blobs/{}", sha256(&blob));
+    let blob = format!("/v2/a/blobs/{}", sha256(&blob));
+    until("they go", SOON, async || {
+        // Longer than a lease, which asking renews.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        run_ok(&["gc", "--data", &server.dir(), "--purge-history"]);
         (
             admin.head(&path).await.status,
             admin.head(&blob).await.status,
         ) == (404, 404)
-    };
-    while !gone().await {
-        assert!(Instant::now() < end, "they stay");
-        // Longer than a lease, which asking renews.
-        tokio::time::sleep(Duration::from_millis(2_200)).await;
-        run_ok(&["gc", "--data", &server.dir(), "--purge-history"]);
-    }
+    })
+    .await;
     run_ok(&["check", "--data", &server.dir()]);
 }

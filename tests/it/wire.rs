@@ -3,11 +3,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::authz_tokens::claims;
 use crate::content::push_image;
-use crate::harness::{ADMIN, Client, Reply, Server, basic};
+use crate::harness::{ADMIN, Client, Reply, SOON, Server, basic};
 
 /// `repository:NAME:pull` of so many names.
 fn scopes(count: usize, name: &str) -> Vec<String> {
@@ -93,8 +93,7 @@ async fn a_token_holds_all_scopes_that_were_asked_for_or_the_limit_is_said() {
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let long = Some(Duration::from_secs(30));
-    stream.set_read_timeout(long).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     stream
 }
 
@@ -158,7 +157,7 @@ async fn plain_http_on_the_https_port_is_told_the_address() {
         stream.write_all(text.as_bytes()).unwrap();
         let begun = Instant::now();
         let answer = rest(&mut stream);
-        assert!(begun.elapsed() < Duration::from_secs(29), "{text:?}");
+        assert!(begun.elapsed() < SOON, "{text:?}");
         assert!(!answer.contains(" 200 "), "{text:?}: {answer}");
     }
     server.over_tls(true).get("/v2/").await.expect(200);
@@ -184,7 +183,7 @@ async fn slow_ones_on_the_https_port_end() {
         stream.write_all(begin.as_bytes()).unwrap();
         let begun = Instant::now();
         rest(&mut stream);
-        assert!(begun.elapsed() < Duration::from_secs(25), "{begin:?} stays");
+        assert!(begun.elapsed() < SOON, "{begin:?} stays");
     }
     let mut stream = connect(server.https);
     let head = format!(
