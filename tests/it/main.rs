@@ -26,6 +26,7 @@ mod check_accounts;
 mod check_deep;
 mod check_live;
 mod cli;
+mod clock;
 mod compact;
 mod content;
 mod damage;

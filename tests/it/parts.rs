@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clock::pass;
 use crate::content::{
     OCI_INDEX, OCI_MANIFEST, artifact, bytes_of, descriptor, image, noise, push_blob, put_manifest,
     sha256,
@@ -12,20 +13,21 @@ use crate::content::{
 use crate::damage;
 use crate::harness::{Client, Server, init, run_ok};
 
-async fn server(lease: &str) -> Server {
+async fn server() -> Server {
     let home = tempfile::tempdir().unwrap();
     init(&home.path().join("data"), &[]);
     let env = [
         ("DRYPORT_GC__INTERVAL", "0s"),
-        ("DRYPORT_BLOBS__LEASE", lease),
+        ("DRYPORT_BLOBS__LEASE", "1h"),
         ("DRYPORT_HISTORY__KEEP", "0s"),
     ];
     Server::serve(home, &[], &env).await
 }
 
-async fn sweeps(server: &Server) {
+/// Sweeps as often as leases of an hour can lead from one to the next, each after the end of the one before.
+async fn sweeps(server: &mut Server) {
     for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        pass(server, Duration::from_secs(3_601)).await;
         run_ok(&["gc", "--data", &server.dir()]);
     }
 }
@@ -93,7 +95,7 @@ async fn status(client: &Client, repo: &str, manifest: &[u8]) -> u16 {
 
 #[tokio::test]
 async fn what_no_index_lists_any_more_ends_and_what_came_by_itself_stays() {
-    let server = server("1s").await;
+    let mut server = server().await;
     let admin = server.admin();
     for (repo, index_first) in [("after", false), ("before", true)] {
         let mut built = Vec::new();
@@ -112,7 +114,7 @@ async fn what_no_index_lists_any_more_ends_and_what_came_by_itself_stays() {
             &built[1].0,
         )
         .await;
-        sweeps(&server).await;
+        sweeps(&mut server).await;
         let mut want = [&signature, &built[1].0, &built[3].0]
             .map(|m| sha256(m))
             .to_vec();
@@ -132,12 +134,12 @@ async fn what_no_index_lists_any_more_ends_and_what_came_by_itself_stays() {
         let path = format!("/v2/{repo}/manifests/latest");
         admin.delete(&path).await.expect(202);
         put_manifest(&admin, repo, "image", OCI_MANIFEST, &image).await;
-        sweeps(&server).await;
+        sweeps(&mut server).await;
         want.retain(|digest| *digest != sha256(&built[3].0));
         assert_eq!(referrers(&admin, repo, &image).await, want, "{repo}");
         let path = format!("/v2/{repo}/manifests/image");
         admin.delete(&path).await.expect(202);
-        sweeps(&server).await;
+        sweeps(&mut server).await;
         for manifest in [&image, &signature, &built[1].0, &built[3].0] {
             assert_eq!(status(&admin, repo, manifest).await, 404, "{repo}");
         }
@@ -156,27 +158,27 @@ async fn what_no_index_lists_any_more_ends_and_what_came_by_itself_stays() {
 /// A referrer that an index lists long after it came was not pushed for the index.
 #[tokio::test]
 async fn what_an_index_lists_later_is_no_part_of_it() {
-    let server = server("1s").await;
+    let mut server = server().await;
     let admin = server.admin();
     let image = push_image(&admin, "a").await;
     put_manifest(&admin, "a", "image", OCI_MANIFEST, &image).await;
     let signature = attestation(&image, "a signature");
     put_manifest(&admin, "a", &sha256(&signature), OCI_MANIFEST, &signature).await;
-    sweeps(&server).await;
+    sweeps(&mut server).await;
     // To look at it is no push.
     let path = format!("/v2/a/manifests/{}", sha256(&signature));
     admin.head(&path).await.expect(200);
     let index = index(&[&image, &signature]);
     put_manifest(&admin, "a", "index", OCI_INDEX, &index).await;
     admin.delete("/v2/a/manifests/index").await.expect(202);
-    sweeps(&server).await;
+    sweeps(&mut server).await;
     assert_eq!(status(&admin, "a", &index).await, 404);
     assert_eq!(status(&admin, "a", &signature).await, 200);
 }
 
 #[tokio::test]
 async fn a_dry_run_says_how_many_end_and_a_head_lends_them_a_lease() {
-    let server = server("1h").await;
+    let server = server().await;
     let (admin, dir) = (server.admin(), server.dir());
     let unlisted = || {
         let report = run_ok(&["gc", "--data", &dir, "--dry-run", "--json"]);

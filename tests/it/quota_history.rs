@@ -1,17 +1,20 @@
 //! What a quota's history keeps has a bound of its own: pushing and removing does not fill the disk.
 
+use std::time::Duration;
+
 use dryport::repo::record::QuotaRecord;
 use dryport::store::Table;
 use dryport::store::record::{Decode, Encode, Record};
 use serde_json::json;
 
+use crate::clock::pass;
 use crate::content::{
     OCI_INDEX, OCI_MANIFEST, bytes_of, descriptor, image, noise, push_blob, push_image,
     put_manifest, sha256,
 };
 use crate::damage::Rows;
 use crate::harness::{Client, Server, run, run_ok, text_of};
-use crate::quota::{figure, files, on_disk, server_keeping, set, try_blob};
+use crate::quota::{figure, files, on_disk, server_keeping, server_with, set, try_blob};
 
 const LAYER: usize = 100_000;
 
@@ -207,7 +210,7 @@ async fn a_history_that_cannot_go_refuses_pushes_and_says_who_keeps_it() {
 
 #[tokio::test]
 async fn layers_of_removed_images_become_history_after_their_lease() {
-    let server = server_keeping("30d").await;
+    let mut server = server_with("30d", "1h").await;
     let (admin, dir) = (server.admin(), server.dir());
     set(&server, "team", "350KB");
     // As clients do that remove images by their manifests alone, and keep what they share.
@@ -227,7 +230,7 @@ async fn layers_of_removed_images_become_history_after_their_lease() {
         }
         assert!(figure(&server, "team", "used") > 3 * LAYER as u64);
         for _ in 0..2 {
-            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+            pass(&mut server, Duration::from_secs(3_601)).await;
             run_ok(&["gc", "--data", &dir]);
         }
         let shown = kept.len() + base.len() + 2;
