@@ -334,7 +334,7 @@ mod tests {
         lines.0.push(b"never taken\n", true);
         let begin = Instant::now();
         drop(log);
-        assert!(begin.elapsed() >= LAST && begin.elapsed() < 10 * LAST);
+        assert!(begin.elapsed() >= LAST && begin.elapsed() < 60 * LAST);
         drop(let_go);
     }
 
