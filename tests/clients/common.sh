@@ -18,6 +18,16 @@ mkdir -p "$HOME" "$DOCKER_CONFIG" "$XDG_RUNTIME_DIR" "$XDG_DATA_HOME"
 # podman and buildah want the file where DOCKER_CONFIG names its folder.
 [ -e "$DOCKER_CONFIG/config.json" ] || echo '{}' >"$DOCKER_CONFIG/config.json"
 
+# Waits until the command succeeds: two minutes, since a busy machine is no failure, or as long as the process runs.
+comes() { # PID COMMAND...
+  local pid=$1 _; shift
+  for _ in $(seq 1200); do
+    "$@" >/dev/null 2>&1 && return
+    kill -0 "$pid" 2>/dev/null || return 1
+    sleep 0.1
+  done
+  return 1
+}
 skip() { echo "SKIP $NAME: $*"; finish; }
 fail() { echo "FAIL $NAME: $*"; FAILED=1; finish; }
 
@@ -97,8 +107,7 @@ serve() {
 }
 
 wait_for() {
-  local _
-  for _ in $(seq 300); do curl -fsS --noproxy '*' -o /dev/null "$1" 2>/dev/null && return; sleep 0.1; done
+  comes "$SERVER" curl -fsS --noproxy '*' -o /dev/null "$1" && return
   fail "$1 does not answer: $(tail -n 3 "$2" | tr '\n' ' ')"
 }
 

@@ -18,7 +18,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "$WORK/ctrd/c.sock"
 END
 containerd -c ctrd.toml >ctrd.log 2>&1 & PIDS+=($!)
-for _ in $(seq 100); do [ -S ctrd/c.sock ] && break; sleep 0.1; done
+comes $! [ -S ctrd/c.sock ]
 [ -S ctrd/c.sock ] || skip "containerd does not start here: $(tail -n 1 ctrd.log)"
 hosts() { # HOST SERVER
   mkdir -p "hosts.d/$1"

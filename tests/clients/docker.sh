@@ -21,19 +21,15 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "$WORK/ctrd/c.sock"
 END
 containerd -c ctrd.toml >ctrd.log 2>&1 & PIDS+=($!)
-for _ in $(seq 100); do [ -S ctrd/c.sock ] && break; sleep 0.1; done
+comes $! [ -S ctrd/c.sock ]
 export DOCKER_HOST=unix://$WORK/d.sock
 start() { # STORAGE-DRIVER
   dockerd -H "$DOCKER_HOST" --data-root "$WORK/data-$1" --exec-root "$WORK/exec" --pidfile "$WORK/d.pid" \
     --containerd "$WORK/ctrd/c.sock" --bridge=none --iptables=false --ip6tables=false "--storage-driver=$1" \
     --registry-mirror "http://$HTTP" >"dockerd-$1.log" 2>&1 &
   DAEMON=$!
-  for _ in $(seq 200); do
-    docker info >/dev/null 2>&1 && { PIDS+=("$DAEMON"); return 0; }
-    kill -0 $DAEMON 2>/dev/null || return 1
-    sleep 0.1
-  done
-  kill $DAEMON; return 1
+  comes $DAEMON docker info && { PIDS+=("$DAEMON"); return 0; }
+  kill $DAEMON 2>/dev/null; return 1
 }
 start overlay2 || start vfs || skip "dockerd does not start here: $(tail -n 1 dockerd-vfs.log)"
 login() { echo "$2" | docker login -u $ADMIN --password-stdin "$1"; }

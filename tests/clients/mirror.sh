@@ -27,7 +27,7 @@ upstream() { # NAME BINARY OPEN|AUTH; sets UP (host:port)
   } >"$1.yml"
   OTEL_TRACES_EXPORTER=none "$2" serve "$1.yml" >"$1.log" 2>&1 & PIDS+=($!)
   UP=127.0.0.1:$port; [ "$3" = AUTH ] && UP=$HOST:$port
-  local _; for _ in $(seq 100); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return; sleep 0.1; done
+  comes $! bash -c "exec 3<>/dev/tcp/127.0.0.1/$port" && return
   fail "$1 does not start: $(tail -n 2 "$1.log" | tr '\n' ' ')"
 }
 push_up() { # ARGS...

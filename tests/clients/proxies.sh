@@ -95,14 +95,10 @@ forged() { # ADDRESS PATH [CURL...]
     -H 'X-Forwarded-Host: evil.example' -H 'X-Real-IP: 6.6.6.6' "$@" "https://$HOST:$PORT$path"
 }
 value() { tr -d '\r' | sed -n "s/^$1: //Ip"; }
+from_of() { jq -rR --arg id "$1" 'fromjson? | select(.target == "access" and .request == $id) | .from' "$DATA.log"; }
+is_logged() { [ -n "$(from_of "$1")" ]; }
 logged() { # REQUEST: the address in its access line
-  local from
-  for _ in $(seq 50); do
-    from=$(jq -rR --arg id "$1" 'fromjson? | select(.target == "access" and .request == $id) | .from' "$DATA.log")
-    [ -n "$from" ] && break
-    sleep 0.1
-  done
-  echo "$from"
+  [ -z "$1" ] || { comes "$SERVER" is_logged "$1"; from_of "$1"; }
 }
 status() { forged "$@" -o /dev/null -w '%{http_code}'; }
 
@@ -112,7 +108,7 @@ try() { # PROXY HEADER
   serve "$1-$2"
   PORT=$(free_port)
   "$1_conf" "$2" "$PORT"; PIDS+=($!)
-  for n in $(seq 100); do curl -sko /dev/null --noproxy '*' "https://127.0.0.1:$PORT/livez" && break; sleep 0.1; done
+  comes $! curl -sko /dev/null --noproxy '*' "https://127.0.0.1:$PORT/livez"
   head=$(forged $from /v2/ -o /dev/null -D -)
   check "$what: the realm" same "$(echo "$head" | value www-authenticate)" \
     "Bearer realm=\"https://$HOST:$PORT/v2/auth\",service=\"$HOST\""
