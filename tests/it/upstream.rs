@@ -53,6 +53,10 @@ fn pass_on(mut client: TcpStream, server: u16, manners: &Mutex<Manners>) -> std:
         if client.read(&mut byte)? == 0 {
             return Ok(());
         }
+        // What begins a TLS handshake: a plain server closes, and the client need not wait for an answer that never comes.
+        if head.is_empty() && byte == [0x16] {
+            return Ok(());
+        }
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
