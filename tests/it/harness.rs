@@ -44,6 +44,9 @@ pub fn skip(why: &str) {
 /// How long a test waits for what must come: generous, since only a test that fails waits it out.
 pub const SOON: Duration = Duration::from_mins(2);
 
+/// How long a client waits for one whole answer.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Waits for a condition. A test that measures by sleeping fails on a machine that is busy.
 pub async fn until(what: &str, end: Duration, mut condition: impl AsyncFnMut() -> bool) {
     found(what, end, async || condition().await.then_some(())).await;
@@ -334,7 +337,7 @@ impl Server {
         Client {
             base: format!("https://127.0.0.1:{}", self.https),
             auth: Some(basic(ADMIN.0, ADMIN.1)),
-            http: http.timeout(Duration::from_mins(1)).build().unwrap(),
+            http: http.timeout(PATIENCE).build().unwrap(),
         }
     }
 
@@ -525,7 +528,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_mins(1))
+            .timeout(PATIENCE)
             .build()
             .unwrap();
         Self { base, auth, http }

@@ -116,7 +116,7 @@ async fn many_uploads_keep_few_files_open_and_each_goes_on() {
 
     // Those of before a restart are asked for, and go on.
     server.signal("TERM");
-    server.exit_code(Duration::from_mins(1)).await.unwrap();
+    server.exit_code(SOON).await.unwrap();
     server.restart().await;
     let admin = server.admin();
     for at in &all[60..] {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{dryport, init, run, text_of};
+use crate::harness::{SOON, dryport, init, run, text_of};
 
 /// A data directory, and a file beside it that nobody may touch.
 struct Place {
@@ -53,7 +53,7 @@ impl Place {
         plant(&path, &victim);
         let dir = self.dir();
         let args = [args, &["--data", &dir]].concat();
-        let output = within(dryport(&args), Duration::from_mins(1));
+        let output = within(dryport(&args), SOON);
         assert!(fs::read(&victim).unwrap() == before, "{file} was followed");
         fs::remove_file(&path).unwrap();
         fs::remove_file(&victim).unwrap();
@@ -200,10 +200,7 @@ fn a_first_start_follows_nothing_that_was_there_before() {
         rustix::fs::chmod(data.join("keys"), 0o700.into()).unwrap();
         fs::write(&victim, "not ours\n").unwrap();
         symlink(&victim, data.join(file)).unwrap();
-        let output = within(
-            dryport(&["init", "--data", data.to_str().unwrap()]),
-            Duration::from_mins(1),
-        );
+        let output = within(dryport(&["init", "--data", data.to_str().unwrap()]), SOON);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "not ours\n", "{file}");
         // A database that was not finished is begun again: the name is taken away, and where it led is not looked at.
         if file != "meta.redb.new" {

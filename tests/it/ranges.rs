@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, sha256};
 use crate::harness::{ADMIN, Client, Reply, SOON, Server, basic, found};
@@ -240,9 +239,7 @@ async fn thousands_of_ranges_that_nobody_takes_cost_little_memory() {
     .unwrap();
     let open = || {
         let mut stream = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_mins(1)))
-            .unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
         stream.write_all(ask.as_bytes()).unwrap();
         stream.peek(&mut [0; 1]).unwrap();
         stream
