@@ -207,7 +207,7 @@ async fn a_dry_run_says_how_many_end_and_a_head_lends_them_a_lease() {
 /// As many as a manifest may name, in one change: no build's index, so nothing is marked.
 #[tokio::test]
 async fn an_index_of_thousands_that_have_a_subject_is_taken() {
-    let server = server("1h").await;
+    let server = server().await;
     let admin = server.admin();
     let image = push_image(&admin, "a").await;
     let mut all = Vec::new();
