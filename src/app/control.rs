@@ -12,7 +12,7 @@ use crate::auth::{RoleGrant, UserView};
 pub use crate::gc::Report;
 pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
-use crate::repo::{QuotaView, RepoView, TagChange};
+use crate::repo::{QuotaView, RepoView, SettingsChange, TagChange};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -138,12 +138,12 @@ pub enum Request {
         /// What it meant when.
         when: When,
     },
-    /// Sets how long a repository's history keeps what was closed.
-    RepoKeep {
+    /// Changes settings of a repository.
+    RepoSet {
         /// The repository.
         name: String,
-        /// Milliseconds; none: as configured.
-        keep_ms: Option<u64>,
+        /// What becomes another.
+        change: SettingsChange,
     },
     /// Sets how many bytes the repositories below a prefix may show.
     QuotaSet {
@@ -195,7 +195,7 @@ impl Request {
             Self::TagHistory { .. } => "tag-history",
             Self::TagDelete { .. } => "tag-delete",
             Self::TagRestore { .. } => "tag-restore",
-            Self::RepoKeep { .. } => "repo-keep",
+            Self::RepoSet { .. } => "repo-set",
             Self::QuotaSet { .. } => "quota-set",
             Self::QuotaList => "quota-list",
             Self::QuotaRemove { .. } => "quota-remove",

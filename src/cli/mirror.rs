@@ -162,6 +162,17 @@ fn warn(report: &MirrorReport) {
             one.what, one.subject, one.why
         ));
     }
+    for one in &report.kept_tags {
+        output::warning(&format!(
+            "the tag {} was moved here and stays at {}; what it means at the source is here as {}, without a tag: it stays as long as what it refers to, or else for history.keep",
+            one.tag, one.here, one.upstream
+        ));
+    }
+    let named = report.kept_tags.len() as u64;
+    if report.kept_tags_count > named {
+        let more = report.kept_tags_count - named;
+        output::warning(&format!("{more} more tags stay as they were moved here"));
+    }
     let named = report.missing_evidence.len() as u64;
     if report.missing_evidence_count > named {
         let more = report.missing_evidence_count - named;

@@ -5,8 +5,8 @@ use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::Place;
 use crate::app::control::{Reply, Request};
-use crate::repo::{Origin, RepoView};
-use clap::{Args, Subcommand};
+use crate::repo::{HistoryKeep, Origin, RepoView, SettingsChange};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 /// List, show or delete repositories
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,8 @@ pub(super) struct Named {
 
 /// Arguments of `repo set`.
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("setting").args(["history_keep", "attachments"]).required(true).multiple(true))]
 pub(super) struct Set {
     #[command(flatten)]
     place: Place,
@@ -50,18 +52,24 @@ pub(super) struct Set {
     name: String,
     /// How long removed tags and untagged manifests stay restorable, for example 90d; `default` follows the configuration
     #[arg(long, value_name = "TIME", value_parser = keep)]
-    history_keep: Keep,
+    history_keep: Option<HistoryKeep>,
+    /// Whether a mirror takes from those who may write there what is attached to its images: signatures, attestations, SBOMs
+    #[arg(long, value_name = "on|off")]
+    attachments: Option<Switch>,
 }
 
-/// A time in milliseconds, or none for what is configured.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Keep(Option<u64>);
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
 
-fn keep(text: &str) -> Result<Keep, String> {
+fn keep(text: &str) -> Result<HistoryKeep, String> {
     if text == "default" {
-        return Ok(Keep(None));
+        return Ok(HistoryKeep::AsConfigured);
     }
-    crate::config::duration_ms(text).map(|ms| Keep(Some(ms)))
+    crate::config::duration_ms(text).map(HistoryKeep::Ms)
 }
 
 /// Arguments of `repo delete`.
@@ -108,9 +116,13 @@ impl RepoCommand {
                 }
             }
             Self::Set(set) => {
-                let (name, keep_ms) = (set.name, set.history_keep.0);
-                let text = format!("Changed {name}");
-                session.quick(Request::RepoKeep { name, keep_ms }).await?;
+                let text = format!("Changed {}", set.name);
+                let change = SettingsChange {
+                    keep: set.history_keep,
+                    attachments: set.attachments.map(|switch| switch == Switch::On),
+                };
+                let name = set.name;
+                session.quick(Request::RepoSet { name, change }).await?;
                 output::print(&text)
             }
             Self::Delete(Delete { name, .. }) => {
@@ -165,8 +177,13 @@ fn lines(repos: &[RepoView]) -> String {
 }
 
 fn one(repo: &RepoView) -> String {
+    let attachments = match repo.attachments {
+        Some(true) => "Attachments on\n",
+        Some(false) => "Attachments off\n",
+        None => "",
+    };
     format!(
-        "Repository  {}\nOrigin      {}\nRevision    {} (readable from {})\nTags        {}\nManifests   {}\nSize        {}\n",
+        "Repository  {}\nOrigin      {}\nRevision    {} (readable from {})\nTags        {}\nManifests   {}\nSize        {}\n{attachments}",
         repo.name,
         origin(repo.origin),
         repo.rev.0,

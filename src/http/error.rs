@@ -241,9 +241,10 @@ impl From<RepoError> for Fail {
             RepoError::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)
             }
-            RepoError::ReadOnly(_) | RepoError::Quota { .. } | RepoError::HistoryFull { .. } => {
-                Self::new(StatusCode::FORBIDDEN, "DENIED", text)
-            }
+            RepoError::ReadOnly(_)
+            | RepoError::NotAttached { .. }
+            | RepoError::Quota { .. }
+            | RepoError::HistoryFull { .. } => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
             RepoError::Crowded | RepoError::Restless => {

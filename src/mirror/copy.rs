@@ -69,6 +69,8 @@ pub(super) async fn run(
         missing_evidence: Vec::new(),
         missing_evidence_count: 0,
         warnings: Vec::new(),
+        kept_tags: Vec::new(),
+        kept_tags_count: 0,
     };
     let mut lacking = HashMap::new();
     copy.all(&plan.blobs, &mut report, &mut lacking).await?;
@@ -77,14 +79,19 @@ pub(super) async fn run(
     }
     plan.leave_out(&mut lacking)?;
     let notes = std::mem::take(&mut plan.notes);
-    report.tags = plan.tags.iter().map(|(tag, _)| tag.to_string()).collect();
     report.manifests = plan.manifests.len() as u64;
     report.missing_evidence = notes.missing;
     report.missing_evidence_count = notes.missing_count;
     report.warnings = notes.warnings;
-    repos
+    let mut tags: Vec<Tag> = plan.tags.iter().map(|(tag, _)| tag.clone()).collect();
+    let done = repos
         .commit_closure(target, home, puts(registry, plan), WHO)
         .await?;
+    for kept in done.into_iter().flat_map(|put| put.kept) {
+        tags.retain(|tag| *tag != kept.tag);
+        report.keeps(&kept);
+    }
+    report.tags = tags.iter().map(Tag::to_string).collect();
     progress(Progress::Committed {
         manifests: report.manifests,
         tags: report.tags.clone(),

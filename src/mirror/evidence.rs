@@ -3,9 +3,9 @@
 //! Only what was asked for must be whole. What is attached to it (signatures, attestations, other referrers) is left out
 //! where it is broken, and named here. The texts hold no advice, and their number is bounded: an upstream could make many.
 
-use super::MirrorError;
+use super::{KeptTag, MirrorError, MirrorReport};
 use crate::fetch::FetchErrorKind;
-use crate::repo::RepoErrorKind;
+use crate::repo::{self, RepoErrorKind};
 use crate::types::Digest;
 
 /// So many of each are named; the rest is counted.
@@ -90,6 +90,20 @@ impl Notes {
         let room = NAMED.saturating_sub(self.warnings.len());
         other.warnings.truncate(room);
         self.warnings.append(&mut other.warnings);
+    }
+}
+
+impl MirrorReport {
+    /// Notes a tag that stays.
+    pub(super) fn keeps(&mut self, kept: &repo::KeptTag) {
+        self.kept_tags_count += 1;
+        if self.kept_tags.len() < NAMED {
+            self.kept_tags.push(KeptTag {
+                tag: kept.tag.to_string(),
+                here: kept.here.to_string(),
+                upstream: kept.brought.to_string(),
+            });
+        }
     }
 }
 

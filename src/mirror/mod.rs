@@ -77,6 +77,23 @@ pub struct MirrorReport {
     /// What is odd and hinders nothing, at most 100 texts.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Tags of what is attached to the image that were moved here and stay; at most 100 of them are named.
+    #[serde(default)]
+    pub kept_tags: Vec<KeptTag>,
+    /// How many there are, named or not.
+    #[serde(default)]
+    pub kept_tags_count: u64,
+}
+
+/// A tag that was moved here, by a push, and that the run left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KeptTag {
+    /// The tag.
+    pub tag: String,
+    /// The digest that it means here.
+    pub here: String,
+    /// The digest that it means at the source. It is here, too, by its digest alone.
+    pub upstream: String,
 }
 
 /// How far a run is; drawn by the command.

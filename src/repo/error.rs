@@ -52,9 +52,19 @@ pub enum RepoError {
     TooLarge(u64),
     /// A mirror takes no pushes.
     #[error(
-        "{0} is a mirror: its content comes from another registry and pushes are refused; push to another name"
+        "{0} is a mirror: its content comes from another registry and pushes are refused; push to another name, or ask the operator to let it take what is attached to its images (dryport repo set {0} --attachments on)"
     )]
     ReadOnly(RepoName),
+    /// A mirror takes nothing but what is attached to what it has.
+    #[error(
+        "{name} is a mirror: its images come from another registry, and a push could make them mean something else. It takes what is attached to a manifest that is here: manifests by digest that have it as their subject, and the tags sha256-HEX, sha256-HEX.sig, sha256-HEX.att and sha256-HEX.sbom of it; but {why}. Push this to another name"
+    )]
+    NotAttached {
+        /// The mirror.
+        name: RepoName,
+        /// What is wrong with this push.
+        why: String,
+    },
     /// Not possible in the state things are in.
     #[error("{0}")]
     Refused(String),
@@ -238,7 +248,7 @@ impl RepoError {
             Self::ManifestInvalid(_) => K::ManifestInvalid,
             Self::ManifestBlobUnknown(_) => K::ManifestBlobUnknown,
             Self::TooLarge(_) => K::TooLarge,
-            Self::ReadOnly(_) | Self::Refused(_) => K::Refused,
+            Self::ReadOnly(_) | Self::NotAttached { .. } | Self::Refused(_) => K::Refused,
             Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
             Self::UploadBusy | Self::TooManyUploads { .. } | Self::Crowded | Self::Restless => {
                 K::Busy

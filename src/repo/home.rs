@@ -1,9 +1,11 @@
-//! The local repositories that names mean, remembered for pushes: most go where others went before.
+//! The repositories that names mean, remembered for pushes: most go where others went before. Those that take none are not
+//! among them.
 //!
-//! A local repository keeps its name until it is deleted, so a deletion ends what is known here, and what `check` mends;
-//! nothing else does. It spares a look into the store before bytes come; a commit looks the name up itself and never
+//! A repository keeps its name until it is deleted, and its origin with it, so a deletion ends what is known here, a change
+//! of its settings, and what `check` mends; nothing else does. It spares a look into the store before bytes come; a commit looks the name up itself and never
 //! relies on it.
 
+use super::pushes::Pushes;
 use super::state::Generations;
 use crate::cache::Cache;
 use crate::types::{RepoId, RepoName};
@@ -11,11 +13,13 @@ use crate::types::{RepoId, RepoName};
 /// Memory for it: some ten thousand names.
 const BYTES: u64 = 1 << 20;
 
-/// A local repository, as it was found.
+/// A repository, as it was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Home {
     /// The repository.
     pub id: RepoId,
+    /// What it takes.
+    pub pushes: Pushes,
     generation: u64,
 }
 
@@ -47,9 +51,13 @@ impl Homes {
         self.known.get(name).filter(|home| self.is(name, *home))
     }
 
-    /// The store has this local repository for the name.
-    pub fn found(&self, name: &RepoName, id: RepoId, generation: u64) -> Home {
-        let home = Home { id, generation };
+    /// The store has this repository for the name.
+    pub fn found(&self, name: &RepoName, id: RepoId, pushes: Pushes, generation: u64) -> Home {
+        let home = Home {
+            id,
+            pushes,
+            generation,
+        };
         self.known.insert(name.clone(), home);
         home
     }
@@ -59,7 +67,7 @@ impl Homes {
         home.generation == self.ended.now(name)
     }
 
-    /// The name means nothing any more; after the commit and before its answer.
+    /// The name means nothing any more, or another setting counts; after the commit and before its answer.
     pub fn end(&self, name: &RepoName) {
         self.ended.bump(name);
         self.known.remove(name);
@@ -81,15 +89,15 @@ mod tests {
         let name: RepoName = "a/b".parse().expect("a name");
         assert!(homes.get(&name).is_none());
         let before = homes.generation(&name);
-        let home = homes.found(&name, RepoId(1), before);
+        let home = homes.found(&name, RepoId(1), Pushes::All, before);
         assert!(homes.is(&name, home));
         assert_eq!(homes.get(&name).map(|home| home.id), Some(RepoId(1)));
         homes.end(&name);
         assert!(!homes.is(&name, home) && homes.get(&name).is_none());
         // Read before, put in after.
-        homes.found(&name, RepoId(1), before);
+        homes.found(&name, RepoId(1), Pushes::All, before);
         assert!(homes.get(&name).is_none());
-        homes.found(&name, RepoId(2), homes.generation(&name));
+        homes.found(&name, RepoId(2), Pushes::All, homes.generation(&name));
         assert_eq!(homes.get(&name).map(|home| home.id), Some(RepoId(2)));
         homes.end_all();
         assert!(homes.get(&name).is_none());

@@ -2,14 +2,15 @@
 
 use super::change::{Change, NewManifest};
 use super::error::RepoError;
-use super::record::BlobRecord;
+use super::record::{BlobRecord, RepoRecord};
 use super::rows;
-use super::{Inner, Put, PutManifest, Repos, fill, inline, parts, pushes, visible};
+use super::{Inner, KeptTag, Put, PutManifest, Repos, fill, inline, parts, pushes, visible};
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// More manifests than this, or more digests, are committed in several transactions, children first.
@@ -30,6 +31,14 @@ impl Ready {
             Body::Placed(place) => Some(place.clone()),
         }
     }
+}
+
+/// What a commit came to.
+#[derive(Default)]
+struct Made {
+    /// Content files that it did not need.
+    spare: Vec<Place>,
+    kept: Vec<KeptTag>,
 }
 
 #[derive(Clone)]
@@ -158,23 +167,30 @@ impl Repos {
         why: &'static str,
         fetched_for: Option<RepoId>,
     ) -> Result<Vec<Put>, RepoError> {
-        let done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
+        let mut done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
         let placed = ready.iter().filter_map(Ready::place).collect();
         let ready = Arc::new(ready);
-        let spare = self
+        let made = self
             .with_history(name, || {
                 self.commit_once(name, Arc::clone(&ready), who, why, fetched_for)
             })
             .await;
-        if spare.as_ref().is_err_and(RepoError::stored_nothing) {
+        if made.as_ref().is_err_and(RepoError::stored_nothing) {
             self.drop_spare(placed).await;
         }
-        self.drop_spare(spare?).await;
+        let Made { spare, kept } = made?;
+        self.drop_spare(spare).await;
+        for kept in kept {
+            let of = done.iter_mut().filter(|put| put.digest == kept.brought);
+            for put in of {
+                put.tags.retain(|tag| *tag != kept.tag);
+                put.kept.push(kept.clone());
+            }
+        }
         Ok(done)
     }
 
-    /// The transaction of a commit; answers the content files that it did not need. `fetched_for`: a mirror run's
-    /// repository; a push has none.
+    /// The transaction of a commit. `fetched_for`: a mirror run's repository; a push has none.
     async fn commit_once(
         &self,
         name: &RepoName,
@@ -182,42 +198,46 @@ impl Repos {
         who: &str,
         why: &'static str,
         fetched_for: Option<RepoId>,
-    ) -> Result<Vec<Place>, RepoError> {
+    ) -> Result<Made, RepoError> {
         let sizes = ready.iter().map(|r| (r.new.digest, Some(r.new.size)));
         let _room = self.commit_room(name, sizes.collect()).await?;
         let context = self.context(who, why);
         let strict = self.0.options.strict;
         let wanted = name.clone();
         let change = self.change(name, Need::Grows, why, move |tx| {
-            let (id, record) = match fetched_for {
-                Some(home) => rows::find(tx, wanted.as_str())?
-                    .filter(|(id, _)| *id == home)
-                    .ok_or_else(|| fill::gone(&wanted))?,
-                None => pushes::home_or_new(tx, &wanted, context.at_ms)?,
-            };
+            let (id, record) = home(tx, &wanted, &ready, context.at_ms, fetched_for)?;
             let strict = fetched_for.is_none() && record.strict.unwrap_or(strict);
-            let mut spare = Vec::new();
+            let mut made = Made::default();
             for r in ready.iter() {
-                spare.extend(put_body(
-                    tx,
-                    &r.new.digest,
-                    r.new.size,
-                    &r.body,
-                    context.at_ms,
-                )?);
+                let spare = put_body(tx, &r.new.digest, r.new.size, &r.body, context.at_ms)?;
+                made.spare.extend(spare);
+            }
+            let mut news = Vec::with_capacity(ready.len());
+            for r in ready.iter() {
+                let ours = match fetched_for {
+                    Some(_) => pushes::without_ours(tx, id, &r.new)?,
+                    None => None,
+                };
+                news.push(match ours {
+                    Some((rest, kept)) => {
+                        made.kept.extend(kept);
+                        Cow::Owned(rest)
+                    }
+                    None => Cow::Borrowed(&r.new),
+                });
             }
             let mut change = Change::open(tx, id, record, &context);
-            for r in ready.iter() {
+            for new in &news {
                 if strict {
-                    let missing = change.missing(&r.new.inspected)?;
+                    let missing = change.missing(&new.inspected)?;
                     if !missing.is_empty() {
                         return Err(RepoError::ManifestBlobUnknown(missing));
                     }
                 }
-                change.put_manifest(&r.new)?;
+                change.put_manifest(new)?;
             }
             change.finish()?;
-            Ok(spare)
+            Ok(made)
         });
         change.await
     }
@@ -240,14 +260,34 @@ fn answer(new: &NewManifest) -> Put {
         digest: new.digest,
         subject: new.inspected.subject,
         tags: new.tags.clone(),
+        kept: Vec::new(),
     }
 }
 
-/// The repository of a change by its owner; a mirror's content may be deleted, too.
-pub(super) fn writable(
-    tx: &Txn<'_>,
+/// The repository of a commit: of a mirror run the one that it fetched for, of a push the name's, if that takes these
+/// manifests.
+fn home(
+    tx: &mut Txn<'_>,
     name: &RepoName,
-) -> Result<(RepoId, super::record::RepoRecord), RepoError> {
+    ready: &[Ready],
+    at_ms: u64,
+    fetched_for: Option<RepoId>,
+) -> Result<(RepoId, RepoRecord), RepoError> {
+    if let Some(home) = fetched_for {
+        let found = rows::find(tx, name.as_str())?;
+        return found
+            .filter(|(id, _)| *id == home)
+            .ok_or_else(|| fill::gone(name));
+    }
+    let (id, record) = pushes::home_or_new(tx, name, at_ms)?;
+    for r in ready {
+        pushes::take_manifest(tx, name, (id, &record), &r.new)?;
+    }
+    Ok((id, record))
+}
+
+/// The repository of a change by its owner; a mirror's content may be deleted, too.
+pub(super) fn writable(tx: &Txn<'_>, name: &RepoName) -> Result<(RepoId, RepoRecord), RepoError> {
     visible(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
 }
 

@@ -33,6 +33,7 @@ mod restore;
 mod resume;
 mod rows;
 mod sessions;
+mod settings;
 mod state;
 mod tags;
 mod tags_at;
@@ -46,8 +47,8 @@ pub use quota::QuotaView;
 pub use receive::Body;
 pub use referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use values::{
-    Blob, BlobBody, Manifest, NamePage, Origin, Put, PutManifest, ReferrerPage, RepoView, Source,
-    TagChange, TagPage,
+    Blob, BlobBody, HistoryKeep, KeptTag, Manifest, NamePage, Origin, Put, PutManifest,
+    ReferrerPage, RepoView, SettingsChange, Source, TagChange, TagPage,
 };
 
 use crate::blobs::Blobs;
@@ -324,20 +325,6 @@ impl Repos {
             Ok(())
         })
         .await
-    }
-
-    /// Sets how long the repository's history keeps what was closed; `None` follows the configuration. It counts for
-    /// what is closed from now on, and for the rest with the next `gc`.
-    pub async fn set_keep(&self, name: &RepoName, keep: Option<Duration>) -> Result<(), RepoError> {
-        let wanted = name.clone();
-        let write = self.write(Need::Keeps, "repo.set", move |tx| {
-            let (id, mut record) = manifest::writable(tx, &wanted)?;
-            record.keep_ms = keep.map(|keep| keep.as_millis() as u64);
-            Ok(tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?)
-        });
-        write.await?;
-        self.0.turns.forget();
-        Ok(())
     }
 
     /// Saves open uploads; no upload is taken up after this.

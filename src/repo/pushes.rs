@@ -1,19 +1,26 @@
 //! What pushes a repository takes: the one place that every method of an upload, a mount and a pushed manifest ask,
 //! before bytes come and again inside the transaction that decides.
+//!
+//! A mirror takes what is attached to its manifests, and nothing that could stand for an image: its other tags mean what
+//! the other registry says. What was attached here is not the other registry's, so its runs leave it ([`without_ours`]).
 
+use super::change::NewManifest;
 use super::error::RepoError;
 use super::home::Home;
-use super::record::RepoRecord;
-use super::{Origin, Repos, is_unborn, keys, rows};
+use super::keys::{self, Class, Name};
+use super::record::{RepoRecord, SourceRecord};
+use super::{KeptTag, Origin, Repos, is_unborn, rows};
 use crate::store::record::Record;
-use crate::store::{Get, Table, Txn};
-use crate::types::{RepoId, RepoName};
+use crate::store::{Get, StoreError, Table, Txn};
+use crate::types::{AttachedTag, Digest, MediaType, Reference, RepoId, RepoName, Tag};
 
 /// What of a push a repository takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushes {
     /// Everything.
     All,
+    /// Blobs, and manifests that are attached to one that is here.
+    Attachments,
     /// Nothing: its content comes from elsewhere.
     Nothing,
 }
@@ -23,21 +30,24 @@ impl Pushes {
     pub fn of(record: &RepoRecord) -> Self {
         if record.origin == Origin::Local.code() || is_unborn(record) {
             Self::All
+        } else if record.attachments {
+            Self::Attachments
         } else {
             Self::Nothing
         }
     }
 
-    /// Refuses a push of content; `name` is for the error.
+    /// Refuses every push where nothing is taken; `name` is for the error.
     fn admit(self, name: &RepoName) -> Result<(), RepoError> {
         match self {
-            Self::All => Ok(()),
+            Self::All | Self::Attachments => Ok(()),
             Self::Nothing => Err(RepoError::ReadOnly(name.clone())),
         }
     }
 }
 
-/// The repository that a name means to pushes; `None` if the first push makes it. A mirror refuses.
+/// The repository that a name means to pushes; `None` if the first push makes it. One that takes none refuses. Of a
+/// manifest it is to be asked as well whether just this one is taken.
 pub(super) fn home(
     get: &impl Get,
     name: &RepoName,
@@ -49,7 +59,7 @@ pub(super) fn home(
     Ok((!is_unborn(&record)).then_some((id, record)))
 }
 
-/// The repository of a push, made if it is not there; a mirror refuses. One whose first mirror run never ended becomes
+/// The repository of a push, made if it is not there, as [`home`] has it. One whose first mirror run never ended becomes
 /// local.
 pub(super) fn home_or_new(
     tx: &mut Txn<'_>,
@@ -77,10 +87,176 @@ pub(super) fn same_home(get: &impl Get, name: &RepoName, repo: RepoId) -> Result
     }
 }
 
+/// Refuses a pushed manifest that its repository (of this row) does not take. Looks at two rows for each of its tags, and at
+/// one for each manifest that it lists.
+pub(super) fn take_manifest(
+    get: &impl Get,
+    name: &RepoName,
+    (id, record): (RepoId, &RepoRecord),
+    new: &NewManifest,
+) -> Result<(), RepoError> {
+    match Pushes::of(record) {
+        Pushes::All => return Ok(()),
+        Pushes::Nothing => return Err(RepoError::ReadOnly(name.clone())),
+        Pushes::Attachments => {}
+    }
+    let refuse = |why: String| {
+        let name = name.clone();
+        Err(RepoError::NotAttached { name, why })
+    };
+    if new.tags.is_empty() {
+        return match &new.inspected.subject {
+            None => refuse(format!("manifest {} has no subject", new.digest)),
+            Some(subject) if rows::live(get, id, &Name::Manifest(subject))?.is_none() => {
+                refuse(format!("the subject {subject} is not here"))
+            }
+            Some(_) => Ok(()),
+        };
+    }
+    for tag in &new.tags {
+        let (attached, subject) = match tag_of(get, id, tag)? {
+            Ok(found) => found,
+            Err(why) => return refuse(why),
+        };
+        if attached.is_list()
+            && let Some(why) = no_list(get, id, new, &subject)?
+        {
+            return refuse(why);
+        }
+    }
+    Ok(())
+}
+
+/// Such a tag, with the live manifest that it is made of; else why it is not taken.
+fn tag_of(
+    get: &impl Get,
+    id: RepoId,
+    tag: &Tag,
+) -> Result<Result<(AttachedTag, Digest), String>, StoreError> {
+    let Some(attached) = AttachedTag::read(tag.as_str()) else {
+        return Ok(Err(format!("{tag} is no such tag")));
+    };
+    let rows = keys::items(id, Class::Manifest, false).raw(attached.start());
+    let (from, to) = rows.range();
+    let found = get.scan(Table::Items, &from, &to, 1)?.pop();
+    let found = found.and_then(|(key, _)| keys::manifest_of_item(&key));
+    Ok(match found {
+        Some((subject, _)) => Ok((attached, subject)),
+        None => Err(format!("the manifest that {tag} is made of is not here")),
+    })
+}
+
+/// Why a manifest cannot lie under the tag that lists what refers to `subject`: it neither lists only such nor is one.
+fn no_list(
+    get: &impl Get,
+    id: RepoId,
+    new: &NewManifest,
+    subject: &Digest,
+) -> Result<Option<String>, StoreError> {
+    let inspected = &new.inspected;
+    if inspected.subject == Some(*subject) {
+        return Ok(None);
+    }
+    if inspected.media_type.as_str() != MediaType::OCI_INDEX {
+        return Ok(Some(format!(
+            "what lies under {} must be an index of what refers to {subject}",
+            AttachedTag::list_of(subject)
+        )));
+    }
+    for child in &inspected.children {
+        let entry = rows::live(get, id, &Name::Manifest(&child.digest))?;
+        let refers = entry.is_some_and(|(_, item)| item.own == subject.as_key());
+        if !refers {
+            return Ok(Some(format!(
+                "{} lists {}, which does not refer to {subject}",
+                new.digest, child.digest
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// What a mirror run brings, without the tags that were moved here, and those; `None` if it brings all as it is.
+pub(super) fn without_ours(
+    get: &impl Get,
+    id: RepoId,
+    new: &NewManifest,
+) -> Result<Option<(NewManifest, Vec<KeptTag>)>, StoreError> {
+    let mut kept = Vec::new();
+    for tag in &new.tags {
+        if let Some(here) = stays(get, id, tag, &new.digest)? {
+            kept.push(KeptTag {
+                tag: tag.clone(),
+                here,
+                brought: new.digest,
+            });
+        }
+    }
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let mut rest = new.clone();
+    rest.tags
+        .retain(|tag| kept.iter().all(|kept| kept.tag != *tag));
+    Ok(Some((rest, kept)))
+}
+
+/// What a tag means that a mirror run would move to `digest`, if it stays: it was moved here, and it is one of those under
+/// which something is attached. Other tags mean what the last run found.
+fn stays(
+    get: &impl Get,
+    id: RepoId,
+    tag: &Tag,
+    digest: &Digest,
+) -> Result<Option<Digest>, StoreError> {
+    if AttachedTag::read(tag.as_str()).is_none() {
+        return Ok(None);
+    }
+    let live = rows::live(get, id, &Name::Tag(tag.as_str()))?;
+    let ours = live.filter(|(_, item)| matches!(item.source, SourceRecord::Push(_)));
+    let means = ours.and_then(|(_, item)| item.digest());
+    Ok(means.filter(|means| means != digest))
+}
+
 impl Repos {
-    /// Refuses a push into a mirror before its bytes come.
+    /// Refuses a push into a repository that takes none, before its bytes come.
     pub async fn check_pushes(&self, name: &RepoName) -> Result<(), RepoError> {
         self.home_of(name).await.map(drop)
+    }
+
+    /// The same of a manifest: what of it is known before its bytes.
+    pub async fn check_manifest(
+        &self,
+        name: &RepoName,
+        reference: &Reference,
+        tags: &[Tag],
+    ) -> Result<(), RepoError> {
+        let found = self.home_of(name).await?;
+        if found.is_none_or(|home| home.pushes == Pushes::All) {
+            return Ok(());
+        }
+        let mut tags = tags.to_vec();
+        if let Reference::Tag(tag) = reference {
+            tags.push(tag.clone());
+        }
+        let name = name.clone();
+        self.hop(move |_, r| {
+            // It may be another one by now: then the commit says so.
+            let Some((id, record)) = home(r, &name)? else {
+                return Ok(());
+            };
+            let tags = tags
+                .iter()
+                .filter(|_| Pushes::of(&record) == Pushes::Attachments);
+            for tag in tags {
+                if let Err(why) = tag_of(r, id, tag)? {
+                    let name = name.clone();
+                    return Err(RepoError::NotAttached { name, why });
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// As [`home`], from memory where the name is known there.
@@ -91,6 +267,9 @@ impl Repos {
         let generation = self.0.homes.generation(name);
         let wanted = name.clone();
         let found = self.hop(move |_, r| home(r, &wanted)).await?;
-        Ok(found.map(|(id, _)| self.0.homes.found(name, id, generation)))
+        Ok(found.map(|(id, record)| {
+            let pushes = Pushes::of(&record);
+            self.0.homes.found(name, id, pushes, generation)
+        }))
     }
 }

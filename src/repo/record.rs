@@ -36,14 +36,20 @@ pub struct RepoRecord {
     pub deleted: bool,
     /// How long its history keeps what was closed (ms); `None` follows the configuration.
     pub keep_ms: Option<u64>,
+    /// Of a mirror: it takes pushes of what is attached to its manifests.
+    pub attachments: bool,
 }
 
 impl Record for RepoRecord {
     const NAME: &'static str = "repo";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
-        (version == 1).then(|| decode_body::<RepoRecordV1>(Self::NAME, body).map(Self::from))
+        match version {
+            1 => Some(decode_body::<RepoRecordV1>(Self::NAME, body).map(Self::from)),
+            2 => Some(decode_body::<RepoRecordV2>(Self::NAME, body).map(Self::from)),
+            _ => None,
+        }
     }
 }
 
@@ -61,6 +67,13 @@ struct RepoRecordV1 {
     deleted: bool,
 }
 
+/// [`RepoRecord`] as of version 2: a mirror took no pushes.
+#[derive(Decode)]
+struct RepoRecordV2 {
+    first: RepoRecordV1,
+    keep_ms: Option<u64>,
+}
+
 impl From<RepoRecordV1> for RepoRecord {
     fn from(old: RepoRecordV1) -> Self {
         Self {
@@ -74,6 +87,16 @@ impl From<RepoRecordV1> for RepoRecord {
             created_ms: old.created_ms,
             deleted: old.deleted,
             keep_ms: None,
+            attachments: true,
+        }
+    }
+}
+
+impl From<RepoRecordV2> for RepoRecord {
+    fn from(old: RepoRecordV2) -> Self {
+        Self {
+            keep_ms: old.keep_ms,
+            ..old.first.into()
         }
     }
 }
@@ -305,7 +328,7 @@ mod tests {
 
     #[test]
     fn golden_repositories() {
-        golden::check(&RepoRecord {
+        let now = || RepoRecord {
             name: "team/app".into(),
             kind: 1,
             origin: 1,
@@ -316,20 +339,18 @@ mod tests {
             created_ms: 1_700_000_000_000,
             deleted: false,
             keep_ms: Some(86_400_000),
+            attachments: true,
+        };
+        golden::check(&RepoRecord {
+            attachments: false,
+            ..now()
         });
+        golden::check_old(2, &now());
         golden::check_old(
             1,
             &RepoRecord {
-                name: "team/app".into(),
-                kind: 1,
-                origin: 1,
-                strict: Some(true),
-                head: 300,
-                horizon: 2,
-                stage: Some(7),
-                created_ms: 1_700_000_000_000,
-                deleted: false,
                 keep_ms: None,
+                ..now()
             },
         );
         let place = [key(), u64::MAX.to_be_bytes().to_vec()].concat();

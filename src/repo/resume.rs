@@ -188,8 +188,13 @@ pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<Strin
 }
 
 /// Removes what mirror runs of older versions left half done: fills that look like uploads of clients, under ids that
-/// anybody can compute. A mirror takes no pushes, so an upload file of a mirror's repository is always one of them.
+/// anybody can compute. Until the first start of a version that has fills of their own a mirror took no pushes, so every
+/// upload file of a mirror's repository is one of them; after it, each is a client's.
 pub(super) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<(), RepoError> {
+    const DONE: &[u8] = b"no_old_fills";
+    if store.read(|r| r.get(Table::Meta, DONE))?.is_some() {
+        return Ok(());
+    }
     let mut mirrors: HashMap<RepoId, bool> = HashMap::new();
     for file in blobs.uploads()? {
         let repo = file.name.repo;
@@ -208,6 +213,9 @@ pub(super) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<(), RepoErr
             tx.delete(Table::Uploads, &key)
         })?;
     }
+    store.write_blocking(Lane::Request, Need::Keeps, "fill.old", move |tx| {
+        tx.put(Table::Meta, DONE, &[])
+    })?;
     Ok(())
 }
 

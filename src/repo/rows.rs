@@ -61,6 +61,7 @@ pub(super) fn create(
         created_ms: at_ms,
         deleted: false,
         keep_ms: None,
+        attachments: true,
     };
     let id = RepoId(id);
     tx.put(

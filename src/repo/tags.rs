@@ -164,6 +164,7 @@ impl Repos {
                 bytes: usage.bytes,
                 horizon: Rev(record.horizon),
                 keep_ms: record.keep_ms,
+                attachments: (record.origin != Origin::Local.code()).then_some(record.attachments),
             })
         })
         .await

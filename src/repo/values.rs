@@ -4,6 +4,7 @@ use super::record::SourceRecord;
 use super::referrers::ReferrerEnd;
 use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag};
 use bytes::Bytes;
+use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub enum Source {
 pub enum Origin {
     /// By pushes.
     Local,
-    /// From another registry; pushes are refused.
+    /// From another registry; of pushes at most what is attached to it is taken.
     Mirror,
 }
 
@@ -102,6 +103,19 @@ pub struct Put {
     pub subject: Option<Digest>,
     /// Every tag that means it now.
     pub tags: Vec<Tag>,
+    /// Tags that a mirror run would have moved to it and that stay.
+    pub kept: Vec<KeptTag>,
+}
+
+/// A tag of something attached that was moved here, and so is left by mirror runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptTag {
+    /// The tag.
+    pub tag: Tag,
+    /// What it means.
+    pub here: Digest,
+    /// What the other registry has under it.
+    pub brought: Digest,
 }
 
 /// One page of tags, in ASCII order.
@@ -155,6 +169,46 @@ pub struct RepoView {
     pub horizon: Rev,
     /// How long its history keeps what was closed (ms); none: as configured.
     pub keep_ms: Option<u64>,
+    /// Whether it takes pushes of what is attached to its manifests; none for one that takes every push.
+    #[serde(default)]
+    pub attachments: Option<bool>,
+}
+
+/// How long a repository's history keeps what was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HistoryKeep {
+    /// As the configuration says.
+    AsConfigured,
+    /// So many milliseconds.
+    Ms(u64),
+}
+
+impl HistoryKeep {
+    pub(super) const fn ms(self) -> Option<u64> {
+        match self {
+            Self::AsConfigured => None,
+            Self::Ms(ms) => Some(ms),
+        }
+    }
+}
+
+impl fmt::Display for HistoryKeep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsConfigured => f.write_str("as configured"),
+            Self::Ms(ms) => write!(f, "{ms} ms"),
+        }
+    }
+}
+
+/// What of a repository's settings becomes another; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SettingsChange {
+    /// How long its history keeps what was closed.
+    pub keep: Option<HistoryKeep>,
+    /// Whether a mirror takes pushes of what is attached to its manifests.
+    pub attachments: Option<bool>,
 }
 
 /// One change of a tag.

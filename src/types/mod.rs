@@ -3,6 +3,7 @@
 //! Owns the words that every other module speaks (digest, repository name, tag, reference, media type, ranges,
 //! pages, ids). Must not do input or output, and imports nothing of this crate.
 
+mod attached;
 mod digest;
 mod ids;
 mod media_type;
@@ -12,6 +13,7 @@ mod page;
 mod range;
 mod visible;
 
+pub use attached::AttachedTag;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ids::{RepoId, Rev, UploadId, wall_ms};
 pub use media_type::{MediaType, MediaTypeError};

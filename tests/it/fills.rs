@@ -201,31 +201,56 @@ async fn try_all(
     answers
 }
 
-/// Tries everything; each is refused as `status`, and as a new upload is where that is 403.
-async fn assert_closed(target: &Server, repo: &str, digest: &str, status: u16) {
+/// Tries everything with every id: none leads anywhere. Where `is_there` (the mirror has an image), it takes what is attached to
+/// that: uploads of a client's own are open then, also of the very digest, and are not the mirror's.
+async fn assert_closed(target: &Server, repo: &str, digest: &str, is_there: bool) {
     let admin = target.admin();
-    let code = if status == 403 {
-        "DENIED"
-    } else {
-        "BLOB_UPLOAD_UNKNOWN"
+    assert_unknown(target, repo, digest, 404, "BLOB_UPLOAD_UNKNOWN").await;
+    if !is_there {
+        return;
+    }
+    let begin = format!("/v2/{repo}/blobs/uploads/");
+    let octets = [("content-type", "application/octet-stream")];
+    let wrong = noise(97, 300_000);
+    let blob = format!("/v2/{repo}/blobs/{digest}");
+    let before = admin.head(&blob).await.status;
+    for query in [String::new(), format!("?mount={}", sha256(&wrong))] {
+        let own = admin.post(&format!("{begin}{query}")).await;
+        let own = own.expect(202).location();
+        let patch = admin.send("PATCH", &own, &octets, &wrong).await;
+        patch.expect(202);
+        let end = with_query(&own, &format!("digest={digest}"));
+        let put = admin.send("PUT", &end, &octets, b"").await;
+        put.refused(400, "DIGEST_INVALID");
+    }
+    let whole = format!("{begin}?digest={digest}");
+    let post = admin.send("POST", &whole, &octets, &wrong).await;
+    post.refused(400, "DIGEST_INVALID");
+    assert_eq!(admin.head(&blob).await.status, before);
+    // Where the site wants none of it, everything is refused.
+    let set = |to: &str| {
+        let dir = target.dir();
+        run_ok(&["repo", "set", repo, "--attachments", to, "--data", &dir]);
     };
+    set("off");
+    assert_unknown(target, repo, digest, 403, "DENIED").await;
+    for query in [
+        "",
+        &format!("?mount={digest}"),
+        &format!("?digest={digest}"),
+    ] {
+        let post = admin.post(&format!("{begin}{query}")).await;
+        post.refused(403, "DENIED");
+    }
+    set("on");
+}
+
+async fn assert_unknown(target: &Server, repo: &str, digest: &str, status: u16, code: &str) {
+    let admin = target.admin();
     for id in ids(target, repo, digest) {
         for (what, got, said) in try_all(&admin, repo, &id, digest).await {
             assert_eq!(got, status, "{what} of {id}: {said}");
             assert!(said == code || what == "HEAD", "{what} of {id}: {said}");
-        }
-    }
-    if status == 403 {
-        let begin = format!("/v2/{repo}/blobs/uploads/");
-        for query in [
-            "",
-            &format!("?mount={digest}"),
-            &format!("?digest={digest}"),
-        ] {
-            admin
-                .post(&format!("{begin}{query}"))
-                .await
-                .refused(403, "DENIED");
         }
     }
 }
@@ -259,8 +284,8 @@ async fn whatever_a_client_tries_the_bytes_hash_to_their_digest() {
     let (world, mut target) = (World::new().await, Server::start().await);
     let digest = world.digest();
     // A first run, whose repository nobody sees, and one into a mirror.
-    for (repo, status) in [("copy", 404), ("born", 403)] {
-        if status == 403 {
+    for (repo, is_there) in [("copy", false), ("born", true)] {
+        if is_there {
             let small = world.source("small");
             let output = run(&["mirror", "--data", &target.dir(), &small, "--to", repo]);
             assert!(output.status.success(), "{}", text_of(&output));
@@ -273,17 +298,17 @@ async fn whatever_a_client_tries_the_bytes_hash_to_their_digest() {
         })
         .await;
         until_half_here(&target).await;
-        assert_closed(&target, repo, &digest, status).await;
+        assert_closed(&target, repo, &digest, is_there).await;
         world.hold(false);
         success(run).await;
-        assert_closed(&target, repo, &digest, 403).await;
+        assert_closed(&target, repo, &digest, true).await;
         world.assert_law(&target, repo).await;
         target.kill();
         target.restart().await;
-        assert_closed(&target, repo, &digest, 403).await;
+        assert_closed(&target, repo, &digest, true).await;
         world.assert_law(&target, repo).await;
         // Else the second run has nothing to fetch.
-        if status == 404 {
+        if !is_there {
             run_ok(&["repo", "delete", repo, "--data", &target.dir()]);
         }
     }
@@ -307,12 +332,12 @@ async fn a_paused_run_is_closed_to_others_and_goes_on() {
     ]);
     assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
     assert_eq!(uploads(&target).len(), 1);
-    assert_closed(&target, "copy", &digest, 403).await;
+    assert_closed(&target, "copy", &digest, true).await;
     target.kill();
     target.restart().await;
-    assert_closed(&target, "copy", &digest, 403).await;
+    assert_closed(&target, "copy", &digest, true).await;
     // Nor does a name of its own lead anybody there.
-    assert_closed(&target, "other", &digest, 404).await;
+    assert_closed(&target, "other", &digest, false).await;
     let held = uploads(&target);
     assert_eq!(held.len(), 1);
     {
@@ -547,6 +572,7 @@ fn leave_as_of_old(dir: &std::path::Path, repo: &str, digest: &str) -> String {
     let computed = Sha256::digest(format!("mirror {repo} {digest}").as_bytes());
     let id: [u8; 16] = computed[..16].try_into().unwrap();
     let rows = damage::Rows::open(dir);
+    rows.drop_row(Table::Meta, b"no_old_fills");
     let row = UploadRecord {
         repo: rows.repo(repo).0,
         algorithm: Algorithm::Sha256.code(),
@@ -582,7 +608,8 @@ async fn what_older_builds_left_in_a_mirror_is_removed() {
     let names: Vec<String> = uploads(&target).into_iter().map(|(name, _)| name).collect();
     assert!(names.len() == 1 && names[0].starts_with(&kept), "{names:?}");
     let at = format!("/v2/copy/blobs/uploads/{old}");
-    target.admin().get(&at).await.refused(403, "DENIED");
+    let reply = target.admin().get(&at).await;
+    reply.refused(404, "BLOB_UPLOAD_UNKNOWN");
     let at = format!("/v2/local/blobs/uploads/{kept}");
     target.admin().delete(&at).await.expect(204);
     let output = run(&[

@@ -8,6 +8,7 @@
 
 mod abuse;
 mod access;
+mod attach;
 mod authz;
 mod authz_cells;
 mod authz_changes;

@@ -10,7 +10,6 @@ use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::types::{NameError, Page, RepoName, Rev, Tag};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Who the log and the history name for a change made here.
@@ -48,7 +47,7 @@ pub async fn execute(
         Request::RepoList { .. }
         | Request::RepoShow { .. }
         | Request::RepoDelete { .. }
-        | Request::RepoKeep { .. } => repos(app, request).await,
+        | Request::RepoSet { .. } => repos(app, request).await,
         Request::TagList { .. }
         | Request::TagHistory { .. }
         | Request::TagDelete { .. }
@@ -134,9 +133,8 @@ async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
             app.repos.delete(&repo(&name)?, OPERATOR).await?;
             Ok(Reply::Done)
         }
-        Request::RepoKeep { name, keep_ms } => {
-            let keep = keep_ms.map(Duration::from_millis);
-            app.repos.set_keep(&repo(&name)?, keep).await?;
+        Request::RepoSet { name, change } => {
+            app.repos.set(&repo(&name)?, change, OPERATOR).await?;
             Ok(Reply::Done)
         }
         Request::RepoList { after } => {
@@ -306,6 +304,7 @@ impl From<RepoError> for Fault {
             | RepoError::ManifestUnknown(_)
             | RepoError::BlobUnknown(_) => FaultKind::NotFound,
             RepoError::ReadOnly(_)
+            | RepoError::NotAttached { .. }
             | RepoError::Refused(_)
             | RepoError::Quota { .. }
             | RepoError::HistoryFull { .. } => FaultKind::State,

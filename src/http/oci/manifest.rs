@@ -75,7 +75,7 @@ pub async fn put(
         ),
     };
     let repos = &req.state.app.repos;
-    repos.check_pushes(name).await?;
+    repos.check_manifest(name, &reference, &tags).await?;
     let max = req.config.manifest_max;
     let came = req.document(body, max).await?;
     // The turn ends with the commit.

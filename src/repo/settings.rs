@@ -1,0 +1,60 @@
+//! The settings of one repository, which stand in its row.
+
+use super::error::RepoError;
+use super::{Origin, Repos, SettingsChange, keys, manifest};
+use crate::store::record::Record;
+use crate::store::{Lane, Need, Table, Txn};
+use crate::types::RepoName;
+use std::sync::Arc;
+
+impl Repos {
+    /// Changes settings of the repository, all or none of them. How long a history keeps what was closed counts for what is
+    /// closed from now on, and for the rest with the next `gc`; what pushes are taken counts from the answer on.
+    ///
+    /// # Errors
+    /// [`RepoError::Refused`] for a setting that this repository cannot have.
+    pub async fn set(
+        &self,
+        name: &RepoName,
+        change: SettingsChange,
+        who: &str,
+    ) -> Result<(), RepoError> {
+        tracing::info!(
+            target: "audit",
+            action = "repo.set",
+            repo = %name,
+            who,
+            history_keep = change.keep.map(|keep| keep.to_string()),
+            attachments = change.attachments,
+        );
+        let wanted = name.clone();
+        let set = move |tx: &mut Txn<'_>| {
+            let (id, mut record) = manifest::writable(tx, &wanted)?;
+            if let Some(keep) = change.keep {
+                record.keep_ms = keep.ms();
+            }
+            if let Some(attachments) = change.attachments {
+                if record.origin == Origin::Local.code() {
+                    return Err(RepoError::Refused(format!(
+                        "{wanted} is no mirror: it takes every push of those who may write there, and has no setting for attachments; nothing was changed"
+                    )));
+                }
+                record.attachments = attachments;
+            }
+            Ok(tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?)
+        };
+        let (homes, turns, ended) = (
+            Arc::clone(&self.0.homes),
+            Arc::clone(&self.0.turns),
+            name.clone(),
+        );
+        let then = move || {
+            homes.end(&ended);
+            turns.forget();
+        };
+        let store = &self.0.store;
+        store
+            .write_then(Lane::Request, Need::Keeps, "repo.set", set, then)
+            .await
+    }
+}
