@@ -126,11 +126,12 @@ fn compacted_text(done: Compacted) -> String {
 fn report_text(report: &Report) -> String {
     let rows = &report.rows;
     format!(
-        "Freed {} blobs ({}), {} content files removed.\nEnded: {} untagged manifests, {} rows of history.\nKept: {} blobs by a lease, {} removed or untagged by the history.",
+        "Freed {} blobs ({}), {} content files removed.\nEnded: {} untagged manifests, {} lists of referrers, {} rows of history.\nKept: {} blobs by a lease, {} removed or untagged by the history.",
         rows.freed_blobs,
         output::size(rows.freed_bytes),
         report.files_removed,
         rows.manifests_removed,
+        rows.lists_removed,
         rows.history_dropped,
         rows.kept_by_lease,
         rows.kept_by_history,

@@ -263,6 +263,7 @@ fn tell(report: &Report) {
             freed_blobs = rows.freed_blobs,
             freed_bytes = rows.freed_bytes,
             manifests_removed = rows.manifests_removed,
+            lists_removed = rows.lists_removed,
             history_dropped = rows.history_dropped,
             files_removed = report.files_removed,
             took_ms = report.took_ms,

@@ -15,7 +15,7 @@ use super::record::{
 use super::rows::{self, arrive, live, usage};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{Digest, RepoId, Rev, Tag};
+use crate::types::{AttachedTag, Digest, RepoId, Rev, Tag};
 
 /// What the rows of a transaction need to know beside the rows.
 #[derive(Debug, Clone)]
@@ -247,16 +247,22 @@ impl<'a, 't> Change<'a, 't> {
         }
     }
 
-    /// Those who referred to a manifest that is gone are looked at by the collector.
+    /// Those who referred to a manifest that is gone are looked at by the collector; and the list of them, if there is one,
+    /// when their leases are over.
     fn leave_referrers(&mut self, subject: &Digest) -> Result<(), StoreError> {
         let (from, to) = keys::referrers(self.id, false, subject).range();
-        if self.tx.scan(Table::Referrers, &from, &to, 1)?.is_empty() {
-            return Ok(());
-        }
         let now = self.tx.running_ms();
         let what = keys::due_in(self.id, subject);
-        self.tx
-            .put(Table::Due, &keys::due(now, DueKind::Subject, &what), &[])
+        if !self.tx.scan(Table::Referrers, &from, &to, 1)?.is_empty() {
+            let key = keys::due(now, DueKind::Subject, &what);
+            self.tx.put(Table::Due, &key, &[])?;
+        }
+        let list = AttachedTag::list_of(subject);
+        if live(self.tx, self.id, &Name::Tag(&list))?.is_some() {
+            let key = keys::due(now + self.context.lease_ms, DueKind::List, &what);
+            self.tx.put(Table::Due, &key, &[])?;
+        }
+        Ok(())
     }
 
     /// The blobs of a manifest that is gone are looked at by the collector.

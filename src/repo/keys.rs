@@ -56,6 +56,9 @@ pub enum DueKind {
     Repo = 7,
     /// A manifest was closed: links to blobs that only the history needs now are to end. Repository id, digest.
     Closed = 8,
+    /// A manifest was closed a lease ago: the list of what refers to it, under the tag made of its digest, is to go with it.
+    /// Repository id, digest.
+    List = 9,
 }
 
 impl DueKind {
@@ -70,6 +73,7 @@ impl DueKind {
             Self::Past,
             Self::Repo,
             Self::Closed,
+            Self::List,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)

@@ -17,6 +17,7 @@ mod giving_up;
 mod home;
 mod inline;
 pub mod keys;
+mod lists;
 mod manifest;
 mod memory;
 mod moment;

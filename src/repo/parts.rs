@@ -1,23 +1,26 @@
 //! Manifests with a subject that came as parts of an index. Buildkit lists an attestation in the index of its image, and the
 //! attestation names the image as its subject: with each build there is one more of them, and the subject alone would keep
 //! them all. What came as a part ends when no index that is kept lists it any more; what was pushed for its own sake stays
-//! as long as its subject.
+//! as long as its subject. An index that lists a manifest and not its subject is a list of referrers, and takes nothing with it.
 //!
 //! Owns the mark (a mention of class [`Class::Part`](super::keys::Class::Part)); ends nothing itself.
 
 use super::change::NewManifest;
 use super::format::{Child, Inspected};
-use super::keys::{self, Name};
+use super::keys::{self, Class, Name};
 use super::record::ItemRecord;
 use super::rows::{live, number};
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId};
+use std::collections::HashSet;
 
 /// An index follows its parts within this time (running ms), and within a lease: they are pushed first, one after the other.
 const FOLLOWS_MS: u64 = 60 * 60 * 1000;
 /// An index of more manifests than this is no build's, and has no parts: looking for them takes two rows each, and marking
 /// them one.
 const LISTED_MAX: usize = 1000;
+/// So many of those that name a manifest are looked at for its subject.
+const PARENTS: usize = 16;
 /// The value of the mention of a part. One that was pushed for its own sake so far has the time of that (running ms).
 const IS_PART: &[u8] = &[];
 
@@ -38,7 +41,7 @@ fn listed(inspected: &Inspected) -> impl Iterator<Item = &Child> {
 }
 
 /// A manifest was put. If it has a subject, that says whether it came as a part: `was_wanted` by what came before it and names
-/// it. If it lists others, those with a subject that were pushed just before are its parts.
+/// it and its subject. If it lists others, those that were pushed just before and whose subject it lists, too, are its parts.
 pub(super) fn came(
     tx: &mut Txn<'_>,
     id: RepoId,
@@ -48,19 +51,48 @@ pub(super) fn came(
 ) -> Result<(), StoreError> {
     let within = FOLLOWS_MS.min(lease_ms);
     let now = tx.running_ms();
-    if new.inspected.subject.is_some() {
+    if let Some(subject) = &new.inspected.subject {
         let at = now.to_be_bytes();
-        let value = if was_wanted { IS_PART } else { &at };
+        let is_part = was_wanted && is_beside_its_subject(tx, id, &new.digest, subject)?;
+        let value = if is_part { IS_PART } else { &at };
         tx.put(Table::Mentions, &keys::part(&new.digest, id), value)?;
     }
+    let beside: HashSet<&[u8]> = listed(&new.inspected).map(|c| c.digest.as_key()).collect();
     for child in listed(&new.inspected) {
         let key = keys::part(&child.digest, id);
         let pushed = tx.get(Table::Mentions, &key)?;
-        if pushed.is_some_and(|at| at != IS_PART && number(&at) + within > now) {
+        if pushed.is_some_and(|at| at != IS_PART && number(&at) + within > now)
+            && let Some((_, item)) = live(tx, id, &Name::Manifest(&child.digest))?
+            && beside.contains(item.own.as_slice())
+        {
             tx.put(Table::Mentions, &key, IS_PART)?;
         }
     }
     Ok(())
+}
+
+/// Whether an index that names the manifest names its subject, too. One that names nothing but what refers to a manifest is a
+/// list of that, and no image of which they would be parts.
+fn is_beside_its_subject(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+    subject: &Digest,
+) -> Result<bool, StoreError> {
+    let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
+    for (key, _) in get.scan(Table::Refs, &from, &to, PARENTS)? {
+        let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
+        let Some((parent, rev)) = parent.filter(|(parent, _)| parent != digest) else {
+            continue;
+        };
+        for class in [Class::Manifest, Class::Wanted] {
+            let names = keys::manifest_ref(subject, id, class, &parent, rev);
+            if get.get(class.table(), &names)?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the value of its mention says that a manifest is a part.

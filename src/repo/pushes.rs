@@ -88,7 +88,7 @@ pub(super) fn same_home(get: &impl Get, name: &RepoName, repo: RepoId) -> Result
 }
 
 /// Refuses a pushed manifest that its repository (of this row) does not take. Looks at two rows for each of its tags, and at
-/// one for each manifest that it lists.
+/// one for each manifest that it lists, which are as many as its references.
 pub(super) fn take_manifest(
     get: &impl Get,
     name: &RepoName,
@@ -104,6 +104,15 @@ pub(super) fn take_manifest(
         let name = name.clone();
         Err(RepoError::NotAttached { name, why })
     };
+    // As another type the same bytes would be another manifest to clients, whoever brought it.
+    if let Some((_, item)) = rows::live(get, id, &Name::Manifest(&new.digest))?
+        && item.media_type != new.inspected.media_type.as_str()
+    {
+        return refuse(format!(
+            "manifest {} is here as {}",
+            new.digest, item.media_type
+        ));
+    }
     if new.tags.is_empty() {
         return match &new.inspected.subject {
             None => refuse(format!("manifest {} has no subject", new.digest)),

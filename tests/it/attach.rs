@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::content::{
-    OCI_INDEX, OCI_MANIFEST, artifact, bytes_of, descriptor, image, noise, push_blob, put_manifest,
-    sha256,
+    OCI_INDEX, OCI_MANIFEST, SCHEMA2, artifact, bytes_of, descriptor, image, noise, push_blob,
+    put_manifest, sha256,
 };
 use crate::damage;
 use crate::fake::{Fake, Image, tag_of};
@@ -268,6 +268,16 @@ async fn a_mirror_takes_nothing_else() {
     ] {
         assert_refused(put(&writer, &reference, kind, bytes).await, why);
     }
+    // Nor can it make another manifest of the same bytes, by another type.
+    let mut bare = image.value.clone();
+    bare.as_object_mut().unwrap().remove("mediaType");
+    let bare = bytes_of(&bare);
+    site.fake.manifest("bare", OCI_MANIFEST, &bare);
+    site.mirror_from(":bare");
+    let reply = put(&writer, &format!("{tag}.sig"), SCHEMA2, &bare).await;
+    assert_refused(reply, "is here as");
+    let kept = writer.get(&at(&sha256(&bare))).await.expect(200);
+    assert_eq!(kept.header("content-type"), OCI_MANIFEST);
     // What the path says is enough: the body is not waited for.
     let begun = Instant::now();
     let auth = crate::harness::basic(crate::harness::ADMIN.0, crate::harness::ADMIN.1);
@@ -286,7 +296,7 @@ async fn a_mirror_takes_nothing_else() {
         .await
         .expect(200)
         .json();
-    assert_eq!(tags["tags"], json!(["v1"]));
+    assert_eq!(tags["tags"], json!(["bare", "v1"]));
     assert_eq!(writer.get(&at("v1")).await.expect(200).body, image.bytes);
     site.assert_sound();
 }

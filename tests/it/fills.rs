@@ -572,7 +572,9 @@ fn leave_as_of_old(dir: &std::path::Path, repo: &str, digest: &str) -> String {
     let computed = Sha256::digest(format!("mirror {repo} {digest}").as_bytes());
     let id: [u8; 16] = computed[..16].try_into().unwrap();
     let rows = damage::Rows::open(dir);
-    rows.drop_row(Table::Meta, b"no_old_fills");
+    if rows.get(Table::Meta, b"no_old_fills").is_some() {
+        rows.drop_row(Table::Meta, b"no_old_fills");
+    }
     let row = UploadRecord {
         repo: rows.repo(repo).0,
         algorithm: Algorithm::Sha256.code(),

@@ -9,6 +9,7 @@
 mod abuse;
 mod access;
 mod attach;
+mod attach_lists;
 mod authz;
 mod authz_cells;
 mod authz_changes;

@@ -72,7 +72,7 @@ fn strange(
     let (id, rev) = match kind {
         DueKind::Lease => (parts.digest().and_then(|_| parts.u64()), None),
         DueKind::Orphan => (None, None),
-        DueKind::Untagged | DueKind::Subject | DueKind::Repo | DueKind::Closed => {
+        DueKind::Untagged | DueKind::Subject | DueKind::Repo | DueKind::Closed | DueKind::List => {
             (parts.u64(), None)
         }
         DueKind::History => (parts.u64(), parts.u64()),
@@ -127,6 +127,7 @@ fn kind_name(kind: DueKind) -> &'static str {
         DueKind::Untagged => "a manifest without a tag",
         DueKind::History => "the history",
         DueKind::Subject => "referrers",
+        DueKind::List => "a list of referrers",
         DueKind::Past => "a removed manifest",
         DueKind::Repo => "the rest",
         DueKind::Closed => "the blobs of a removed manifest",
@@ -170,7 +171,7 @@ fn note(walk: &mut Walk, key: &[u8]) -> bool {
             what.len(),
         ),
         DueKind::Orphan => (parts.digest().is_some(), what.len()),
-        DueKind::Untagged | DueKind::Closed => (
+        DueKind::Untagged | DueKind::Closed | DueKind::List => (
             parts.u64().is_some() && parts.digest().is_some(),
             what.len(),
         ),

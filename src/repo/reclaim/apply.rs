@@ -1,6 +1,7 @@
 //! The steps of a plan, each inside a background transaction: the truth is looked at again, then rows are dropped.
 
 use super::Tally;
+use super::list::end_list;
 use super::places::condemn;
 use super::release::closed_at;
 use super::release::{drop_ref, end_revision, let_go, release, suspect, tidy};
@@ -31,7 +32,7 @@ pub(super) fn step(
     match step {
         Step::Done { key } => tx.delete(Table::Due, key)?,
         Step::Later { key, at, value } => later(tx, key, *at, value)?,
-        Step::Lease { .. } | Step::Orphan { .. } | Step::Untagged { .. } => {
+        Step::Lease { .. } | Step::Orphan { .. } | Step::Untagged { .. } | Step::List { .. } => {
             look(tx, step, context, tally, touched)?;
         }
         Step::Suspect { id, digests } => {
@@ -141,6 +142,21 @@ fn look(
             tx.delete(Table::Due, key)?;
             if untagged(tx, *id, digest, *since, context)? {
                 tally.manifests_removed += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        Step::List {
+            key,
+            id,
+            subject,
+            tag,
+            digest,
+        } => {
+            tx.delete(Table::Due, key)?;
+            if let Some(record) = repo(tx, *id)?.filter(|record| !record.deleted)
+                && end_list(tx, (*id, record), subject, (tag, digest), context)?
+            {
+                tally.lists_removed += 1;
                 touch(tx, *id, touched)?;
             }
         }

@@ -7,6 +7,7 @@
 mod apply;
 #[cfg(test)]
 mod law;
+mod list;
 mod past;
 mod places;
 mod plan;
@@ -48,6 +49,9 @@ pub struct Tally {
     pub links_dropped: u64,
     /// Manifests that lost their last tag long enough ago.
     pub manifests_removed: u64,
+    /// Tags that listed what refers to a manifest that is gone.
+    #[serde(default)]
+    pub lists_removed: u64,
     /// Rows of the history that nobody can ask for any more.
     pub history_dropped: u64,
     /// Blobs without a reference whose rows are gone.
@@ -65,6 +69,7 @@ impl std::ops::AddAssign for Tally {
         self.examined += more.examined;
         self.links_dropped += more.links_dropped;
         self.manifests_removed += more.manifests_removed;
+        self.lists_removed += more.lists_removed;
         self.history_dropped += more.history_dropped;
         self.freed_blobs += more.freed_blobs;
         self.freed_bytes += more.freed_bytes;

@@ -76,6 +76,12 @@ impl<'a, 'r> Plan<'a, 'r> {
                 return self.history(key, at, number(value), revision, from);
             }
         }
+        if let Some((at, DueKind::List, what)) = keys::due_parts(key) {
+            let mut parts = Parts(what);
+            if let (Some(id), Some(subject)) = (parts.u64(), parts.digest()) {
+                return self.list(key, at, (RepoId(id), subject), from);
+            }
+        }
         self.whole(key, value).map(|()| None)
     }
 
@@ -96,8 +102,8 @@ impl<'a, 'r> Plan<'a, 'r> {
                     let (id, digest) = (RepoId(parts.u64()?), parts.digest()?);
                     self.untagged(key, at, number(value), id, digest)
                 }
-                // One that can be read was planned before.
-                DueKind::History => return None,
+                // Those that can be read were planned before.
+                DueKind::History | DueKind::List => return None,
                 DueKind::Subject => {
                     let (id, subject) = (RepoId(parts.u64()?), parts.digest()?);
                     self.subject(key, id, &subject, parts.rest())

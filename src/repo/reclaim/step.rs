@@ -69,6 +69,14 @@ pub(super) enum Step {
         digest: Digest,
         since: u64,
     },
+    /// A tag lists what refers to a manifest that is gone.
+    List {
+        key: Vec<u8>,
+        id: RepoId,
+        subject: Digest,
+        tag: String,
+        digest: Digest,
+    },
     /// Those manifests are to be looked at.
     Suspect { id: RepoId, digests: Vec<Digest> },
     /// Revisions before this one can be asked for no more.
@@ -126,7 +134,8 @@ impl Step {
             Self::Later { .. } => 2,
             Self::Lease { .. } | Self::Orphan { .. } | Self::EndRepo { .. } => 4,
             Self::Row { .. } => 10,
-            Self::Untagged { .. } => 16,
+            Self::List { .. } => 14,
+            Self::Untagged { .. } => 17,
             Self::Suspect { digests, .. } => 2 * digests.len(),
             // It looks at more rows than it changes.
             Self::Lapse { children, .. } => 16 * children.len(),
