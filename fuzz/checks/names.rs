@@ -2,7 +2,9 @@
 
 use super::text;
 use dryport::mirror::Source;
-use dryport::types::{Algorithm, Digest, MediaType, Reference, RepoName, Tag, UploadId};
+use dryport::types::{
+    Algorithm, AttachedTag, Digest, MediaType, Reference, RepoName, Tag, UploadId,
+};
 
 /// What no name of any kind may hold: what leads out of a folder, splits a header or a log line, or means something
 /// to a URL or a shell.
@@ -54,6 +56,7 @@ pub fn reference(data: &[u8]) {
         );
         assert!(!text.starts_with(['.', '-']), "{text:?}");
     }
+    attached(text);
     if let Ok(reference) = text.parse::<Reference>() {
         assert_eq!(reference.to_string(), text);
         assert_eq!(
@@ -70,6 +73,27 @@ pub fn reference(data: &[u8]) {
         );
         assert_eq!(own.parse::<MediaType>().ok().as_ref(), Some(&media_type));
     }
+}
+
+/// A tag of what is attached to a manifest: it is a tag, and made of just the digest whose letters it has.
+fn attached(text: &str) {
+    let Some(attached) = AttachedTag::read(text) else {
+        return;
+    };
+    assert!(text.parse::<Tag>().is_ok(), "{text:?}");
+    let (algorithm, rest) = text.split_once('-').expect("an algorithm");
+    // Of a long digest the tag has the first half.
+    let more = if algorithm == "sha512" {
+        &rest[..64]
+    } else {
+        ""
+    };
+    let digest = format!("{algorithm}:{}{more}", &rest[..64]);
+    let digest: Digest = digest.parse().expect("a digest");
+    assert!(attached.is_of(&digest), "{text:?}");
+    let list = AttachedTag::list_of(&digest);
+    assert_eq!(attached.is_list(), text == list, "{text:?}");
+    assert!(text.starts_with(&list), "{text:?}");
 }
 
 /// A name of the past: its time lies within the years that four digits can say, and reads back.

@@ -99,7 +99,14 @@ impl Repos {
     ) -> Result<bool, RepoError> {
         let (wanted, what) = (name.clone(), reference.clone());
         let step = move |inner: &Inner, r: &Read<'_>, state: &mut Option<Doomed>| {
-            doom(inner, r, &wanted, &what, state)
+            Ok(match doom(inner, r, &wanted, &what, state.as_ref())? {
+                Judged::List(doomed) => Some(Some(doomed)),
+                Judged::Other => Some(None),
+                Judged::NotYet(so_far) => {
+                    *state = Some(so_far);
+                    None
+                }
+            })
         };
         let found = self.long_read(|inner| &inner.searches, None, step).await?;
         let Some(doomed) = found else {
@@ -145,16 +152,26 @@ impl Repos {
     }
 }
 
-/// Looks on, one hop long, at what is to be deleted; `Some(None)`: it is no list.
+/// What is known of a manifest after a hop.
+enum Judged {
+    /// It is a list.
+    List(Doomed),
+    /// It is none.
+    Other,
+    /// So far it is one.
+    NotYet(Doomed),
+}
+
+/// Looks on, one hop long, at what is to be deleted.
 fn doom(
     inner: &Inner,
     r: &Read<'_>,
     name: &RepoName,
     reference: &Reference,
-    state: &mut Option<Doomed>,
-) -> Result<Option<Option<Doomed>>, RepoError> {
+    before: Option<&Doomed>,
+) -> Result<Judged, RepoError> {
     let Some((id, _)) = visible(r, name.as_str())? else {
-        return Ok(Some(None));
+        return Ok(Judged::Other);
     };
     let (item, kind) = match reference {
         Reference::Tag(tag) => {
@@ -171,13 +188,13 @@ fn doom(
         }
     };
     let (Some((_, item)), Some(kind)) = (item, kind) else {
-        return Ok(Some(None));
+        return Ok(Judged::Other);
     };
     let Some(digest) = item.digest() else {
-        return Ok(Some(None));
+        return Ok(Judged::Other);
     };
-    let seen = state.as_ref().filter(|s| (s.id, s.digest) == (id, digest));
-    let seen = seen.map_or(0, |state| state.seen);
+    let seen = before.filter(|s| (s.id, s.digest) == (id, digest));
+    let seen = seen.map_or(0, |before| before.seen);
     let looked = look(inner, r, id, (&kind, &item), seen, || left(r) < 10)?;
     let subject = first_subject(inner, r, id, Some(&item))?;
     let doomed = |seen| Doomed {
@@ -187,12 +204,9 @@ fn doom(
         seen,
     };
     Ok(match looked {
-        Looked::List => Some(Some(doomed(0))),
-        Looked::Other => Some(None),
-        Looked::SoFar(seen) => {
-            *state = Some(doomed(seen));
-            None
-        }
+        Looked::List => Judged::List(doomed(0)),
+        Looked::Other => Judged::Other,
+        Looked::SoFar(seen) => Judged::NotYet(doomed(seen)),
     })
 }
 
