@@ -82,7 +82,7 @@ impl Site {
 
     /// Sweeps until the answer to this path has the status.
     pub async fn sweep_until(&self, path: &str, status: u16) {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         loop {
             self.gc(&[]);
             let now = self.server.admin().get(path).await.status;
