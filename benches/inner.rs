@@ -65,7 +65,7 @@ fn parse_route(bencher: Bencher, what: &str) {
 #[divan::bench(args = ["bytes=0-1023", "bytes=0-99,200-299,-500"])]
 fn parse_range(header: &str) -> usize {
     let ranges = ByteRanges::parse(black_box(header)).unwrap();
-    ranges.within(1 << 30).count()
+    ranges.within(1 << 30).len()
 }
 
 fn image(layers: u64) -> Vec<u8> {

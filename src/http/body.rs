@@ -3,8 +3,10 @@
 use super::error::Fail;
 use super::parts::{Parts, content_range};
 use super::pieces::pieces;
+use super::ranges::Leave;
+use super::request::Req;
 use super::sendfile::Outbox;
-use crate::types::{ByteRanges, Digest, RangeError, Span, Spans};
+use crate::types::{ByteRanges, Digest, RangeError, Span};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
@@ -62,19 +64,37 @@ pub fn not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
         .any(|tag| matches(tag.trim()))
 }
 
-/// 200, 206 or 416 for content with this digest, as `Range` and `If-Range` ask.
-pub fn respond(
-    headers: &HeaderMap,
+/// 200, 206 or 416 for content with this digest, as `Range` and `If-Range` ask. An answer of several ranges waits until few
+/// of its client are on their way; 429 says that it waited too long.
+pub async fn respond(
+    req: &Req,
     digest: &Digest,
     kind: &str,
     content: Content,
 ) -> Result<Response<Body>, Fail> {
+    let mut wanted = wanted(&req.headers, digest, content.len())?;
+    let mut leave = Leave::default();
+    if matches!(wanted, Wanted::Many(_)) {
+        match req.state.ranges.leave(req).await? {
+            Some(held) => leave = held,
+            None => wanted = Wanted::All,
+        }
+    }
+    Ok(answer((wanted, leave), digest, kind, content))
+}
+
+fn answer(
+    (wanted, leave): (Wanted, Leave),
+    digest: &Digest,
+    kind: &str,
+    content: Content,
+) -> Response<Body> {
     let total = content.len();
-    let mut response = match wanted(headers, digest, total)? {
+    let mut response = match wanted {
         Wanted::All => {
             let mut response = Response::new(whole(content));
             describe(&mut response, digest, kind, total);
-            return Ok(response);
+            return response;
         }
         Wanted::One(span) => {
             let mut response = Response::new(pieces(content, Parts::one(span)));
@@ -84,7 +104,7 @@ pub fn respond(
         }
         Wanted::Many(spans) => {
             let boundary = format!("dryport-{:.24}", digest.hex());
-            let parts = Parts::multipart(spans, kind, &boundary);
+            let parts = Parts::multipart((spans, leave), total, kind, &boundary);
             let kind = format!("multipart/byteranges; boundary={boundary}");
             let len = parts.len();
             let mut response = Response::new(pieces(content, parts));
@@ -93,7 +113,7 @@ pub fn respond(
         }
     };
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    Ok(response)
+    response
 }
 
 /// Type, length, tag: the same for GET and HEAD.
@@ -119,7 +139,7 @@ pub fn put(response: &mut Response<Body>, name: axum::http::HeaderName, value: &
 enum Wanted {
     All,
     One(Span),
-    Many(Spans),
+    Many(Vec<Span>),
 }
 
 /// Ranges beyond this many times the content are answered with all of it, once.
@@ -138,18 +158,17 @@ fn wanted(headers: &HeaderMap, digest: &Digest, total: u64) -> Result<Wanted, Fa
     }
     let spans = match ByteRanges::parse(range) {
         Ok(ranges) => ranges.within(total),
-        Err(RangeError::Syntax) => return Ok(Wanted::All),
+        Err(RangeError::Syntax | RangeError::Many) => return Ok(Wanted::All),
         Err(RangeError::Unsatisfiable) => return Err(unsatisfiable(total)),
     };
-    let mut few = spans.clone();
-    match (few.next(), few.next()) {
-        (None, _) => return Err(unsatisfiable(total)),
-        (Some(span), None) => return Ok(Wanted::One(span)),
-        (Some(_), Some(_)) => {}
+    match spans[..] {
+        [] => return Err(unsatisfiable(total)),
+        [span] => return Ok(Wanted::One(span)),
+        _ => {}
     }
     let most = total.saturating_mul(MOST_TIMES);
-    let within = |sum: u64, span: Span| sum.checked_add(span.len).filter(|sum| *sum <= most);
-    Ok(match spans.clone().try_fold(0, within) {
+    let within = |sum: u64, span: &Span| sum.checked_add(span.len).filter(|sum| *sum <= most);
+    Ok(match spans.iter().try_fold(0, within) {
         Some(_) => Wanted::Many(spans),
         None => Wanted::All,
     })
@@ -190,8 +209,10 @@ mod tests {
 
     async fn get(pairs: &[(&'static str, &str)], content: Content) -> (u16, String) {
         let digest = Digest::of(Algorithm::Sha256, b"0123456789");
-        match respond(&headers(pairs), &digest, "text/plain", content) {
-            Ok(response) => {
+        match wanted(&headers(pairs), &digest, content.len()) {
+            Ok(wanted) => {
+                let wanted = (wanted, Leave::default());
+                let response = answer(wanted, &digest, "text/plain", content);
                 let status = response.status().as_u16();
                 let len = response.headers()[CONTENT_LENGTH]
                     .to_str()
@@ -254,7 +275,8 @@ mod tests {
     async fn a_short_file_breaks_the_body() {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let content = in_file(tempfile::tempfile().expect("file"));
-        let response = respond(&HeaderMap::new(), &digest, "text/plain", content).expect("head");
+        let wanted = (Wanted::All, Leave::default());
+        let response = answer(wanted, &digest, "text/plain", content);
         assert!(
             axum::body::to_bytes(response.into_body(), 100)
                 .await

@@ -60,6 +60,16 @@ impl Chunk {
         }
     }
 
+    /// Small pieces that were put together without leave: at most [`SMALL`] bytes.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            len: bytes.len(),
+            bytes,
+            leave: None,
+            gone: None,
+        }
+    }
+
     /// What to wait for between this chunk and the next: [`a_turn`], as a client that takes as fast as it is given
     /// would else keep the thread for itself; or that a small one is gone.
     pub fn pause(&mut self) -> Pause {

@@ -23,6 +23,7 @@ mod parts;
 mod pieces;
 mod places;
 mod progress;
+mod ranges;
 mod refusals;
 mod refuse;
 mod request;
@@ -54,6 +55,7 @@ use futures_util::FutureExt as _;
 use lists::Lists;
 use metrics::Metrics;
 use places::{Client, Place, Places};
+use ranges::Ranges;
 use refusals::Refusals;
 use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
@@ -89,6 +91,7 @@ pub struct State {
     files: Files,
     past: Places,
     documents: Documents,
+    ranges: Ranges,
     lists_of_referrers: Lists,
     lists_of_names: Lists,
     ids: Ids,
@@ -111,6 +114,7 @@ impl State {
             past: Places::new(PAST),
             connections,
             documents: Documents::new(),
+            ranges: Ranges::new(),
             lists_of_referrers: Lists::new(REFERRERS.max(2 * longest)),
             lists_of_names: Lists::new(NAMES),
             ids: Ids::default(),

@@ -1,9 +1,10 @@
 //! What bodies are made of: spans of the content, and the framing of several ranges between them (multipart/byteranges,
 //! RFC 9110 section 14.6).
 //!
-//! The framing is written as it is needed: an answer of a thousand ranges takes no more memory than its request did.
+//! The framing is written as it is needed, and its length is known before: nothing is written twice.
 
-use crate::types::{Span, Spans};
+use super::ranges::Leave;
+use crate::types::Span;
 use axum::body::Bytes;
 use std::collections::VecDeque;
 
@@ -36,12 +37,14 @@ pub struct Parts {
 }
 
 /// Spans that are still to be framed.
-#[derive(Clone)]
 struct Framed {
-    spans: Spans,
+    spans: std::vec::IntoIter<Span>,
+    total: u64,
     kind: Box<str>,
     boundary: Box<str>,
     first: bool,
+    /// Until all of them are framed.
+    _leave: Leave,
 }
 
 impl Parts {
@@ -60,15 +63,22 @@ impl Parts {
         }
     }
 
-    /// Each span as one part of a multipart body, of content with this media type.
-    pub fn multipart(spans: Spans, kind: &str, boundary: &str) -> Self {
+    /// Each span as one part of a multipart body, of content with this length and media type.
+    pub fn multipart(
+        (spans, leave): (Vec<Span>, Leave),
+        total: u64,
+        kind: &str,
+        boundary: &str,
+    ) -> Self {
+        let len = framed_len(&spans, total, kind, boundary);
         let mut framed = Framed {
-            spans,
+            spans: spans.into_iter(),
+            total,
             kind: kind.into(),
             boundary: boundary.into(),
             first: true,
+            _leave: leave,
         };
-        let len = framed.clone().sizes();
         let mut ready = VecDeque::with_capacity(2);
         let more = framed.next(&mut ready);
         Self {
@@ -143,38 +153,51 @@ impl Framed {
             "\r\n"
         };
         let (kind, boundary) = (&self.kind, &self.boundary);
-        let range = content_range(span, self.spans.total());
+        let range = content_range(span, self.total);
         format!("{start}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {range}\r\n\r\n")
     }
 
     fn end(&self) -> String {
         format!("\r\n--{}--\r\n", self.boundary)
     }
+}
 
-    /// Bytes of all parts, and of their framing.
-    fn sizes(mut self) -> u64 {
-        let mut len = self.end().len() as u64;
-        while let Some(span) = self.spans.next() {
-            len += self.head(span).len() as u64 + span.len;
-        }
-        len
-    }
+/// Bytes of all parts and of their framing, counted without writing it.
+fn framed_len(spans: &[Span], total: u64, kind: &str, boundary: &str) -> u64 {
+    let marks = "\r\n--\r\nContent-Type: \r\nContent-Range: bytes -/\r\n\r\n".len();
+    let each = (marks + boundary.len() + kind.len()) as u64 + digits(total);
+    let part = |span: &Span| each + digits(span.start) + digits(last(*span)) + span.len;
+    let parts: u64 = spans.iter().map(part).sum();
+    // The first part has no line end before it; the end has its own marks.
+    parts + ("--".len() + boundary.len() + "--\r\n".len()) as u64
+}
+
+/// Decimal digits of a number.
+fn digits(n: u64) -> u64 {
+    u64::from(n.checked_ilog10().unwrap_or(0)) + 1
+}
+
+/// Where the last byte of a span is.
+fn last(span: Span) -> u64 {
+    span.start + span.len - 1
 }
 
 /// `Content-Range` of a span.
 pub fn content_range(span: Span, total: u64) -> String {
-    format!("bytes {}-{}/{total}", span.start, span.start + span.len - 1)
+    format!("bytes {}-{}/{total}", span.start, last(span))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::ByteRanges;
+    use proptest::prelude::*;
 
     #[test]
     fn framing_comes_with_each_part_and_its_length_is_known_before() {
         let spans = ByteRanges::parse("bytes=5-6,0-0,99-,0-9").expect("ranges");
-        let mut parts = Parts::multipart(spans.within(10), "text/plain", "B");
+        let spans = (spans.within(10), Leave::default());
+        let mut parts = Parts::multipart(spans, 10, "text/plain", "B");
         let (mut text, mut len) = (String::new(), 0);
         let known = parts.len();
         assert_eq!(parts.only_span(), None);
@@ -200,6 +223,29 @@ mod tests {
             part("0-9", "[0+10]"),
         ];
         assert_eq!(text, all.concat() + "--B--\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn the_length_is_that_of_what_is_written(
+            ends in prop::collection::vec((0u32..63, 0u32..63, 0u64..3), 1..9),
+            (most, kind, boundary) in (1u32..63, "[a-z/]{0,9}", "[a-z]{1,9}"),
+        ) {
+            // About the powers of two, and one beside: every number of digits.
+            let total = 1u64 << most;
+            let span = |(start, len, off): &(u32, u32, u64)| {
+                let start = ((1u64 << start) - 1).saturating_sub(*off).min(total - 1);
+                let len = ((1u64 << len) + off).min(total - start);
+                Span { start, len }
+            };
+            let spans: Vec<Span> = ends.iter().map(span).collect();
+            prop_assume!(spans.iter().try_fold(0u64, |sum, span| sum.checked_add(span.len)).is_some());
+            let spans = (spans, Leave::default());
+            let mut parts = Parts::multipart(spans, total, &kind, &boundary);
+            let known = u128::from(parts.len());
+            let pieces = std::iter::from_fn(|| parts.pop());
+            prop_assert_eq!(known, pieces.map(|piece| u128::from(piece.len())).sum::<u128>());
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Pieces {
     fn next(&mut self) -> Next {
         let (file, span) = match (&self.content, self.parts.pop()) {
             (_, None) => return Next::End,
-            (_, Some(Piece::Text(text))) => return Next::Ready(text),
+            (_, Some(Piece::Text(text))) => return Next::Ready(self.joined(&text)),
             (Source::Bytes(bytes), Some(Piece::Span(span))) => {
                 return Next::Ready(slice(bytes, span));
             }
@@ -101,6 +101,40 @@ impl Pieces {
         }
         self.ask_disk(file, chunk, start, cached);
         Next::Reading
+    }
+
+    /// Framing, with what follows it as far as that is short and in memory: thousands of tiny parts are few frames, and
+    /// between two of them others have their turn.
+    fn joined(&mut self, text: &Bytes) -> Bytes {
+        let mut bytes = Vec::with_capacity(SMALL.max(text.len()));
+        bytes.extend_from_slice(text);
+        while let Some(piece) = self.parts.front() {
+            let (before, room) = (bytes.len(), SMALL.saturating_sub(bytes.len()) as u64);
+            match (piece, &self.content) {
+                (Piece::Text(text), _) if text.len() as u64 <= room => {
+                    bytes.extend_from_slice(text)
+                }
+                (Piece::Span(span), Source::Bytes(all)) if span.len <= room => {
+                    bytes.extend_from_slice(&slice(all, *span));
+                }
+                (Piece::Span(span), Source::File(file, _)) if span.len <= room => {
+                    bytes.resize(before + span.len as usize, 0);
+                    let read = read_cached(file, &mut bytes[before..], span.start);
+                    if read as u64 != span.len {
+                        bytes.truncate(before);
+                        break;
+                    }
+                }
+                _ => break,
+            }
+            self.parts.pop();
+        }
+        let mut chunk = Chunk::of(bytes);
+        // After less a part follows that has a pause of its own.
+        if chunk.len() > SMALL / 2 && !self.parts.is_empty() {
+            self.pause = Some(chunk.pause());
+        }
+        Bytes::from_owner(chunk)
     }
 
     /// Memory for the begin of a span.
@@ -212,6 +246,7 @@ pub(super) async fn sent(mut body: Body) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::chunk::{CHUNK, CHUNKS};
+    use super::super::ranges::Leave;
     use super::super::sendfile::PART;
     use super::*;
     use http_body::Body as _;
@@ -260,6 +295,49 @@ mod tests {
                 let want = [b"--", &bytes[start..start + len], b"--"].concat();
                 assert!(got == want, "{len} bytes from {start}, cold: {cold}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn tiny_parts_are_joined_and_others_have_their_turn_between() {
+        let spans = vec![Span { start: 3, len: 1 }; 1000];
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(b"0123456789").expect("written");
+        if read_cached(&file, &mut [0], 0) == 0 {
+            return; // This file system does not tell what is in memory.
+        }
+        let in_file = Content::File {
+            file: Arc::new(file),
+            len: 10,
+            outbox: Some(Outbox::default()),
+        };
+        for content in [Content::Bytes(Bytes::from_static(b"0123456789")), in_file] {
+            let parts = (spans.clone(), Leave::default());
+            let parts = Parts::multipart(parts, 10, "text/plain", "B");
+            let known = parts.len();
+            let mut body = pieces(content, parts);
+            let mut poll = async || {
+                let poll = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut body).poll_frame(cx));
+                std::future::poll_fn(poll).await
+            };
+            let (mut sent, mut frames) = (Vec::new(), 0);
+            loop {
+                let data = match poll().await {
+                    Poll::Ready(Some(frame)) => frame.expect("read").into_data().expect("data"),
+                    Poll::Ready(None) => break,
+                    Poll::Pending => panic!("nothing was held"),
+                };
+                assert!(data.len() <= SMALL);
+                frames += 1;
+                sent.extend_from_slice(&data);
+                if sent.len() as u64 == known {
+                    break;
+                }
+                assert!(poll().await.is_pending(), "it waits until that is gone");
+            }
+            assert_eq!(frames, sent.len().div_ceil(SMALL - 100));
+            let text = String::from_utf8(sent).expect("text");
+            assert_eq!(text.matches("bytes 3-3/10\r\n\r\n3\r\n--B").count(), 1000);
         }
     }
 

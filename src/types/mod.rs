@@ -19,5 +19,5 @@ pub use ids::{RepoId, Rev, UploadId, wall_ms};
 pub use media_type::{MediaType, MediaTypeError};
 pub use name::{NameError, Reference, RepoName, Tag};
 pub use page::{Page, PageError};
-pub use range::{ByteRange, ByteRanges, ContentRange, RangeError, Span, Spans};
+pub use range::{ByteRange, ByteRanges, ContentRange, RangeError, Span};
 pub use visible::{visible, visible_json, visible_line};

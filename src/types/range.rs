@@ -28,79 +28,47 @@ pub enum RangeError {
     /// Nothing of it lies within the body, or its ends are inverted: 416.
     #[error("the range lies outside the content")]
     Unsatisfiable,
+    /// More parts than are answered one by one, which RFC 9110 section 14.2 lets a server ignore.
+    #[error("the Range header has more than {} parts", ByteRanges::MOST)]
+    Many,
 }
 
-/// The parts of a `Range` header in the order asked. They are read from its text as they are needed: however many there
-/// are, they take no more memory than the header.
+/// The parts of a `Range` header in the order asked, at most [`ByteRanges::MOST`]: their text is read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ByteRanges {
-    /// The header without its unit; each part of it is of the grammar.
-    set: Box<str>,
-    /// What of it has been read, in bytes.
-    at: usize,
-}
+pub struct ByteRanges(Vec<ByteRange>);
 
 impl ByteRanges {
-    /// Reads the header. Another unit than bytes, or a syntax error in any part, is `Syntax` (to be ignored); inverted ends
-    /// are `Unsatisfiable`.
+    /// Parts of one header that are answered one by one. It is what containers/storage asks for at most.
+    pub const MOST: usize = 1024;
+
+    /// Reads the header. Another unit than bytes, or a syntax error in any part, is `Syntax`, and one part more than
+    /// [`Self::MOST`] is `Many` (both to be ignored); inverted ends are `Unsatisfiable`. The first of them counts.
     pub fn parse(header: &str) -> Result<Self, RangeError> {
         let (unit, set) = header.trim().split_once('=').ok_or(RangeError::Syntax)?;
         if !unit.eq_ignore_ascii_case("bytes") {
             return Err(RangeError::Syntax);
         }
-        let mut all = set.split(',').map(str::trim).filter(|p| !p.is_empty());
-        let first = all.next().ok_or(RangeError::Syntax)?;
-        ByteRange::parse(first)?;
-        all.try_for_each(|part| ByteRange::parse(part).map(drop))?;
-        Ok(Self {
-            set: set.into(),
-            at: 0,
-        })
-    }
-
-    /// What of the parts lies within a body of `len` bytes.
-    pub fn within(self, len: u64) -> Spans {
-        Spans { ranges: self, len }
-    }
-}
-
-impl Iterator for ByteRanges {
-    type Item = ByteRange;
-
-    fn next(&mut self) -> Option<ByteRange> {
-        loop {
-            let rest = self.set.get(self.at..).filter(|rest| !rest.is_empty())?;
-            let part = rest.split(',').next().unwrap_or(rest);
-            let range = ByteRange::parse(part.trim());
-            self.at += part.len() + 1;
-            // What is none is an empty part: the others were read before.
-            if let Ok(range) = range {
-                return Some(range);
+        let mut all = Vec::new();
+        for part in set.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            if all.len() == Self::MOST {
+                return Err(RangeError::Many);
             }
+            all.push(ByteRange::parse(part)?);
         }
+        if all.is_empty() {
+            return Err(RangeError::Syntax);
+        }
+        Ok(Self(all))
     }
-}
 
-/// The parts of a `Range` header that lie within a body, in the order asked: neither sorted nor joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spans {
-    ranges: ByteRanges,
-    len: u64,
-}
-
-impl Spans {
-    /// Bytes of the body.
-    pub fn total(&self) -> u64 {
-        self.len
+    /// All of them.
+    pub fn as_slice(&self) -> &[ByteRange] {
+        &self.0
     }
-}
 
-impl Iterator for Spans {
-    type Item = Span;
-
-    fn next(&mut self) -> Option<Span> {
-        let len = self.len;
-        self.ranges.by_ref().find_map(|range| range.span(len))
+    /// What of the parts lies within a body of `len` bytes, in the order asked: neither sorted nor joined.
+    pub fn within(&self, len: u64) -> Vec<Span> {
+        self.0.iter().filter_map(|range| range.span(len)).collect()
     }
 }
 
@@ -121,8 +89,8 @@ impl ByteRange {
         }
     }
 
-    fn span(self, len: u64) -> Option<Span> {
-        match self {
+    fn span(&self, len: u64) -> Option<Span> {
+        match *self {
             Self::From(first, _) if first >= len => None,
             Self::From(first, last) => {
                 let last = last.unwrap_or(len - 1).min(len - 1);
@@ -196,7 +164,7 @@ mod tests {
 
     fn get(header: &str, len: u64) -> Result<Vec<(u64, u64)>, RangeError> {
         let spans = ByteRanges::parse(header)?.within(len);
-        Ok(spans.map(|s| (s.start, s.len)).collect())
+        Ok(spans.iter().map(|s| (s.start, s.len)).collect())
     }
 
     #[test]
@@ -237,10 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_the_header_holds() {
-        let header = format!("bytes={}", "7-7,".repeat(20_000));
-        let all = get(&header, 8).expect("ranges");
-        assert!(all.len() == 20_000 && all.iter().all(|span| *span == (7, 1)));
+    fn as_many_as_are_answered_one_by_one() {
+        let many = |n: usize| format!("bytes= , {}", "7-7,, ".repeat(n));
+        let all = get(&many(ByteRanges::MOST), 8).expect("ranges");
+        assert!(all.len() == ByteRanges::MOST && all.iter().all(|span| *span == (7, 1)));
+        for more in [1, 10_000] {
+            let header = many(ByteRanges::MOST + more);
+            // What lies outside the content counts as well.
+            for len in [8, 1] {
+                assert_eq!(get(&header, len), Err(RangeError::Many));
+            }
+            // Nothing behind them is read.
+            assert_eq!(get(&(header + "2-1,x"), 8), Err(RangeError::Many));
+        }
     }
 
     #[test]

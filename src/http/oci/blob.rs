@@ -25,7 +25,7 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         } else if body::not_modified(&req.headers, digest) {
             unchanged(digest)
         } else {
-            body::respond(&req.headers, digest, KIND, content(req, blob))?
+            body::respond(req, digest, KIND, content(req, blob)).await?
         }
     } else if req.method == Method::HEAD {
         described(digest, KIND, repos.blob_size(name, digest).await?)
@@ -35,7 +35,7 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
         unchanged(digest)
     } else {
         let blob = repos.blob(name, digest).await?;
-        body::respond(&req.headers, digest, KIND, content(req, blob))?
+        body::respond(req, digest, KIND, content(req, blob)).await?
     };
     put(&mut response, CONTENT_DIGEST, &digest.to_string());
     let cache = immutable(req, name).await?;

@@ -43,7 +43,7 @@ pub async fn get(
     } else if req.method == Method::HEAD {
         described(&blob.digest, kind, blob.size)
     } else {
-        body::respond(&req.headers, &blob.digest, kind, content(req, blob.clone()))?
+        body::respond(req, &blob.digest, kind, content(req, blob.clone())).await?
     };
     set(&mut response, CONTENT_DIGEST, &blob.digest.to_string());
     let cache = if matches!(reference, Reference::Digest(_)) {

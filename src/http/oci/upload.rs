@@ -145,7 +145,7 @@ async fn content_range(
             let fail = Fail::new(status, "BLOB_UPLOAD_INVALID", text);
             Err(with_progress(fail, name, id, stands))
         }
-        Err(RangeError::Syntax) => Err(Fail::bad(
+        Err(RangeError::Syntax | RangeError::Many) => Err(Fail::bad(
             "BLOB_UPLOAD_INVALID",
             "a Content-Range is written FIRST-LAST",
         )),
