@@ -7,6 +7,7 @@ use super::ranges::Leave;
 use crate::types::Span;
 use axum::body::Bytes;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 /// One piece of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +37,15 @@ pub struct Parts {
     len: u64,
 }
 
+/// Room for the ends of a span in digits.
+const ENDS: usize = 41;
+
 /// Spans that are still to be framed.
 struct Framed {
     spans: std::vec::IntoIter<Span>,
-    total: u64,
-    kind: Box<str>,
     boundary: Box<str>,
+    /// What stands before and after the ends of each span; before the first without its line end.
+    around: (Box<str>, Box<str>),
     first: bool,
     /// Until all of them are framed.
     _leave: Leave,
@@ -73,9 +77,11 @@ impl Parts {
         let len = framed_len(&spans, total, kind, boundary);
         let mut framed = Framed {
             spans: spans.into_iter(),
-            total,
-            kind: kind.into(),
             boundary: boundary.into(),
+            around: (
+                format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes ").into(),
+                format!("/{total}\r\n\r\n").into(),
+            ),
             first: true,
             _leave: leave,
         };
@@ -147,14 +153,18 @@ impl Framed {
     }
 
     fn head(&mut self, span: Span) -> String {
-        let start = if std::mem::take(&mut self.first) {
-            ""
+        let (before, after) = &self.around;
+        let skipped = if std::mem::take(&mut self.first) {
+            "\r\n".len()
         } else {
-            "\r\n"
+            0
         };
-        let (kind, boundary) = (&self.kind, &self.boundary);
-        let range = content_range(span, self.total);
-        format!("{start}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {range}\r\n\r\n")
+        let mut head = String::with_capacity(before.len() + ENDS + after.len());
+        head.push_str(&before[skipped..]);
+        // A string takes all that is written.
+        let _ = write!(head, "{}-{}", span.start, last(span));
+        head.push_str(after);
+        head
     }
 
     fn end(&self) -> String {
