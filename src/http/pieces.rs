@@ -112,7 +112,7 @@ impl Pieces {
             let (before, room) = (bytes.len(), SMALL.saturating_sub(bytes.len()) as u64);
             match (piece, &self.content) {
                 (Piece::Text(text), _) if text.len() as u64 <= room => {
-                    bytes.extend_from_slice(text)
+                    bytes.extend_from_slice(text);
                 }
                 (Piece::Span(span), Source::Bytes(all)) if span.len <= room => {
                     bytes.extend_from_slice(&slice(all, *span));
