@@ -1,20 +1,20 @@
 //! Manifests: reading, and the one transaction that makes them visible.
 
+use super::batch::{self, Filling};
 use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::record::{BlobRecord, RepoRecord};
 use super::rows;
-use super::{Inner, KeptTag, Put, PutManifest, Repos, fill, inline, parts, pushes, visible};
+use super::state::lock;
+use super::{Inner, KeptTag, Put, PutManifest, Repos, fill, inline, pushes, visible};
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::sync::Arc;
-
-/// More manifests than this, or more digests, are committed in several transactions, children first.
-pub(super) const CLOSURE_ROWS: usize = 3500;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 /// A manifest that has been read and whose bytes are where a commit needs them.
 #[derive(Clone)]
@@ -27,9 +27,27 @@ impl Ready {
     /// Its content file, if it has one.
     fn place(&self) -> Option<Place> {
         match &self.body {
-            Body::Inline(_) => None,
+            Body::Inline(_) | Body::Before => None,
             Body::Placed(place) => Some(place.clone()),
         }
+    }
+
+    /// The same once for every [`batch::TAGS`] of its tags, the bytes with the first.
+    fn of_few_tags(mut self) -> Vec<Self> {
+        let mut all = Vec::new();
+        while self.new.tags.len() > batch::TAGS {
+            let rest = self.new.tags.split_off(batch::TAGS);
+            let next = Self {
+                new: NewManifest {
+                    tags: rest,
+                    ..self.new.clone()
+                },
+                body: Body::Before,
+            };
+            all.push(std::mem::replace(&mut self, next));
+        }
+        all.push(self);
+        all
     }
 }
 
@@ -45,6 +63,8 @@ struct Made {
 enum Body {
     Inline(Bytes),
     Placed(Place),
+    /// They came with the same manifest before, with other tags.
+    Before,
 }
 
 impl Repos {
@@ -70,10 +90,12 @@ impl Repos {
             super::Source::Push { by } => by.clone(),
             super::Source::Registry { registry, .. } => registry.clone(),
         };
-        let ready = vec![self.ready(put).await?];
-        let mut done = self.commit(name, ready, &who, "manifest.put", None).await?;
-        done.pop()
-            .ok_or_else(|| RepoError::Task("a commit of one manifest answered none".into()))
+        let ready = self.ready(put).await?;
+        let mut done = [answer(&ready.new)];
+        let commit = self.commit(name, vec![ready], &who, "manifest.put", None);
+        note_kept(&mut done, &commit.await?);
+        let [done] = done;
+        Ok(done)
     }
 
     /// Makes a whole closure visible: in one transaction; one that is too large for that in several, in the order
@@ -98,22 +120,22 @@ impl Repos {
         manifests: Vec<PutManifest>,
         who: &str,
     ) -> Result<Vec<Put>, RepoError> {
-        let mut done = Vec::with_capacity(manifests.len());
-        let (mut batch, mut rows) = (Vec::new(), 0);
+        let quotas = self.quotas_above(name).await?;
+        let (mut done, mut kept) = (Vec::with_capacity(manifests.len()), Vec::new());
+        let (mut batch, mut filling) = (Vec::new(), Filling::default());
         for put in manifests {
             let ready = self.ready(put).await?;
-            let cost = ready.new.inspected.children.len() + parts::rows(&ready.new.inspected) + 20;
-            if rows + cost > CLOSURE_ROWS {
-                done.extend(
-                    self.commit(name, std::mem::take(&mut batch), who, "mirror", Some(home))
-                        .await?,
-                );
-                rows = 0;
+            done.push(answer(&ready.new));
+            for ready in ready.of_few_tags() {
+                if !filling.takes(batch::cost(&ready.new, quotas)) {
+                    let full = std::mem::take(&mut batch);
+                    kept.extend(self.commit(name, full, who, "mirror", Some(home)).await?);
+                }
+                batch.push(ready);
             }
-            rows += cost;
-            batch.push(ready);
         }
-        done.extend(self.commit(name, batch, who, "mirror", Some(home)).await?);
+        kept.extend(self.commit(name, batch, who, "mirror", Some(home)).await?);
+        note_kept(&mut done, &kept);
         Ok(done)
     }
 
@@ -166,54 +188,57 @@ impl Repos {
         who: &str,
         why: &'static str,
         fetched_for: Option<RepoId>,
-    ) -> Result<Vec<Put>, RepoError> {
-        let mut done: Vec<Put> = ready.iter().map(|r| answer(&r.new)).collect();
-        let placed = ready.iter().filter_map(Ready::place).collect();
-        let ready = Arc::new(ready);
-        let made = self
-            .with_history(name, || {
-                self.commit_once(name, Arc::clone(&ready), who, why, fetched_for)
-            })
-            .await;
-        if made.as_ref().is_err_and(RepoError::stored_nothing) {
-            self.drop_spare(placed).await;
-        }
-        let Made { spare, kept } = made?;
-        self.drop_spare(spare).await;
-        for kept in kept {
-            let of = done.iter_mut().filter(|put| put.digest == kept.brought);
-            for put in of {
-                put.tags.retain(|tag| *tag != kept.tag);
-                put.kept.push(kept.clone());
+    ) -> Result<Vec<KeptTag>, RepoError> {
+        let (ready, kept) = (Arc::new(ready), Mutex::new(Vec::new()));
+        let done = batch::commit_in_parts(ready.len(), |part| {
+            let (ready, kept) = (&ready, &kept);
+            async move {
+                let once = || {
+                    let part = (Arc::clone(ready), part.clone());
+                    self.commit_once(name, part, who, why, fetched_for)
+                };
+                let made = self.with_history(name, once).await?;
+                lock(kept).extend(made.kept);
+                self.drop_spare(made.spare).await;
+                Ok(())
             }
+        });
+        let Err((from, error)) = done.await else {
+            return Ok(std::mem::take(&mut lock(&kept)));
+        };
+        if error.stored_nothing() {
+            let left = ready.iter().skip(from).filter_map(Ready::place);
+            self.drop_spare(left.collect()).await;
         }
-        Ok(done)
+        Err(error)
     }
 
-    /// The transaction of a commit. `fetched_for`: a mirror run's repository; a push has none.
+    /// The transaction of a part of a commit. `fetched_for`: a mirror run's repository; a push has none.
     async fn commit_once(
         &self,
         name: &RepoName,
-        ready: Arc<Vec<Ready>>,
+        (ready, part): (Arc<Vec<Ready>>, Range<usize>),
         who: &str,
         why: &'static str,
         fetched_for: Option<RepoId>,
     ) -> Result<Made, RepoError> {
-        let sizes = ready.iter().map(|r| (r.new.digest, Some(r.new.size)));
+        let sizes = ready[part.clone()].iter();
+        let sizes = sizes.map(|r| (r.new.digest, Some(r.new.size)));
         let _room = self.commit_room(name, sizes.collect()).await?;
         let context = self.context(who, why);
         let strict = self.0.options.strict;
         let wanted = name.clone();
         let change = self.change(name, Need::Grows, why, move |tx| {
-            let (id, record) = home(tx, &wanted, &ready, context.at_ms, fetched_for)?;
+            let ready = &ready[part.clone()];
+            let (id, record) = home(tx, &wanted, ready, context.at_ms, fetched_for)?;
             let strict = fetched_for.is_none() && record.strict.unwrap_or(strict);
             let mut made = Made::default();
-            for r in ready.iter() {
+            for r in ready {
                 let spare = put_body(tx, &r.new.digest, r.new.size, &r.body, context.at_ms)?;
                 made.spare.extend(spare);
             }
             let mut news = Vec::with_capacity(ready.len());
-            for r in ready.iter() {
+            for r in ready {
                 let ours = match fetched_for {
                     Some(_) => pushes::without_ours(tx, id, &r.new)?,
                     None => None,
@@ -261,6 +286,16 @@ fn answer(new: &NewManifest) -> Put {
         subject: new.inspected.subject,
         tags: new.tags.clone(),
         kept: Vec::new(),
+    }
+}
+
+/// Takes the tags that a site keeps out of the answers, and names them there.
+fn note_kept(done: &mut [Put], kept: &[KeptTag]) {
+    for kept in kept {
+        for put in done.iter_mut().filter(|put| put.digest == kept.brought) {
+            put.tags.retain(|tag| *tag != kept.tag);
+            put.kept.push(kept.clone());
+        }
     }
 }
 
@@ -313,6 +348,9 @@ fn put_body(
     let body = match body {
         Body::Inline(bytes) => SealedBody::Inline(bytes.clone()),
         Body::Placed(place) => SealedBody::Placed(place.clone()),
+        // Somebody deleted it meanwhile, and the collector was there.
+        Body::Before if rows::blob(tx, digest)?.is_none() => return Err(StoreError::Busy),
+        Body::Before => return Ok(None),
     };
     put_blob(
         tx,

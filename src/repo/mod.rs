@@ -3,6 +3,7 @@
 //! Owns every row of the repository tables and the rules by which a digest becomes visible in a repository. Knows no
 //! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
 
+mod batch;
 mod blob;
 mod bounded;
 mod change;

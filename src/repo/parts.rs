@@ -5,6 +5,7 @@
 //!
 //! Owns the mark (a mention of class [`Class::Part`](super::keys::Class::Part)); ends nothing itself.
 
+use super::batch::MANIFEST_ROWS;
 use super::change::NewManifest;
 use super::format::{Child, Inspected};
 use super::keys::{self, Class, Name};
@@ -17,7 +18,7 @@ use std::collections::HashSet;
 /// An index follows its parts within this time (running ms), and within a lease: they are pushed first, one after the other.
 const FOLLOWS_MS: u64 = 60 * 60 * 1000;
 /// An index of more manifests than this is no build's, and has no parts: looking for them takes two rows each, and marking
-/// them one.
+/// them one. Nor has one that names so much beside them that there is no room for the marks.
 const LISTED_MAX: usize = 1000;
 /// So many of those that name a manifest are looked at for its subject.
 const PARENTS: usize = 16;
@@ -32,7 +33,8 @@ pub(super) fn rows(inspected: &Inspected) -> usize {
 /// What an index lists and may have come with it.
 fn listed(inspected: &Inspected) -> impl Iterator<Item = &Child> {
     let listed = || inspected.children.iter().filter(|c| c.is_listed);
-    let most = if listed().count() > LISTED_MAX {
+    let (count, all) = (listed().count(), inspected.children.len());
+    let most = if count > LISTED_MAX || count + all > MANIFEST_ROWS {
         0
     } else {
         LISTED_MAX

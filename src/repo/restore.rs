@@ -2,17 +2,19 @@
 //!
 //! Nothing is restored that the history does not keep: a revision before the repository's horizon is refused.
 
-use super::bounded::left;
+use super::batch::{self, Filling};
+use super::bounded::{is_spent, left};
 use super::change::{Change, NewManifest};
 use super::error::RepoError;
 use super::format::Inspected;
 use super::keys::{self, Class, Name};
-use super::manifest::{self, CLOSURE_ROWS};
+use super::manifest;
 use super::record::{ItemRecord, RepoRecord};
 use super::{Inner, Repos, read, rows};
-use crate::store::{Get, Need, Read, Table, Txn};
+use crate::store::{Get, Need, Read, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Manifests below one tag that a restore takes on.
@@ -55,15 +57,13 @@ impl Repos {
         };
         let closure = self.long_read(|inner| &inner.searches, None, step).await?;
         let digest = closure.top;
-        let mut batch = Vec::new();
-        let mut cost = 0;
+        let quotas = self.quotas_above(name).await?;
+        let (mut batch, mut filling) = (Vec::new(), Filling::default());
         for new in closure.found {
-            let own = 4 * new.inspected.children.len() + 20;
-            if cost + own > CLOSURE_ROWS && !batch.is_empty() {
+            let cost = batch::cost(&new, quotas) + batch::cost_of_links(&new, quotas);
+            if !filling.takes(cost) {
                 self.put_back(name, std::mem::take(&mut batch), who).await?;
-                cost = 0;
             }
-            cost += own;
             batch.push(new);
         }
         self.put_back(name, batch, who).await?;
@@ -76,21 +76,77 @@ impl Repos {
         batch: Vec<Arc<NewManifest>>,
         who: &str,
     ) -> Result<(), RepoError> {
+        let batch = Arc::new(batch);
+        let done = batch::commit_in_parts(batch.len(), |part| {
+            let batch = &batch;
+            async move {
+                let once = || self.put_back_once(name, Arc::clone(batch), part.clone(), who);
+                match once().await {
+                    // The links alone are too many, with what quotas count of them: they come first, in steps.
+                    Err(RepoError::Store(StoreError::TooMany(_))) if part.len() == 1 => {
+                        self.relink_in_steps(name, &batch[part.start], who).await?;
+                        once().await
+                    }
+                    done => done,
+                }
+            }
+        });
+        done.await.map_err(|(_, error)| error)
+    }
+
+    async fn put_back_once(
+        &self,
+        name: &RepoName,
+        batch: Arc<Vec<Arc<NewManifest>>>,
+        part: Range<usize>,
+        who: &str,
+    ) -> Result<(), RepoError> {
         let context = self.context(who, "tag.restore");
         let wanted = name.clone();
         let change = self.change(name, Need::Grows, "tag.restore", move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
-            for new in &batch {
-                relink(tx, id, new, context.lease_ms)?;
+            for new in &batch[part.clone()] {
+                for child in &new.inspected.children {
+                    relink(tx, id, &child.digest, context.lease_ms)?;
+                }
+                rows::blob(tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;
             }
             let mut change = Change::open(tx, id, record, &context);
-            for new in &batch {
+            for new in &batch[part.clone()] {
                 change.put_manifest(new)?;
             }
             change.finish()?;
             Ok(())
         });
         change.await
+    }
+
+    /// Shows again what a manifest names, as much in one transaction as it may look at the rows of. A lease keeps it until
+    /// the manifest follows.
+    async fn relink_in_steps(
+        &self,
+        name: &RepoName,
+        new: &Arc<NewManifest>,
+        who: &str,
+    ) -> Result<(), RepoError> {
+        let lease_ms = self.context(who, "tag.restore").lease_ms;
+        let mut from = 0;
+        while from < new.inspected.children.len() {
+            let (wanted, new) = (name.clone(), Arc::clone(new));
+            let step = self.change(name, Need::Grows, "tag.restore", move |tx| {
+                let (id, _) = manifest::writable(tx, &wanted)?;
+                let children = new.inspected.children.iter().enumerate().skip(from);
+                for (at, child) in children {
+                    if at > from && is_spent(tx) {
+                        return Ok(at);
+                    }
+                    relink(tx, id, &child.digest, lease_ms)?;
+                }
+                Ok(new.inspected.children.len())
+            });
+            from = step.await?;
+        }
+        Ok(())
     }
 }
 
@@ -111,31 +167,25 @@ pub(super) fn readable(record: &RepoRecord, rev: Rev) -> Result<(), RepoError> {
     Ok(())
 }
 
-/// Checks that what a manifest needs is still here, and shows again the blobs that were deleted by hand since. What the
-/// repository never had is not granted by naming it.
-fn relink(tx: &mut Txn<'_>, id: RepoId, new: &NewManifest, lease_ms: u64) -> Result<(), RepoError> {
-    let gone = |digest: &Digest| {
-        RepoError::Refused(format!(
-            "the bytes of {digest} are gone or damaged, so what the tag meant cannot be restored"
-        ))
-    };
-    rows::blob(tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;
-    for child in &new.inspected.children {
-        if was_manifest(tx, id, &child.digest)? {
-            continue;
-        }
-        let (from, to) = keys::refs_in(&child.digest, id, Class::Manifest).range();
-        let held = !tx.scan(Table::Refs, &from, &to, 1)?.is_empty();
-        if !held {
-            continue;
-        }
-        let blob = rows::blob(tx, &child.digest)?.ok_or_else(|| gone(&child.digest))?;
-        if tx
-            .get(Table::Refs, &keys::link(&child.digest, id))?
-            .is_none()
-        {
-            rows::link(tx, id, &child.digest, blob.size, lease_ms)?;
-        }
+fn gone(digest: &Digest) -> RepoError {
+    RepoError::Refused(format!(
+        "the bytes of {digest} are gone or damaged, so what the tag meant cannot be restored"
+    ))
+}
+
+/// Checks that what a manifest names is still here, and shows it again if it is a blob that was deleted by hand since. What
+/// the repository never had is not granted by naming it.
+fn relink(tx: &mut Txn<'_>, id: RepoId, child: &Digest, lease_ms: u64) -> Result<(), RepoError> {
+    if was_manifest(tx, id, child)? {
+        return Ok(());
+    }
+    let (from, to) = keys::refs_in(child, id, Class::Manifest).range();
+    if tx.scan(Table::Refs, &from, &to, 1)?.is_empty() {
+        return Ok(());
+    }
+    let blob = rows::blob(tx, child)?.ok_or_else(|| gone(child))?;
+    if tx.get(Table::Refs, &keys::link(child, id))?.is_none() {
+        rows::link(tx, id, child, blob.size, lease_ms)?;
     }
     Ok(())
 }

@@ -10,9 +10,9 @@ use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev};
 
-/// How many wanted references one arrival turns into real ones: beside a manifest of 4,000 digests and 64 tags it stays
-/// within a transaction.
-const WANTED_MAX: usize = 300;
+/// How many wanted references one arrival turns into real ones: beside the largest manifest and what most quotas count of
+/// it ([`super::batch`]) it stays within a transaction.
+pub(super) const WANTED_MAX: usize = 100;
 /// References of a blob that are looked at for a live manifest.
 const PARENTS: usize = 16;
 /// The value of a link's due row, if past manifests are no reason to keep the link.
@@ -251,6 +251,26 @@ pub(super) fn holds(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool,
 pub(super) fn is_kept(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
     let (from, to) = keys::keepers(digest, id);
     Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
+}
+
+/// Whether anything keeps the digest, live or past, beside itself: a tag or manifest, or with [`Class::Manifest`] a manifest.
+pub(super) fn is_kept_by_another(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+    least: Class,
+) -> Result<bool, StoreError> {
+    let (_, to) = keys::keepers(digest, id);
+    let (from, _) = keys::refs_in(digest, id, least).range();
+    // Its own rows stand among them, one for each time that it came and is not forgotten yet: they are stepped over.
+    let own = keys::refs_in(digest, id, Class::Manifest).raw(digest.as_key());
+    let (own, behind) = own.range();
+    for (from, to) in [(from, own), (behind, to)] {
+        if from < to && !get.scan(Table::Refs, &from, &to, 1)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether any repository keeps or shows the digest: one seek, however many name it.

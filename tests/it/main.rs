@@ -68,6 +68,7 @@ mod quirks_named;
 mod quota;
 mod quota_full;
 mod quota_history;
+mod quota_nested;
 mod quota_uploads;
 mod ranges;
 mod restart;

@@ -26,7 +26,7 @@ use super::record::QuotaRecord;
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
-use crate::types::Digest;
+use crate::types::{Digest, RepoName};
 use std::sync::Arc;
 
 /// Most quotas that are listed.
@@ -144,6 +144,22 @@ impl Repos {
             }
             done => done,
         }
+    }
+
+    /// How many quotas hold a name: each of them counts what is shown there.
+    pub(super) async fn quotas_above(&self, name: &RepoName) -> Result<usize, RepoError> {
+        if self.0.unlimited.is_known() {
+            return Ok(0);
+        }
+        let name = name.clone();
+        self.hop(move |_, r| {
+            let mut found = 0;
+            for prefix in prefixes(name.as_str()) {
+                found += usize::from(r.get(Table::Quotas, &key(prefix))?.is_some());
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// Every quota, by prefix.
