@@ -29,7 +29,8 @@ enum Known {
 /// In the wait of an address every try is answered after this time, unless it was right: so the answer does not tell
 /// whether there is such an account.
 pub(super) const SAME_TIME: Duration = Duration::from_millis(500);
-/// Tries of this kind at once, at all addresses: they must not keep others from the gate.
+/// Tries of this kind that run at once, at all addresses: they must not keep others from the gate. As many for which there
+/// is nothing to try may wait among them, however many come.
 pub(super) const FEW: usize = 2;
 
 impl Auth {
@@ -72,7 +73,8 @@ impl Auth {
 
     /// A try while its address waits as a whole. One bad client there must not stop the others: an account that is there
     /// and never failed there has a try of its own, and only a right password shows in the answer. All else takes the same
-    /// time and says the same, for names that are no account's too.
+    /// time, says the same and does the same work, for names that are no account's too: who watches how long others wait
+    /// at the gate meanwhile learns nothing.
     async fn in_the_wait(
         &self,
         key: [u8; 32],
@@ -88,13 +90,18 @@ impl Auth {
             Ok(name) => self.account(&name).await?.is_some(),
             Err(_) => false,
         };
-        if first && there && delays.take_own(user, from, now) {
-            let own = self
-                .clone()
-                .own_try(key, user.to_owned(), password.to_owned(), from);
+        if first {
+            let (auth, user, password) = (self.clone(), user.to_owned(), password.to_owned());
+            let own = there && delays.take_own(&user, from, now);
             // It goes on where this answer does not wait for it, and what it finds is remembered.
-            let made = tokio::time::timeout_at(until, tokio::spawn(own)).await;
-            if let Ok(Ok(Some(grant))) = made {
+            let made = tokio::spawn(async move {
+                if own {
+                    return auth.own_try(key, user, password, from).await;
+                }
+                auth.vain_try(&user, password, from).await;
+                None
+            });
+            if let Ok(Ok(Some(grant))) = tokio::time::timeout_at(until, made).await {
                 return Ok(grant);
             }
         }
@@ -129,6 +136,20 @@ impl Auth {
         }
     }
 
+    /// The work of a try, for a name that has none: it is no account's, or had its own. Left out where others of this kind
+    /// wait already, so that they keep no account waiting; then the places are in use, and one more would not show.
+    async fn vain_try(self, user: &str, password: String, from: IpAddr) {
+        let Ok(_vain) = self.inner.vain_tries.try_acquire() else {
+            return;
+        };
+        let few = self.inner.own_tries.acquire().await;
+        if let (Ok(_place), Ok(turn)) = (few, self.inner.gate.turn().await)
+            && turn.verify(hashed(password), None).await.is_ok()
+        {
+            told(user, from);
+        }
+    }
+
     /// Looks at a password: a right one is remembered, and ends the waits of its account there.
     async fn look(
         &self,
@@ -143,10 +164,8 @@ impl Auth {
             Some(name) => self.account(name).await?,
             None => None,
         };
-        let usable = !password.is_empty() && password.len() <= password::MAX;
-        let stored = account.as_ref().filter(|_| usable);
-        // What is too long is not hashed either, for known and unknown users alike.
-        let tried = if usable { password } else { "" }.to_owned();
+        let tried = hashed(password.to_owned());
+        let stored = account.as_ref().filter(|_| !tried.is_empty());
         let right = turn
             .verify(tried, stored.map(|a| a.password.clone()))
             .await?;
@@ -182,7 +201,7 @@ impl Auth {
     }
 
     /// A remembered decision, if the account is still the same with the same password. Each use of it renews it.
-    async fn remembered(&self, key: &[u8; 32]) -> Result<Option<Grant>, AuthError> {
+    pub(super) async fn remembered(&self, key: &[u8; 32]) -> Result<Option<Grant>, AuthError> {
         let Some(decision) = self.inner.decisions.get(key) else {
             return Ok(None);
         };
@@ -198,7 +217,7 @@ impl Auth {
     }
 
     /// Cache key of a password tried for a user at an address; tells nothing without this process's secret.
-    fn decision_key(&self, user: &str, password: &str, from: IpAddr) -> [u8; 32] {
+    pub(super) fn decision_key(&self, user: &str, password: &str, from: IpAddr) -> [u8; 32] {
         Sha256::new()
             .chain_update(self.inner.secret)
             .chain_update(delay::net(from).to_string())
@@ -208,6 +227,15 @@ impl Auth {
             .chain_update(password)
             .finalize()
             .into()
+    }
+}
+
+/// What is hashed of a password that was tried: nothing of one that is too long, for known and unknown users alike.
+fn hashed(password: String) -> String {
+    if password.len() <= password::MAX {
+        password
+    } else {
+        String::new()
     }
 }
 

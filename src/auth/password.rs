@@ -5,6 +5,7 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -41,22 +42,41 @@ pub(super) fn is_readable(stored: &str) -> bool {
 
 /// The gate before argon2: each run takes 19 MiB and a core for tens of milliseconds, and shares the blocking pool
 /// with the store's reads.
-pub(super) struct Gate(Arc<Semaphore>);
+pub(super) struct Gate {
+    places: Arc<Semaphore>,
+    /// How often argon2 ran.
+    runs: Arc<AtomicU64>,
+}
 
 /// A place at the gate.
-pub(super) struct Turn(OwnedSemaphorePermit);
+pub(super) struct Turn {
+    place: OwnedSemaphorePermit,
+    runs: Arc<AtomicU64>,
+}
 
 impl Gate {
     /// Half the cores, at least one.
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new((cores / 2).max(1))))
+        Self {
+            places: Arc::new(Semaphore::new((cores / 2).max(1))),
+            runs: Arc::default(),
+        }
+    }
+
+    /// How often argon2 has run since the start.
+    pub(super) fn runs(&self) -> u64 {
+        self.runs.load(Ordering::SeqCst)
     }
 
     /// Waits for a turn, not forever.
     pub(super) async fn turn(&self) -> Result<Turn, AuthError> {
-        match tokio::time::timeout(PATIENCE, Arc::clone(&self.0).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn(permit)),
+        let place = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(PATIENCE, place).await {
+            Ok(Ok(place)) => Ok(Turn {
+                place,
+                runs: Arc::clone(&self.runs),
+            }),
             Ok(Err(_)) | Err(_) => Err(AuthError::Busy),
         }
     }
@@ -101,7 +121,8 @@ impl Turn {
     ) -> Result<T, AuthError> {
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(self.0);
+            self.runs.fetch_add(1, Ordering::SeqCst);
+            drop(self.place);
             result
         });
         task.await.unwrap_or(Err(AuthError::Internal(

@@ -311,6 +311,72 @@ async fn in_the_wait_no_answer_tells_whether_there_is_an_account() {
     assert!(seen[0].iter().all(|(slowed, _)| *slowed));
 }
 
+/// How often argon2 has run, when nothing of a wait is under way any more.
+async fn settled_runs(auth: &Auth) -> u64 {
+    let all = u32::try_from(super::login::FEW).expect("few");
+    let end = Instant::now() + Duration::from_mins(1);
+    while auth.inner.vain_tries.available_permits() < super::login::FEW {
+        assert!(Instant::now() < end, "a try does not end");
+        tokio::task::yield_now().await;
+    }
+    let _quiet = auth.inner.own_tries.acquire_many(all).await.expect("quiet");
+    auth.passwords_checked()
+}
+
+#[tokio::test]
+async fn in_the_wait_the_same_work_is_done_for_whatever_name() {
+    let World { auth, _dir } = world();
+    for name in ["ann", "bob"] {
+        auth.add(&user(name), "secret", vec![]).await.expect("add");
+    }
+    // Whose own try was before: the names tried in a wait are forgotten sooner.
+    auth.inner.delays.take_own("bob", here(), Instant::now());
+    let long = "x".repeat(2000);
+    for password in ["guess", "", &long] {
+        for name in ["ann", "bob", "nobody", "No Name"] {
+            let from: IpAddr = match password.len() {
+                5 => here(),
+                length => IpAddr::from([192, 0, 2, u8::try_from(length % 251).expect("byte")]),
+            };
+            sprayed(&auth, from);
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                let before = settled_runs(&auth).await;
+                let error = auth.login(name, password, from).await.err();
+                assert!(matches!(error, Some(AuthError::Slowed(_))), "{error:?}");
+                seen.push(settled_runs(&auth).await - before);
+            }
+            assert_eq!(seen, [1, 0, 0], "{name} {}", password.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_of_nobody_do_not_keep_an_account_waiting_in_the_wait() {
+    let World { auth, _dir } = world();
+    auth.add(&user("ann"), "secret", vec![]).await.expect("add");
+    sprayed(&auth, here());
+    let before = settled_runs(&auth).await;
+    let turns = auth.inner.own_tries.acquire_many(2).await.expect("turns");
+    let mut tries = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let auth = auth.clone();
+        tries.spawn(async move { auth.login(&format!("nobody{n}"), "x", here()).await.is_ok() });
+    }
+    while tries.join_next().await.is_some() {}
+    let key = auth.decision_key("ann", "secret", here());
+    // Its answer comes before its turn; what it finds is remembered.
+    assert!(auth.login("ann", "secret", here()).await.is_err());
+    drop(turns);
+    let end = Instant::now() + Duration::from_mins(1);
+    while auth.remembered(&key).await.expect("rows").is_none() {
+        assert!(Instant::now() < end, "the account's own try is not made");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let runs = settled_runs(&auth).await - before;
+    assert!(runs <= super::login::FEW as u64 + 1, "{runs}");
+}
+
 #[tokio::test]
 async fn what_a_request_was_let_in_by_is_asked_again_after_a_change() {
     let World { auth, _dir } = world();
