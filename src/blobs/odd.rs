@@ -1,10 +1,10 @@
 //! What lies below DIR/blobs and DIR/uploads and is not ours: its name in letters that any terminal shows, and back.
 
+use crate::datadir;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::FileType;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::FileTypeExt as _;
 
 /// Something that Dryport did not make, or that is no file although it is named like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +27,7 @@ impl Foreign {
 
 /// What a thing that is no plain file is.
 fn what(is: FileType) -> &'static str {
-    if is.is_symlink() {
-        "a symbolic link"
-    } else if is.is_dir() {
-        "a folder"
-    } else if is.is_fifo() {
-        "a pipe"
-    } else if is.is_socket() {
-        "a socket"
-    } else if is.is_file() {
-        ""
-    } else {
-        "a device"
-    }
+    if is.is_file() { "" } else { datadir::what(is) }
 }
 
 /// A name in printable ASCII: every other byte is `\xNN`, a backslash is `\\`.

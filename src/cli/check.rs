@@ -52,6 +52,10 @@ pub(super) struct Check {
     /// Trust this CA certificate (PEM) beside the system's when fetching
     #[arg(long, value_name = "FILE", requires = "repair")]
     ca: Option<PathBuf>,
+    /// Go to this host too when a registry leads there (blobs elsewhere, a token service), although its address is this
+    /// machine's, link-local or unique-local; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]", requires = "repair")]
+    allow_host: Vec<String>,
     /// Read credentials from this file of docker's config.json form instead of your own
     #[arg(long, value_name = "FILE", requires = "repair")]
     creds_file: Option<PathBuf>,
@@ -130,6 +134,7 @@ impl Check {
                 wanted,
                 plain_http: self.plain_http,
                 ca_pem,
+                allow_hosts: self.allow_host.clone(),
             };
             let Reply::Refetched(done) = ask(Request::Refetch(Box::new(job))).await? else {
                 return Err(unexpected());

@@ -14,5 +14,6 @@ pub use error::{DirError, DirErrorKind};
 pub use identity::{Identity, become_user, name_of};
 pub use judge::{Standing, judge};
 pub use open::{
-    NO_WAIT, is_there, make_folder, open_own, read, read_text, remove_own, replace, strange,
+    NO_WAIT, is_there, make_folder, may_replace, open_own, read, read_text, remove_own, replace,
+    strange, what,
 };

@@ -62,6 +62,15 @@ pub fn remove_own(path: &Path) -> Result<()> {
     std::fs::remove_file(path)
 }
 
+/// Refuses a name that something else than a regular file has: a rename would put an end to it.
+pub fn may_replace(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(about) => check(&about, false),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Puts bytes in place, whole or not at all and durable, with the given mode whatever the umask. What has the name must be
 /// a regular file, or nothing.
 #[expect(
@@ -69,9 +78,7 @@ pub fn remove_own(path: &Path) -> Result<()> {
     reason = "keys, certificates and settings are no content: blobs has no part in them"
 )]
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    if let Ok(about) = path.symlink_metadata() {
-        check(&about, false)?;
-    }
+    may_replace(path)?;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let young = PathBuf::from(name);
@@ -108,10 +115,10 @@ pub fn make_folder(path: &Path) -> Result<bool> {
     }
 }
 
-/// The error for something that has the name of a `wanted` thing and is another.
-pub fn strange(is: FileType, wanted: &str) -> Error {
-    let is = if is.is_symlink() {
-        "a symbolic link, and none is followed here"
+/// What a thing is, with its article.
+pub fn what(is: FileType) -> &'static str {
+    if is.is_symlink() {
+        "a symbolic link"
     } else if is.is_dir() {
         "a folder"
     } else if is.is_fifo() {
@@ -122,10 +129,22 @@ pub fn strange(is: FileType, wanted: &str) -> Error {
         "a file"
     } else {
         "a device"
+    }
+}
+
+/// The error for something that has the name of a `wanted` thing and is another.
+pub fn strange(is: FileType, wanted: &str) -> Error {
+    let follows = if is.is_symlink() {
+        ", and none is followed here"
+    } else {
+        ""
     };
+    let is = what(is);
     Error::new(
         ErrorKind::InvalidInput,
-        format!("it is {is}; a {wanted} was expected. See who put it there, and move it away"),
+        format!(
+            "it is {is}{follows}; a {wanted} was expected. See who put it there, and move it away"
+        ),
     )
 }
 

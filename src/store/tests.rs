@@ -7,6 +7,7 @@ mod faults;
 mod held;
 mod log;
 mod looks;
+mod planted;
 mod room;
 
 use super::*;

@@ -291,11 +291,13 @@ fn add_tables(db: &Database) -> Result<(), StoreError> {
 fn keep_copy(dir: &Path, path: &Path, schema: u32) -> Result<(), StoreError> {
     let copy = dir.join(format!("{FILE}.schema-{schema}.bak"));
     let what = || format!("copy {} before its upgrade", path.display());
+    datadir::may_replace(&copy).map_err(|e| io(format!("write {}", copy.display()), &e))?;
     let half = dir.join("meta.redb.copy");
     let mut from = datadir::read(path).map_err(|e| io(what(), &e))?;
+    // Left by a start that was ended half way.
+    datadir::remove_own(&half).map_err(|e| io(format!("write {}", half.display()), &e))?;
     let mut to = open_private(&half)?;
-    to.set_len(0)
-        .and_then(|()| std::io::copy(&mut from, &mut to))
+    std::io::copy(&mut from, &mut to)
         .and_then(|_| to.sync_all())
         .and_then(|()| std::fs::rename(&half, &copy))
         .map_err(|e| io(what(), &e))?;

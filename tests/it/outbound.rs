@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crate::content::push_image;
-use crate::harness::{Server, dryport, run, text_of};
+use crate::content::{
+    OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, put_manifest, sha256,
+};
+use crate::harness::{Server, dryport, run, run_ok, text_of};
 use crate::upstream::Upstream;
 
 /// A small service: answers everything, and remembers the first line of each request.
@@ -48,6 +50,19 @@ pub fn answer(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
+/// The arguments of a run into `copy`.
+fn mirror_args<'a>(dir: &'a str, source: &'a str) -> [&'a str; 7] {
+    [
+        "mirror",
+        "--plain-http",
+        "--data",
+        dir,
+        source,
+        "--to",
+        "copy",
+    ]
+}
+
 #[tokio::test]
 async fn a_redirect_to_this_machine_is_not_followed() {
     let (registry, target) = (Server::start().await, Server::start().await);
@@ -59,17 +74,7 @@ async fn a_redirect_to_this_machine_is_not_followed() {
     let dir = target.dir();
     let mirror = |tag: &str, more: &[&str]| {
         let source = format!("docker://127.0.0.1:{}/team/app:{tag}", upstream.port);
-        let mut args = vec![
-            "mirror",
-            "--plain-http",
-            "--data",
-            &dir,
-            &source,
-            "--to",
-            "copy",
-        ];
-        args.extend_from_slice(more);
-        run(&args)
+        run(&[&mirror_args(&dir, &source)[..], more].concat())
     };
     // An address in several spellings, and names that lead to it.
     for host in [
@@ -112,6 +117,51 @@ async fn a_redirect_to_this_machine_is_not_followed() {
 }
 
 #[tokio::test]
+async fn what_is_damaged_is_fetched_again_from_where_the_operator_allows() {
+    let (registry, target) = (Server::start().await, Server::start().await);
+    let client = registry.admin();
+    let layer = noise(7, 100_000);
+    for bytes in [&layer[..], b"{}"] {
+        push_blob(&client, "team/app", bytes).await;
+    }
+    let manifest = bytes_of(&image(b"{}", &[&layer]));
+    put_manifest(&client, "team/app", "v1", OCI_MANIFEST, &manifest).await;
+    let upstream = Upstream::before(registry.http);
+    let (dir, source) = (
+        target.dir(),
+        format!("docker://127.0.0.1:{}/team/app:v1", upstream.port),
+    );
+    run_ok(&["mirror", "--data", &dir, &source, "--to", "copy"]);
+    let digest = sha256(&layer);
+    let folder = target.data().join("blobs/sha256").join(&digest[7..9]);
+    let file = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+    std::fs::remove_file(file.path()).unwrap();
+
+    let elsewhere = format!("127.0.0.1:{}", registry.http);
+    let place = format!("http://{elsewhere}/v2/team/app/blobs");
+    upstream.manners.lock().unwrap().blobs_at = Some(place);
+    let repair = ["check", "--data", &dir, "--repair"];
+    let output = run(&repair);
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    let asks = format!("--allow-host {elsewhere}");
+    assert!(text.contains(&asks), "{text}");
+    let allow = ["--allow-host", &elsewhere];
+    // Without a repair there is nothing to allow.
+    let output = run(&[&repair[..3], &allow].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
+    let output = run(&[&repair[..], &allow].concat());
+    let text = text_of(&output);
+    assert!(
+        output.status.success() && text.contains("fetched again"),
+        "{text}"
+    );
+    let blob = format!("/v2/copy/blobs/{digest}");
+    let got = target.anonymous().get(&blob).await.expect(200);
+    assert_eq!(got.body, layer);
+}
+
+#[tokio::test]
 async fn a_token_service_is_not_looked_for_on_this_machine() {
     let target = Server::start().await;
     let inner = Service::start(|_| answer("200 OK", "", "{\"token\":\"x\"}"));
@@ -122,15 +172,7 @@ async fn a_token_service_is_not_looked_for_on_this_machine() {
     });
     let source = format!("docker://127.0.0.1:{}/team/app:v1", registry.port);
     let dir = target.dir();
-    let args = [
-        "mirror",
-        "--plain-http",
-        "--data",
-        &dir,
-        &source,
-        "--to",
-        "copy",
-    ];
+    let args = mirror_args(&dir, &source);
     let output = run(&args);
     let text = text_of(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -163,15 +205,8 @@ async fn behind_a_proxy_addresses_are_judged_and_names_are_the_proxys() {
             answer("302 Found", &metadata, "")
         }
     });
-    let mut command = dryport(&[
-        "mirror",
-        "--data",
-        data.to_str().unwrap(),
-        "--plain-http",
-        "docker://up.test/team/app:v1",
-        "--to",
-        "copy",
-    ]);
+    let (dir, source) = (data.to_str().unwrap(), "docker://up.test/team/app:v1");
+    let mut command = dryport(&mirror_args(dir, source));
     let output = command
         .env("http_proxy", format!("http://localhost:{}", proxy.port))
         .output()

@@ -22,6 +22,9 @@ pub struct RefetchJob {
     pub plain_http: bool,
     /// Certificates (PEM) to trust beside the system's.
     pub ca_pem: Option<String>,
+    /// Hosts that a registry may lead to although they are this machine, link-local or unique-local.
+    #[serde(default)]
+    pub allow_hosts: Vec<String>,
 }
 
 /// What came of one digest.
@@ -55,6 +58,7 @@ pub(super) async fn refetch(
                 ca_pem: job.ca_pem.clone().map(String::into_bytes),
                 plain_http: job.plain_http,
                 credentials: job.logins.get(&upstream.repository()).cloned(),
+                allow_hosts: job.allow_hosts.clone(),
                 tries: 3,
                 ..FetchOptions::default()
             };

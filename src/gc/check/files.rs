@@ -49,7 +49,10 @@ impl Checker {
         Ok(())
     }
 
-    /// Content files that have been without a row for long enough; the others are remembered.
+    /// Content files that have been without a row for long enough; the others are remembered. They are counted and stay:
+    /// where `meta.redb` was lost and an older copy was put back, these are the only bytes of what came since, and
+    /// `--repair`, which a person asks for, moves them to the quarantine. What the collector removes had a row that said
+    /// so.
     pub(super) async fn look_for_strays(&self) -> Result<u64, RepoError> {
         let mut strays = 0;
         for algorithm in Algorithm::ALL {
