@@ -1,20 +1,22 @@
 //! `dryport serve`: open, listen, obey signals, close, in this order.
 
+mod listen;
+mod ready;
+
 use super::exit::Failure;
 use super::help::flow;
 use super::init::{self, ModeFlag};
+use super::output;
 use super::settings::{self, Place};
-use super::{output, version};
 use crate::app::{self, App, AppError, Entered, FirstPassword, Found, Judged};
-use crate::config::{Config, Loaded, Origin};
+use crate::config::{Loaded, Origin};
 use crate::http::{self, Listener, control::Control};
 use crate::telemetry;
 use clap::Args;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use listen::{bound, listen, listen_all, raise_file_limit};
+use ready::{announce, notify};
 use sd_notify::NotifyState;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
@@ -261,132 +263,6 @@ async fn open(dir: &Entered) -> Result<(App, Option<FirstPassword>), Failure> {
             app.close().await;
             Err(error.into())
         }
-    }
-}
-
-/// Each open connection and blob takes a file; the soft limit is often 1,024.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
-}
-
-/// All listeners of the configuration.
-fn listen_all(config: &Config) -> Result<Vec<Listener>, Failure> {
-    let mut listeners = listen(config, true, None)?;
-    listeners.extend(listen(config, false, None)?);
-    Ok(listeners)
-}
-
-/// The configuration's sockets of one kind, bound. `theirs`: the data directory's own file asks for them, and this process
-/// is no longer root.
-fn listen(config: &Config, tls: bool, theirs: Option<&Path>) -> Result<Vec<Listener>, Failure> {
-    let flag = if tls { "--https" } else { "--http" };
-    let bind = |addr: &SocketAddr| match (http::bind(*addr), theirs) {
-        (Ok(tcp), _) => Ok(Listener { tcp, tls }),
-        (Err(error), Some(file)) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(Failure::failed(format!(
-                "cannot listen on {addr}: {error}. {} asks for this address, and the directory's owner may not use the port; root may name it with {flag} ADDR:PORT, or in a file elsewhere (--config FILE)",
-                file.display()
-            )))
-        }
-        (Err(error), _) => Err(Failure::failed(format!(
-            "cannot listen on {addr}: {error}. Choose another address with {flag} ADDR:PORT"
-        ))),
-    };
-    let all = if tls { &config.https } else { &config.http };
-    all.iter().map(bind).collect()
-}
-
-/// Where the listeners of one kind really are: port 0 has become a number.
-fn bound(listeners: &[Listener], tls: bool) -> Vec<SocketAddr> {
-    let of_kind = listeners.iter().filter(|l| l.tls == tls);
-    of_kind.filter_map(|l| l.tcp.local_addr().ok()).collect()
-}
-
-/// Ready: to the log, to systemd, and in a friendly way to a person at a terminal.
-fn announce(
-    app: &App,
-    https: &[SocketAddr],
-    plain: &[SocketAddr],
-    first: Option<&FirstPassword>,
-) -> Result<(), Failure> {
-    let config = app.config.load();
-    let list = |all: &[SocketAddr]| {
-        all.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let url = address(&config, https, plain);
-    tracing::info!(
-        version = version::VERSION,
-        mode = %config.mode,
-        https = list(https),
-        http = list(plain),
-        data = %config.data.display(),
-        %url,
-        "ready"
-    );
-    for warning in app.tls.iter().flat_map(crate::tls::Tls::warnings) {
-        tracing::warn!("{warning}");
-    }
-    if let Some(FirstPassword::File(path)) = first {
-        tracing::warn!(user = "admin", file = %path.display(), "the first administrator's password is in this file until the first login");
-    }
-    notify(&[NotifyState::Ready]);
-    if output::to_terminal() {
-        output::print(&first_steps(&config, &url, first))?;
-    }
-    Ok(())
-}
-
-/// Where clients on this machine find the server.
-fn address(config: &Config, https: &[SocketAddr], plain: &[SocketAddr]) -> String {
-    if let Some(url) = &config.url {
-        return url.clone();
-    }
-    let (scheme, all) = if https.is_empty() {
-        ("http", plain)
-    } else {
-        ("https", https)
-    };
-    let Some(first) = all.first() else {
-        return format!("{scheme}://localhost");
-    };
-    if first.ip().is_unspecified() || first.ip().is_loopback() {
-        format!("{scheme}://localhost:{}", first.port())
-    } else {
-        format!("{scheme}://{first}")
-    }
-}
-
-fn first_steps(config: &Config, url: &str, first: Option<&FirstPassword>) -> String {
-    let host = url.split_once("://").map_or(url, |(_, host)| host);
-    let data = config.data.display();
-    let login = first
-        .map(|f| format!("\n{}\n", init::told("admin", f)))
-        .unwrap_or_default();
-    format!(
-        "\nDryport serves {url} (data in {data}).\n{login}
-In another terminal:
-  dryport trust --data {data}
-      how docker, podman and others come to trust this server
-  dryport mirror --data {data} docker://docker.io/library/alpine:3.22
-      bring in an image; then: docker pull {host}/docker.io/library/alpine:3.22
-Stop with Ctrl-C.\n"
-    )
-}
-
-/// Tells systemd, if it started us.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd cannot be told");
     }
 }
 

@@ -1,13 +1,16 @@
 //! Counters of this server and their Prometheus text; the plain counters of the modules below are added when the text
 //! is asked for. Labels have few values, whatever clients do: no repository, no user.
 
+mod below;
+mod text;
+
 use super::route::Class;
 use crate::app::App;
-use crate::store::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
 use crate::telemetry::lost_lines;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use text::{counter, gauge, head, line, seconds};
 
 const CLASSES: usize = Class::ALL.len();
 /// Upper ends of the latency buckets in microseconds; the last bucket has none.
@@ -80,21 +83,11 @@ impl Metrics {
         let mut out = String::with_capacity(8 * 1024);
         self.requests(&mut out);
         self.latency(&mut out);
-        single(
-            &mut out,
-            "dryport_http_connections",
-            "gauge",
-            "Open connections.",
-            connections,
-        );
+        let open = "Open connections.";
+        gauge(&mut out, "dryport_http_connections", open, connections);
         let failed = self.handshakes_failed.load(Relaxed);
-        single(
-            &mut out,
-            "dryport_tls_handshakes_failed_total",
-            "counter",
-            "TLS handshakes that failed.",
-            failed,
-        );
+        let name = "dryport_tls_handshakes_failed_total";
+        counter(&mut out, name, "TLS handshakes that failed.", failed);
         let panics = self.panics.load(Relaxed);
         let panicked = "Requests that ended in a panic.";
         counter(&mut out, "dryport_http_panics_total", panicked, panics);
@@ -108,10 +101,7 @@ impl Metrics {
             too_many,
             left_out,
         );
-        store(&mut out, app);
-        content(&mut out, app);
-        collector(&mut out, app);
-        scrub(&mut out, app);
+        below::render(&mut out, app);
         out
     }
 
@@ -203,263 +193,9 @@ fn bytes_out(class: &PerClass) -> u64 {
     class.bytes_out.load(Relaxed)
 }
 
-/// Microseconds as decimal seconds.
-fn seconds(micros: u64) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
-}
-
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn line(out: &mut String, name: &str, labels: &str, value: u64) {
-    let _ = writeln!(out, "{name}{{{labels}}} {value}");
-}
-
-fn single(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
-    head(out, name, kind, help);
-    let _ = writeln!(out, "{name} {value}");
-}
-
-fn decimal(out: &mut String, name: &str, help: &str, micros: u64) {
-    head(out, name, "counter", help);
-    let _ = writeln!(out, "{name} {}", seconds(micros));
-}
-
-/// A histogram without labels; `counts` has one bucket more than `ends`, and each counts its own values only.
-fn histogram(out: &mut String, name: &str, help: &str, ends: &[String], counts: &[u64], sum: &str) {
-    head(out, name, "histogram", help);
-    let mut all = 0;
-    for (i, count) in counts.iter().enumerate() {
-        all += count;
-        let end = ends.get(i).map_or("+Inf", String::as_str);
-        line(
-            out,
-            &format!("{name}_bucket"),
-            &format!("le=\"{end}\""),
-            all,
-        );
-    }
-    let _ = writeln!(out, "{name}_sum {sum}\n{name}_count {all}");
-}
-
-fn store(out: &mut String, app: &App) {
-    let c = app.store.counters();
-    counter(
-        out,
-        "dryport_store_commits_total",
-        "Durable commits.",
-        c.commits,
-    );
-    counter(
-        out,
-        "dryport_store_file_commits_total",
-        "Commits that wrote and synced the metadata file itself, not its log.",
-        c.settled,
-    );
-    counter(
-        out,
-        "dryport_store_closures_total",
-        "Transactions grouped into commits.",
-        c.closures,
-    );
-    counter(
-        out,
-        "dryport_store_failed_commits_total",
-        "Commits whose outcome is unknown.",
-        c.failed_commits,
-    );
-    single(
-        out,
-        "dryport_store_queue",
-        "gauge",
-        "Transactions that wait for the writer.",
-        c.queued,
-    );
-    single(
-        out,
-        "dryport_store_largest_batch",
-        "gauge",
-        "Most transactions in one commit.",
-        c.largest_batch,
-    );
-    let ends = COMMIT_MICROS_BOUNDS.map(seconds);
-    let name = "dryport_store_commit_seconds";
-    let sum = seconds(c.commit_micros);
-    let counts = &c.commit_micros_buckets;
-    histogram(out, name, "Time of a commit.", &ends, counts, &sum);
-    let ends = BATCH_BOUNDS.map(|n| n.to_string());
-    let name = "dryport_store_batch_size";
-    let help = "Transactions that one commit answered.";
-    let sum = c.closures.to_string();
-    histogram(out, name, help, &ends, &c.batch_buckets, &sum);
-    looks(out, &c);
-    single(
-        out,
-        "dryport_store_file_bytes",
-        "gauge",
-        "Size of the metadata file.",
-        c.file_bytes,
-    );
-    single(
-        out,
-        "dryport_store_reserve_owed_bytes",
-        "gauge",
-        "What the reserve lacks: while it is not 0 the disk is full, and pushes are refused; or the file system keeps no room for files, and it stays so.",
-        c.reserve_owed,
-    );
-    let refused = "Changes refused because the disk is full.";
-    counter(
-        out,
-        "dryport_store_refused_full_total",
-        refused,
-        c.refused_full,
-    );
-}
-
-/// What no client may choose: how much one of its requests looks at.
-fn looks(out: &mut String, c: &Counters) {
-    let rows = "Rows that reads looked at.";
-    counter(out, "dryport_store_read_rows_total", rows, c.read_rows);
-    single(
-        out,
-        "dryport_store_read_rows_max",
-        "gauge",
-        "Most rows that one read looked at.",
-        c.read_looks,
-    );
-    single(
-        out,
-        "dryport_store_write_rows_max",
-        "gauge",
-        "Most rows that one transaction looked at.",
-        c.write_looks,
-    );
-}
-
-fn content(out: &mut String, app: &App) {
-    let b = app.blobs.counters();
-    let fsyncs = "Flushes of content files and folders.";
-    counter(out, "dryport_blobs_fsyncs_total", fsyncs, b.fsyncs);
-    let name = "dryport_blobs_fsync_seconds_total";
-    decimal(out, name, "Time spent in them.", b.fsync_micros);
-    let bytes = "Bytes written to content files.";
-    counter(out, "dryport_blobs_received_bytes_total", bytes, b.bytes_in);
-    let sealed = "Contents made durable.";
-    counter(out, "dryport_blobs_sealed_total", sealed, b.blobs_sealed);
-    let r = app.repos.counters();
-    let open = "Upload sessions that are open.";
-    gauge(out, "dryport_uploads_open", open, r.open_uploads);
-    let memory = "Bytes of uploads in memory.";
-    gauge(out, "dryport_upload_memory_bytes", memory, r.upload_memory);
-    let entries = "Entries in the cache of small bodies.";
-    gauge(out, "dryport_cache_entries", entries, r.cache.entries);
-    gauge(out, "dryport_cache_bytes", "Bytes in it.", r.cache.bytes);
-    let hits = "Look-ups that it answered.";
-    counter(out, "dryport_cache_hits_total", hits, r.cache.hits);
-    let misses = "Look-ups that it did not answer.";
-    counter(out, "dryport_cache_misses_total", misses, r.cache.misses);
-}
-
-fn collector(out: &mut String, app: &App) {
-    let c = app.collector.counters();
-    counter(
-        out,
-        "dryport_gc_sweeps_total",
-        "Sweeps that ended.",
-        c.sweeps,
-    );
-    let failed = "Sweeps that failed; the next one goes on from there.";
-    counter(out, "dryport_gc_failed_total", failed, c.failed);
-    let blobs = "Blobs that nothing needed any more.";
-    counter(out, "dryport_gc_freed_blobs_total", blobs, c.freed_blobs);
-    counter(
-        out,
-        "dryport_gc_freed_bytes_total",
-        "Their bytes.",
-        c.freed_bytes,
-    );
-}
-
-fn counter(out: &mut String, name: &str, help: &str, value: u64) {
-    single(out, name, "counter", help, value);
-}
-
-fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
-    single(out, name, "gauge", help, value);
-}
-
-fn scrub(out: &mut String, app: &App) {
-    let c = app.checker.scrub_counters();
-    counter(
-        out,
-        "dryport_scrub_blobs_total",
-        "Blobs that the scrub has read.",
-        c.blobs,
-    );
-    counter(
-        out,
-        "dryport_scrub_bytes_total",
-        "Bytes that the scrub has read.",
-        c.bytes,
-    );
-    counter(
-        out,
-        "dryport_scrub_damaged_total",
-        "Blobs that the scrub found damaged.",
-        c.damaged,
-    );
-    counter(
-        out,
-        "dryport_scrub_unreadable_total",
-        "Blobs that the disk refused to read.",
-        c.unreadable,
-    );
-    gauge(
-        out,
-        "dryport_scrub_stray_files",
-        "Content files that no blob needs.",
-        c.strays,
-    );
-    gauge(
-        out,
-        "dryport_scrub_pass_bytes",
-        "Bytes of this pass that are read.",
-        c.pass_bytes,
-    );
-    gauge(
-        out,
-        "dryport_scrub_pass_total_bytes",
-        "All bytes of this pass.",
-        c.pass_total,
-    );
-    gauge(
-        out,
-        "dryport_scrub_last_full_timestamp_seconds",
-        "When the last full pass ended; 0: never.",
-        c.last_full_ms / 1000,
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_histogram_adds_its_buckets_up() {
-        let mut out = String::new();
-        let ends = ["1".to_owned(), "2".to_owned()];
-        histogram(&mut out, "x", "help", &ends, &[3, 0, 4], "9");
-        let lines: Vec<&str> = out.lines().skip(2).collect();
-        let want = [
-            "x_bucket{le=\"1\"} 3",
-            "x_bucket{le=\"2\"} 3",
-            "x_bucket{le=\"+Inf\"} 7",
-            "x_sum 9",
-            "x_count 7",
-        ];
-        assert_eq!(lines, want);
-    }
 
     #[test]
     fn counts_by_class_and_bucket() {

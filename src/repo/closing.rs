@@ -89,38 +89,19 @@ impl Repos {
     pub(super) async fn seal(
         &self,
         name: &RepoName,
-        mut ingest: Ingest,
-        last: Piece,
+        ingest: Ingest,
+        mut last: Piece,
         digest: &Digest,
         by: Bringer,
     ) -> Result<(), RepoError> {
-        let (inner, digest, by) = (Arc::clone(&self.0), *digest, (by, ingest.repo()));
-        let Piece {
-            bytes,
-            share,
-            ahead,
-            ..
-        } = last;
+        let (digest, by) = (*digest, (by, ingest.repo()));
         // Few bytes that come back from their file are in memory until the commit, as those that came last are.
-        let _held_to_the_end = if bytes.is_empty() {
+        let _held_to_the_end = if last.bytes.is_empty() {
             self.0.memory.take(Memory::price(ingest.inline_len())).await
         } else {
-            share
+            std::mem::take(&mut last.share)
         };
-        let ready = self.block(move || {
-            ingest.write_hashed(&bytes, ahead)?;
-            inner.memory.give_back(bytes);
-            let verified = ingest.verify(&digest)?;
-            let known = inner
-                .store
-                .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))?;
-            Ok(if known {
-                Ready::Known(verified)
-            } else {
-                Ready::New(verified.seal()?)
-            })
-        });
-        let sealed = match ready.await? {
+        let sealed = match self.check_last(ingest, last, digest).await? {
             Ready::New(sealed) => sealed,
             Ready::Known(verified) => {
                 let size = verified.size();
@@ -148,6 +129,31 @@ impl Repos {
             self.drop_file(upload).await;
         }
         linked.map(|_| ())
+    }
+
+    /// Takes the `last` bytes, checks the digest, and makes all durable unless the store has them.
+    async fn check_last(
+        &self,
+        mut ingest: Ingest,
+        last: Piece,
+        digest: Digest,
+    ) -> Result<Ready, RepoError> {
+        let inner = Arc::clone(&self.0);
+        self.block(move || {
+            let Piece { bytes, ahead, .. } = last;
+            ingest.write_hashed(&bytes, ahead)?;
+            inner.memory.give_back(bytes);
+            let verified = ingest.verify(&digest)?;
+            let known = inner
+                .store
+                .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))?;
+            Ok(if known {
+                Ready::Known(verified)
+            } else {
+                Ready::New(verified.seal()?)
+            })
+        })
+        .await
     }
 
     /// Links the blob, which ends its fill; with `sealed` its row is written, too. `false`: the row was expected and is not there.

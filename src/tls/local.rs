@@ -42,7 +42,12 @@ pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
     })?;
     let (names, left_out) = ca.signable(found, typed)?;
 
-    let (leaf_path, key_path) = (dir.join("leaf.pem"), dir.join("leaf.key"));
+    let mut warnings: Vec<String> = left_out.into_iter().collect();
+    warnings.extend((ca.facts.not_before > inspect::now()).then(|| {
+        "the CA is not valid yet by this machine's clock: clients whose clock is as wrong refuse the certificate; set the clock"
+            .to_owned()
+    }));
+    let key_path = dir.join("leaf.key");
     let key = if let Some(key) = files::read(&key_path)? {
         key
     } else {
@@ -52,16 +57,12 @@ pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
         files::write(&key_path, &key, SECRET)?;
         key
     };
+    let leaf_path = dir.join("leaf.pem");
     let old = files::read(&leaf_path)?;
     let due = match &old {
         None => Some(Due::Now),
         Some(pem) => due(&leaf_path, pem, (&key_path, &key), &ca, &names)?,
     };
-    let mut warnings: Vec<String> = left_out.into_iter().collect();
-    warnings.extend((ca.facts.not_before > inspect::now()).then(|| {
-        "the CA is not valid yet by this machine's clock: clients whose clock is as wrong refuse the certificate; set the clock"
-            .to_owned()
-    }));
     let chain = match (due, old) {
         (None, Some(pem)) => pem,
         (Some(Due::Soon(why)), Some(pem)) if ca.key.is_none() => {
@@ -73,25 +74,8 @@ pub(super) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
             pem
         }
         _ => {
-            let names: Vec<String> = names.into_iter().collect();
-            // Some clients read a common name as a host name.
-            let common = if ca.permits(&host) {
-                &host
-            } else {
-                "localhost"
-            };
-            let leaf = issue::leaf((&ca.pem, signer(&ca)?, &ca.facts), &key, &names, common)?;
-            let chain = format!("{}\n{}", leaf.trim_end(), ca.pem);
-            match files::write(&leaf_path, &chain, PUBLIC) {
-                // It serves from memory: a server must start on a full disk, on which things are deleted.
-                Err(TlsError::Write { path, source }) if is_full(&source) => {
-                    warnings.push(format!(
-                        "the new server certificate is in use, but the disk has no room for {} ({source}); it is made again until there is",
-                        path.display()
-                    ));
-                }
-                written => written?,
-            }
+            let (chain, warning) = ca.new_chain(&leaf_path, &key, names, &host)?;
+            warnings.extend(warning);
             chain
         }
     };
@@ -126,6 +110,37 @@ impl Ca {
     fn permits(&self, name: &str) -> bool {
         let constraints = self.facts.constraints.as_ref();
         constraints.is_none_or(|constraints| constraints.permits(name))
+    }
+
+    /// Signs a new leaf for the names and writes it; answers its chain, and what people should know of it.
+    fn new_chain(
+        &self,
+        path: &Path,
+        key: &str,
+        names: BTreeSet<String>,
+        host: &str,
+    ) -> Result<(String, Option<String>), TlsError> {
+        let names: Vec<String> = names.into_iter().collect();
+        // Some clients read a common name as a host name.
+        let common = if self.permits(host) {
+            host
+        } else {
+            "localhost"
+        };
+        let ca = (self.pem.as_str(), signer(self)?, &self.facts);
+        let leaf = issue::leaf(ca, key, &names, common)?;
+        let chain = format!("{}\n{}", leaf.trim_end(), self.pem);
+        match files::write(path, &chain, PUBLIC) {
+            // It serves from memory: a server must start on a full disk, on which things are deleted.
+            Err(TlsError::Write { path, source }) if is_full(&source) => {
+                let warning = format!(
+                    "the new server certificate is in use, but the disk has no room for {} ({source}); it is made again until there is",
+                    path.display()
+                );
+                Ok((chain, Some(warning)))
+            }
+            written => written.map(|()| (chain, None)),
+        }
     }
 
     /// The names that the leaf gets, and a word on those `found` that it cannot get: one name outside the constraints makes

@@ -2,6 +2,7 @@
 //! Owns DIR/tls and the crates rustls, tokio-rustls and rcgen; speaks no HTTP and knows no configuration.
 
 mod constraints;
+mod error;
 mod files;
 mod inspect;
 mod issue;
@@ -9,94 +10,21 @@ mod local;
 mod machine;
 mod own;
 mod read_ahead;
+mod state;
 mod trust;
 
+pub use error::{TlsError, TlsErrorKind};
 pub use own::OwnPem;
 pub use read_ahead::ReadAhead;
 
 use arc_swap::ArcSwap;
-use constraints::Constraints;
-use inspect::Facts;
-use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::server::{ProducesTickets, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use error::NEW_CA;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::ProducesTickets;
+use state::{State, load};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Which kind of failure it was; the command line takes its exit code from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsErrorKind {
-    /// A certificate or key that people gave, or that lies in DIR/tls, cannot be used.
-    Unusable,
-    /// A name that people gave, for which the CA may not sign.
-    Outside,
-    /// Reading or writing failed.
-    Io,
-    /// A library refused what should always work.
-    Internal,
-}
-
-/// Why there is no certificate. The text says which file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file holds what cannot be used; it was left as it is.
-    #[error("{} {why}", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        why: String,
-    },
-    /// People named what lies outside the CA's name constraints.
-    #[error(
-        "tls.names holds {name}, for which the CA {} may not sign: clients would refuse the certificate. Take it out of tls.names, or make a new CA that may. {NEW_CA}",
-        ca.display()
-    )]
-    Outside {
-        /// As given, in small letters.
-        name: String,
-        /// The CA's certificate.
-        ca: PathBuf,
-    },
-    /// Making a key or certificate failed.
-    #[error("cannot make a key or certificate: {0}")]
-    Make(String),
-}
-
-impl TlsError {
-    /// The kind, for the exit code.
-    pub fn kind(&self) -> TlsErrorKind {
-        match self {
-            Self::Read { .. } | Self::Write { .. } => TlsErrorKind::Io,
-            Self::Broken { .. } => TlsErrorKind::Unusable,
-            Self::Outside { .. } => TlsErrorKind::Outside,
-            Self::Make(_) => TlsErrorKind::Internal,
-        }
-    }
-}
-
-/// How people come to a new CA.
-const NEW_CA: &str = "To make a new CA, move ca.pem and ca.key away and start again; every client must then trust the new one, as it was told to trust the old one";
 
 /// What to serve with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,18 +83,6 @@ struct Inner {
     provider: Arc<CryptoProvider>,
     /// Outlives a change of certificate, so that clients resume their sessions.
     tickets: Arc<dyn ProducesTickets>,
-}
-
-struct State {
-    acceptor: tokio_rustls::TlsAcceptor,
-    http2: Http2,
-    chain: Vec<CertificateDer<'static>>,
-    ca_pem: Option<String>,
-    /// What the CA may sign for, if not for everything.
-    constraints: Option<Constraints>,
-    fingerprint: String,
-    names: Vec<String>,
-    warnings: Vec<String>,
 }
 
 impl Tls {
@@ -266,133 +182,6 @@ impl Tls {
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((stream, h2))
     }
-}
-
-/// PEM texts and what is known of them before they are checked.
-struct Source {
-    chain_path: PathBuf,
-    key_path: PathBuf,
-    chain: String,
-    key: String,
-    ca: Option<String>,
-    warnings: Vec<String>,
-}
-
-fn source(options: &TlsOptions) -> Result<Source, TlsError> {
-    if let Some((cert, key)) = &options.own {
-        let (pem, warnings) = own::current(cert, key, options.given.as_ref())?;
-        return Ok(Source {
-            chain: pem.chain,
-            key: pem.key,
-            chain_path: cert.clone(),
-            key_path: key.clone(),
-            ca: None,
-            warnings,
-        });
-    }
-    let made = local::ensure(options)?;
-    Ok(Source {
-        chain: made.chain,
-        key: made.key,
-        chain_path: options.dir.join("leaf.pem"),
-        key_path: options.dir.join("leaf.key"),
-        ca: Some(made.ca),
-        warnings: made.warnings,
-    })
-}
-
-fn load(
-    options: &TlsOptions,
-    provider: &Arc<CryptoProvider>,
-    tickets: &Arc<dyn ProducesTickets>,
-) -> Result<State, TlsError> {
-    let source = source(options)?;
-    let path = &source.chain_path;
-    let chain = files::chain(path, &source.chain)?;
-    let key = files::key(&source.key_path, &source.key)?;
-    let certified = CertifiedKey::from_der(chain.clone(), key, provider).map_err(|e| {
-        let why = format!(
-            "and {} do not work together: {e}",
-            source.key_path.display()
-        );
-        files::broken(path, why)
-    })?;
-    let facts = chain.first().and_then(|leaf| Facts::of(leaf));
-    let facts =
-        facts.ok_or_else(|| files::broken(path, "holds a certificate that cannot be read"))?;
-    let mut warnings = source.warnings;
-    if source.ca.is_none() {
-        warnings.extend(doubts(path, &facts));
-    }
-    let shown = match &source.ca {
-        Some(ca) => files::chain(&options.dir.join("ca.pem"), ca)?,
-        None => chain.clone(),
-    };
-    let ca_facts = source.ca.as_ref().and(shown.first());
-    let ca_facts = ca_facts.and_then(|der| Facts::of(der));
-    let resolver = Arc::new(SingleCertAndKey::from(certified));
-    Ok(State {
-        acceptor: acceptor(options.http2, resolver, provider, tickets)?,
-        http2: options.http2,
-        fingerprint: shown
-            .first()
-            .map(|der| inspect::fingerprint(der))
-            .unwrap_or_default(),
-        chain,
-        constraints: ca_facts.and_then(|ca| ca.constraints),
-        ca_pem: source.ca,
-        names: facts.names,
-        warnings,
-    })
-}
-
-fn acceptor(
-    http2: Http2,
-    resolver: Arc<dyn ResolvesServerCert>,
-    provider: &Arc<CryptoProvider>,
-    tickets: &Arc<dyn ProducesTickets>,
-) -> Result<tokio_rustls::TlsAcceptor, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| TlsError::Make(e.to_string()))?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
-    config.alpn_protocols = http2.protocols();
-    config.ticketer = Arc::clone(tickets);
-    Ok(Arc::new(config).into())
-}
-
-/// What clients may dislike about one's own certificate.
-fn doubts(path: &Path, facts: &Facts) -> Vec<String> {
-    let mut doubts = Vec::new();
-    let file = path.display();
-    match facts.days_left() {
-        ..0 => doubts.push(format!(
-            "the certificate {file} has expired: clients will refuse it; replace it and send SIGHUP"
-        )),
-        days @ 0..30 => {
-            let when = match days {
-                0 => "today".to_owned(),
-                1 => "in 1 day".to_owned(),
-                _ => format!("in {days} days"),
-            };
-            doubts.push(format!(
-                "the certificate {file} expires {when}; replace it and send SIGHUP"
-            ));
-        }
-        _ => {}
-    }
-    if facts.not_before > inspect::now() {
-        doubts.push(format!(
-            "the certificate {file} is not valid yet; check it and this machine's clock"
-        ));
-    }
-    if facts.names.is_empty() {
-        doubts.push(format!(
-            "the certificate {file} has no subject alternative names: most clients will refuse it"
-        ));
-    }
-    doubts
 }
 
 /// Sets the process-wide cryptography. Must be called first in `main`; more calls do nothing.

@@ -1,9 +1,12 @@
+use super::constraints::Constraints;
+use super::inspect::Facts;
 use super::*;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use tokio::net::{TcpListener, TcpStream};
 
 fn options(dir: &Path) -> TlsOptions {

@@ -255,12 +255,18 @@ async fn assert_unknown(target: &Server, repo: &str, digest: &str, status: u16, 
     }
 }
 
-#[tokio::test]
-async fn a_client_that_opened_a_fill_cannot_write_to_its_blob() {
+/// A run of `v1` into `copy` that has brought half of its blob, and gets no more until the world lets go.
+async fn half_way() -> (World, Server, Child) {
     let (world, target) = (World::new().await, Server::start().await);
     world.hold(true);
     let run = begin(&target, &world.source("v1"), "copy");
     until_half_here(&target).await;
+    (world, target, run)
+}
+
+#[tokio::test]
+async fn a_client_that_opened_a_fill_cannot_write_to_its_blob() {
+    let (world, target, run) = half_way().await;
     // What answers now is kept and written to when the blob is committed.
     let admin = target.admin();
     let mut open = Vec::new();
@@ -362,10 +368,7 @@ async fn a_paused_run_is_closed_to_others_and_goes_on() {
 
 #[tokio::test]
 async fn two_runs_of_one_image_fetch_it_once() {
-    let (world, target) = (World::new().await, Server::start().await);
-    world.hold(true);
-    let first = begin(&target, &world.source("v1"), "copy");
-    until_half_here(&target).await;
+    let (world, target, first) = half_way().await;
     // One that waits can be stopped; the first goes on.
     let seen = world.manifests_asked();
     let mut second = begin(&target, &world.source("v1"), "copy");

@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::content::{OCI_MANIFEST, bytes_of, image, noise, push_blob, put_manifest, sha256};
 use crate::harness::{Server, run_ok};
 use crate::past::{Filler, Row, assert_bounded, closed_store, fill, image_of};
-use crate::quota::{server_keeping, set};
+use crate::quota::server_keeping;
+use crate::quota_nested::{layered, name, set_all};
 
 /// A sweep after the leases of a second have ended.
 async fn sweep(server: &Server, more: &[&str]) {
@@ -91,19 +92,10 @@ async fn what_a_hundred_quotas_count_is_let_go_within_bounds() {
     const LAYERS: u64 = 120;
     let server = server_keeping("1h").await;
     let admin = server.admin();
-    let repo = vec!["a"; PARTS].join("/");
-    let layers: Vec<Vec<u8>> = (0..LAYERS).map(|n| noise(n, 100)).collect();
-    push_blob(&admin, &repo, b"{}").await;
-    for layer in &layers {
-        push_blob(&admin, &repo, layer).await;
-    }
-    let all: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
-    let manifest = bytes_of(&image(b"{}", &all));
-    let digest = put_manifest(&admin, &repo, "v1", OCI_MANIFEST, &manifest).await;
-    let prefixes: Vec<&str> = (1..=PARTS).map(|n| &repo[..2 * n - 1]).collect();
-    for prefix in &prefixes {
-        set(&server, prefix, "1MiB");
-    }
+    let repo = name(PARTS);
+    let (_, manifest) = layered(&admin, &repo, LAYERS).await;
+    let digest = sha256(&manifest);
+    set_all(&server, PARTS);
     let bytes = LAYERS * 100 + 2 + manifest.len() as u64;
     let figures = |what: &str| -> Vec<u64> {
         let all = run_ok(&["quota", "list", "--data", &server.dir(), "--json"]);

@@ -68,16 +68,7 @@ fn strange(
     let Some((at, kind, what)) = keys::due_parts(key) else {
         return Ok(None);
     };
-    let mut parts = Parts(what);
-    let (id, rev) = match kind {
-        DueKind::Lease => (parts.digest().and_then(|_| parts.u64()), None),
-        DueKind::Orphan => (None, None),
-        DueKind::Untagged | DueKind::Subject | DueKind::Repo | DueKind::Closed | DueKind::List => {
-            (parts.u64(), None)
-        }
-        DueKind::History => (parts.u64(), parts.u64()),
-        DueKind::Past => (parts.u64(), parts.digest().and_then(|_| parts.u64())),
-    };
+    let (id, rev) = repository(kind, what);
     let name = kind_name(kind);
     let at_once = matches!(
         kind,
@@ -118,6 +109,20 @@ fn strange(
         });
     }
     Ok(None)
+}
+
+/// The numbers of the repository and the revision that a due row of this kind names, as far as it names them.
+fn repository(kind: DueKind, what: &[u8]) -> (Option<u64>, Option<u64>) {
+    let mut parts = Parts(what);
+    match kind {
+        DueKind::Lease => (parts.digest().and_then(|_| parts.u64()), None),
+        DueKind::Orphan => (None, None),
+        DueKind::Untagged | DueKind::Subject | DueKind::Repo | DueKind::Closed | DueKind::List => {
+            (parts.u64(), None)
+        }
+        DueKind::History => (parts.u64(), parts.u64()),
+        DueKind::Past => (parts.u64(), parts.digest().and_then(|_| parts.u64())),
+    }
 }
 
 fn kind_name(kind: DueKind) -> &'static str {

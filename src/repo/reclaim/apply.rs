@@ -35,34 +35,10 @@ pub(super) fn step(
         Step::Lease { .. } | Step::Orphan { .. } | Step::Untagged { .. } | Step::List { .. } => {
             look(tx, step, context, tally, touched)?;
         }
-        Step::Suspect { id, digests } => {
-            return each(tx, digests, |tx, digest| {
-                // It may have gone since the plan was made: a lease of it would stay for ever.
-                if rows::live(tx, *id, &Name::Manifest(digest))?.is_some() {
-                    suspect(tx, *id, digest, context.lease_ms)?;
-                }
-                Ok(())
-            });
+        Step::Suspect { .. } | Step::Release { .. } | Step::Lapse { .. } | Step::Tidy { .. } => {
+            return list(tx, step, context, touched);
         }
         Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
-        Step::Release {
-            id,
-            parent,
-            added,
-            children,
-            at_once,
-        } => {
-            touch(tx, *id, touched)?;
-            let lease_ms = if *at_once { 0 } else { context.lease_ms };
-            return each(tx, children, |tx, child| {
-                release(tx, *id, (parent, *added), child, lease_ms)
-            });
-        }
-        Step::Lapse { id, children } => {
-            return each(tx, children, |tx, child| {
-                rows::lapse(tx, *id, child, context.lease_ms)
-            });
-        }
         Step::Row {
             id,
             name,
@@ -74,13 +50,6 @@ pub(super) fn step(
                 touch(tx, *id, touched)?;
             }
         }
-        Step::Tidy { id, rev, names } => {
-            let done = each(tx, names, |tx, name| tidy(tx, *id, *rev, name))?;
-            if done == Done::All {
-                end_revision(tx, *id, *rev)?;
-            }
-            return Ok(done);
-        }
         Step::Erase { table, keys } => keys.iter().try_for_each(|key| tx.delete(*table, key))?,
         Step::EndRepo { key, id } => {
             tx.delete(Table::Due, key)?;
@@ -89,6 +58,48 @@ pub(super) fn step(
         }
     }
     Ok(Done::All)
+}
+
+/// Carries out a step that is a list, or its first parts.
+fn list(
+    tx: &mut Txn<'_>,
+    step: &Step,
+    context: &Context,
+    touched: &mut BTreeSet<String>,
+) -> Result<Done, RepoError> {
+    match step {
+        Step::Suspect { id, digests } => each(tx, digests, |tx, digest| {
+            // It may have gone since the plan was made: a lease of it would stay for ever.
+            if rows::live(tx, *id, &Name::Manifest(digest))?.is_some() {
+                suspect(tx, *id, digest, context.lease_ms)?;
+            }
+            Ok(())
+        }),
+        Step::Release {
+            id,
+            parent,
+            added,
+            children,
+            at_once,
+        } => {
+            touch(tx, *id, touched)?;
+            let lease_ms = if *at_once { 0 } else { context.lease_ms };
+            each(tx, children, |tx, child| {
+                release(tx, *id, (parent, *added), child, lease_ms)
+            })
+        }
+        Step::Lapse { id, children } => each(tx, children, |tx, child| {
+            rows::lapse(tx, *id, child, context.lease_ms)
+        }),
+        Step::Tidy { id, rev, names } => {
+            let done = each(tx, names, |tx, name| tidy(tx, *id, *rev, name))?;
+            if done == Done::All {
+                end_revision(tx, *id, *rev)?;
+            }
+            Ok(done)
+        }
+        _ => Ok(Done::All),
+    }
 }
 
 /// Does the parts of a step one after the other, as many as the transaction may look at the rows of: what one of them
@@ -259,16 +270,8 @@ pub(in crate::repo) fn is_needed(
     digest: &Digest,
     item: &ItemRecord,
 ) -> Result<bool, StoreError> {
-    let (from, to) = keys::keepers(digest, id);
-    // Its own rows stand among them, one for each time that it came and is not forgotten yet: they are stepped over.
-    let own = keys::refs_in(digest, id, Class::Manifest).raw(digest.as_key());
-    let (own, behind) = own.range();
-    for (from, to) in [(from, own), (behind, to)] {
-        if from < to && !get.scan(Table::Refs, &from, &to, 1)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    parts::is_kept_by_subject(get, id, digest, item)
+    Ok(rows::is_kept_by_another(get, id, digest, Class::Tag)?
+        || parts::is_kept_by_subject(get, id, digest, item)?)
 }
 
 /// Ends a manifest that nothing needs and no lease holds; whether it did.

@@ -46,22 +46,7 @@ impl Plan<'_, '_> {
             let Some(name) = OwnName::of_change(change) else {
                 continue;
             };
-            // What was closed by this revision was added before it; older rows of the name are found as well.
-            let before = Rev(rev.0.saturating_sub(1));
-            let from = keys::item(id, &name.as_name(), true, before);
-            let (_, to) = keys::item_rows(id, &name.as_name(), true).range();
-            for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
-                let added = keys::added_of_item(&key, name.as_name().class());
-                let item = ItemRecord::from_bytes(&value)?;
-                if let Some(added) = added.filter(|_| item.removed <= rev.0) {
-                    self.item(id, &name, true, added, &item, false)?;
-                    dropped += 1;
-                }
-                if self.is_full() {
-                    dropped = ITEMS;
-                    break;
-                }
-            }
+            dropped += self.closed_by(&name, (id, rev))?;
             if dropped >= ITEMS {
                 // There may be more of this name: its change goes with the part that finds none.
                 self.push(Step::Tidy { id, rev, names })?;
@@ -77,6 +62,28 @@ impl Plan<'_, '_> {
             }
             next => Ok(next),
         }
+    }
+
+    /// The steps that drop what a revision closed under a name, and older rows of it; answers how many, and [`ITEMS`] where
+    /// there may be more.
+    fn closed_by(&mut self, name: &OwnName, (id, rev): (RepoId, Rev)) -> Result<usize, RepoError> {
+        let mut dropped = 0;
+        // What was closed by this revision was added before it; older rows of the name are found as well.
+        let before = Rev(rev.0.saturating_sub(1));
+        let from = keys::item(id, &name.as_name(), true, before);
+        let (_, to) = keys::item_rows(id, &name.as_name(), true).range();
+        for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
+            let added = keys::added_of_item(&key, name.as_name().class());
+            let item = ItemRecord::from_bytes(&value)?;
+            if let Some(added) = added.filter(|_| item.removed <= rev.0) {
+                self.item(id, name, true, added, &item, false)?;
+                dropped += 1;
+            }
+            if self.is_full() {
+                return Ok(ITEMS);
+            }
+        }
+        Ok(dropped)
     }
 
     /// The steps that drop one item's row, with what it keeps let go first.
