@@ -24,6 +24,8 @@ pub(super) struct Counts {
     pub fsync_micros: AtomicU64,
     pub bytes_in: AtomicU64,
     pub blobs_sealed: AtomicU64,
+    pub bytes_rehashed: AtomicU64,
+    pub uploads_listed: AtomicU64,
 }
 
 /// What tells that an upload's file was written to: its length and time.

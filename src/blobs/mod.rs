@@ -118,6 +118,10 @@ pub struct BlobCounters {
     pub bytes_in: u64,
     /// Blobs made durable, inline ones included.
     pub blobs_sealed: u64,
+    /// Bytes of unfinished uploads and fills that were hashed again from their files.
+    pub bytes_rehashed: u64,
+    /// Files in DIR/uploads that were looked at in listings.
+    pub uploads_listed: u64,
 }
 
 /// The directory of contents; cheap to clone.
@@ -214,6 +218,10 @@ impl Blobs {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(BlobError::io("look at", &entry.path())(e)),
             };
+            self.files
+                .counts
+                .uploads_listed
+                .fetch_add(1, Ordering::Relaxed);
             let state = (meta.len(), meta.modified().ok());
             let since = match before.get(&name) {
                 Some((old, since)) if *old == state => *since,
@@ -277,6 +285,8 @@ impl Blobs {
             fsync_micros: c.fsync_micros.load(Ordering::Relaxed),
             bytes_in: c.bytes_in.load(Ordering::Relaxed),
             blobs_sealed: c.blobs_sealed.load(Ordering::Relaxed),
+            bytes_rehashed: c.bytes_rehashed.load(Ordering::Relaxed),
+            uploads_listed: c.uploads_listed.load(Ordering::Relaxed),
         }
     }
 }

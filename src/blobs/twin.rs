@@ -32,6 +32,8 @@ impl Files {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => return Err(BlobError::io("read", &path)(e)),
             };
+            let rehashed = &self.counts.bytes_rehashed;
+            rehashed.fetch_add(n as u64, std::sync::atomic::Ordering::Relaxed);
             for hasher in &mut hashers {
                 hasher.update(buffer.get(..n).unwrap_or_default());
             }

@@ -235,6 +235,8 @@ impl Upload {
                 .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
             hasher.update(piece);
             at += piece.len() as u64;
+            let rehashed = &self.files.counts.bytes_rehashed;
+            rehashed.fetch_add(piece.len() as u64, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(hasher)
     }

@@ -76,6 +76,7 @@ mod sent_files;
 mod stop;
 mod trust;
 mod uploads_end;
+mod uploads_kept;
 mod upstream;
 mod wanted;
 mod wire;

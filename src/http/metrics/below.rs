@@ -95,6 +95,16 @@ fn content(out: &mut String, app: &App) {
     counter(out, "dryport_blobs_received_bytes_total", bytes, b.bytes_in);
     let sealed = "Contents made durable.";
     counter(out, "dryport_blobs_sealed_total", sealed, b.blobs_sealed);
+    let rehashed = "Bytes of unfinished uploads that were hashed again from their files.";
+    let name = "dryport_uploads_rehashed_bytes_total";
+    counter(out, name, rehashed, b.bytes_rehashed);
+    let listed = "Files of unfinished uploads that were listed.";
+    counter(
+        out,
+        "dryport_uploads_listed_total",
+        listed,
+        b.uploads_listed,
+    );
     let r = app.repos.counters();
     let open = "Upload sessions that are open.";
     gauge(out, "dryport_uploads_open", open, r.open_uploads);
