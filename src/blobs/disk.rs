@@ -52,6 +52,8 @@ pub(crate) trait Disk: Send + Sync {
 
 /// Where [`Disk::mark`] is kept.
 const MARK: &str = "user.dryport.boot";
+/// The longest mark that is read, in bytes.
+const MARK_MAX: usize = 1024;
 
 /// From so many bytes on, a write goes past the page cache.
 const DIRECT: usize = 256 << 10;
@@ -155,7 +157,7 @@ impl Disk for Machine {
     }
 
     fn mark(&self, file: &File) -> io::Result<Vec<u8>> {
-        let mut mark = vec![0; 128];
+        let mut mark = vec![0; MARK_MAX];
         let len = rustix::fs::fgetxattr(file, MARK, &mut mark[..])?;
         mark.truncate(len);
         Ok(mark)

@@ -5,10 +5,10 @@ use super::folders::open_content;
 use super::place::{Place, UploadName};
 use super::sync::DirSync;
 use super::upload::Held;
-use super::{BlobError, BlobOptions};
+use super::{BlobError, BlobOptions, Removed};
 use crate::datadir;
 use crate::types::{Algorithm, Digest, UploadId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -29,7 +29,24 @@ pub(super) struct Counts {
 }
 
 /// What tells that an upload's file was written to: its length and time.
-type UploadState = (u64, Option<SystemTime>);
+pub(super) type UploadState = (u64, Option<SystemTime>);
+
+/// An upload's file as it was last seen.
+pub(super) struct Seen {
+    pub state: UploadState,
+    /// Since when it is so.
+    pub since: Instant,
+    /// The last listing that found it.
+    pub round: u64,
+}
+
+/// What an upload's file says of itself.
+pub(super) struct Mark {
+    /// All of it is either synced or written under this boot.
+    pub this_boot: bool,
+    /// Who began the upload.
+    pub owner: Option<Arc<str>>,
+}
 
 /// One opened DIR.
 pub(super) struct Files {
@@ -40,8 +57,10 @@ pub(super) struct Files {
     /// This boot of the machine: what was written under it is in the page cache, if not on disk.
     pub boot_id: String,
     pub counts: Counts,
-    /// The uploads as they were last seen, and since when.
-    pub seen: Mutex<HashMap<UploadName, (UploadState, Instant)>>,
+    /// The uploads as they were last seen.
+    pub seen: Mutex<HashMap<UploadName, Seen>>,
+    /// Listings so far.
+    pub rounds: AtomicU64,
     uploads: DirSync,
     /// One for each folder of places: algorithm by algorithm, then by first byte.
     folders: Vec<DirSync>,
@@ -61,6 +80,7 @@ impl Files {
             disk,
             counts: Counts::default(),
             seen: Mutex::default(),
+            rounds: AtomicU64::new(0),
             uploads: DirSync::default(),
             folders: (0..Algorithm::ALL.len() * 256)
                 .map(|_| DirSync::default())
@@ -86,13 +106,13 @@ impl Files {
         self.options.dir.join("blobs").join(&place.0)
     }
 
-    /// Makes the file of an upload: 0600 whatever the umask, marked with this boot.
-    pub fn create_upload(&self, name: UploadName) -> Result<Held, BlobError> {
+    /// Makes the file of an upload: 0600 whatever the umask, marked with this boot and with who began it.
+    pub fn create_upload(&self, name: UploadName, owner: Option<&str>) -> Result<Held, BlobError> {
         let path = self.upload_path(name);
         let made = self.disk.create(&path);
         let file = made.map_err(|e| self.fault("make", &path, 0, e))?;
         let file = Held::take(file, &path)?;
-        self.mark(&file);
+        self.mark(&file, owner);
         Ok(file)
     }
 
@@ -135,16 +155,31 @@ impl Files {
         Ok(one && open.len() == len)
     }
 
-    /// Notes that all of the file is either synced or written under this boot, for uploads that have no saved row yet.
-    pub fn mark(&self, file: &File) {
+    /// Notes that all of the file is either synced or written under this boot, and whose it is, for uploads that have no
+    /// saved row yet. The mark is the boot's id, and the owner behind a line feed.
+    pub fn mark(&self, file: &File, owner: Option<&str>) {
+        let mut mark = self.boot_id.clone();
+        if let Some(owner) = owner {
+            mark.push('\n');
+            mark.push_str(owner);
+        }
         // Refused (no room, no such attributes): the saved row alone decides, which only costs bytes sent again.
-        let _ = self.disk.set_mark(file, self.boot_id.as_bytes());
+        let _ = self.disk.set_mark(file, mark.as_bytes());
     }
 
-    /// Whether [`Files::mark`] was called on the file under this boot.
-    pub fn is_marked(&self, file: &File) -> bool {
-        let mark = self.disk.mark(file);
-        mark.is_ok_and(|mark| mark == self.boot_id.as_bytes())
+    /// What [`Files::mark`] noted on the file.
+    pub fn mark_of(&self, file: &File) -> Mark {
+        let mark = self.disk.mark(file).ok();
+        let text = mark.and_then(|mark| String::from_utf8(mark).ok());
+        let text = text.unwrap_or_default();
+        let (boot, owner) = match text.split_once('\n') {
+            Some((boot, owner)) => (boot, Some(owner.into())),
+            None => (text.as_str(), None),
+        };
+        Mark {
+            this_boot: boot == self.boot_id,
+            owner,
+        }
     }
 
     /// Removes an upload's file; fine if it is gone.
@@ -260,35 +295,52 @@ impl Files {
         (meta.is_file() && meta.len() == size).then_some(file)
     }
 
-    /// Removes content files and syncs their folders; fine if they are gone.
-    pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {
+    /// Removes content files and syncs their folders; fine if they are gone. One that cannot go does not keep the others.
+    pub fn remove(&self, places: &[Place]) -> Removed {
         let mut result = Ok(());
-        let mut folders = BTreeSet::new();
-        for place in places {
-            // One that cannot go does not keep the others; a text that is no place removes nothing.
-            let removed = place.digest().and_then(|digest| {
-                let (algorithm, byte) = (digest.algorithm(), digest.as_key()[1]);
-                if !folders.contains(&(algorithm, byte)) {
-                    let folder = format!("blobs/{}/{byte:02x}", algorithm.name());
-                    if self.real(&folder)?.is_none() {
-                        return Ok(());
-                    }
-                    folders.insert((algorithm, byte));
-                }
-                let path = self.place_path(place);
-                match self.disk.remove(&path) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => {
-                        Err(BlobError::io("remove", &path)(e))
-                    }
-                    _ => Ok(()),
-                }
-            });
-            result = result.and(removed);
+        let mut gone = vec![false; places.len()];
+        let mut folders: BTreeMap<(Algorithm, u8), bool> = BTreeMap::new();
+        for (place, gone) in places.iter().zip(&mut gone) {
+            let unlinked = self.unlink(place, &mut folders);
+            *gone = unlinked.is_ok();
+            result = result.and(unlinked);
         }
-        for (algorithm, byte) in folders {
-            result = result.and(self.sync_folder_of(algorithm, byte));
+        for ((algorithm, byte), is_there) in folders {
+            if !is_there {
+                continue;
+            }
+            let synced = self.sync_folder_of(algorithm, byte);
+            if synced.is_err() {
+                let is_in =
+                    |place: &Place| folder_of(place).is_ok_and(|of| of == (algorithm, byte));
+                let within = places
+                    .iter()
+                    .zip(&mut gone)
+                    .filter(|(place, _)| is_in(place));
+                within.for_each(|(_, gone)| *gone = false);
+            }
+            result = result.and(synced);
         }
-        result
+        Removed { gone, result }
+    }
+
+    /// Removes a content file and notes its folder, whose sync makes that durable. A text that is no place removes nothing.
+    fn unlink(
+        &self,
+        place: &Place,
+        folders: &mut BTreeMap<(Algorithm, u8), bool>,
+    ) -> Result<(), BlobError> {
+        let (algorithm, byte) = folder_of(place)?;
+        if !folders.contains_key(&(algorithm, byte)) {
+            let folder = format!("blobs/{}/{byte:02x}", algorithm.name());
+            let is_there = self.real(&folder)?.is_some();
+            folders.insert((algorithm, byte), is_there);
+        }
+        let path = self.place_path(place);
+        match self.disk.remove(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(BlobError::io("remove", &path)(e)),
+            _ => Ok(()),
+        }
     }
 
     fn sync_folder(&self, digest: &Digest) -> Result<(), BlobError> {
@@ -359,6 +411,12 @@ impl Files {
             _ => BlobError::io(what, path)(e),
         }
     }
+}
+
+/// The folder of a place: its algorithm and first byte.
+fn folder_of(place: &Place) -> Result<(Algorithm, u8), BlobError> {
+    let digest = place.digest()?;
+    Ok((digest.algorithm(), digest.as_key()[1]))
 }
 
 /// Whether files of this folder are this machine's own. On others (FUSE, NFS, 9p) each opening is a question to somebody

@@ -4,10 +4,9 @@ use super::Ahead;
 use super::files::Files;
 use super::place::UploadName;
 use super::upload::Upload;
-use super::{BlobError, Saved, Sealed, SealedBody};
+use super::{BlobError, Hashed, Saved, Sealed, SealedBody};
 use crate::types::{Algorithm, Digest, Hasher, RepoId};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,48 +35,36 @@ impl Ingest {
         }
     }
 
-    pub(super) fn resume(
-        files: Arc<Files>,
-        name: UploadName,
-        saved: Option<&Saved>,
-    ) -> Result<Self, BlobError> {
-        let path = files.upload_path(name);
-        let durable = saved.map_or(0, |s| s.offset);
-        let Some(file) = files.open_upload(name)? else {
-            if durable == 0 {
-                return Ok(Self::begin(files, name));
-            }
-            return Err(BlobError::Damaged(path.display().to_string()));
-        };
-        let meta = file.metadata().map_err(BlobError::io("look at", &path))?;
-        if meta.nlink() > 1 {
-            // What is done to the upload would be done to the other.
-            return Err(BlobError::Damaged(path.display().to_string()));
+    /// One whose bytes are all in its file and in `hasher`.
+    pub(super) fn taken_up(upload: Upload, hasher: Hasher, named: bool) -> Self {
+        Self {
+            hasher,
+            named,
+            promised: upload.written() > 0,
+            failed: false,
+            upload,
         }
-        let len = meta.len();
-        if len < durable {
-            return Err(BlobError::Damaged(path.display().to_string()));
+    }
+
+    /// The same, noted on its file as this one's: who is told from what is on disk whose it is. To be called before it has
+    /// a file.
+    #[must_use]
+    pub fn of(mut self, owner: Option<Arc<str>>) -> Self {
+        self.upload.owner = owner;
+        self
+    }
+
+    /// Whether it takes nothing more.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// How far it is hashed.
+    pub fn hashed(&self) -> Hashed {
+        Hashed {
+            offset: self.offset(),
+            state: self.hasher.save(),
         }
-        let this_boot = files.is_marked(&file) || saved.is_some_and(|s| s.boot_id == files.boot_id);
-        let written = if this_boot { len } else { durable };
-        if written < len {
-            files
-                .disk
-                .set_len(&file, written)
-                .map_err(BlobError::io("cut back", &path))?;
-        }
-        files.mark(&file);
-        let restored = saved.and_then(|s| Hasher::restore(name.algorithm, &s.hash_state, s.offset));
-        let (hasher, from) = match restored {
-            Some(hasher) => (hasher, durable),
-            None => (Hasher::new(name.algorithm), 0),
-        };
-        let mut ingest = Self::begin(files, name);
-        ingest.named = durable > 0;
-        ingest.promised = written > 0;
-        ingest.upload = ingest.upload.with_file(file, written);
-        ingest.hasher = ingest.upload.hash(hasher, from)?;
-        Ok(ingest)
     }
 
     /// The name of its file.
@@ -148,7 +135,9 @@ impl Ingest {
     }
 
     fn is_as_hashed(&self) -> Result<bool, BlobError> {
-        let hasher = self.upload.hash(Hasher::new(self.algorithm()), 0)?;
+        let hasher = self
+            .upload
+            .hash(Hasher::new(self.algorithm()), 0, self.upload.written())?;
         Ok(hasher.finish() == self.hasher.clone().finish())
     }
 

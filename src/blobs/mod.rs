@@ -11,9 +11,11 @@ mod error;
 mod files;
 mod folders;
 mod ingest;
+mod listing;
 mod odd;
 mod place;
 mod quarantine;
+mod resuming;
 mod scrub;
 mod sync;
 #[cfg(test)]
@@ -25,19 +27,23 @@ pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
+pub use listing::Listing;
 pub use odd::Foreign;
 pub use place::{Place, Purpose, UploadName};
+pub use resuming::{Hashed, Resumed, Resuming};
 pub use scrub::{Found, Listed};
 
-use crate::types::Digest;
+use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use bytes::Bytes;
 use files::Files;
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+/// Files that are listed in one go.
+const LISTED: usize = 1000;
 
 /// Where content lies and how much of it may.
 #[derive(Debug, Clone)]
@@ -95,6 +101,15 @@ pub struct Saved {
     pub boot_id: String,
 }
 
+/// What a removal of several places came to.
+#[derive(Debug)]
+pub struct Removed {
+    /// Of each place, whether it is gone and will not come back.
+    pub gone: Vec<bool>,
+    /// Why the first that is not gone is not.
+    pub result: Result<(), BlobError>,
+}
+
 /// An upload file on disk.
 #[derive(Debug, Clone)]
 pub struct UploadFile {
@@ -102,7 +117,7 @@ pub struct UploadFile {
     pub name: UploadName,
     /// Bytes in the file.
     pub len: u64,
-    /// Running time since [`Blobs::uploads`] (or [`Blobs::fills`]) first found the file as it is; zero at the first look of this process. The
+    /// Running time since a [`Listing`] first found the file as it is; zero at the first look of this process. The
     /// wall clock has no part in it: a clock that jumps must not end uploads.
     pub idle: Duration,
 }
@@ -165,13 +180,43 @@ impl Blobs {
 
     /// Takes up an upload from its file. The hash state covers `saved.offset`; what lies beyond was written after it:
     /// under the same boot of the machine it is hashed from the file and counts, under another one it is cut off
-    /// (design section 4). Without a saved row the same holds from offset 0. `Locked` if somebody else holds the same
-    /// upload, in this process or another.
+    /// (design section 4). Without a saved row the same holds from offset 0. What this process has hashed of it already
+    /// (`hashed`) is not hashed again. `Locked` if somebody else holds the same upload, in this process or another.
     ///
     /// `Damaged` if the file is gone or shorter than `saved.offset`, as it is after a failed fsync, or if it has another
     /// name ([`Blobs::twin`]).
-    pub fn resume(&self, name: UploadName, saved: Option<&Saved>) -> Result<Ingest, BlobError> {
-        Ingest::resume(Arc::clone(&self.files), name, saved)
+    pub fn resume(
+        &self,
+        name: UploadName,
+        saved: Option<&Saved>,
+        hashed: Option<&Hashed>,
+    ) -> Result<Resuming, BlobError> {
+        Resuming::open(Arc::clone(&self.files), name, saved, hashed)
+    }
+
+    /// The file of a session of this repository, if there is one: a look for each algorithm, and no list.
+    pub fn session_file(
+        &self,
+        id: UploadId,
+        repo: RepoId,
+    ) -> Result<Option<UploadName>, BlobError> {
+        for algorithm in Algorithm::ALL {
+            let name = UploadName::session(id, repo, algorithm);
+            let path = self.files.upload_path(name);
+            match path.symlink_metadata() {
+                Ok(meta) if meta.is_file() => return Ok(Some(name)),
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(BlobError::io("look at", &path)(e)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Who began the upload of this file ([`Ingest::of`]), as far as the file system keeps that.
+    pub fn owner_of(&self, name: UploadName) -> Result<Option<Arc<str>>, BlobError> {
+        let file = self.files.read_upload(name)?;
+        Ok(file.and_then(|file| self.files.mark_of(&file).owner))
     }
 
     /// The place that is another name of an upload's file: what a closing left that was killed before its end. If a blob's
@@ -181,62 +226,27 @@ impl Blobs {
         self.files.twin(name)
     }
 
-    /// The files of sessions on disk, for start-up and reaping; files of other names are left alone.
+    /// All files of sessions on disk, for a start or a check; files of other names are left alone.
     pub fn uploads(&self) -> Result<Vec<UploadFile>, BlobError> {
         self.list(Purpose::Session)
     }
 
-    /// The files of fills on disk, for reaping.
+    /// All files of fills on disk, for the same.
     pub fn fills(&self) -> Result<Vec<UploadFile>, BlobError> {
         self.list(Purpose::Fill)
     }
 
+    /// The files of one purpose on disk, a piece at a time.
+    pub fn listing(&self, purpose: Purpose) -> Result<Listing, BlobError> {
+        Listing::open(Arc::clone(&self.files), purpose)
+    }
+
     fn list(&self, purpose: Purpose) -> Result<Vec<UploadFile>, BlobError> {
-        let dir = match self.files.real("uploads") {
-            Ok(Some(dir)) => dir,
-            // A check tells of what is there instead.
-            Ok(None) | Err(BlobError::Folder(..)) => return Ok(Vec::new()),
-            Err(e) => return Err(e),
-        };
-        let mut found = Vec::new();
-        let mut seen = HashMap::new();
-        let mut before = self
-            .files
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for entry in dir.read_dir().map_err(BlobError::io("list", &dir))? {
-            let entry = entry.map_err(BlobError::io("list", &dir))?;
-            let name = entry.file_name().to_str().and_then(UploadName::parse);
-            let Some(name) = name.filter(|name| name.purpose == purpose) else {
-                continue;
-            };
-            let meta = match entry.metadata() {
-                Ok(meta) if !meta.is_file() => continue,
-                Ok(meta) => meta,
-                // Finished or discarded since the folder was read.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(BlobError::io("look at", &entry.path())(e)),
-            };
-            self.files
-                .counts
-                .uploads_listed
-                .fetch_add(1, Ordering::Relaxed);
-            let state = (meta.len(), meta.modified().ok());
-            let since = match before.get(&name) {
-                Some((old, since)) if *old == state => *since,
-                _ => Instant::now(),
-            };
-            seen.insert(name, (state, since));
-            found.push(UploadFile {
-                name,
-                len: meta.len(),
-                idle: since.elapsed(),
-            });
+        let (mut listing, mut all) = (self.listing(purpose)?, Vec::new());
+        while let Some(some) = listing.some(LISTED)? {
+            all.extend(some);
         }
-        before.retain(|name, _| name.purpose != purpose);
-        before.extend(seen);
-        Ok(found)
+        Ok(all)
     }
 
     /// Bytes in an upload's file; 0 if there is none.
@@ -268,6 +278,11 @@ impl Blobs {
     /// Removes places and makes that durable (absent is fine). An error means that some may still be there, or come
     /// back after a power cut: call again.
     pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {
+        self.files.remove(places).result
+    }
+
+    /// The same; says of each whether it is gone for good.
+    pub fn remove_each(&self, places: &[Place]) -> Removed {
         self.files.remove(places)
     }
 

@@ -30,6 +30,22 @@ fn fresh() -> (TempDir, Blobs) {
     (dir, blobs)
 }
 
+/// Takes an upload up, in small steps.
+fn resume(blobs: &Blobs, name: UploadName, saved: Option<&Saved>) -> Result<Ingest, BlobError> {
+    let mut resuming = blobs.resume(name, saved, None)?;
+    loop {
+        match resuming.step(100_000)? {
+            Resumed::Whole(ingest) => return Ok(*ingest),
+            Resumed::Part(rest) => {
+                // Who gives up in between goes on from there.
+                let hashed = rest.hashed();
+                drop(rest);
+                resuming = blobs.resume(name, saved, Some(&hashed))?;
+            }
+        }
+    }
+}
+
 fn id(n: u8) -> UploadId {
     UploadId([n; 16])
 }
@@ -231,16 +247,22 @@ fn the_same_boot_keeps_the_tail() {
             ..saved.clone()
         };
         for row in [Some(&strange), None] {
-            let upload = open(dir.path())
-                .resume(UploadName::session(id(1), REPO, SHA256), row)
-                .expect("resumes");
+            let upload = resume(
+                &open(dir.path()),
+                UploadName::session(id(1), REPO, SHA256),
+                row,
+            )
+            .expect("resumes");
             assert_eq!(upload.offset(), 600_000);
         }
     }
     unmark(dir.path(), 1);
-    let mut upload = open(dir.path())
-        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
-        .expect("resumes");
+    let mut upload = resume(
+        &open(dir.path()),
+        UploadName::session(id(1), REPO, SHA256),
+        Some(&saved),
+    )
+    .expect("resumes");
     assert_eq!((upload.name().id, upload.algorithm()), (id(1), SHA256));
     assert_eq!(upload.offset(), 600_000);
     upload.write(&bytes[600_000..]).expect("room");
@@ -261,9 +283,12 @@ fn another_boot_cuts_back_to_what_was_saved() {
     upload.flush().expect("flushes");
     drop(upload);
     unmark(dir.path(), 1);
-    let mut upload = blobs
-        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
-        .expect("resumes");
+    let mut upload = resume(
+        &blobs,
+        UploadName::session(id(1), REPO, SHA256),
+        Some(&saved),
+    )
+    .expect("resumes");
     assert_eq!(upload.offset(), 300_000);
     assert_eq!(blobs.uploads().expect("lists")[0].len, 300_000);
     upload.write(&bytes[300_000..]).expect("room");
@@ -277,9 +302,7 @@ fn an_unsaved_file_of_an_unknown_boot_counts_for_nothing() {
     upload.flush().expect("flushes");
     drop(upload);
     unmark(dir.path(), 1);
-    let upload = blobs
-        .resume(UploadName::session(id(1), REPO, SHA256), None)
-        .expect("resumes");
+    let upload = resume(&blobs, UploadName::session(id(1), REPO, SHA256), None).expect("resumes");
     assert_eq!(upload.offset(), 0);
     assert_eq!(blobs.uploads().expect("lists")[0].len, 0);
 }
@@ -292,9 +315,12 @@ fn an_unreadable_state_is_hashed_anew() {
     let mut saved = upload.checkpoint().expect("durable");
     drop(upload);
     saved.hash_state.truncate(20);
-    let mut upload = blobs
-        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
-        .expect("resumes");
+    let mut upload = resume(
+        &blobs,
+        UploadName::session(id(1), REPO, SHA256),
+        Some(&saved),
+    )
+    .expect("resumes");
     assert_eq!(upload.offset(), 300_000);
     upload.write(&bytes[300_000..]).expect("room");
     assert!(upload.finish(&Digest::of(SHA256, &bytes)).is_ok());
@@ -312,8 +338,7 @@ fn a_short_or_lost_file_is_damage() {
         .expect("opens");
     file.set_len(BIG as u64 - 1).expect("cut");
     let kind = |row| {
-        blobs
-            .resume(UploadName::session(id(1), REPO, SHA256), row)
+        resume(&blobs, UploadName::session(id(1), REPO, SHA256), row)
             .err()
             .map(|e| e.kind())
     };
@@ -344,9 +369,12 @@ fn an_upload_that_is_a_blob_by_now_is_left_alone() {
         boot_id: "another".into(),
         ..saved
     };
-    let error = blobs
-        .resume(UploadName::session(id(1), REPO, SHA256), Some(&saved))
-        .err();
+    let error = resume(
+        &blobs,
+        UploadName::session(id(1), REPO, SHA256),
+        Some(&saved),
+    )
+    .err();
     assert_eq!(error.map(|e| e.kind()), Some(BlobErrorKind::Damaged));
     assert_eq!(
         blobs.twin(UploadName::session(id(1), REPO, SHA256)).ok(),
@@ -378,9 +406,8 @@ fn an_upload_whose_closing_was_cut_off_goes_on() {
             blobs.twin(UploadName::session(id(1), REPO, SHA256)).ok(),
             Some(None)
         );
-        let upload = blobs
-            .resume(UploadName::session(id(1), REPO, SHA256), None)
-            .expect("goes on");
+        let upload =
+            resume(&blobs, UploadName::session(id(1), REPO, SHA256), None).expect("goes on");
         assert_eq!(upload.offset(), BIG as u64);
         assert!(upload.finish(&digest).is_ok());
         assert!(upload_file(dir.path(), 1).exists());
@@ -494,9 +521,8 @@ fn the_reserve_is_kept() {
         BlobErrorKind::Io
     );
     drop(upload);
-    let upload = full
-        .resume(UploadName::session(id(1), REPO, SHA256), None)
-        .expect("from the start");
+    let upload =
+        resume(&full, UploadName::session(id(1), REPO, SHA256), None).expect("from the start");
     assert_eq!(upload.offset(), 0);
     assert!(fresh().1.room_for(1).is_ok());
 }

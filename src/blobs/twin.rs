@@ -7,6 +7,7 @@ use super::place::{Place, UploadName};
 use crate::types::{Algorithm, Hasher};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::Ordering;
 
 /// Bytes read in one call.
 const PIECE: usize = 256 * 1024;
@@ -33,7 +34,7 @@ impl Files {
                 Err(e) => return Err(BlobError::io("read", &path)(e)),
             };
             let rehashed = &self.counts.bytes_rehashed;
-            rehashed.fetch_add(n as u64, std::sync::atomic::Ordering::Relaxed);
+            rehashed.fetch_add(n as u64, Ordering::Relaxed);
             for hasher in &mut hashers {
                 hasher.update(buffer.get(..n).unwrap_or_default());
             }

@@ -12,6 +12,7 @@ use std::ops::Deref;
 use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes that go to the file in one call, and are read back in one.
 const PIECE: usize = 256 * 1024;
@@ -66,6 +67,8 @@ impl Mark {
 pub(super) struct Upload {
     pub files: Arc<Files>,
     pub name: UploadName,
+    /// Who began it, for its file's mark.
+    pub owner: Option<Arc<str>>,
     file: Option<Held>,
     /// The file as it was when it was closed, synced and with nothing left in memory.
     resting: Option<Box<Mark>>,
@@ -81,6 +84,7 @@ impl Upload {
         Self {
             files,
             name,
+            owner: None,
             file: None,
             resting: None,
             written: 0,
@@ -196,7 +200,7 @@ impl Upload {
                 let path = self.files.upload_path(self.name);
                 return Err(BlobError::Damaged(path.display().to_string()));
             }
-            None => self.files.create_upload(self.name)?,
+            None => self.files.create_upload(self.name, self.owner.as_deref())?,
         };
         let file = self.file.insert(file);
         if let Err(e) = self.files.disk.write_at(file, bytes, self.written) {
@@ -221,22 +225,22 @@ impl Upload {
         }
     }
 
-    /// Takes the file's bytes from offset `from` on into `hasher`; not those in memory.
-    pub fn hash(&self, mut hasher: Hasher, from: u64) -> Result<Hasher, BlobError> {
+    /// Takes the file's bytes from offset `from` to `to` into `hasher`; not those in memory.
+    pub fn hash(&self, mut hasher: Hasher, from: u64, to: u64) -> Result<Hasher, BlobError> {
         let Some(file) = &self.file else {
             return Ok(hasher);
         };
         let mut buffer = vec![0; PIECE];
         let mut at = from;
-        while at < self.written {
-            let piece = usize::try_from(self.written - at).map_or(PIECE, |left| left.min(PIECE));
+        while at < to {
+            let piece = usize::try_from(to - at).map_or(PIECE, |left| left.min(PIECE));
             let piece = &mut buffer[..piece];
             file.read_exact_at(piece, at)
                 .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
             hasher.update(piece);
             at += piece.len() as u64;
             let rehashed = &self.files.counts.bytes_rehashed;
-            rehashed.fetch_add(piece.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            rehashed.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
         Ok(hasher)
     }
@@ -270,7 +274,7 @@ impl Upload {
 
     /// All bytes, taken into `hasher`.
     pub fn hash_all(&self, hasher: Hasher) -> Result<Hasher, BlobError> {
-        let mut hasher = self.hash(hasher, 0)?;
+        let mut hasher = self.hash(hasher, 0, self.written)?;
         hasher.update(&self.pending);
         Ok(hasher)
     }

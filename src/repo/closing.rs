@@ -32,7 +32,7 @@ impl Repos {
     /// Makes a blob of an upload's bytes and the `last` that came for it; `acknowledged` were there before the request.
     pub(super) async fn end_upload(
         &self,
-        turn: Turn,
+        mut turn: Turn,
         last: Piece,
         acknowledged: u64,
         digest: &Digest,
@@ -43,9 +43,9 @@ impl Repos {
             Some(ingest) if ingest.offset() > 0 || !last.bytes.is_empty() => ingest,
             None if session.offset > 0 => {
                 // Its end did not come to an end: what became of it is on disk.
-                turn.end();
-                if let Some(repo) = session.repo.get().copied() {
-                    self.settle_upload(id, repo, session.algorithm).await;
+                match session.repo.get().copied() {
+                    Some(repo) => self.settle(turn, repo, None).await,
+                    None => turn.end(),
                 }
                 return Err(RepoError::UploadUnknown);
             }
@@ -54,7 +54,7 @@ impl Repos {
                 // Its file, if there will be one, has this in its name.
                 session.algorithm = digest.algorithm();
                 let name = UploadName::session(id, repo, digest.algorithm());
-                self.0.blobs.begin(name)
+                self.0.blobs.begin(name).of(session.owner.clone())
             }
         };
         let repo = ingest.repo();
@@ -74,13 +74,15 @@ impl Repos {
         if over {
             let _ = self.drop_row_of(&session, id).await;
         }
-        turn.end();
         if acknowledged == 0 && done.as_ref().is_err_and(RepoError::is_of_disk) {
             self.drop_refused(&session, id, repo).await;
         }
-        match &done {
-            Ok(()) => self.0.uploads.end(id),
-            Err(_) => self.settle_upload(id, repo, session.algorithm).await,
+        if done.is_ok() {
+            turn.end();
+            self.0.uploads.end(id);
+        } else {
+            turn.session.algorithm = session.algorithm;
+            self.settle(turn, repo, None).await;
         }
         done
     }

@@ -5,16 +5,18 @@
 
 use super::closing::Bringer;
 use super::error::RepoError;
+use super::failures::Failures;
 use super::fills::FillTurn;
 use super::piece::Piece;
 use super::record::FillRecord;
 use super::{Repos, keys, new_upload_id, rows};
-use crate::blobs::{Ingest, Saved, UploadFile, UploadName};
+use crate::blobs::{Ingest, Purpose, Saved, UploadFile, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Table};
 use crate::types::{Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Rows of fills that are looked at in one read.
 const PAGE: usize = 500;
@@ -85,7 +87,9 @@ impl Repos {
             hash_state: row.hash_state,
             boot_id: row.boot_id,
         };
-        match self.take_up_file(name, Some(saved)).await {
+        // A run that is dropped is rare, and what it began is of use to the next one.
+        let waits = CancellationToken::new();
+        match self.take_up_file(name, Some(saved), &waits).await {
             Ok(found) => return Ok(found),
             // It is not ours to remove.
             Err(RepoError::UploadBusy) => return Err(RepoError::UploadBusy),
@@ -221,10 +225,12 @@ impl Repos {
     /// Gives up fills that got no byte for `idle`, and those of which a crash or a deletion left the row or the file
     /// alone; answers how many.
     pub(super) async fn reap_fills(&self, idle: Duration) -> Result<usize, RepoError> {
-        let blobs = self.0.blobs.clone();
-        let files = self.block(move || Ok(blobs.fills()?)).await?;
-        let mut files: HashMap<UploadId, UploadFile> =
-            files.into_iter().map(|file| (file.name.id, file)).collect();
+        let mut listing = self.listing(Purpose::Fill).await?;
+        let mut files: HashMap<UploadId, UploadFile> = HashMap::new();
+        while let Some(some) = self.listed(&mut listing).await? {
+            files.extend(some.into_iter().map(|file| (file.name.id, file)));
+        }
+        let mut failures = Failures::default();
         // A file's row is written before it is made, so what has a row now is not among the files without one.
         let mut named = HashSet::new();
         let (mut reaped, mut from) = (0, Vec::new());
@@ -244,7 +250,8 @@ impl Repos {
                 if file.as_ref().is_some_and(|file| file.idle <= idle) {
                     continue;
                 }
-                reaped += usize::from(self.reap_fill(repo, digest, id).await?);
+                let done = failures.note(self.reap_fill(repo, digest, id).await)?;
+                reaped += usize::from(done == Some(true));
             }
             match page.last().filter(|_| page.len() == PAGE) {
                 Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
@@ -255,9 +262,10 @@ impl Repos {
             if named.contains(&file.name.id) || self.0.fills.writes(file.name.id) {
                 continue;
             }
-            self.discard_fill(file.name).await?;
-            reaped += 1;
+            let done = failures.note(self.discard_fill(file.name).await)?;
+            reaped += usize::from(done.is_some());
         }
+        failures.tell("some half-fetched blobs that nobody goes on with cannot be removed yet");
         Ok(reaped)
     }
 

@@ -3,25 +3,27 @@
 
 use super::Repos;
 use super::error::RepoError;
+use super::failures::Failures;
 use super::keys;
 use super::record::RepoRecord;
 use super::sessions::{Session, Turn};
 use super::state::lock;
 use super::upload::rest;
-use crate::blobs::{Ingest, UploadFile, UploadName};
+use crate::blobs::{Ingest, Listing, Purpose, UploadFile, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
 use crate::types::{RepoId, UploadId};
 use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Uploads that are given up at once: their rows go in few commits.
 const AT_ONCE: usize = 64;
 /// How long an upload may keep its file open where many do.
 const PARKED: Duration = Duration::from_mins(1);
+/// Files that are listed in one go.
+const FILES: usize = 1000;
 /// Repositories that one read looks at.
 const REPOS: usize = 1000;
 
@@ -88,31 +90,37 @@ impl Repos {
         }
     }
 
-    /// Gives up uploads without a byte for the time that is set, and those of deleted repositories; answers how many.
+    /// Gives up uploads without a byte for the time that is set, and those of deleted repositories; answers how many. One
+    /// that cannot be removed keeps no other.
     pub async fn reap_uploads(&self) -> Result<usize, RepoError> {
         let idle = self.0.options.upload_idle;
-        let mut reaped = 0;
+        let (mut reaped, mut failures) = (0, Failures::default());
         if self.0.sessions.len() == 0 {
             self.0.memory.rest();
         }
         for id in self.0.sessions.idle(idle) {
             if let Ok(turn) = self.0.sessions.take_any(id, |_| true) {
-                self.discard(&turn.session, id, None).await?;
-                turn.end();
-                reaped += 1;
+                let done = failures.note(self.give_up(turn).await)?;
+                reaped += usize::from(done.is_some());
             }
         }
-        self.rest_parked().await?;
-        let files = self.upload_files().await?;
-        let mut repos = self.0.sessions.repos();
-        repos.extend(files.iter().map(|file| file.name.repo));
-        let deleted = self.deleted(repos).await?;
+        failures.note(self.rest_parked().await)?;
+        let deleted = self.deleted(self.0.sessions.repos()).await?;
         self.close_uploads_of(|repo| deleted.contains(&repo)).await;
-        for file in files {
-            if file.idle > idle || deleted.contains(&file.name.repo) {
-                reaped += usize::from(self.reap_file(file.name).await?);
+        let mut listing = self.listing(Purpose::Session).await?;
+        while let Some(files) = self.listed(&mut listing).await? {
+            let repos = files.iter().map(|file| file.name.repo).collect();
+            let deleted = self.deleted(repos).await?;
+            for file in files {
+                if file.idle > idle || deleted.contains(&file.name.repo) {
+                    let done = failures.note(self.reap_file(file.name).await)?;
+                    reaped += usize::from(done == Some(true));
+                }
             }
         }
+        failures.tell(
+            "some uploads that are over cannot be removed yet; this is tried again each minute",
+        );
         Ok(reaped + self.reap_fills(idle).await?)
     }
 
@@ -130,9 +138,24 @@ impl Repos {
         Ok(())
     }
 
-    async fn upload_files(&self) -> Result<Vec<UploadFile>, RepoError> {
+    /// The files of all uploads, or of all fills, for [`Repos::listed`].
+    pub(super) async fn listing(&self, purpose: Purpose) -> Result<Option<Listing>, RepoError> {
         let blobs = self.0.blobs.clone();
-        self.block(move || Ok(blobs.uploads()?)).await
+        self.block(move || Ok(Some(blobs.listing(purpose)?))).await
+    }
+
+    /// Some more of them; `None` at the end, and after an error.
+    pub(super) async fn listed(
+        &self,
+        listing: &mut Option<Listing>,
+    ) -> Result<Option<Vec<UploadFile>>, RepoError> {
+        let Some(mut taken) = listing.take() else {
+            return Ok(None);
+        };
+        let some = self.block(move || Ok((taken.some(FILES)?, taken)));
+        let (some, taken) = some.await?;
+        *listing = Some(taken);
+        Ok(some)
     }
 
     /// Removes an upload's file and row, unless it is in memory.
@@ -144,6 +167,7 @@ impl Repos {
         let blobs = self.0.blobs.clone();
         self.block(move || Ok(blobs.discard(file)?)).await?;
         self.0.uploads.end(file.id);
+        self.0.sessions.gone(file.id);
         self.drop_row(file.id).await?;
         Ok(true)
     }
@@ -175,11 +199,16 @@ impl Repos {
     /// with its next piece, which nobody waits for here.
     pub(super) async fn end_uploads_of(&self, repo: RepoId) -> Result<(), RepoError> {
         self.close_uploads_of(|of| of == repo).await;
-        for file in self.upload_files().await? {
-            if file.name.repo == repo {
-                self.reap_file(file.name).await?;
+        let mut failures = Failures::default();
+        let mut listing = self.listing(Purpose::Session).await?;
+        while let Some(files) = self.listed(&mut listing).await? {
+            for file in files {
+                if file.name.repo == repo {
+                    failures.note(self.reap_file(file.name).await)?;
+                }
             }
         }
+        failures.tell("some uploads of a deleted repository are removed a minute later");
         Ok(())
     }
 
@@ -238,7 +267,7 @@ impl Repos {
         session: &Session,
         id: UploadId,
     ) -> Result<(), RepoError> {
-        if session.saved.load(Ordering::Acquire) {
+        if session.row.may_be() {
             self.drop_row(id).await
         } else {
             Ok(())

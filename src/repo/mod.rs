@@ -11,6 +11,7 @@ pub mod check;
 mod closing;
 mod delete;
 mod error;
+mod failures;
 mod fill;
 mod fills;
 pub mod format;
@@ -22,6 +23,7 @@ mod lists;
 mod manifest;
 mod memory;
 mod moment;
+mod owners;
 mod parts;
 mod piece;
 mod pushes;
@@ -34,6 +36,7 @@ mod referrers;
 mod restore;
 mod resume;
 mod rows;
+mod saving;
 mod sessions;
 mod settings;
 mod state;
@@ -124,6 +127,8 @@ struct Inner {
     /// Who gives up history below which quota.
     turns: Arc<Turns>,
     fills: Fills,
+    /// Who hashes files of uploads.
+    hashing: tokio::sync::Semaphore,
     memory: Memory,
     /// Held while a manifest is read.
     inspecting: Mutex<()>,
@@ -149,7 +154,8 @@ impl Repos {
         let manifests = Cache::new(options.cache_bytes / 2, None, read::Known::weigh);
         let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
         let uploads = Arc::new(Uploads::default());
-        resume::count_left(&store, &blobs, &uploads)?;
+        let sessions = Sessions::new(Arc::clone(&uploads));
+        resume::count_left(&store, &blobs, &uploads, &sessions)?;
         let inner = Inner {
             store,
             blobs,
@@ -167,9 +173,10 @@ impl Repos {
             generations: Arc::new(Generations::new()),
             homes: Arc::new(Homes::new()),
             unlimited: Arc::default(),
-            sessions: Sessions::new(Arc::clone(&uploads)),
+            sessions,
             uploads,
             fills: Fills::default(),
+            hashing: tokio::sync::Semaphore::new(resume::AT_ONCE),
             written_in_boot,
         };
         Ok(Self(Arc::new(inner)))

@@ -16,12 +16,8 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
-
-/// How often a row is saved while bytes come in.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// A request's body: bytes as they come, or why no more do.
 pub trait Body: Stream<Item = Result<Bytes, <Self as Body>::Error>> + Send + Unpin {
@@ -192,7 +188,6 @@ struct Writer<'a> {
     /// The hash of all that has come.
     ahead: Ahead,
     pending: Option<JoinHandle<Result<u64, RepoError>>>,
-    saved: Instant,
     /// Of all bytes, where that is known.
     digest: Option<&'a Digest>,
 }
@@ -206,7 +201,6 @@ impl<'a> Writer<'a> {
             ahead: begun.unwrap_or_else(|| Ahead::new(session.algorithm)),
             turn,
             pending: None,
-            saved: Instant::now(),
             digest,
         }
     }
@@ -222,14 +216,14 @@ impl<'a> Writer<'a> {
             let session = &self.turn.session;
             let repo = self.repos.repo_of(session).await?;
             let name = UploadName::session(self.turn.id, repo, session.algorithm);
-            let ingest = self.repos.0.blobs.begin(name);
+            let ingest = self.repos.0.blobs.begin(name).of(session.owner.clone());
             *lock(&session.ingest) = Some(ingest);
         }
-        if self.saved.elapsed() > SAVE_EVERY {
-            self.saved = Instant::now();
-            let hold = self.turn.hold();
-            self.repos.save_session(self.turn.id, Some(hold)).await?;
-        }
+        let turn = &*self.turn;
+        let saved = self
+            .repos
+            .save_if_due(turn.id, &turn.session, || turn.hold());
+        saved.await?;
         let (slot, hold) = (Arc::clone(&self.turn.session.ingest), self.turn.hold());
         let (memory, ahead) = (self.repos.0.memory.clone(), self.ahead.clone());
         self.pending = Some(tokio::task::spawn_blocking(move || {

@@ -203,8 +203,43 @@ pub struct UploadRecord {
     pub boot_id: String,
     /// Wall clock, ms.
     pub saved_ms: u64,
+    /// Who began it: an account, or an address; empty if that is not known.
+    pub owner: String,
 }
-record!(UploadRecord, "upload", 1);
+
+impl Record for UploadRecord {
+    const NAME: &'static str = "upload";
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| decode_body::<UploadRecordV1>(Self::NAME, body).map(Self::from))
+    }
+}
+
+/// [`UploadRecord`] as of version 1.
+#[derive(Decode)]
+struct UploadRecordV1 {
+    repo: u64,
+    algorithm: u8,
+    offset: u64,
+    hash_state: Vec<u8>,
+    boot_id: String,
+    saved_ms: u64,
+}
+
+impl From<UploadRecordV1> for UploadRecord {
+    fn from(old: UploadRecordV1) -> Self {
+        Self {
+            repo: old.repo,
+            algorithm: old.algorithm,
+            offset: old.offset,
+            hash_state: old.hash_state,
+            boot_id: old.boot_id,
+            saved_ms: old.saved_ms,
+            owner: String::new(),
+        }
+    }
+}
 
 /// A blob that a mirror run fetches, as far as it has come. The algorithm is that of the digest in its key.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -430,14 +465,18 @@ mod tests {
             place: Some("sha256/ab/abcd.0011".into()),
             damaged: false,
         });
-        golden::check(&UploadRecord {
+        let upload = UploadRecord {
             repo: 3,
             algorithm: 1,
             offset: 70_000,
             hash_state: vec![1, 2, 3],
             boot_id: "b".into(),
             saved_ms: 1_700_000_000_000,
-        });
+            owner: "ann".into(),
+        };
+        golden::check(&upload);
+        let owner = String::new();
+        golden::check_old(1, &UploadRecord { owner, ..upload });
         golden::check(&FillRecord {
             id: [0xee; 16],
             offset: 70_000,

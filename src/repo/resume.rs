@@ -5,12 +5,22 @@ use super::error::RepoError;
 use super::quota::Uploads;
 use super::reclaim::condemn_stray;
 use super::record::{RepoRecord, UploadRecord};
+use super::sessions::Sessions;
 use super::{Origin, Repos, keys, pushes};
-use crate::blobs::{BlobErrorKind, Blobs, Ingest, Saved, UploadName};
+use crate::blobs::{
+    BlobErrorKind, Blobs, Ingest, Purpose, Resumed, Resuming, Saved, UploadFile, UploadName,
+};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Need, Store, Table};
+use crate::store::{Get, Lane, Need, Store, StoreError, Table};
 use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
 use std::collections::HashMap;
+use tokio::sync::SemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+/// Files that are hashed at once: more would take the threads and processors of those who read.
+pub(super) const AT_ONCE: usize = 2;
+/// Bytes of a file that are hashed in one go.
+const HOP: u64 = 16 << 20;
 
 /// An upload on disk.
 struct Left {
@@ -21,7 +31,8 @@ struct Left {
 }
 
 impl Repos {
-    /// Brings an upload of before into memory.
+    /// Brings an upload of before into memory. If its client goes away before it is hashed that ends, and who comes back
+    /// goes on from there.
     pub(super) async fn find_session(
         &self,
         name: &RepoName,
@@ -30,18 +41,28 @@ impl Repos {
         if self.0.sessions.get(id).is_some() {
             return Ok(());
         }
+        let waits = CancellationToken::new();
+        let _until_dropped = waits.clone().drop_guard();
         let (repos, name) = (self.clone(), name.clone());
         // Of a client that went away nothing may run on beside what the next one does.
-        self.to_its_end(async move { repos.reopen(&name, id).await })
+        self.to_its_end(async move { repos.reopen(&name, id, &waits).await })
             .await
     }
 
-    async fn reopen(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
-        let _alone = self.0.sessions.alone(id).await;
+    async fn reopen(
+        &self,
+        name: &RepoName,
+        id: UploadId,
+        waits: &CancellationToken,
+    ) -> Result<(), RepoError> {
+        let _alone = tokio::select! {
+            alone = self.0.sessions.alone(id) => alone,
+            () = waits.cancelled() => return Err(RepoError::UploadBusy),
+        };
         if self.0.sessions.get(id).is_some() {
             return Ok(());
         }
-        let found = match self.take_up(name, id).await {
+        let found = match self.take_up(name, id, waits).await {
             Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged => {
                 // Nothing of it can be used, so there is nothing that the client could go on with.
                 tracing::info!(upload = %id, error = %e, "an upload of before the restart is given up");
@@ -66,6 +87,7 @@ impl Repos {
         &self,
         name: &RepoName,
         id: UploadId,
+        waits: &CancellationToken,
     ) -> Result<Option<(Algorithm, Ingest)>, RepoError> {
         let Some(left) = self.left(name, id).await? else {
             return Ok(None);
@@ -76,7 +98,13 @@ impl Repos {
             saved,
         } = left;
         let file = UploadName::session(id, repo, algorithm);
-        if let Some(ingest) = self.take_up_file(file, saved).await? {
+        let taken = self.take_up_file(file, saved, waits).await;
+        if matches!(&taken, Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged)
+            && !self.settle_upload(id, repo, algorithm).await
+        {
+            self.0.sessions.gone(id);
+        }
+        if let Some(ingest) = taken? {
             return Ok(Some((algorithm, ingest)));
         }
         self.drop_row(id).await?;
@@ -89,9 +117,13 @@ impl Repos {
         &self,
         name: UploadName,
         saved: Option<Saved>,
+        waits: &CancellationToken,
     ) -> Result<Option<Ingest>, RepoError> {
         let blobs = self.0.blobs.clone();
-        let twin = self.block(move || Ok(blobs.twin(name)?)).await?;
+        let twin = {
+            let _turn = self.turn_to_hash(waits).await?;
+            self.block(move || Ok(blobs.twin(name)?)).await?
+        };
         let blobs = self.0.blobs.clone();
         if let Some(place) = twin {
             // In the order of commits, so that none which is still on its way can name the place afterwards.
@@ -102,14 +134,54 @@ impl Repos {
             if !is_stray.await? {
                 self.block(move || Ok(blobs.discard(name)?)).await?;
                 self.0.uploads.end(name.id);
+                self.0.sessions.gone(name.id);
                 return Ok(None);
             }
             tracing::info!(upload = %name.id, "its closing was cut off before the commit; the upload stands as before");
             let removing = blobs.clone();
             self.block(move || Ok(removing.remove(&[place])?)).await?;
         }
-        let ingest = self.block(move || Ok(blobs.resume(name, saved.as_ref())?));
-        Ok(Some(ingest.await?))
+        let hashed = self.0.sessions.hashed(name.id);
+        let resume = move || Ok(blobs.resume(name, saved.as_ref(), hashed.as_ref())?);
+        let resuming = self.block(resume).await?;
+        Ok(Some(self.hash_again(name.id, resuming, waits).await?))
+    }
+
+    /// Hashes what no state covers of a file. Few do that at once, each a hop at a time in turn with the others; nobody for
+    /// a client that went away.
+    async fn hash_again(
+        &self,
+        id: UploadId,
+        mut resuming: Resuming,
+        waits: &CancellationToken,
+    ) -> Result<Ingest, RepoError> {
+        loop {
+            let turn = match self.turn_to_hash(waits).await {
+                Ok(turn) => turn,
+                Err(gone) => {
+                    self.0.sessions.note_hashed(id, resuming.hashed());
+                    return Err(gone);
+                }
+            };
+            let step = self.block(move || Ok(resuming.step(HOP)?)).await;
+            drop(turn);
+            match step? {
+                Resumed::Whole(ingest) => return Ok(*ingest),
+                Resumed::Part(rest) => resuming = rest,
+            }
+        }
+    }
+
+    /// To be held while a file of an upload is hashed. `UploadBusy` if nobody waits for that any more.
+    async fn turn_to_hash(
+        &self,
+        waits: &CancellationToken,
+    ) -> Result<SemaphorePermit<'_>, RepoError> {
+        tokio::select! {
+            biased;
+            () = waits.cancelled() => Err(RepoError::UploadBusy),
+            turn = self.0.hashing.acquire() => turn.map_err(|e| RepoError::Task(e.to_string())),
+        }
     }
 
     async fn left(&self, name: &RepoName, id: UploadId) -> Result<Option<Left>, RepoError> {
@@ -133,9 +205,7 @@ impl Repos {
                     saved: Some(saved),
                 }));
             }
-            let files = inner.blobs.uploads()?;
-            let mut names = files.into_iter().map(|file| file.name);
-            let file = names.find(|name| name.id == id && name.repo == repo);
+            let file = inner.blobs.session_file(id, repo)?;
             Ok(file.map(|file| Left {
                 repo,
                 algorithm: file.algorithm,
@@ -150,14 +220,33 @@ impl Repos {
     }
 }
 
-/// Counts what a process before this one left of uploads and fills.
-pub(super) fn count_left(store: &Store, blobs: &Blobs, uploads: &Uploads) -> Result<(), RepoError> {
+/// Counts what a process before this one left of uploads and fills, for quotas and for who began them.
+pub(super) fn count_left(
+    store: &Store,
+    blobs: &Blobs,
+    uploads: &Uploads,
+    sessions: &Sessions,
+) -> Result<(), RepoError> {
     let files = blobs.uploads()?.into_iter().chain(blobs.fills()?);
-    for file in files {
-        let row = store.read(|r| r.get(Table::Repos, &keys::repo(file.name.repo)))?;
-        let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
-        let name = record.map_or_else(String::new, |record| record.name);
-        uploads.raise(file.name.id, &name, file.len);
+    for UploadFile { name, len, .. } in files {
+        let (repo, upload) = store.read(|r| {
+            let repo = r.get(Table::Repos, &keys::repo(name.repo))?;
+            Ok::<_, StoreError>((repo, r.get(Table::Uploads, &keys::upload(name.id))?))
+        })?;
+        let record = repo.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
+        let repo = record.map_or_else(String::new, |record| record.name);
+        uploads.raise(name.id, &repo, len);
+        if name.purpose == Purpose::Session {
+            // A row that cannot be read is the check's.
+            let row = upload.and_then(|row| UploadRecord::from_bytes(&row).ok());
+            let owner = match row.map(|row| row.owner).filter(|owner| !owner.is_empty()) {
+                Some(owner) => Some(owner.into()),
+                None => blobs.owner_of(name)?,
+            };
+            if let Some(owner) = owner {
+                sessions.found(name.id, owner);
+            }
+        }
     }
     Ok(())
 }

@@ -6,9 +6,11 @@
 
 use super::error::RepoError;
 use super::home::Home;
+use super::owners::Owners;
 use super::quota::Uploads;
+use super::saving::Row;
 use super::state::lock;
-use crate::blobs::Ingest;
+use crate::blobs::{Hashed, Ingest};
 use crate::types::{Algorithm, RepoId, RepoName, UploadId};
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -37,12 +39,14 @@ pub(super) struct Session {
     /// The repository that its bytes are for: set when it begins, or with its first byte where a push makes the
     /// repository, and never another after that.
     pub repo: Arc<OnceLock<RepoId>>,
-    /// Whether the store may have a row of it.
-    pub saved: Arc<AtomicBool>,
+    /// What the store knows of it.
+    pub row: Arc<Row>,
     /// Nobody may go on with it.
     closed: Arc<AtomicBool>,
-    /// Who began it; `None` for one of before a restart.
-    owner: Option<Arc<str>>,
+    /// Told when it is given back after it was closed.
+    given_back: Arc<Notify>,
+    /// Who began it; `None` if that is not known.
+    pub owner: Option<Arc<str>>,
     busy: bool,
     /// Its file is open, and no request has it.
     parked: bool,
@@ -59,8 +63,9 @@ impl Session {
             offset: 0,
             ingest: Arc::default(),
             repo: Arc::new(repo),
-            saved: Arc::default(),
+            row: Arc::new(Row::new(false)),
             closed: Arc::default(),
+            given_back: Arc::default(),
             owner: Some(owner),
             busy: false,
             parked: false,
@@ -68,7 +73,7 @@ impl Session {
         }
     }
 
-    /// One of before a restart.
+    /// One that is on disk.
     fn taken_up(name: RepoName, algorithm: Algorithm, ingest: Ingest) -> Self {
         Self {
             name,
@@ -76,8 +81,9 @@ impl Session {
             offset: ingest.offset(),
             repo: Arc::new(ingest.repo().into()),
             ingest: Arc::new(Mutex::new(Some(ingest))),
-            saved: Arc::new(true.into()),
+            row: Arc::new(Row::new(true)),
             closed: Arc::default(),
+            given_back: Arc::default(),
             owner: None,
             busy: false,
             parked: false,
@@ -103,34 +109,23 @@ impl Session {
 pub(super) struct Sessions {
     open: Arc<Mutex<Open>>,
     bytes: Arc<Uploads>,
-    /// Told when a closed upload is given back.
-    given_back: Arc<Notify>,
     taking_up: [tokio::sync::Mutex<()>; LANES],
 }
 
 #[derive(Default)]
 struct Open {
     all: HashMap<UploadId, Session>,
-    /// How many of them each owner began.
-    owned: HashMap<Arc<str>, usize>,
+    /// Who began them, and those that are on disk alone.
+    owners: Owners,
     /// How many have their file open and are in no request's use.
     parked: usize,
 }
 
 impl Open {
-    fn remove(&mut self, id: UploadId) {
-        let removed = self.all.remove(&id);
-        if removed.as_ref().is_some_and(|session| session.parked) {
-            self.parked -= 1;
-        }
-        if let Some(owner) = removed.and_then(|session| session.owner)
-            && let Some(count) = self.owned.get_mut(&owner)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.owned.remove(&owner);
-            }
-        }
+    fn remove(&mut self, id: UploadId) -> Option<Session> {
+        let removed = self.all.remove(&id)?;
+        self.parked -= usize::from(removed.parked);
+        Some(removed)
     }
 }
 
@@ -140,7 +135,6 @@ impl Sessions {
         Self {
             open: Arc::default(),
             bytes,
-            given_back: Arc::default(),
             taking_up: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         }
     }
@@ -154,27 +148,46 @@ impl Sessions {
     /// A new upload, unless its owner has `most` already.
     pub fn begin(&self, id: UploadId, session: Session, most: usize) -> Result<(), RepoError> {
         let mut open = lock(&self.open);
-        if let Some(owner) = &session.owner {
-            let count = open.owned.entry(Arc::clone(owner)).or_insert(0);
-            if *count >= most {
-                let owner = Arc::clone(owner);
-                return Err(RepoError::TooManyUploads { owner, most });
-            }
-            *count += 1;
+        if let Some(owner) = &session.owner
+            && !open.owners.begin(owner, most)
+        {
+            let owner = Arc::clone(owner);
+            return Err(RepoError::TooManyUploads { owner, most });
         }
         open.all.insert(id, session);
         Ok(())
     }
 
-    /// An upload of before a restart.
+    /// An upload that is on disk is taken up.
     pub fn insert(&self, id: UploadId, name: RepoName, algorithm: Algorithm, ingest: Ingest) {
         let mut session = Session::taken_up(name, algorithm, ingest);
         session.parked = has_open(&session.ingest);
         let mut open = lock(&self.open);
         if !open.all.contains_key(&id) {
+            session.owner = open.owners.take_up(id);
             open.parked += usize::from(session.parked);
             open.all.insert(id, session);
         }
+    }
+
+    /// An upload of before a restart is on disk, and this is whose it is.
+    pub fn found(&self, id: UploadId, owner: Arc<str>) {
+        lock(&self.open).owners.found(id, owner);
+    }
+
+    /// Nothing is on disk any more of an upload that is not in memory.
+    pub fn gone(&self, id: UploadId) {
+        lock(&self.open).owners.gone(id);
+    }
+
+    /// How far this process has hashed an upload that is on disk.
+    pub fn hashed(&self, id: UploadId) -> Option<Hashed> {
+        lock(&self.open).owners.hashed(id)
+    }
+
+    /// An upload that is on disk was hashed so far, for who takes it up next.
+    pub fn note_hashed(&self, id: UploadId, hashed: Hashed) {
+        lock(&self.open).owners.note_hashed(id, hashed);
     }
 
     /// Whether so many uploads have their file open between two requests that one more should close its own.
@@ -247,8 +260,9 @@ impl Sessions {
 
     /// The last turn of an upload that was closed, once no request has it any more; `None` if it is over.
     pub async fn last(&self, id: UploadId) -> Option<Turn> {
+        let given_back = Arc::clone(&lock(&self.open).all.get(&id)?.given_back);
         loop {
-            let mut given_back = pin!(self.given_back.notified());
+            let mut given_back = pin!(given_back.notified());
             given_back.as_mut().enable();
             match self.take_any(id, |_| true) {
                 Ok(turn) => return Some(turn),
@@ -284,7 +298,7 @@ impl Sessions {
         let hold = Hold {
             open: Arc::clone(&self.open),
             bytes: Arc::clone(&self.bytes),
-            given_back: Arc::clone(&self.given_back),
+            given_back: Arc::clone(&session.given_back),
             closed: Arc::clone(&session.closed),
             id,
             slot: Arc::clone(&session.ingest),
@@ -313,7 +327,18 @@ impl Turn {
 
     /// The upload is over.
     pub fn end(self) {
-        lock(&self.hold.open).remove(self.id);
+        let mut open = lock(&self.hold.open);
+        if let Some(session) = open.remove(self.id) {
+            open.owners.end(session.owner);
+        }
+    }
+
+    /// The upload is on disk alone from now on, until somebody takes it up; it was hashed so far.
+    pub fn leave(self, hashed: Option<Hashed>) {
+        let mut open = lock(&self.hold.open);
+        if let Some(session) = open.remove(self.id) {
+            open.owners.leave(self.id, session.owner, hashed);
+        }
     }
 }
 
@@ -412,7 +437,7 @@ mod tests {
         gone("after its end");
         assert!(!sessions.close_one(id) && sessions.last(id).await.is_none());
         assert_eq!(sessions.len(), 0);
-        assert!(lock(&sessions.open).owned.is_empty());
+        assert!(lock(&sessions.open).owners.is_empty());
     }
 
     #[tokio::test]

@@ -1,23 +1,20 @@
 //! Uploads: bytes that clients send into a repository. How they go on after a restart is `resume`'s, their end as a blob
 //! `closing`'s, any other `giving_up`'s.
 //!
-//! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds of
-//! receiving, and at stop, its bytes are synced and then its row saved. What a row does not cover is hashed from the file
+//! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds or 256 MiB,
+//! and at stop, its bytes are synced and then its row saved (`saving`). What a row does not cover is hashed from the file
 //! if the machine was not rebooted meanwhile, else cut off.
 
 use super::error::RepoError;
 use super::giving_up::Over;
 use super::receive::Body;
-use super::record::UploadRecord;
 use super::sessions::{Hold, Session, Slot, Turn};
 use super::state::lock;
-use super::{Repos, keys, new_upload_id, pushes};
-use crate::blobs::{Ingest, Saved};
-use crate::store::record::Record;
-use crate::store::{Need, Table};
+use super::{Repos, new_upload_id, pushes};
+use crate::blobs::Hashed;
+use crate::store::Need;
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Closes an upload's file where many are open, if its request is dropped at any point.
 struct Park {
@@ -197,33 +194,46 @@ impl Repos {
         done
     }
 
-    /// An upload that the disk refused: its bytes in memory are of no use any more. If some were acknowledged before this
-    /// request, it is taken up from its file when the client comes back; else its file goes, so that refused pushes do
-    /// not keep the disk full.
-    async fn let_go_of_failed(&self, turn: Turn, acknowledged: u64, error: &RepoError) {
-        let session = turn.session.clone();
-        if !error.is_of_disk() {
+    /// After a request that failed. What was refused before its bytes came leaves the upload as it was. One whose file takes
+    /// nothing more is taken up from there when the client comes back, if some of its bytes were acknowledged before this
+    /// request; else its file goes, so that refused pushes do not keep the disk full.
+    async fn let_go_of_failed(&self, mut turn: Turn, acknowledged: u64, error: &RepoError) {
+        let ingest = if error.is_of_disk() {
+            let came_in_vain = acknowledged == 0 && turn.session.offset > 0;
+            lock(&turn.session.ingest).take_if(|ingest| ingest.has_failed() || came_in_vain)
+        } else {
+            None
+        };
+        let Some(ingest) = ingest else {
             if let Err(error) = self.park(&turn).await {
                 tracing::debug!(upload = %turn.id, %error, "a refused upload is taken up from its file");
             }
             return;
-        }
-        let Some(ingest) = lock(&session.ingest).take() else {
-            return;
         };
-        let (id, repo) = (turn.id, ingest.repo());
+        turn.session.offset = ingest.offset();
+        let (id, repo, hashed) = (turn.id, ingest.repo(), ingest.hashed());
         drop(ingest);
-        turn.end();
         let repos = self.clone();
         let settled = self.to_its_end(async move {
             if acknowledged == 0 {
-                repos.drop_refused(&session, id, repo).await;
+                repos.drop_refused(&turn.session, id, repo).await;
             }
-            repos.settle_upload(id, repo, session.algorithm).await;
+            repos.settle(turn, repo, Some(hashed)).await;
             Ok(())
         });
         if let Err(error) = settled.await {
             tracing::error!(upload = %id, %error, "a refused upload was not settled");
+        }
+    }
+
+    /// Ends the turn of an upload that came to no good end, as what is on disk of it says: it is over, or it waits there to
+    /// be taken up and counts for its owner. Until that is known no other request gets it.
+    pub(super) async fn settle(&self, turn: Turn, repo: RepoId, hashed: Option<Hashed>) {
+        let algorithm = turn.session.algorithm;
+        if self.settle_upload(turn.id, repo, algorithm).await {
+            turn.leave(hashed);
+        } else {
+            turn.end();
         }
     }
 
@@ -259,53 +269,6 @@ impl Repos {
         let (wanted, at_ms) = (name.clone(), wall_ms());
         let write = self.write(Need::Grows, "repo.create", move |tx| {
             pushes::home_or_new(tx, &wanted, at_ms).map(|(id, _)| id)
-        });
-        write.await
-    }
-
-    /// Saves what a session in memory has received. While its bytes are being synced the next request, if this one is
-    /// dropped, is kept away by `hold`: it would wait for the disk on a thread that serves.
-    pub(super) async fn save_session(
-        &self,
-        id: UploadId,
-        hold: Option<Arc<Hold>>,
-    ) -> Result<(), RepoError> {
-        let Some(session) = self.0.sessions.get(id) else {
-            return Ok(());
-        };
-        let slot = Arc::clone(&session.ingest);
-        let saved = self.block(move || {
-            let _until_synced = hold;
-            Ok(lock(&slot).as_mut().map(Ingest::checkpoint).transpose()?)
-        });
-        match saved.await? {
-            Some(saved) => {
-                session.saved.store(true, Ordering::Release);
-                self.save(&session, id, saved).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn save(&self, session: &Session, id: UploadId, saved: Saved) -> Result<(), RepoError> {
-        let (wanted, algorithm) = (session.name.clone(), session.algorithm);
-        let (repo, saved_ms) = (session.repo.get().copied(), wall_ms());
-        let write = self.write(Need::Grows, "upload.save", move |tx| {
-            let Some((_, repo)) = pushes::home(tx, &wanted)?
-                .zip(repo)
-                .filter(|((home, _), repo)| home == repo)
-            else {
-                return Ok(());
-            };
-            let row = UploadRecord {
-                repo: repo.0,
-                algorithm: algorithm.code(),
-                offset: saved.offset,
-                hash_state: saved.hash_state.clone(),
-                boot_id: saved.boot_id.clone(),
-                saved_ms,
-            };
-            Ok(tx.put(Table::Uploads, &keys::upload(id), &row.to_bytes()?)?)
         });
         write.await
     }

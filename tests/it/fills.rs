@@ -585,6 +585,7 @@ fn leave_as_of_old(dir: &std::path::Path, repo: &str, digest: &str) -> String {
         hash_state: hasher.save(),
         boot_id: "another".into(),
         saved_ms: 0,
+        owner: String::new(),
     };
     rows.put(Table::Uploads, &id, &row.to_bytes().unwrap());
     let id = dryport::types::UploadId(id).to_string();

@@ -210,6 +210,7 @@ async fn leave(server: &mut Server, count: u8, len: u64) -> Vec<String> {
         hash_state: Hasher::new(Algorithm::Sha256).save(),
         boot_id: boot.trim().to_owned(),
         saved_ms: 0,
+        owner: String::new(),
     };
     let mut paths = Vec::new();
     for n in 0..count {

@@ -63,7 +63,7 @@ fn a_file_that_another_took_meanwhile_is_not_written_to() {
     let bytes = content(BIG);
     let mut upload = ingest(&blobs, 1, &bytes[..BIG / 2]);
     upload.rest().expect("rests");
-    let other = blobs.resume(name(1), None).expect("free");
+    let other = resume(&blobs, name(1), None).expect("free");
     let refused = upload.write(&bytes[BIG / 2..]).err();
     assert_eq!(refused.map(|e| e.kind()), Some(BlobErrorKind::Locked));
     drop(other);

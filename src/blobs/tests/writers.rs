@@ -17,11 +17,11 @@ fn a_file_has_one_writer() {
     upload.flush().expect("written");
     // In this process, and as another process would see it, by an opening of its own.
     for blobs in [&blobs, &open(dir.path())] {
-        let second = blobs.resume(name(1), None).err();
+        let second = resume(&blobs, name(1), None).err();
         assert_eq!(second.map(|e| e.kind()), Some(BlobErrorKind::Locked));
     }
     drop(upload);
-    let upload = blobs.resume(name(1), None).expect("free");
+    let upload = resume(&blobs, name(1), None).expect("free");
     assert_eq!(upload.offset(), BIG as u64);
     // A place is closed to writers before its row can be.
     let sealed = upload.finish(&Digest::of(SHA256, &content(BIG)));
@@ -46,9 +46,9 @@ fn a_fill_is_no_session() {
     assert!(blobs.uploads().expect("lists").is_empty());
     let files = blobs.fills().expect("lists");
     assert_eq!((files.len(), files[0].name), (1, fill));
-    assert_eq!(blobs.resume(name(1), None).expect("another").offset(), 0);
+    assert_eq!(resume(&blobs, name(1), None).expect("another").offset(), 0);
     assert_eq!(
-        blobs.resume(fill, None).expect("the fill").offset(),
+        resume(&blobs, fill, None).expect("the fill").offset(),
         BIG as u64
     );
     assert!(blobs.strangers().expect("lists").is_empty());

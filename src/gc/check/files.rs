@@ -179,7 +179,11 @@ impl Checker {
         if !problems.iter().any(left) {
             return Ok(());
         }
-        while self.0.repos.unlink_condemned(1000).await? == 1000 {}
+        let mut pass = self.0.repos.unlink_condemned();
+        while pass.has_more() {
+            pass.some(1000).await?;
+        }
+        pass.end()?;
         for problem in problems.iter_mut().filter(|p| left(p)) {
             problem.repaired = true;
             problem.how = "removed, as was decided".into();

@@ -106,7 +106,7 @@ impl Repos {
         if let Some(digest) = removed {
             let due = Due::orphan(digest);
             self.reclaim(vec![due], false).await?;
-            self.unlink_condemned(FILES).await?;
+            self.unlink_some(FILES).await?;
         }
         for prefix in over {
             self.trim(&prefix).await?;
@@ -197,7 +197,7 @@ impl Repos {
             from = last.after();
             self.reclaim(page, false).await?;
         }
-        self.unlink_condemned(FILES).await.map(drop)
+        self.unlink_some(FILES).await
     }
 
     /// The history row of the repositories below a prefix whose time comes first, from a place on; what was passed over

@@ -154,21 +154,28 @@ impl Repos {
         Ok(Verdict::Fits)
     }
 
-    /// What an upload has that came to no good end: the bytes in its file.
+    /// What an upload has that came to no good end: the bytes in its file. Answers whether there are any.
     pub(in crate::repo) async fn settle_upload(
         &self,
         id: UploadId,
         repo: crate::types::RepoId,
         algorithm: crate::types::Algorithm,
-    ) {
+    ) -> bool {
         let blobs = self.0.blobs.clone();
         let file = UploadName::session(id, repo, algorithm);
         let len = self.block(move || Ok(blobs.upload_len(file)?));
         match len.await {
-            Ok(0) => self.0.uploads.end(id),
-            Ok(len) => self.0.uploads.settle(id, len),
+            Ok(0) => {
+                self.0.uploads.end(id);
+                false
+            }
+            Ok(len) => {
+                self.0.uploads.settle(id, len);
+                true
+            }
             Err(error) => {
                 tracing::debug!(upload = %id, %error, "what is left of an upload counts as if all of it were there");
+                true
             }
         }
     }

@@ -14,11 +14,11 @@ mod plan;
 mod release;
 mod step;
 mod survey;
+mod unlink;
 
 use super::bounded::is_spent;
 use super::change::Context;
 use super::error::RepoError;
-use super::record::CondemnedRecord;
 use super::state::lock;
 use super::{Repos, wall_ms};
 use crate::blobs::Place;
@@ -34,6 +34,7 @@ pub(super) use apply::is_needed;
 pub(super) use places::condemn_stray;
 pub(super) use step::OwnName;
 pub use survey::{Holding, Survey};
+pub use unlink::Unlinking;
 
 /// Row changes of one background transaction, about; a step never costs more than a few hundred.
 const BATCH_COST: usize = 800;
@@ -218,38 +219,6 @@ impl Repos {
         store
             .write_then(Lane::Background, Need::Keeps, "gc.reclaim", reclaim, then)
             .await
-    }
-
-    /// Removes up to `limit` condemned content files, folder by folder, and then their rows; answers how many.
-    pub async fn unlink_condemned(&self, limit: usize) -> Result<usize, RepoError> {
-        let rows = self
-            .hop(move |_, r| Ok(r.scan(Table::Condemned, &[], &[], limit)?))
-            .await?;
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let mut places = Vec::with_capacity(rows.len());
-        for (key, value) in &rows {
-            CondemnedRecord::from_bytes(value)?;
-            places.push(Place(String::from_utf8_lossy(key).into_owned()));
-        }
-        let blobs = self.0.blobs.clone();
-        self.block(move || Ok(blobs.remove(&places)?)).await?;
-        let done = rows.len();
-        let mut keys: Vec<Vec<u8>> = rows.into_iter().map(|(key, _)| key).collect();
-        while !keys.is_empty() {
-            let rest = keys.split_off(keys.len().min(BATCH_COST));
-            let page = std::mem::replace(&mut keys, rest);
-            let write =
-                self.0
-                    .store
-                    .write(Lane::Background, Need::Keeps, "gc.condemned", move |tx| {
-                        page.iter()
-                            .try_for_each(|key| tx.delete(Table::Condemned, key))
-                    });
-            write.await?;
-        }
-        Ok(done)
     }
 
     /// Condemns a content file that no blob's row names: `false` if one does after all. The file is removed with the
