@@ -5,7 +5,7 @@ use super::Repos;
 use super::error::RepoError;
 use super::failures::Failures;
 use super::keys;
-use super::record::RepoRecord;
+use super::record::{RepoRecord, UploadRecord};
 use super::sessions::{Session, Turn};
 use super::state::lock;
 use super::upload::rest;
@@ -118,10 +118,59 @@ impl Repos {
                 }
             }
         }
+        self.reap_rows(&mut failures).await?;
         failures.tell(
             "some uploads that are over cannot be removed yet; this is tried again each minute",
         );
         Ok(reaped + self.reap_fills(idle).await?)
+    }
+
+    /// Drops the rows of uploads that have no file and are not in memory.
+    async fn reap_rows(&self, failures: &mut Failures) -> Result<(), RepoError> {
+        let mut from = Some(Vec::new());
+        while let Some(start) = from.take() {
+            let page = self.hop(move |_, r| Ok(r.scan(Table::Uploads, &start, &[], FILES)?));
+            let page = page.await?;
+            if let Some((last, _)) = page.last().filter(|_| page.len() == FILES) {
+                from = Some([last.as_slice(), &[0]].concat());
+            }
+            let blobs = self.0.blobs.clone();
+            let bare = self.block(move || {
+                let mut bare = Vec::new();
+                for (key, value) in page {
+                    // One that cannot be read is the check's.
+                    let (Ok(id), Ok(row)) = (key.try_into(), UploadRecord::from_bytes(&value))
+                    else {
+                        continue;
+                    };
+                    let (id, repo) = (UploadId(id), RepoId(row.repo));
+                    if blobs.session_file(id, repo)?.is_none() {
+                        bare.push((id, repo));
+                    }
+                }
+                Ok(bare)
+            });
+            for (id, repo) in failures.note(bare.await)?.unwrap_or_default() {
+                failures.note(self.reap_row(id, repo).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops an upload's row, unless it is in memory or has a file.
+    async fn reap_row(&self, id: UploadId, repo: RepoId) -> Result<(), RepoError> {
+        let _alone = self.0.sessions.alone(id).await;
+        if self.0.sessions.get(id).is_some() {
+            return Ok(());
+        }
+        let blobs = self.0.blobs.clone();
+        let file = self.block(move || Ok(blobs.session_file(id, repo)?));
+        if file.await?.is_some() {
+            return Ok(());
+        }
+        self.0.uploads.end(id);
+        self.0.sessions.gone(id);
+        self.drop_row(id).await
     }
 
     /// Where many uploads have their files open, syncs and closes those that nobody has written to lately.

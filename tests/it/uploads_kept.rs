@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dryport::repo::record::UploadRecord;
@@ -14,7 +15,8 @@ use futures_util::future::join_all;
 use crate::abuse::metric;
 use crate::content::{noise, push_blob, sha256};
 use crate::damage::Rows;
-use crate::harness::{ADMIN, Client, Server, basic, init, with_query};
+use crate::harness::{ADMIN, Client, Server, basic, init, run_ok, with_query};
+use crate::quota::on_disk;
 
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
 const PIECE: usize = 100_000;
@@ -87,6 +89,21 @@ async fn stop(server: &mut Server) {
 
 fn rows(server: &Server) -> usize {
     Rows::open(&server.data()).all(Table::Uploads).len()
+}
+
+/// The file of an upload.
+fn file_of(server: &Server, at: &str) -> PathBuf {
+    let id = at.rsplit('/').next().unwrap();
+    let all = std::fs::read_dir(server.data().join("uploads")).unwrap();
+    let mut all = all.map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(id);
+    all.find(is_it).unwrap()
+}
+
+/// Puts what cannot be removed as a file in a file's place.
+fn obstruct(file: &Path) {
+    std::fs::remove_file(file).unwrap();
+    std::fs::create_dir(file).unwrap();
 }
 
 #[tokio::test]
@@ -176,20 +193,13 @@ async fn uploads_of_before_a_restart_count_for_who_began_them() {
         begin(&bob).await;
         let more = bob.post("/v2/a/blobs/uploads/").await;
         more.refused(429, "TOOMANYREQUESTS");
-        // And so does one that turns out to be damaged, or is reaped with its repository.
-        let file = server.data().join("uploads");
-        let id = all[3].rsplit('/').next().unwrap().to_owned();
-        for entry in std::fs::read_dir(file).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_name().to_str().unwrap().starts_with(&id) {
-                std::fs::remove_file(entry.path()).unwrap();
-            }
-        }
-        bob.get(&all[3]).await;
+        // And so does one that turns out to be damaged, or goes with its repository.
         if ends == "TERM" {
+            std::fs::remove_file(file_of(&server, &all[3])).unwrap();
+            bob.get(&all[3]).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
             begin(&bob).await;
         }
-        crate::harness::run_ok(&["repo", "delete", "--data", &server.dir(), "a"]);
+        run_ok(&["repo", "delete", "--data", &server.dir(), "a"]);
         for _ in 0..4 {
             begin(&bob).await;
         }
@@ -338,4 +348,89 @@ async fn looking_for_an_upload_lists_no_others() {
     // Those who give up idle ones may have looked twice meanwhile.
     let listed = metric(&server, LISTED).await - before;
     assert!(listed <= 3 * FILES, "{listed} files were looked at");
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_removed_keeps_no_other() {
+    let server = server(&[("DRYPORT_UPLOADS__IDLE", "1s")]).await;
+    let admin = server.admin();
+    let mut all = Vec::new();
+    for seed in 0..30 {
+        all.push(one_piece(&admin, seed).await);
+    }
+    for at in &all[..5] {
+        obstruct(&file_of(&server, at));
+    }
+    until("all others are gone", async || {
+        on_disk(&server, &["uploads"]).0 == 0
+    })
+    .await;
+    until("they count no more", async || {
+        metric(&server, OPEN).await == 5
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_removed_keeps_no_other() {
+    let env = [
+        ("DRYPORT_GC__INTERVAL", "0s"),
+        ("DRYPORT_GC__FILES_PER_SECOND", "2"),
+        ("DRYPORT_BLOBS__LEASE", "1s"),
+        ("DRYPORT_HISTORY__KEEP", "0s"),
+    ];
+    let mut server = server(&env).await;
+    for seed in 0..7 {
+        push_blob(&server.admin(), "a", &noise(seed, PIECE)).await;
+    }
+    let mut files = Vec::new();
+    let mut open = vec![server.data().join("blobs")];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert_eq!(files.len(), 7);
+    for file in &files[..3] {
+        obstruct(file);
+    }
+    until("all others are gone", async || {
+        run_ok(&["gc", "--data", &server.dir()]);
+        on_disk(&server, &["blobs"]).0 == 0
+    })
+    .await;
+    let condemned = |server: &Server| Rows::open(&server.data()).all(Table::Condemned).len();
+    stop(&mut server).await;
+    assert_eq!(condemned(&server), 3);
+    // They go once they can.
+    for file in &files[..3] {
+        std::fs::remove_dir(file).unwrap();
+    }
+    server.restart().await;
+    run_ok(&["gc", "--data", &server.dir()]);
+    stop(&mut server).await;
+    assert_eq!(condemned(&server), 0);
+}
+
+#[tokio::test]
+async fn a_row_without_a_file_goes() {
+    let mut server = server(&[]).await;
+    let paths = leave(&mut server, 3, 1).await;
+    for at in &paths[1..] {
+        std::fs::remove_file(file_of(&server, at)).unwrap();
+    }
+    until("only the one that has a file is left", async || {
+        stop(&mut server).await;
+        let left = rows(&server);
+        server.restart().await;
+        left == 1
+    })
+    .await;
+    server.admin().get(&paths[0]).await.expect(204);
 }

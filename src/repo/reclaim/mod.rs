@@ -22,7 +22,6 @@ use super::error::RepoError;
 use super::state::lock;
 use super::{Repos, wall_ms};
 use crate::blobs::Place;
-use crate::store::record::Record;
 use crate::store::{Get as _, Lane, Need, Table, Txn};
 use crate::types::RepoName;
 use plan::Plan;
