@@ -247,7 +247,7 @@ impl From<RepoError> for Fail {
             | RepoError::HistoryFull { .. } => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
             RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
-            RepoError::Crowded | RepoError::Restless => {
+            RepoError::Crowded | RepoError::OneAtATime | RepoError::Restless => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
                     .with(RETRY_AFTER, "5")
             }

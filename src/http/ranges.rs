@@ -5,7 +5,7 @@
 
 use super::PATIENCE;
 use super::error::Fail;
-use super::places::{Client, Place, Places};
+use super::places::{Place, Places};
 use super::request::Req;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,13 +41,10 @@ impl Ranges {
     /// other clients are, and the whole content is the answer, which RFC 9110 section 14.2 allows at any time. So
     /// nobody who takes an answer slowly keeps others from what they need.
     pub async fn leave(&self, req: &Req) -> Result<Option<Leave>, Fail> {
-        let client = req.client();
-        // Who comes through a gate is counted by account only.
-        let own = if req.caller.gate && !matches!(client, Client::Account(_)) {
-            None
-        } else {
-            let words = ("answers of several ranges", "take them, then ask again");
-            Some(self.clients.take(&client, PATIENCE, words).await?)
+        let words = ("answers of several ranges", "take them, then ask again");
+        let own = match req.counted() {
+            Some(client) => Some(self.clients.take(&client, PATIENCE, words).await?),
+            None => None,
         };
         let all = Arc::clone(&self.all).try_acquire_owned().ok();
         Ok(all.map(|all| Leave(Some((own, all)))))

@@ -11,6 +11,7 @@ use super::places::{Client, Place};
 use super::sendfile::Outbox;
 use crate::auth::{AuthError, Grant, Lost, Principal, Standing, net};
 use crate::config::Config;
+use crate::repo::Asker;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method};
 use futures_util::Stream;
@@ -60,6 +61,17 @@ impl Req {
             Principal::User(name) => Client::Account(name.as_str().into()),
             Principal::Anonymous | Principal::Operator => Client::Address(net(self.caller.ip)),
         }
+    }
+
+    /// The same; `None` for who comes through a gate without an account, since all of them have one address.
+    pub fn counted(&self) -> Option<Client> {
+        let client = self.client();
+        (!self.caller.gate || matches!(client, Client::Account(_))).then_some(client)
+    }
+
+    /// The same for long reads of repositories.
+    pub fn asker(&self) -> Option<Asker> {
+        self.counted().map(|client| Asker::new(&client.to_string()))
     }
 
     /// The declared length of the body.

@@ -1,7 +1,7 @@
 //! Deletes that depend on what else is live: of a blob that manifests may need, of a manifest with all its tags. What
-//! names the digest is searched for outside the writer ([`Search`]).
+//! names the digest is searched for outside the writer ([`Search`]). A search that ends within one hop waits for nobody.
 
-use super::bounded::{Rest, Search, What};
+use super::bounded::{Asker, Rest, Search, What};
 use super::change::Change;
 use super::error::RepoError;
 use super::keys;
@@ -27,12 +27,17 @@ enum Made {
 
 impl Repos {
     /// Drops the repository's link to a blob; refused while a manifest at the head needs it.
-    pub async fn delete_blob(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
+    pub async fn delete_blob(
+        &self,
+        name: &RepoName,
+        digest: &Digest,
+        asker: Option<&Asker>,
+    ) -> Result<(), RepoError> {
         let digest = *digest;
         let mut search = None;
         for _ in 0..ROUNDS {
             let done = self
-                .search(name, digest, What::Manifests, search, 1)
+                .search((name, asker), digest, What::Manifests, (search, 1))
                 .await?;
             refuse(&digest, done.found())?;
             let (wanted, told) = (name.clone(), done.clone());
@@ -69,12 +74,13 @@ impl Repos {
         name: &RepoName,
         digest: &Digest,
         who: &str,
+        asker: Option<&Asker>,
     ) -> Result<(), RepoError> {
         let digest = *digest;
         let (mut search, mut rounds) = (None, 0);
         while rounds < ROUNDS {
             let mut done = self
-                .search(name, digest, What::Tags, search, TAGS_AT_ONCE)
+                .search((name, asker), digest, What::Tags, (search, TAGS_AT_ONCE))
                 .await?;
             let tags = done.take();
             // Tags that were found are progress, however many there are.
@@ -127,15 +133,15 @@ impl Repos {
     /// Begins a search, or goes on with one, until it has come to its end or has found `enough`.
     async fn search(
         &self,
-        name: &RepoName,
+        (name, asker): (&RepoName, Option<&Asker>),
         digest: Digest,
         what: What,
-        before: Option<Search>,
-        enough: usize,
+        (before, enough): (Option<Search>, usize),
     ) -> Result<Search, RepoError> {
         let name = name.clone();
         self.long_read(
             |inner| &inner.searches,
+            asker,
             before,
             move |_, r, state| {
                 let mut search = if let Some(search) = state.take() {

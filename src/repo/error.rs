@@ -105,6 +105,11 @@ pub enum RepoError {
         "many long reads of this registry go on at the moment, of the past or before a delete; nothing was changed, try again shortly"
     )]
     Crowded,
+    /// Another long read of the same client goes on.
+    #[error(
+        "another long read of yours goes on, and each client has one at a time; nothing was changed, try again when it is done"
+    )]
+    OneAtATime,
     /// The repository changes faster than it can be looked through.
     #[error(
         "the repository was changed again and again while it was looked through for what needs this; nothing was deleted, try again"
@@ -250,9 +255,11 @@ impl RepoError {
             Self::TooLarge(_) => K::TooLarge,
             Self::ReadOnly(_) | Self::NotAttached { .. } | Self::Refused(_) => K::Refused,
             Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
-            Self::UploadBusy | Self::TooManyUploads { .. } | Self::Crowded | Self::Restless => {
-                K::Busy
-            }
+            Self::UploadBusy
+            | Self::TooManyUploads { .. }
+            | Self::Crowded
+            | Self::OneAtATime
+            | Self::Restless => K::Busy,
             Self::Body(_) => K::Body,
             Self::Task(_) => K::Internal,
             Self::Blob(e) => match e.kind() {

@@ -4,7 +4,7 @@
 //! Owns what makes a manifest such a list, and its deletion by those who may push but not delete. When one ends with its
 //! manifest, the collector decides.
 
-use super::bounded::left;
+use super::bounded::{Asker, left};
 use super::change::Change;
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
@@ -96,6 +96,7 @@ impl Repos {
         name: &RepoName,
         reference: &Reference,
         who: &str,
+        asker: Option<&Asker>,
     ) -> Result<bool, RepoError> {
         let (wanted, what) = (name.clone(), reference.clone());
         let step = move |inner: &Inner, r: &Read<'_>, state: &mut Option<Doomed>| {
@@ -108,7 +109,9 @@ impl Repos {
                 }
             })
         };
-        let found = self.long_read(|inner| &inner.searches, None, step).await?;
+        let found = self
+            .long_read(|inner| &inner.searches, asker, None, step)
+            .await?;
         let Some(doomed) = found else {
             return Ok(false);
         };

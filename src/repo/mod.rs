@@ -45,7 +45,7 @@ mod tags_at;
 mod upload;
 mod values;
 
-pub use bounded::LongRead;
+pub use bounded::{Asker, LongRead};
 pub use error::{RepoError, RepoErrorKind};
 pub use fill::Fill;
 pub use quota::QuotaView;
@@ -165,8 +165,8 @@ impl Repos {
             far: LongReads::new(),
             past: LongReads::new(),
             recent: moment::recent(),
-            searches: LongReads::new(),
-            histories: LongReads::new(),
+            searches: LongReads::after_a_hop(),
+            histories: LongReads::after_a_hop(),
             options,
             manifests,
             small,

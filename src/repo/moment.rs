@@ -87,6 +87,7 @@ impl Repos {
         self.long_read(
             |inner| &inner.past,
             None,
+            None,
             move |inner, r, parents: &mut Option<Pages>| {
                 let id = repo_at(r, &wanted, rev)?;
                 let range = keys::refs_in(&digest, id, Class::Manifest).range();
@@ -115,6 +116,7 @@ impl Repos {
         let last = page.last.clone().filter(|l| !l.contains('\0'));
         self.long_read(
             |inner| &inner.past,
+            None,
             TagsAt::begin(rev, limit, last),
             move |_, r, tags| tags.go_on(r, repo_at(r, &name, rev)?),
         )

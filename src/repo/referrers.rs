@@ -95,7 +95,7 @@ impl Repos {
             };
             // Long ones are made by two at once.
             return if short {
-                self.long_read(|inner| &inner.past, begun, step).await
+                self.long_read(|inner| &inner.past, None, begun, step).await
             } else {
                 self.hops(begun, step).await
             };

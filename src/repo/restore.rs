@@ -55,7 +55,9 @@ impl Repos {
             *state = Some(closure);
             Ok(None)
         };
-        let closure = self.long_read(|inner| &inner.searches, None, step).await?;
+        let closure = self
+            .long_read(|inner| &inner.searches, None, None, step)
+            .await?;
         let digest = closure.top;
         let quotas = self.quotas_above(name).await?;
         let (mut batch, mut filling) = (Vec::new(), Filling::default());

@@ -72,6 +72,7 @@ mod quota_nested;
 mod quota_uploads;
 mod ranges;
 mod restart;
+mod searches;
 mod sent_files;
 mod stop;
 mod trust;

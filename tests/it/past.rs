@@ -119,7 +119,7 @@ impl Filler {
     }
 
     /// A manifest that was there from the first revision to the second, and named a digest.
-    fn parent(&mut self, n: u64, child: &Digest) {
+    pub fn parent(&mut self, n: u64, child: &Digest) {
         let manifest = Digest::of(Algorithm::Sha256, &n.to_be_bytes());
         let row = item(&manifest, self.removed());
         let key = keys::item(self.id, &Name::Manifest(&manifest), true, self.added);

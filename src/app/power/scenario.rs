@@ -187,7 +187,10 @@ impl Client<'_> {
             facts,
             rev: Some(repo.clone()),
         };
-        let work = self.service.repos.delete_manifest(repo, &digest, "power");
+        let work = self
+            .service
+            .repos
+            .delete_manifest(repo, &digest, "power", None);
         self.ledger.doing(promise, work).await
     }
 
@@ -206,7 +209,7 @@ impl Client<'_> {
             facts: vec![(Key::Blob(repo.clone(), digest), None)],
             rev: None,
         };
-        let work = self.service.repos.delete_blob(repo, &digest);
+        let work = self.service.repos.delete_blob(repo, &digest, None);
         self.ledger.doing(promise, work).await
     }
 

@@ -75,7 +75,7 @@ pub async fn delete(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respo
     req.state
         .app
         .repos
-        .delete_blob(name, digest)
+        .delete_blob(name, digest, req.asker().as_ref())
         .await
         .map_err(refused_delete)?;
     Ok(empty(StatusCode::ACCEPTED))

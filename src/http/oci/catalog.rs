@@ -7,6 +7,7 @@ use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::lists::Leave;
 use crate::http::request::Req;
+use crate::repo::LongRead;
 use crate::types::RepoName;
 use axum::body::Body;
 use axum::http::Response;
@@ -35,11 +36,15 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     let mut more = false;
     // With n=0 nothing is looked for.
     let mut looking = limit > 0;
-    let (mut batches, mut turn) = (0, None);
+    let (mut batches, mut far) = (0, None::<LongRead>);
     'full: while looking {
         if batches >= NEAR && batches % TURN == 0 {
-            drop(turn.take());
-            turn = Some(repos.far().await?);
+            let mut read = match far.take() {
+                Some(read) => read,
+                None => repos.far(req.asker().as_ref()).await?,
+            };
+            read.next_turn().await?;
+            far = Some(read);
             at_once = BATCH.1;
         }
         batches += 1;
@@ -57,7 +62,9 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
             if names.len() == few {
                 let most = longest(limit, RepoName::MAX);
                 // Who waits for this gives nobody else's turn away.
-                drop(turn.take());
+                if let Some(read) = &mut far {
+                    read.give_up_turn();
+                }
                 leave = req.state.lists_of_names.leave(req, most).await?;
                 at_once = BATCH.1;
             }

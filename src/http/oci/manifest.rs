@@ -134,18 +134,23 @@ pub async fn delete(
     reference: &Reference,
 ) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
-    let who = who(&req.grant.principal);
+    let (who, asker) = (who(&req.grant.principal), req.asker());
     if !req.may(Action::RepoDelete, name).await?
         && req.may(Action::RepoPush, name).await?
         && req.may(Action::TagWrite, name).await?
-        && repos.delete_list(name, reference, &who).await?
+        && repos
+            .delete_list(name, reference, &who, asker.as_ref())
+            .await?
     {
         return Ok(empty(StatusCode::ACCEPTED));
     }
     req.require(Action::RepoDelete, name).await?;
     let done = match reference {
         Reference::Tag(tag) => repos.delete_tag(name, tag, &who).await,
-        Reference::Digest(digest) => repos.delete_manifest(name, digest, &who).await,
+        Reference::Digest(digest) => {
+            let done = repos.delete_manifest(name, digest, &who, asker.as_ref());
+            done.await
+        }
     };
     done.map_err(super::blob::refused_delete)?;
     Ok(empty(StatusCode::ACCEPTED))

@@ -13,7 +13,7 @@ use super::PATIENCE;
 use super::auth::scope;
 use super::body::put;
 use super::error::Fail;
-use super::places::{Client, Place};
+use super::places::Place;
 use super::request::{Incoming, Req};
 use super::route::OciRoute;
 use super::token;
@@ -197,10 +197,9 @@ async fn past(req: &Req, name: &RepoName) -> Result<Option<(RepoName, Rev)>, Fai
 /// A place among the reads of the past of this client, for those that take more than a seek; `None` for a name of today.
 /// To be held until what was asked for is known, not until it is sent.
 async fn past_place(req: &Req, name: &RepoName) -> Result<Option<Place>, Fail> {
-    let client = req.client();
-    if name.moment().is_none() || req.caller.gate && !matches!(client, Client::Account(_)) {
+    let Some(client) = req.counted().filter(|_| name.moment().is_some()) else {
         return Ok(None);
-    }
+    };
     let words = ("reads of the past", "try again when they are done");
     let place = req.state.past.take(&client, PATIENCE, words);
     place.await.map(Some)

@@ -7,8 +7,8 @@
 mod long;
 mod search;
 
-pub use long::LongRead;
 pub(super) use long::LongReads;
+pub use long::{Asker, LongRead};
 pub(super) use search::{Rest, Search, What};
 
 use crate::store::{Get, Row, StoreError, Table};

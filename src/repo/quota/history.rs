@@ -214,6 +214,7 @@ impl Repos {
         let prefix = prefix.to_owned();
         let found = self.long_read(
             |inner| &inner.histories,
+            None,
             walk,
             move |_, r, walk| {
                 Ok(match walk.go_on(r, &prefix)? {

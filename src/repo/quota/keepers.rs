@@ -45,6 +45,7 @@ impl Repos {
         let prefix = prefix.to_owned();
         self.long_read(
             |inner| &inner.histories,
+            None,
             naming,
             move |_, r, naming| loop {
                 match naming.rows.next(r, COST)? {

@@ -160,7 +160,7 @@ impl World {
                 let _ = self.repos.mount(&name(r), &b, &from).await.expect("asked");
             }
             4 => {
-                let _ = self.repos.delete_blob(&name(r), &b).await;
+                let _ = self.repos.delete_blob(&name(r), &b, None).await;
             }
             5..8 => self.push_manifest(r, n % MANIFESTS).await,
             8 => {
@@ -173,7 +173,7 @@ impl World {
                 let digest = of(&manifest(m));
                 if self
                     .repos
-                    .delete_manifest(&name(r), &digest, "")
+                    .delete_manifest(&name(r), &digest, "", None)
                     .await
                     .is_ok()
                 {
