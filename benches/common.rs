@@ -26,6 +26,7 @@ pub fn store(dir: &Path) -> Store {
         reserve_bytes: 0,
         floor_bytes: 0,
         log_bytes: 2 << 20,
+        upgrade_without_copy: false,
     })
     .unwrap()
 }

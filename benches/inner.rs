@@ -146,6 +146,7 @@ impl World {
             reserve_bytes: 0,
             floor_bytes: 0,
             log_bytes: 2 << 20,
+            upgrade_without_copy: false,
         });
         Self {
             runtime: runtime.unwrap(),

@@ -97,6 +97,7 @@ fn world() -> &'static World {
             reserve_bytes: 0,
             floor_bytes: 0,
             log_bytes: 0,
+            upgrade_without_copy: false,
         });
         let options = AuthOptions {
             anonymous_pull: true,

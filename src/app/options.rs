@@ -31,6 +31,7 @@ pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {
         reserve_bytes: STORE_RESERVE,
         floor_bytes: config.reserve_bytes,
         log_bytes: STORE_LOG,
+        upgrade_without_copy: config.upgrade_without_copy,
     }
 }
 

@@ -33,6 +33,7 @@ fn world() -> World {
         reserve_bytes: 0,
         floor_bytes: 0,
         log_bytes: 64 << 10,
+        upgrade_without_copy: false,
     })
     .expect("store");
     let auth = Auth::open(store, options()).expect("auth");

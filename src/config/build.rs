@@ -97,6 +97,7 @@ pub(super) fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError
         reserve_bytes: read.number("blobs.reserve"),
         cache_bytes: read.number("cache.memory"),
         store_cache_bytes: read.number("store.cache"),
+        upgrade_without_copy: read.on("store.upgrade_without_copy"),
         strict: read.on("policy.strict"),
         metrics_open: read.on("metrics.open"),
         log_level: read.text("log.level"),

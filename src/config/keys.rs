@@ -207,6 +207,12 @@ pub(super) const KEYS: &[Key] = &[
         "Memory for the metadata store.",
     ),
     key(
+        "store.upgrade_without_copy",
+        Kind::Switch,
+        "false",
+        "Upgrade the database of an older version without a copy of it, where the disk has no room for one. There is no way\nback to the older version then; the upgrade itself is one transaction, and a kill meanwhile loses nothing.",
+    ),
+    key(
         "policy.strict",
         Kind::Switch,
         "false",

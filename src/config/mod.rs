@@ -77,6 +77,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// `store.cache` in bytes.
     pub store_cache_bytes: u64,
+    /// `store.upgrade_without_copy`: where the disk has no room for one.
+    pub upgrade_without_copy: bool,
     /// `policy.strict`: refuse manifests whose children are missing.
     pub strict: bool,
     /// `metrics.open`: anybody may read /metrics.
@@ -239,6 +241,9 @@ const FIXED: &[Fixed] = &[
         a.upload_idle_seconds == b.upload_idle_seconds
     }),
     ("cache.memory", |a, b| a.cache_bytes == b.cache_bytes),
+    ("store.upgrade_without_copy", |a, b| {
+        a.upgrade_without_copy == b.upgrade_without_copy
+    }),
     ("store.cache", |a, b| {
         a.store_cache_bytes == b.store_cache_bytes
     }),

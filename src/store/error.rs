@@ -57,6 +57,18 @@ pub enum StoreError {
         /// Bytes that may be taken.
         free: u64,
     },
+    /// A database of an older schema, and no room for the copy that is kept before it is upgraded. Nothing was written.
+    #[error(
+        "the database has schema {found} and is to be upgraded, of which a copy is kept before: {needed} bytes, and {free} are free. Nothing was changed. Free some space, or set store.upgrade_without_copy = true (DRYPORT_STORE_UPGRADE_WITHOUT_COPY=true for one start) to go on without a copy, and without a way back to the older version"
+    )]
+    NoRoomForCopy {
+        /// Schema of the database.
+        found: u32,
+        /// Bytes of the copy.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The system refused a file operation.
     #[error("the metadata store cannot {what}: {detail}")]
     Io {
@@ -147,9 +159,10 @@ impl StoreError {
             Self::Busy => StoreErrorKind::Busy,
             Self::Locked { .. } => StoreErrorKind::Locked,
             Self::TooNew { .. } | Self::RecordTooNew { .. } => StoreErrorKind::TooNew,
-            Self::NoSpace(_) | Self::Full { .. } | Self::Unknown { no_space: true, .. } => {
-                StoreErrorKind::NoSpace
-            }
+            Self::NoSpace(_)
+            | Self::Full { .. }
+            | Self::NoRoomForCopy { .. }
+            | Self::Unknown { no_space: true, .. } => StoreErrorKind::NoSpace,
             Self::Damaged(_) | Self::Log(_) | Self::Record { .. } | Self::Panicked(_) => {
                 StoreErrorKind::Damaged
             }

@@ -8,6 +8,7 @@
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
 pub(crate) mod compact;
+mod copy;
 pub(crate) mod disk;
 mod error;
 pub mod feed;
@@ -71,6 +72,8 @@ pub struct StoreOptions {
     pub floor_bytes: u64,
     /// Bytes of changes that wait in the log until redb syncs its file; 0 is none: every batch waits for redb.
     pub log_bytes: usize,
+    /// An upgrade goes on without a copy of the database where the disk has no room for one.
+    pub upgrade_without_copy: bool,
 }
 
 /// Which lane a write waits in.

@@ -91,6 +91,7 @@ mod tests {
             reserve_bytes: 0,
             floor_bytes: 0,
             log_bytes: 64 << 10,
+            upgrade_without_copy: false,
         };
         let class = |n: u64| (n % 5) as u8;
         let before = upgrade::open_as(&options(), &disk::machine(), &STEPS[..2]);

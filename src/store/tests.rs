@@ -28,6 +28,7 @@ fn options(dir: &Path) -> StoreOptions {
         reserve_bytes: 1 << 20,
         floor_bytes: 0,
         log_bytes: 64 << 10,
+        upgrade_without_copy: false,
     }
 }
 

@@ -2,21 +2,18 @@
 //!
 //! A new file is made under another name and renamed when its tables and schema are durable, so a crash leaves no
 //! half-made store. A schema newer than [`SCHEMA`](super::SCHEMA) is refused untouched; before an older one is upgraded, a copy is
-//! kept as `DIR/meta.redb.schema-N.bak`.
+//! kept as `DIR/meta.redb.schema-N.bak` ([`super::copy`]).
 
 use super::disk::Opener;
-use super::error::{io, redb as redb_error};
+use super::error::redb as redb_error;
 use super::lend::Lending;
-use super::lock::{open_private, sync_dir};
 use super::log::{self, Log};
 use super::read::{Get as _, Read};
 use super::steps::{STEPS, Step};
 use super::table::{as_u64, meta};
 use super::txn::Batch;
-use super::{StoreError, StoreOptions, Table};
-use crate::datadir;
+use super::{StoreError, StoreOptions, Table, copy};
 use redb::{Database, ReadableDatabase as _, StorageBackend, WriteTransaction};
-use std::path::Path;
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "meta.redb";
@@ -33,10 +30,13 @@ pub(super) fn builder(cache_bytes: u64) -> redb::Builder {
 }
 
 /// redb's cache over a file that is only read: the page cache does the rest.
-const FROZEN_CACHE: u64 = 8 << 20;
+pub(super) const FROZEN_CACHE: u64 = 8 << 20;
 
 /// The database in an open file.
-fn database(file: Box<dyn StorageBackend>, cache_bytes: u64) -> Result<Database, StoreError> {
+pub(super) fn database(
+    file: Box<dyn StorageBackend>,
+    cache_bytes: u64,
+) -> Result<Database, StoreError> {
     builder(cache_bytes)
         .create_with_backend(Lending::nothing(file))
         .map_err(|e| redb_error("open the metadata file", e))
@@ -106,9 +106,10 @@ pub(super) fn open_as(
     };
     if found < known {
         log = None;
+        let state = copy::State::of(&db)?;
         // The copy is taken of a closed file, which is complete.
         drop(db);
-        keep_copy(dir, &path, found)?;
+        copy::keep(options, opener, &state)?;
         db = database(opener.open(&path)?, options.cache_bytes)?;
         tracing::info!(from = found, to = known, "upgrading the metadata file");
         let txn = begin_write(&db)?;
@@ -145,7 +146,7 @@ fn set_log_key(txn: &WriteTransaction) -> Result<(), StoreError> {
 }
 
 /// The key of the log; `None` in a file of before there was one.
-fn log_key(db: &Database) -> Result<Option<log::Key>, StoreError> {
+pub(super) fn log_key(db: &Database) -> Result<Option<log::Key>, StoreError> {
     let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
     let key = Read::new(&txn, 0).get(Table::Meta, meta::LOG_KEY)?;
     let key = key.map(log::Key::try_from).transpose();
@@ -208,7 +209,7 @@ fn repeat(
 }
 
 /// The number of the last batch that the file holds.
-fn last_batch(db: &Database) -> Result<u64, StoreError> {
+pub(super) fn last_batch(db: &Database) -> Result<u64, StoreError> {
     let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
     match Read::new(&txn, 0).get(Table::Meta, meta::BATCH)? {
         Some(bytes) => as_u64(&bytes)
@@ -238,7 +239,7 @@ fn create(options: &StoreOptions, opener: &Opener, known: u32) -> Result<(), Sto
 }
 
 /// The schema of an open file.
-fn schema(db: &Database) -> Result<u32, StoreError> {
+pub(super) fn schema(db: &Database) -> Result<u32, StoreError> {
     let no_schema = || StoreError::Damaged("the metadata file states no schema".into());
     let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
     let table = match txn.open_table(Table::Meta.definition()) {
@@ -282,24 +283,4 @@ fn add_tables(db: &Database) -> Result<(), StoreError> {
             .map_err(|e| redb_error("create a table", e))?;
     }
     txn.commit().map_err(|e| redb_error("create a table", e))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the database and its copies are the store's own files, not content"
-)]
-fn keep_copy(dir: &Path, path: &Path, schema: u32) -> Result<(), StoreError> {
-    let copy = dir.join(format!("{FILE}.schema-{schema}.bak"));
-    let what = || format!("copy {} before its upgrade", path.display());
-    datadir::may_replace(&copy).map_err(|e| io(format!("write {}", copy.display()), &e))?;
-    let half = dir.join("meta.redb.copy");
-    let mut from = datadir::read(path).map_err(|e| io(what(), &e))?;
-    // Left by a start that was ended half way.
-    datadir::remove_own(&half).map_err(|e| io(format!("write {}", half.display()), &e))?;
-    let mut to = open_private(&half)?;
-    std::io::copy(&mut from, &mut to)
-        .and_then(|_| to.sync_all())
-        .and_then(|()| std::fs::rename(&half, &copy))
-        .map_err(|e| io(what(), &e))?;
-    sync_dir(dir)
 }

@@ -260,6 +260,7 @@ impl Rows {
             reserve_bytes: 0,
             floor_bytes: 0,
             log_bytes: 1 << 20,
+            upgrade_without_copy: false,
         };
         Self(Store::open(options).unwrap())
     }

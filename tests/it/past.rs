@@ -36,6 +36,7 @@ pub fn closed_store(server: &mut Server) -> Store {
         reserve_bytes: 0,
         floor_bytes: 0,
         log_bytes: 0,
+        upgrade_without_copy: false,
     })
     .unwrap()
 }

@@ -96,6 +96,7 @@ fn store_options(disk: &disk::Disk) -> StoreOptions {
         reserve_bytes: disk.reserve(),
         floor_bytes: 0,
         log_bytes: 64 << 10,
+        upgrade_without_copy: false,
     }
 }
 

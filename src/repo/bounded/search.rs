@@ -241,6 +241,7 @@ mod tests {
             reserve_bytes: 0,
             floor_bytes: 0,
             log_bytes: 1 << 20,
+            upgrade_without_copy: false,
         })
         .expect("opens")
     }

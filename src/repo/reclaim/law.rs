@@ -8,6 +8,7 @@ use crate::repo::format::{Child, Format, FormatError, Inspected, Said};
 use crate::repo::keys::{self, Class, Name};
 use crate::repo::record::BlobRecord;
 use crate::repo::{PutManifest, RepoOptions, Source, rows};
+use crate::store::record::Record as _;
 use crate::store::{Store, StoreOptions};
 use crate::types::{Algorithm, Digest, MediaType, Reference, Tag};
 use bytes::Bytes;
@@ -117,6 +118,7 @@ impl World {
             reserve_bytes: 0,
             floor_bytes: 0,
             log_bytes: 1 << 20,
+            upgrade_without_copy: false,
         });
         let blobs = Blobs::open(BlobOptions {
             dir: dir.path().to_owned(),

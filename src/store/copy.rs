@@ -1,0 +1,256 @@
+//! The copy of the database that is kept before an upgrade, `DIR/meta.redb.schema-N.bak`.
+//!
+//! Owns whether there is room for it, and whether the one of an earlier try will do. It is made under another name and
+//! renamed when it is durable: a copy that has its name is whole. Must not change the database itself.
+
+use super::disk::Opener;
+use super::error::io;
+use super::lock::sync_dir;
+use super::upgrade::{FILE, FROZEN_CACHE, database, last_batch, log_key, schema};
+use super::{StoreError, StoreOptions, log};
+use crate::datadir;
+use redb::Database;
+use std::path::Path;
+
+/// What a copy is made under.
+const HALF: &str = "meta.redb.copy";
+
+/// What tells one state of a database from every other: each batch counts, and each upgrade makes a new key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct State {
+    schema: u32,
+    key: Option<log::Key>,
+    batch: u64,
+}
+
+impl State {
+    /// That of an open database whose log has been repeated.
+    pub fn of(db: &Database) -> Result<Self, StoreError> {
+        Ok(Self {
+            schema: schema(db)?,
+            key: log_key(db)?,
+            batch: last_batch(db)?,
+        })
+    }
+}
+
+/// Keeps a copy of the database, which is closed and in this state. Where there is no room for it, that is an error before
+/// anything is written, or it is left out if the operator said so.
+pub(super) fn keep(
+    options: &StoreOptions,
+    opener: &Opener,
+    state: &State,
+) -> Result<(), StoreError> {
+    let (dir, path) = (&options.dir, options.dir.join(FILE));
+    let copy = dir.join(format!("{FILE}.schema-{}.bak", state.schema));
+    datadir::may_replace(&copy).map_err(|e| io(format!("write {}", copy.display()), &e))?;
+    let half = dir.join(HALF);
+    // Left by a start that was ended half way.
+    datadir::remove_own(&half).map_err(|e| io(format!("write {}", half.display()), &e))?;
+    if is_of(opener, &copy, state) {
+        tracing::info!(file = %copy.display(), "the copy of an earlier try of this upgrade is kept");
+        return Ok(());
+    }
+    let what = || format!("copy {} before its upgrade", path.display());
+    let about = path.symlink_metadata().map_err(|e| io(what(), &e))?;
+    let (needed, free) = (about.len(), opener.free(dir).unwrap_or(u64::MAX));
+    if needed <= free {
+        return write(&path, &half, &copy);
+    }
+    if !options.upgrade_without_copy {
+        return Err(StoreError::NoRoomForCopy {
+            found: state.schema,
+            needed,
+            free,
+        });
+    }
+    tracing::warn!(
+        needed,
+        free,
+        schema = state.schema,
+        "the database is upgraded without a copy of it, as store.upgrade_without_copy says: there is no room for one, and there will be no way back to the older version"
+    );
+    Ok(())
+}
+
+/// Whether there is a copy of this state. One that cannot be read is none.
+fn is_of(opener: &Opener, copy: &Path, state: &State) -> bool {
+    // Without a key there is no telling.
+    if state.key.is_none() || !opener.exists(copy) {
+        return false;
+    }
+    let found = opener
+        .open_frozen(copy)
+        .and_then(|file| database(file, FROZEN_CACHE))
+        .and_then(|db| State::of(&db));
+    found.is_ok_and(|found| found == *state)
+}
+
+fn write(path: &Path, half: &Path, copy: &Path) -> Result<(), StoreError> {
+    write_durably(path, half, copy)
+        .inspect_err(|_| {
+            // What was written of it would keep the room from others.
+            if let Err(error) = datadir::remove_own(half) {
+                tracing::error!(%error, file = %half.display(), "half a copy of the database cannot be removed");
+            }
+        })
+        .map_err(|e| io(format!("copy {} before its upgrade", path.display()), &e))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the database and its copies are the store's own files, not content"
+)]
+fn write_durably(path: &Path, half: &Path, copy: &Path) -> std::io::Result<()> {
+    let mut from = datadir::read(path)?;
+    let mut to = datadir::open_own(half)?;
+    std::io::copy(&mut from, &mut to)?;
+    to.sync_all()?;
+    std::fs::rename(half, copy)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
+mod tests {
+    use super::super::disk::{Disk, StorageBackend, machine};
+    use super::super::steps::Step;
+    use super::super::{Lane, Need, SCHEMA, Store, StoreErrorKind, Table, upgrade};
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A disk with so many bytes free.
+    struct Free(u64);
+
+    impl Disk for Free {
+        fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+            machine().open(path)
+        }
+        fn free(&self, _dir: &Path) -> Option<u64> {
+            Some(self.0)
+        }
+    }
+
+    fn options(dir: &Path) -> StoreOptions {
+        StoreOptions {
+            dir: dir.to_owned(),
+            cache_bytes: 8 << 20,
+            slow: Duration::from_secs(10),
+            holder: "a test".into(),
+            reserve_bytes: 0,
+            floor_bytes: 0,
+            log_bytes: 64 << 10,
+            upgrade_without_copy: false,
+        }
+    }
+
+    /// Writes a row, as the program of this schema does; answers the length of the database.
+    fn put(dir: &Path, key: &'static [u8]) -> u64 {
+        let store = Store::open(options(dir)).expect("opens");
+        let put = store.write_blocking(Lane::Request, Need::Grows, "put", move |tx| {
+            tx.put(Table::Names, key, b"value")
+        });
+        put.expect("put");
+        store.close();
+        dir.join(FILE).metadata().expect("a file").len()
+    }
+
+    /// The next version, whose step does this.
+    fn next(options: &StoreOptions, free: u64, step: Step) -> Result<(), StoreError> {
+        let opener: Opener = Arc::new(Free(free));
+        upgrade::open_as(options, &opener, &[step; SCHEMA as usize]).map(drop)
+    }
+
+    fn works(_: &redb::WriteTransaction) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn fails(_: &redb::WriteTransaction) -> Result<(), StoreError> {
+        Err(StoreError::NoSpace("while the rows were moved".into()))
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let files = dir.read_dir().expect("a folder");
+        let name = |file: std::io::Result<std::fs::DirEntry>| {
+            let name = file.expect("a file").file_name();
+            name.into_string().expect("text")
+        };
+        let mut names: Vec<String> = files.map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn without_room_for_a_copy_nothing_is_written_unless_the_operator_goes_on() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path();
+        put(dir, b"a");
+        let before = files(dir);
+        let error = next(&options(dir), 5000, works).expect_err("no room");
+        let length = dir.join(FILE).metadata().expect("a file").len();
+        let told = StoreError::NoRoomForCopy {
+            found: SCHEMA,
+            needed: length,
+            free: 5000,
+        };
+        assert_eq!((&error, error.kind()), (&told, StoreErrorKind::NoSpace));
+        assert_eq!(files(dir), before);
+        // The version before goes on with it.
+        put(dir, b"b");
+        let without = StoreOptions {
+            upgrade_without_copy: true,
+            ..options(dir)
+        };
+        next(&without, 5000, works).expect("upgraded");
+        assert_eq!(files(dir), before);
+    }
+
+    #[test]
+    fn who_may_go_on_without_a_copy_has_one_where_there_is_room() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let needed = put(dir.path(), b"a");
+        let without = StoreOptions {
+            upgrade_without_copy: true,
+            ..options(dir.path())
+        };
+        next(&without, needed, works).expect("upgraded");
+        assert!(files(dir.path()).contains(&format!("{FILE}.schema-{SCHEMA}.bak")));
+    }
+
+    #[test]
+    fn a_copy_of_the_same_state_is_kept_and_one_of_another_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path();
+        let copy = dir.join(format!("{FILE}.schema-{SCHEMA}.bak"));
+        let inode = || copy.metadata().expect("a copy").ino();
+        put(dir, b"a");
+        next(&options(dir), u64::MAX, fails).expect_err("ended behind the copy");
+        // It is kept open, so that no other file gets its number.
+        let first = (std::fs::File::open(&copy).expect("a copy"), inode());
+        next(&options(dir), u64::MAX, fails).expect_err("ended behind the copy");
+        // It needs no room either.
+        next(&options(dir), 0, fails).expect_err("ended behind the copy");
+        assert_eq!(inode(), first.1);
+        // That of a state before is another one, and one that cannot be read is none.
+        put(dir, b"b");
+        next(&options(dir), u64::MAX, fails).expect_err("ended behind the copy");
+        let second = (std::fs::File::open(&copy).expect("a copy"), inode());
+        assert_ne!(second.1, first.1);
+        std::fs::write(&copy, b"torn").expect("written");
+        next(&options(dir), u64::MAX, works).expect("upgraded");
+        std::fs::rename(&copy, dir.join(FILE)).expect("back");
+        put(dir, b"c");
+    }
+
+    #[test]
+    fn half_a_copy_is_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("from"), b"bytes").expect("written");
+        let done = write(&path("from"), &path(HALF), &path("missing/copy"));
+        done.expect_err("no such folder");
+        assert_eq!(files(dir.path()), ["from"]);
+    }
+}
