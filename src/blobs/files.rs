@@ -8,6 +8,7 @@ use super::upload::Held;
 use super::{BlobError, BlobOptions, Removed};
 use crate::datadir;
 use crate::types::{Algorithm, Digest, UploadId};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -331,10 +332,9 @@ impl Files {
         folders: &mut BTreeMap<(Algorithm, u8), bool>,
     ) -> Result<(), BlobError> {
         let (algorithm, byte) = folder_of(place)?;
-        if !folders.contains_key(&(algorithm, byte)) {
+        if let Entry::Vacant(unknown) = folders.entry((algorithm, byte)) {
             let folder = format!("blobs/{}/{byte:02x}", algorithm.name());
-            let is_there = self.real(&folder)?.is_some();
-            folders.insert((algorithm, byte), is_there);
+            unknown.insert(self.real(&folder)?.is_some());
         }
         let path = self.place_path(place);
         match self.disk.remove(&path) {

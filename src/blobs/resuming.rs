@@ -33,7 +33,7 @@ pub enum Resumed {
     /// All is hashed.
     Whole(Box<Ingest>),
     /// There is more to hash.
-    Part(Resuming),
+    Part(Box<Resuming>),
 }
 
 impl Resuming {
@@ -42,7 +42,7 @@ impl Resuming {
         files: Arc<Files>,
         name: UploadName,
         saved: Option<&Saved>,
-        hashed: Option<&Hashed>,
+        further: Option<&Hashed>,
     ) -> Result<Self, BlobError> {
         let path = files.upload_path(name);
         let durable = saved.map_or(0, |s| s.offset);
@@ -82,7 +82,7 @@ impl Resuming {
             Some(hasher) => (hasher, durable),
             None => (Hasher::new(algorithm), 0),
         };
-        if let Some(further) = hashed.filter(|h| (at..=written).contains(&h.offset))
+        if let Some(further) = further.filter(|h| (at..=written).contains(&h.offset))
             && let Some(known) = Hasher::restore(algorithm, &further.state, further.offset)
         {
             (hasher, at) = (known, further.offset);
@@ -109,7 +109,7 @@ impl Resuming {
         self.hasher = self.upload.hash(self.hasher, self.at, to)?;
         self.at = to;
         if to < self.upload.written() {
-            return Ok(Resumed::Part(self));
+            return Ok(Resumed::Part(Box::new(self)));
         }
         let ingest = Ingest::taken_up(self.upload, self.hasher, self.named);
         Ok(Resumed::Whole(Box::new(ingest)))

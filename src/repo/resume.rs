@@ -167,7 +167,7 @@ impl Repos {
             drop(turn);
             match step? {
                 Resumed::Whole(ingest) => return Ok(*ingest),
-                Resumed::Part(rest) => resuming = rest,
+                Resumed::Part(rest) => resuming = *rest,
             }
         }
     }

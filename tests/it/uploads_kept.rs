@@ -118,10 +118,7 @@ async fn a_chunk_that_announces_too_much_leaves_its_upload_as_it_was() {
     let empty = begin(&admin).await;
     let put = |at: &str| with_query(at, &format!("digest={}", sha256(b"x")));
     let by_length = format!("content-length: {FAR}\r\n");
-    let by_range = format!(
-        "transfer-encoding: chunked\r\ncontent-range: {PIECE}-{}\r\n",
-        FAR
-    );
+    let by_range = format!("transfer-encoding: chunked\r\ncontent-range: {PIECE}-{FAR}\r\n");
     let expected = format!("0-{}", PIECE - 1);
     for _ in 0..3 {
         for at in &all {
@@ -323,7 +320,7 @@ async fn looking_for_an_upload_lists_no_others() {
     server.kill();
     let repo = Rows::open(&server.data()).repo("a").0;
     for n in 0..FILES {
-        let id = UploadId((n as u128 + 1).to_be_bytes());
+        let id = UploadId((u128::from(n) + 1).to_be_bytes());
         let name = format!("{id}.{repo}.sha256");
         std::fs::write(server.data().join("uploads").join(name), b"x").unwrap();
     }

@@ -17,7 +17,7 @@ fn a_file_has_one_writer() {
     upload.flush().expect("written");
     // In this process, and as another process would see it, by an opening of its own.
     for blobs in [&blobs, &open(dir.path())] {
-        let second = resume(&blobs, name(1), None).err();
+        let second = resume(blobs, name(1), None).err();
         assert_eq!(second.map(|e| e.kind()), Some(BlobErrorKind::Locked));
     }
     drop(upload);
