@@ -163,6 +163,7 @@ mod tests {
         upgrade::open_as(options, &opener, &[step; SCHEMA as usize]).map(drop)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a step of an upgrade may fail")]
     fn works(_: &redb::WriteTransaction) -> Result<(), StoreError> {
         Ok(())
     }
