@@ -59,7 +59,7 @@ pub enum StoreError {
     },
     /// A database of an older schema, and no room for the copy that is kept before it is upgraded. Nothing was written.
     #[error(
-        "the database has schema {found} and is to be upgraded, of which a copy is kept before: {needed} bytes, and {free} are free. Nothing was changed. Free some space, or set store.upgrade_without_copy = true (DRYPORT_STORE_UPGRADE_WITHOUT_COPY=true for one start) to go on without a copy, and without a way back to the older version"
+        "the database has schema {found} and is to be upgraded, of which a copy is kept before: {needed} bytes, and {free} are free. Nothing was changed. Free some space, or set store.upgrade_without_copy = true (DRYPORT_STORE__UPGRADE_WITHOUT_COPY=true for one start) to go on without a copy, and without a way back to the older version"
     )]
     NoRoomForCopy {
         /// Schema of the database.
