@@ -4,7 +4,7 @@ use super::Ahead;
 use super::files::Files;
 use super::place::UploadName;
 use super::upload::Upload;
-use super::{BlobError, Hashed, Saved, Sealed, SealedBody};
+use super::{BlobError, Saved, Sealed, SealedBody};
 use crate::types::{Algorithm, Digest, Hasher, RepoId};
 use std::io;
 use std::sync::Arc;
@@ -59,14 +59,6 @@ impl Ingest {
         self.failed
     }
 
-    /// How far it is hashed.
-    pub fn hashed(&self) -> Hashed {
-        Hashed {
-            offset: self.offset(),
-            state: self.hasher.save(),
-        }
-    }
-
     /// The name of its file.
     pub fn name(&self) -> UploadName {
         self.upload.name
@@ -117,20 +109,21 @@ impl Ingest {
 
     /// Opens the file again if it rests, and refuses one with other bytes than were hashed on the way.
     fn wake(&mut self) -> Result<(), BlobError> {
-        let woken = self.upload.wake().and_then(|is_same| {
+        // What rests on after an error is as it was, and may be woken later: all files of the machine may be in use.
+        let is_same = self.upload.wake();
+        let woken = is_same.and_then(|is_same| {
             // Some file systems number a file anew after it was closed.
-            if is_same || self.is_as_hashed()? {
-                return Ok(());
-            }
+            let is_right = is_same || self.is_as_hashed().inspect_err(|_| self.failed = true)?;
             let path = self.upload.files.upload_path(self.upload.name);
-            Err(BlobError::changed(&path))
+            is_right
+                .then_some(())
+                .ok_or_else(|| BlobError::changed(&path))
         });
         if matches!(woken, Err(BlobError::Changed)) {
             // The sender must hear of it first; what cannot be removed is reaped with the idle ones.
             let _ = self.upload.files.discard(self.upload.name);
             self.failed = true;
         }
-        // What rests on is as it was, and may be woken later: all files of the machine may be in use.
         woken
     }
 

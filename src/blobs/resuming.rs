@@ -95,12 +95,14 @@ impl Resuming {
         })
     }
 
-    /// How far it has come.
-    pub fn hashed(&self) -> Hashed {
-        Hashed {
+    /// How far it has come, for who goes on later. The file is synced first: what the kernel could not write it tells to an
+    /// open file for sure, to one that is opened later only as long as it remembers.
+    pub fn pause(self) -> Result<Hashed, BlobError> {
+        self.upload.sync(false)?;
+        Ok(Hashed {
             offset: self.at,
             state: self.hasher.save(),
-        }
+        })
     }
 
     /// Hashes at most so many bytes more. Blocks for as long as reading them takes.

@@ -38,8 +38,7 @@ fn resume(blobs: &Blobs, name: UploadName, saved: Option<&Saved>) -> Result<Inge
             Resumed::Whole(ingest) => return Ok(*ingest),
             Resumed::Part(rest) => {
                 // Who gives up in between goes on from there.
-                let hashed = rest.hashed();
-                drop(rest);
+                let hashed = rest.pause()?;
                 resuming = blobs.resume(name, saved, Some(&hashed))?;
             }
         }

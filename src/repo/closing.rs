@@ -44,7 +44,7 @@ impl Repos {
             None if session.offset > 0 => {
                 // Its end did not come to an end: what became of it is on disk.
                 match session.repo.get().copied() {
-                    Some(repo) => self.settle(turn, repo, None).await,
+                    Some(repo) => self.settle(turn, repo).await,
                     None => turn.end(),
                 }
                 return Err(RepoError::UploadUnknown);
@@ -82,7 +82,7 @@ impl Repos {
             self.0.uploads.end(id);
         } else {
             turn.session.algorithm = session.algorithm;
-            self.settle(turn, repo, None).await;
+            self.settle(turn, repo).await;
         }
         done
     }

@@ -8,6 +8,7 @@ use super::bounded::{Asker, left};
 use super::change::Change;
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
+use super::pushes::Pushes;
 use super::record::ItemRecord;
 use super::{Inner, Repos, manifest, read, rows, visible};
 use crate::store::record::Record;
@@ -127,7 +128,8 @@ impl Repos {
         let (context, wanted) = (self.context(who, why), name.clone());
         let change = self.change(name, Need::Removes, why, move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
-            if id != doomed.id {
+            // Who may push nothing there may delete nothing by that right.
+            if id != doomed.id || Pushes::of(&record) == Pushes::Nothing {
                 return Ok(false);
             }
             let tags = match &by_tag {

@@ -44,14 +44,15 @@ impl Owners {
     }
 
     /// One that was in memory is on disk alone.
-    pub fn leave(&mut self, id: UploadId, owner: Option<Arc<str>>, hashed: Option<Hashed>) {
+    pub fn leave(&mut self, id: UploadId, owner: Option<Arc<str>>) {
+        let hashed = None;
         self.on_disk.insert(id, OnDisk { owner, hashed });
     }
 
     /// One that a process before this one left.
     pub fn found(&mut self, id: UploadId, owner: Arc<str>) {
         *self.counts.entry(Arc::clone(&owner)).or_insert(0) += 1;
-        self.leave(id, Some(owner), None);
+        self.leave(id, Some(owner));
     }
 
     /// One that is on disk is in memory again; answers whose it is.
@@ -92,7 +93,7 @@ mod tests {
         let (one, two) = (UploadId([1; 16]), UploadId([2; 16]));
         owners.found(one, Arc::clone(&ann));
         assert!(owners.begin(&ann, 2) && !owners.begin(&ann, 2));
-        owners.leave(two, Some(Arc::clone(&ann)), None);
+        owners.leave(two, Some(Arc::clone(&ann)));
         assert!(!owners.begin(&ann, 2));
         let hashed = Hashed {
             offset: 1,

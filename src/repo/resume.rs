@@ -159,7 +159,8 @@ impl Repos {
             let turn = match self.turn_to_hash(waits).await {
                 Ok(turn) => turn,
                 Err(gone) => {
-                    self.0.sessions.note_hashed(id, resuming.hashed());
+                    let hashed = self.block(move || Ok(resuming.pause()?)).await?;
+                    self.0.sessions.note_hashed(id, hashed);
                     return Err(gone);
                 }
             };

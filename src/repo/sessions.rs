@@ -333,11 +333,11 @@ impl Turn {
         }
     }
 
-    /// The upload is on disk alone from now on, until somebody takes it up; it was hashed so far.
-    pub fn leave(self, hashed: Option<Hashed>) {
+    /// The upload is on disk alone from now on, until somebody takes it up.
+    pub fn leave(self) {
         let mut open = lock(&self.hold.open);
         if let Some(session) = open.remove(self.id) {
-            open.owners.leave(self.id, session.owner, hashed);
+            open.owners.leave(self.id, session.owner);
         }
     }
 }

@@ -11,7 +11,6 @@ use super::receive::Body;
 use super::sessions::{Hold, Session, Slot, Turn};
 use super::state::lock;
 use super::{Repos, new_upload_id, pushes};
-use crate::blobs::Hashed;
 use crate::store::Need;
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
@@ -211,14 +210,14 @@ impl Repos {
             return;
         };
         turn.session.offset = ingest.offset();
-        let (id, repo, hashed) = (turn.id, ingest.repo(), ingest.hashed());
+        let (id, repo) = (turn.id, ingest.repo());
         drop(ingest);
         let repos = self.clone();
         let settled = self.to_its_end(async move {
             if acknowledged == 0 {
                 repos.drop_refused(&turn.session, id, repo).await;
             }
-            repos.settle(turn, repo, Some(hashed)).await;
+            repos.settle(turn, repo).await;
             Ok(())
         });
         if let Err(error) = settled.await {
@@ -227,11 +226,12 @@ impl Repos {
     }
 
     /// Ends the turn of an upload that came to no good end, as what is on disk of it says: it is over, or it waits there to
-    /// be taken up and counts for its owner. Until that is known no other request gets it.
-    pub(super) async fn settle(&self, turn: Turn, repo: RepoId, hashed: Option<Hashed>) {
+    /// be taken up and counts for its owner. Until that is known no other request gets it. What was hashed of it is not
+    /// believed any more: whether the disk took those bytes nobody knows.
+    pub(super) async fn settle(&self, turn: Turn, repo: RepoId) {
         let algorithm = turn.session.algorithm;
         if self.settle_upload(turn.id, repo, algorithm).await {
-            turn.leave(hashed);
+            turn.leave();
         } else {
             turn.end();
         }

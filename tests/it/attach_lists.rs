@@ -217,6 +217,14 @@ async fn who_may_push_may_delete_a_list_and_nothing_else() {
             admin.get(&at(&sha256(body))).await.expect(status);
         }
     }
+    // Where nothing may be attached, that right deletes nothing.
+    put(&pusher, &tag, OCI_INDEX, &one).await.expect(201);
+    site.set("off");
+    for reference in [&tag, &sha256(&one)] {
+        let reply = pusher.delete(&at(reference)).await;
+        reply.refused(401, "UNAUTHORIZED");
+    }
+    site.set("on");
     // One that nothing means any more: what notation deletes.
     put(&pusher, &tag, OCI_INDEX, &one).await.expect(201);
     put(&pusher, &tag, OCI_INDEX, &empty).await.expect(201);
