@@ -81,7 +81,7 @@ impl Req {
 }
 
 /// More parameters than this are refused: each takes more memory than it has text.
-const PARAMETERS: usize = 256;
+const PARAMETERS: usize = 300;
 
 /// There are too many parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

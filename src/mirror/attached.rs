@@ -5,9 +5,12 @@ use super::MirrorError;
 use super::budget::Budget;
 use super::document::Referrers;
 use super::evidence::{Notes, reason};
+use super::link;
 use super::oci::{Fetched, MANIFEST_MAX, Registry, fallback_tag};
 use crate::fetch::Reply;
+use crate::fetch::header::HeaderValue;
 use crate::types::{Digest, MediaType, Reference, Tag};
+use serde::de::IgnoredAny;
 use std::sync::atomic::Ordering;
 
 /// The endings of the tags under which cosign keeps signatures, attestations and SBOMs.
@@ -40,7 +43,7 @@ impl Listing {
 
 /// One page of that list, and where the next one is.
 enum Page {
-    Listed(Vec<(Digest, u64)>, Option<String>),
+    Listed(Vec<(Digest, u64)>, Result<Option<String>, link::Unreadable>),
     NoApi,
     Unusable(String),
 }
@@ -189,6 +192,12 @@ impl Registry {
             };
             first = false;
             found.extend(listed);
+            let Ok(next) = next else {
+                return Ok(Listing::broken(
+                    found,
+                    "its Link header, which leads to the rest, cannot be read",
+                ));
+            };
             match next {
                 Some(_) if self.pages.fetch_add(1, Ordering::Relaxed) >= PAGES_MAX => {
                     return Ok(Listing::broken(found, "the list does not end"));
@@ -232,10 +241,21 @@ impl Registry {
         };
         budget.page(reply.body.len() as u64)?;
         let is_index = is_index(reply.header("content-type"));
-        match Referrers::parse(digest, &reply.body, most) {
+        let body = &reply.body;
+        // Of another form: who sends it may well have a list.
+        let other = Other::of(body);
+        match Referrers::parse(digest, body, most) {
+            Ok(_) if !other.errors.is_empty() => {
+                Ok(Page::Unusable("it answers with errors".into()))
+            }
             // Any object can be read as a list of none.
             Ok(listed) if is_index || listed.1 => Ok(Page::Listed(listed.0, next_page(&reply))),
-            Err(error) if is_index || reply.body.is_empty() => Ok(Page::Unusable(reason(error)?)),
+            Ok(_) if other.referrers.is_some() => Ok(Page::Unusable(
+                "its list has the form of before the specification".into(),
+            )),
+            Err(error) if is_index || body.is_empty() || is_json(body) => {
+                Ok(Page::Unusable(reason(error)?))
+            }
             _ => Ok(Page::NoApi),
         }
     }
@@ -246,21 +266,37 @@ fn is_index(content_type: Option<&str>) -> bool {
     essence.is_some_and(|t| t.trim().eq_ignore_ascii_case(MediaType::OCI_INDEX))
 }
 
-/// The URL of `Link: <...>; rel="next"`: its path and query at where the answer came from. A list goes on where it began,
-/// so no other registry, and no address of this machine, is asked for it.
-fn next_page(reply: &Reply) -> Option<String> {
-    let parts = reply
-        .header("link")?
-        .split('<')
-        .skip(1)
-        .filter_map(|part| part.split_once('>'));
-    let (target, _) =
-        { parts }.find(|(_, rest)| rest.contains("rel=\"next\"") || rest.contains("rel=next"))?;
-    let next = reply.url.join(target).ok()?;
+/// Fields of answers that are no list.
+#[derive(Default, serde::Deserialize)]
+struct Other {
+    #[serde(default)]
+    errors: Vec<IgnoredAny>,
+    referrers: Option<IgnoredAny>,
+}
+
+impl Other {
+    fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+}
+
+/// Whether it looks like JSON, and not like a page for people.
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+/// The URL of the list's next page: the path and query of its `Link`, at where the answer came from. A list goes on where it
+/// began, so no other registry, and no address of this machine, is asked for it.
+fn next_page(reply: &Reply) -> Result<Option<String>, link::Unreadable> {
+    let lines = reply.headers.get_all("link").into_iter();
+    let Some(target) = link::next(lines.map(HeaderValue::as_bytes))? else {
+        return Ok(None);
+    };
+    let next = reply.url.join(&target).map_err(|_| link::Unreadable)?;
     let mut url = reply.url.clone();
     url.set_path(next.path());
     url.set_query(next.query());
-    Some(url.to_string())
+    Ok(Some(url.to_string()))
 }
 
 #[cfg(test)]
@@ -277,7 +313,7 @@ mod tests {
             coded: None,
             url: "https://r.example/v2/a/referrers/x".parse().expect("url"),
         };
-        assert_eq!(next_page(&reply), None);
+        assert_eq!(next_page(&reply), Ok(None));
         reply.headers.insert(
             "link",
             "</v2/a/referrers/x?last=1>; rel=\"next\""
@@ -285,8 +321,8 @@ mod tests {
                 .expect("value"),
         );
         assert_eq!(
-            next_page(&reply).as_deref(),
-            Some("https://r.example/v2/a/referrers/x?last=1")
+            next_page(&reply),
+            Ok(Some("https://r.example/v2/a/referrers/x?last=1".into()))
         );
         for elsewhere in [
             "<http://127.0.0.1/v2/a/referrers/x?last=1>; rel=\"next\"",
@@ -295,8 +331,8 @@ mod tests {
             let value = elsewhere.parse().expect("value");
             reply.headers.insert("link", value);
             assert_eq!(
-                next_page(&reply).as_deref(),
-                Some("https://r.example/v2/a/referrers/x?last=1")
+                next_page(&reply),
+                Ok(Some("https://r.example/v2/a/referrers/x?last=1".into()))
             );
         }
     }

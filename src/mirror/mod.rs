@@ -14,6 +14,7 @@ mod closure;
 mod copy;
 pub mod document;
 mod evidence;
+mod link;
 mod oci;
 mod plan;
 mod platform;

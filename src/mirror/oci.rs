@@ -132,6 +132,11 @@ impl Registry {
             );
             return Err(MirrorError::Verify(text));
         }
+        // Under a tag it is what clients make of it: what refers to it names it by that digest.
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(_) => Digest::of(Algorithm::Sha256, &reply.body),
+        };
         let media_type = document::media_type(&digest, &reply.body, reply.header("content-type"))?;
         Ok(Some(Fetched {
             digest,

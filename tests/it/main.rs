@@ -64,6 +64,7 @@ mod proxy;
 mod quirks;
 mod quirks_attached;
 mod quirks_documents;
+mod quirks_lists;
 mod quirks_named;
 mod quota;
 mod quota_full;
