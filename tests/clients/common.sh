@@ -52,7 +52,7 @@ check() {
   if "$@" >"$WORK/step.log" 2>&1; then
     echo "ok $NAME: $what"
   else
-    echo "FAIL $NAME: $what: $(tail -n 4 "$WORK/step.log" | tr '\n' ' ' | cut -c1-600)"
+    echo "FAIL $NAME: $what: $(tail -n 4 "$WORK/step.log" | tr '\n' ' ' | tail -c 600)"
     FAILED=1
   fi
 }
