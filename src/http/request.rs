@@ -93,7 +93,7 @@ pub struct QueryError;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses `a=b&c=d`, at most 256 of them; also the body of a form. What is not UTF-8 is read with replacement
+    /// Parses `a=b&c=d`, at most 300 of them; also the body of a form. What is not UTF-8 is read with replacement
     /// characters, which no name or digest accepts.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         let decode = |s: &str| {

@@ -317,7 +317,7 @@ fn names(list: &Value) -> BTreeSet<String> {
 async fn hostile_questions_get_short_answers() {
     let server = start().await;
     let (admin, anyone) = (server.admin(), server.anonymous());
-    let many = format!("/v2/a/tags/list?{}", "=&".repeat(300));
+    let many = format!("/v2/a/tags/list?{}", "=&".repeat(400));
     anyone.get(&many).await.refused(414, "UNSUPPORTED");
     for after in ["x", &sha256(b"x"), &format!("past,{},1,", sha256(b"x"))] {
         let path = format!("/v2/a/referrers/{}?after={after}", sha256(b"x"));
