@@ -140,31 +140,31 @@ impl Walk {
         (self.level.len() - before) as u64
     }
 
+    /// Takes in what became of one that was wanted.
     fn take(&mut self, visited: Visited, budget: &Budget) -> Result<(), MirrorError> {
-        let visit = match visited {
-            Visited::Whole(visit) => *visit,
+        match visited {
+            Visited::Whole(visit) => return self.take_whole(*visit, budget),
             Visited::NotWanted(digest, met) => {
                 self.met.join(met);
                 self.unwanted.insert(digest);
-                return Ok(());
             }
             Visited::Blob(digest) => {
                 self.blobs.insert(digest);
-                return Ok(());
             }
-            Visited::Lacking(want, why) => {
-                self.lacks(&want, &why);
-                return Ok(());
-            }
+            Visited::Lacking(want, why) => self.lacks(&want, &why),
             Visited::NoReferrer(digest, of) => {
                 self.notes.warn(&format!(
                     "{digest} is listed as referring to {of} and does not; it is left out"
                 ));
                 // Something else may want it for what it is.
                 self.seen.remove(&digest);
-                return Ok(());
             }
-        };
+        }
+        Ok(())
+    }
+
+    /// Takes in a manifest, with what it leads to.
+    fn take_whole(&mut self, visit: Visit, budget: &Budget) -> Result<(), MirrorError> {
         let Visit {
             want,
             fetched,
