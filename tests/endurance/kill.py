@@ -263,7 +263,7 @@ def main():
         kill.upstream_server.kill()
     if kill.slowest() > 1 and not args.breaks:
         kill.record.fail("reopening took longer than a second")
-    print("\n".join(f"  {n:>9} {what}" for what, n in sorted(kill.record.counts.items())))
+    print("\n".join([f"  {n:>9} {what}" for what, n in sorted(kill.record.counts.items())] + kill.record.again()))
     print(kill.line())
     failed = bool(kill.record.failures)
     if args.breaks:

@@ -31,6 +31,11 @@ class Record:
                 at = time.monotonic() - self.begin
                 print(f"FAILURE {len(self.failures)} at {at:.1f} s: {text}", file=sys.stderr, flush=True)
 
+    def again(self):
+        """Lines with the first failures once more, for the end of a log of which only the end is kept."""
+        with self.lock:
+            return [f"FAILURE {n} was: {text[:2000]}" for n, text in enumerate(self.failures[:3], 1)]
+
     def latencies(self):
         """Lines `kind: number, p50, p99, max` in ms."""
         with self.lock:

@@ -204,7 +204,7 @@ def main():
     record, (files, size) = soak.record, soak.freed_in_load
     if not args.default_lease and size * 10 < sum(soak.places.values()):
         record.fail(f"only {size} of {sum(soak.places.values())} bytes were freed while clients were busy")
-    print("\n".join([f"  {n:>9} {what}" for what, n in sorted(record.counts.items())] + record.latencies()))
+    print("\n".join([f"  {n:>9} {what}" for what, n in sorted(record.counts.items())] + record.latencies() + record.again()))
     print(f"soak: {record.requests()} requests, {len(record.failures)} failures, "
           f"{record.counts['bytes pushed'] >> 20} MiB pushed, "
           f"{sum(soak.places.values()) >> 20} MiB of it new, {files} files with {size >> 20} MiB freed meanwhile, "
