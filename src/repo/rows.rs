@@ -15,8 +15,9 @@ use crate::types::{Digest, RepoId, RepoName, Rev};
 pub(super) const WANTED_MAX: usize = 100;
 /// References of a blob that are looked at for a live manifest.
 const PARENTS: usize = 16;
-/// The value of a link's due row, if past manifests are no reason to keep the link.
-pub(super) const LAPSES: &[u8] = &[1];
+/// How the value of a link's due row begins, if past manifests are no reason to keep the link; the repository's head follows,
+/// as it was when the link was found to lapse.
+const LAPSES: u8 = 1;
 
 /// The repository's row by name.
 pub(super) fn find(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
@@ -165,11 +166,12 @@ pub(super) fn lease(
 }
 
 /// After a manifest that needed the blob was closed: unless another one needs it, its link ends with a new lease, though
-/// the history keeps the bytes.
+/// the history keeps the bytes. `head` is the repository's.
 pub(super) fn lapse(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
+    head: Rev,
     lease_ms: u64,
 ) -> Result<(), StoreError> {
     let is_linked = tx.get(Table::Refs, &keys::link(digest, id))?.is_some();
@@ -177,9 +179,20 @@ pub(super) fn lapse(
         lease(tx, id, digest, lease_ms)?;
         let end = tx.running_ms() + lease_ms;
         let due = keys::due(end, DueKind::Lease, &keys::due_link(digest, id));
-        tx.put(Table::Due, &due, LAPSES)?;
+        tx.put(Table::Due, &due, &lapses_at(head))?;
     }
     Ok(())
+}
+
+fn lapses_at(head: Rev) -> Vec<u8> {
+    [&[LAPSES], head.0.to_be_bytes().as_slice()].concat()
+}
+
+/// The head at which a link was found to lapse, by the value of its due row; `None` if it does not lapse. A row of a program
+/// that did not write it says revision 0.
+pub(super) fn lapses_since(value: &[u8]) -> Option<Rev> {
+    let (first, head) = value.split_first()?;
+    (*first == LAPSES).then(|| Rev(number(head)))
 }
 
 /// Whether a manifest at the head needs the blob; `None`: so many of the past do that this is not known.
@@ -188,17 +201,43 @@ pub(super) fn has_live_parent(
     id: RepoId,
     digest: &Digest,
 ) -> Result<Option<bool>, StoreError> {
-    let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
-    let refs = get.scan(Table::Refs, &from, &to, PARENTS)?;
-    for (key, _) in &refs {
-        let parent = keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
-        if let Some((parent, added)) = parent
-            && live(get, id, &Name::Manifest(&parent))?.is_some_and(|(rev, _)| rev == added)
-        {
+    let parents = parents(get, id, digest)?;
+    for (parent, added) in &parents {
+        if live(get, id, &Name::Manifest(parent))?.is_some_and(|(rev, _)| rev == *added) {
             return Ok(Some(true));
         }
     }
-    Ok((refs.len() < PARENTS).then_some(false))
+    Ok((parents.len() < PARENTS).then_some(false))
+}
+
+/// Whether a manifest needed the blob after this revision was the head, as far as that can be known: then its end, which the
+/// collector may still have to look at, gives the link a lease of its own.
+pub(super) fn was_needed_after(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+    head: Rev,
+) -> Result<bool, StoreError> {
+    if has_live_parent(get, id, digest)? != Some(false) {
+        return Ok(true);
+    }
+    for (parent, added) in parents(get, id, digest)? {
+        let past = keys::item(id, &Name::Manifest(&parent), true, added);
+        if let Some(row) = get.get(Table::Items, &past)?
+            && ItemRecord::from_bytes(&row)?.removed > head.0
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The manifests, live or past, that need a blob, each with the revision that added it: [`PARENTS`] at most.
+fn parents(get: &impl Get, id: RepoId, digest: &Digest) -> Result<Vec<(Digest, Rev)>, StoreError> {
+    let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
+    let refs = get.scan(Table::Refs, &from, &to, PARENTS)?;
+    let parent = |key| keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
+    Ok(refs.iter().filter_map(|(key, _)| parent(key)).collect())
 }
 
 /// Drops a link; the blob is looked at by the collector.

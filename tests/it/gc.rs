@@ -516,3 +516,35 @@ async fn what_head_found_outlives_what_needed_it() {
         admin.get(path).await.expect(404);
     }
 }
+
+/// A link that only the history needs lapses. It came into use again meanwhile, its lease ended unnoticed, and then the image
+/// was deleted: whoever pulls that image has a lease from the delete on, as with any other.
+#[tokio::test]
+async fn a_pull_outlives_a_delete_though_an_older_lease_of_its_layer_ended() {
+    let mut server = server("1h", "10h").await;
+    let admin = server.admin();
+    let layer = noise(50, 100_000);
+    push_blob(&admin, "a", &layer).await;
+    push_blob(&admin, "a", b"{}").await;
+    let images = [1, 2].map(|n| {
+        let mut image = image(b"{}", &[&layer]);
+        image["annotations"] = json!({"number": n.to_string()});
+        bytes_of(&image)
+    });
+    let [first, second] = images
+        .each_ref()
+        .map(|i| format!("/v2/a/manifests/{}", sha256(i)));
+    let blob = format!("/v2/a/blobs/{}", sha256(&layer));
+    put_manifest(&admin, "a", "v1", OCI_MANIFEST, &images[0]).await;
+    admin.delete(&first).await.expect(202);
+    gc(&server, &[]);
+    put_manifest(&admin, "a", "v1", OCI_MANIFEST, &images[1]).await;
+    pass(&mut server, LEASE).await;
+    admin.delete(&second).await.expect(202);
+    gc(&server, &[]);
+    admin.get(&blob).await.expect(200);
+    pass(&mut server, LEASE).await;
+    gc(&server, &[]);
+    admin.head(&blob).await.expect(404);
+    run_ok(&["check", "--data", &server.dir()]);
+}

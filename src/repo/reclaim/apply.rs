@@ -88,9 +88,12 @@ fn list(
                 release(tx, *id, (parent, *added), child, lease_ms)
             })
         }
-        Step::Lapse { id, children } => each(tx, children, |tx, child| {
-            rows::lapse(tx, *id, child, context.lease_ms)
-        }),
+        Step::Lapse { id, children } => {
+            let head = Rev(repo(tx, *id)?.map_or(0, |record| record.head));
+            each(tx, children, |tx, child| {
+                rows::lapse(tx, *id, child, head, context.lease_ms)
+            })
+        }
         Step::Tidy { id, rev, names } => {
             let done = each(tx, names, |tx, name| tidy(tx, *id, *rev, name))?;
             if done == Done::All {
@@ -128,7 +131,8 @@ fn look(
 ) -> Result<(), RepoError> {
     match step {
         Step::Lease { key, digest, id } => {
-            let lapses = tx.get(Table::Due, key)?.as_deref() == Some(rows::LAPSES);
+            let lapses = tx.get(Table::Due, key)?;
+            let lapses = lapses.and_then(|value| rows::lapses_since(&value));
             tx.delete(Table::Due, key)?;
             if let Some((at, _, _)) = keys::due_parts(key)
                 && lease_ended(tx, *id, digest, at, lapses)?
@@ -209,23 +213,22 @@ fn later(tx: &mut Txn<'_>, key: &[u8], at: u64, value: &[u8]) -> Result<(), Stor
 }
 
 /// Drops the link whose lease ended at `at`, unless it was renewed or something in the repository keeps the digest; where
-/// it lapses, only what is live does.
+/// it lapses, only what is live does, or was after that head.
 fn lease_ended(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
     at: u64,
-    lapses: bool,
+    lapses: Option<Rev>,
 ) -> Result<bool, StoreError> {
     let key = keys::link(digest, id);
     let end = tx.get(Table::Refs, &key)?;
     if end.is_none_or(|end| number(&end) != at) {
         return Ok(false);
     }
-    let stays = if lapses {
-        rows::has_live_parent(tx, id, digest)? != Some(false)
-    } else {
-        rows::is_kept(tx, id, digest)?
+    let stays = match lapses {
+        Some(head) => rows::was_needed_after(tx, id, digest, head)?,
+        None => rows::is_kept(tx, id, digest)?,
     };
     if stays {
         return Ok(false);
