@@ -180,6 +180,14 @@ impl Client {
         self
     }
 
+    /// Waits as before the second try of a request, and tells the observer why: for who finds by a digest that what came
+    /// whole is wrong.
+    pub async fn again(&self, why: &str) {
+        if let Some(wait) = self.inner.backoff(Some(2)).next(None) {
+            self.inner.wait(why.to_owned(), wait).await;
+        }
+    }
+
     /// GETs `target` (a path with its query, or a whole URL) into memory, at most `limit` bytes. `scope` is what to log
     /// in for, such as `repository:NAME:pull`.
     pub async fn get(
@@ -314,14 +322,15 @@ impl Inner {
         let Some(wait) = backoff.next(asked) else {
             return Err(error);
         };
-        tracing::debug!(why = %error, ?wait, "asking again");
+        self.wait(error.to_string(), wait).await;
+        Ok(())
+    }
+
+    async fn wait(&self, why: String, wait: Duration) {
+        tracing::debug!(%why, ?wait, "asking again");
         if let Some(observer) = &self.observer {
-            observer(Retry {
-                why: error.to_string(),
-                wait,
-            });
+            observer(Retry { why, wait });
         }
         tokio::time::sleep(wait).await;
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::closure::{Plan, Planned, PlannedBlob};
 use super::evidence::reason;
 use super::oci::Registry;
 use super::{MirrorError, MirrorReport, Progress};
-use crate::blobs::Buffer;
+use crate::blobs::{BlobError, Buffer};
 use crate::fetch::{Download, FetchError, Span};
 use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
 use crate::types::{Digest, Reference, RepoName, Tag};
@@ -37,6 +37,20 @@ struct Copy<'a> {
 enum Outcome {
     Copied { fetched: u64 },
     Skipped,
+}
+
+/// What came of one attempt to fetch a blob.
+enum Came {
+    /// It is here; so many bytes of it came.
+    Whole(u64),
+    /// It had this digest, and is dropped.
+    Wrong {
+        got: Digest,
+        /// It was put together of parts, or decoded: it may be right if it is asked for in another way.
+        made: bool,
+    },
+    /// Something beside us changed the file of what was there or came; it is dropped.
+    Changed,
 }
 
 /// Copies the blobs of `plan` that are not here, then commits it whole.
@@ -261,19 +275,27 @@ impl Copy<'_> {
     }
 
     async fn fetch(&self, blob: &PlannedBlob) -> Result<(u64, Outcome), MirrorError> {
-        for attempt in 0..TRIES {
+        // Whether what comes as one plain answer was wrong before.
+        let mut seen = false;
+        let mut attempt = 0;
+        loop {
             let Some(fill) = self.begin(blob).await? else {
                 return Ok((blob.size, self.skipped(blob)));
             };
-            if let Some(fetched) = self.fill(blob, fill, attempt).await? {
-                return Ok((blob.size, Outcome::Copied { fetched }));
+            let came = self.fill(blob, fill, attempt).await?;
+            attempt += 1;
+            let (got, made) = match came {
+                Came::Whole(fetched) => return Ok((blob.size, Outcome::Copied { fetched })),
+                Came::Wrong { got, made } => (got, made),
+                Came::Changed => continue,
+            };
+            let wrong = self.registry.wrong("blob", blob.digest, got);
+            if attempt == TRIES || (seen && !made) {
+                return Err(MirrorError::Wrong(wrong));
             }
+            seen |= !made;
+            self.registry.client.again(&wrong.to_string()).await;
         }
-        Err(MirrorError::Verify(format!(
-            "{} sends blob {} each time in other bytes",
-            self.registry.source().registry(),
-            blob.digest
-        )))
     }
 
     fn skipped(&self, blob: &PlannedBlob) -> Outcome {
@@ -310,15 +332,14 @@ impl Copy<'_> {
         }
     }
 
-    /// Downloads into `fill` and seals it; answers how many bytes came. Whatever goes wrong on the way, what arrived is
-    /// kept for the next run. `None`: it was put together of parts, or decoded, and is not what it should be; it is dropped,
-    /// and the next attempt asks in another way.
+    /// Downloads into `fill` and seals it. Whatever goes wrong on the way, what arrived is kept for the next run; what is
+    /// whole and wrong is dropped, and the next attempt asks for all of it, and in another way.
     async fn fill(
         &self,
         blob: &PlannedBlob,
         fill: Fill,
         attempt: usize,
-    ) -> Result<Option<u64>, MirrorError> {
+    ) -> Result<Came, MirrorError> {
         let from = fill.offset();
         let (fill, result, made) = if from < blob.size {
             self.grown(blob, from);
@@ -346,11 +367,16 @@ impl Copy<'_> {
             }
         }
         match self.repos.finish_fill(self.target, fill).await {
-            Err(error) if made && error.kind() == RepoErrorKind::Digest => return Ok(None),
+            Err(RepoError::Blob(BlobError::Digest { got, .. })) => {
+                return Ok(Came::Wrong { got, made });
+            }
+            Err(RepoError::Blob(BlobError::Changed)) if made && attempt + 1 < TRIES => {
+                return Ok(Came::Changed);
+            }
             sealed => sealed?,
         }
         self.grown(blob, blob.size);
-        Ok(Some(blob.size.saturating_sub(from)))
+        Ok(Came::Whole(blob.size.saturating_sub(from)))
     }
 
     /// The fill after the transfer, how that ended, and whether the bytes are of more than one answer.

@@ -28,7 +28,7 @@ pub use refetch::refetch;
 
 use crate::fetch::{Client, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};
-use crate::types::{NameError, RepoName};
+use crate::types::{Digest, NameError, RepoName};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -159,6 +159,11 @@ pub enum MirrorError {
     /// The other registry sent something that is not what it should be.
     #[error("{0}; nothing of this image is visible here")]
     Verify(String),
+    /// It sent something of another digest, each time that it was asked.
+    #[error(
+        "{0}, also when asked again: its copy is damaged, or something on the way to it changes what it sends. Have it pushed there again, or reach it in another way (another proxy, or none), and run the command again; nothing of this image is visible here"
+    )]
+    Wrong(Wrong),
     /// The image is more than one run may hold.
     #[error(
         "the manifests of this image and the lists of what belongs to it need at least {} of memory, and one run may use {}; choose some of its platforms with --platform, or set mirror.memory higher",
@@ -182,6 +187,22 @@ pub enum MirrorError {
     /// A task of our own died.
     #[error("the copying ended unexpectedly: {0}")]
     Internal(String),
+}
+
+/// What was sent in place of what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{host} sent {what} {wanted} as other bytes, of the digest {got}{note}")]
+pub struct Wrong {
+    /// Host and port of the registry.
+    pub host: String,
+    /// `blob` or `manifest`.
+    pub what: &'static str,
+    /// The digest that was asked for, or that the answer's header names.
+    pub wanted: Digest,
+    /// The digest of what came.
+    pub got: Digest,
+    /// What else was odd about the answer, in parentheses; or nothing.
+    pub note: String,
 }
 
 /// Kinds of [`MirrorError`].
@@ -211,7 +232,7 @@ impl MirrorError {
         match self {
             Self::Usage(_) | Self::Name(_) => MirrorErrorKind::Usage,
             Self::NotFound(_) => MirrorErrorKind::NotFound,
-            Self::Verify(_) => MirrorErrorKind::Verify,
+            Self::Verify(_) | Self::Wrong(_) => MirrorErrorKind::Verify,
             Self::Memory { .. } => MirrorErrorKind::Memory,
             Self::Fetch(_) => MirrorErrorKind::Fetch,
             Self::Repo(_) => MirrorErrorKind::Repo,

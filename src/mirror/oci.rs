@@ -1,8 +1,8 @@
 //! The registry protocol as a client (distribution-spec): manifests, referrers, blobs of one repository.
 
-use super::MirrorError;
 use super::document::{self, Document};
 use super::reference::Source;
+use super::{MirrorError, Wrong};
 use crate::fetch::{Client, Download, FetchError, Span};
 use crate::formats::oci::Oci;
 use crate::repo::format::{Format as _, Inspected};
@@ -105,6 +105,31 @@ impl Registry {
         client: &Client,
         reference: &Reference,
     ) -> Result<Option<Fetched>, MirrorError> {
+        match self.manifest_once(client, reference).await {
+            Err(MirrorError::Wrong(wrong)) => {
+                client.again(&wrong.to_string()).await;
+                self.manifest_once(client, reference).await
+            }
+            other => other,
+        }
+    }
+
+    /// That something of another digest came.
+    pub(super) fn wrong(&self, what: &'static str, wanted: Digest, got: Digest) -> Wrong {
+        Wrong {
+            host: self.source.registry().to_owned(),
+            what,
+            wanted,
+            got,
+            note: String::new(),
+        }
+    }
+
+    async fn manifest_once(
+        &self,
+        client: &Client,
+        reference: &Reference,
+    ) -> Result<Option<Fetched>, MirrorError> {
         let path = self.path(&format!("manifests/{reference}"));
         let reply = client.get(&path, ACCEPT, &self.scope, MANIFEST_MAX).await?;
         if reply.status == 404 {
@@ -126,11 +151,9 @@ impl Registry {
                 .map_or_else(String::new, |coding| {
                     format!(" (its Content-Encoding is {coding}, which was not asked for)")
                 });
-            let text = format!(
-                "{} sent a manifest that is {digest}, not {wanted}{coding}",
-                self.source.registry()
-            );
-            return Err(MirrorError::Verify(text));
+            let mut wrong = self.wrong("manifest", wanted, digest);
+            wrong.note = coding;
+            return Err(MirrorError::Wrong(wrong));
         }
         // Under a tag it is what clients make of it: what refers to it names it by that digest.
         let digest = match reference {
@@ -147,6 +170,16 @@ impl Registry {
 
     /// A blob that is as small as a manifest, verified; `None` if the registry does not have it.
     pub(super) async fn small_blob(&self, digest: &Digest) -> Result<Option<Bytes>, MirrorError> {
+        match self.small_blob_once(digest).await {
+            Err(MirrorError::Wrong(wrong)) => {
+                self.client.again(&wrong.to_string()).await;
+                self.small_blob_once(digest).await
+            }
+            other => other,
+        }
+    }
+
+    async fn small_blob_once(&self, digest: &Digest) -> Result<Option<Bytes>, MirrorError> {
         let path = self.path(&format!("blobs/{digest}"));
         let client = &self.client;
         let reply = client.get(&path, "*/*", &self.scope, MANIFEST_MAX).await?;
@@ -154,14 +187,12 @@ impl Registry {
             return Ok(None);
         }
         let reply = reply.check()?;
-        let is_it = |body: &Bytes| Digest::of(digest.algorithm(), body) == *digest;
+        let of = |body: &Bytes| Digest::of(digest.algorithm(), body);
+        let got = of(&reply.body);
         let found = [Some(reply.body), reply.coded];
-        match found.into_iter().flatten().find(is_it) {
+        match found.into_iter().flatten().find(|body| of(body) == *digest) {
             Some(body) => Ok(Some(body)),
-            None => Err(MirrorError::Verify(format!(
-                "{} sent other bytes than those of blob {digest}",
-                self.source.registry()
-            ))),
+            None => Err(MirrorError::Wrong(self.wrong("blob", *digest, got))),
         }
     }
 

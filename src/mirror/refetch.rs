@@ -2,10 +2,10 @@
 
 use super::oci::Registry;
 use super::{MirrorError, Source};
-use crate::blobs::Ingest;
+use crate::blobs::{BlobError, Ingest};
 use crate::fetch::{Client, FetchError, FetchOptions, Span};
 use crate::repo::check::Upstream;
-use crate::repo::{RepoError, RepoErrorKind, Repos};
+use crate::repo::{RepoError, Repos};
 use crate::types::{Digest, Reference};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,7 @@ async fn bring(
         ingest = written(ingest, bytes).await?;
     } else {
         let size = registry.blob_size(&digest).await?.ok_or_else(gone)?;
+        let mut got = digest;
         for decode in [true, false] {
             let span = Span {
                 from: 0,
@@ -56,37 +57,35 @@ async fn bring(
                 ranges: decode,
                 decode,
             };
-            let (whole, made) = read(registry, &digest, span, ingest).await?;
+            let whole = read(registry, &digest, span, ingest).await?;
             match repos.heal(whole, &digest).await {
-                // Put together of parts, or decoded, it is not what it should be: once more, as it comes.
-                Err(error) if made && error.kind() == RepoErrorKind::Digest => {}
+                // It may have changed on the way, or been decoded wrongly: once more, as it comes.
+                Err(RepoError::Blob(BlobError::Digest { got: it, .. })) => got = it,
                 healed => return Ok(healed?),
             }
             ingest = repos.begin_heal(digest.algorithm())?;
         }
-        return Err(MirrorError::Verify(format!(
-            "{} sends blob {digest} each time in other bytes",
-            upstream.registry
-        )));
+        let wrong = registry.wrong("blob", digest, got);
+        return Err(MirrorError::Wrong(wrong));
     }
     Ok(repos.heal(ingest, &digest).await?)
 }
 
-/// A blob's bytes, and whether they are not simply those of one answer.
+/// A blob's bytes, right or wrong.
 async fn read(
     registry: &Registry,
     digest: &Digest,
     span: Span,
     mut ingest: Ingest,
-) -> Result<(Ingest, bool), MirrorError> {
+) -> Result<Ingest, MirrorError> {
     let mut download = registry.blob(digest, span).await?;
     loop {
         match download.chunk().await {
             Ok(Some(piece)) => ingest = written(ingest, piece).await?,
-            Ok(None) => return Ok((ingest, download.is_made())),
+            Ok(None) => return Ok(ingest),
             // The digest decides.
             Err(FetchError::TooLarge { .. } | FetchError::Coding { .. }) if download.is_made() => {
-                return Ok((ingest, true));
+                return Ok(ingest);
             }
             Err(error) => return Err(error.into()),
         }
