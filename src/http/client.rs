@@ -133,6 +133,50 @@ pub fn host_part(host: &str) -> &str {
     }
 }
 
+/// Whether these bytes can stand in a `Host` header (RFC 9110 section 7.2): nothing, or a host of RFC 3986 with an optional
+/// port, of at most [`HOST_MAX`] bytes.
+pub fn is_host_and_port(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let is_host = match literal {
+        // The zone, of RFC 6874, is the client's own affair.
+        Some(inside) => {
+            let (address, zone) = inside.split_once("%25").unwrap_or((inside, "-"));
+            let is_zone = !zone.is_empty() && zone.bytes().all(is_unreserved);
+            is_zone && address.parse::<std::net::Ipv6Addr>().is_ok()
+        }
+        None => is_name(host) && (text.is_empty() || !host.is_empty()),
+    };
+    text.len() <= HOST_MAX && is_host && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `reg-name` of RFC 3986 section 3.2.2, which an IPv4 address is one of.
+fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let good = match byte {
+            b'%' => [bytes.next(), bytes.next()]
+                .iter()
+                .all(|b| b.is_some_and(|b| b.is_ascii_hexdigit())),
+            byte => is_unreserved(byte) || b"!$&'()*+,;=".contains(&byte),
+        };
+        if !good {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
 /// Letters that may stand in a host and port, so that it can go into a header unquoted.
 fn is_host(text: &str) -> bool {
     !text.is_empty()

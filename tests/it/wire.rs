@@ -214,6 +214,52 @@ async fn a_request_names_one_host() {
             assert!(answer.contains("Host"), "{answer}");
         }
     }
+    // RFC 9112 section 3.2: what is no host is refused, and no realm names another.
+    for host in [
+        "a b",
+        "a/b",
+        "http://a",
+        "u@a",
+        "a:b",
+        "a:1:2",
+        ":80",
+        "[::1",
+        "[x]",
+        "a%4",
+        "\"a\"",
+        "b\u{fc}cher",
+    ] {
+        for (target, version) in [
+            ("/v2/", "1.1"),
+            ("/healthz", "1.1"),
+            ("/v2/", "1.0"),
+            ("http://a.test/v2/", "1.1"),
+        ] {
+            let head = format!("GET {target} HTTP/{version}\r\nHost: {host}\r\n{close}");
+            let answer = server.raw(head.as_bytes());
+            let line = answer.lines().next().unwrap_or_default();
+            assert!(line.contains(" 400 "), "{head}: {answer}");
+            assert!(answer.contains("Host header"), "{answer}");
+            assert!(
+                !answer.to_ascii_lowercase().contains("www-authenticate"),
+                "{answer}"
+            );
+        }
+    }
+    for target in ["http://a:b/v2/", "http://[x]/v2/", "http://u@/v2/"] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n{close}");
+        let answer = server.raw(head.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{head}: {answer}");
+    }
+    for http2 in [false, true] {
+        let client = server.over_tls(http2);
+        for (host, status) in [("a b", 400), ("a:b", 400), ("u@a", 400), ("a.test:1", 200)] {
+            client
+                .send("GET", "/v2/", &[("host", host)], b"")
+                .await
+                .expect(status);
+        }
+    }
     for (target, host, want) in [
         ("/v2/", "a.test:5000", "http://a.test:5000/v2/auth"),
         (

@@ -231,3 +231,59 @@ fn host_parts() {
     assert_eq!(host_part("[::1]:1"), "[::1]");
     assert_eq!(host_part("[::1]"), "[::1]");
 }
+
+#[test]
+fn what_a_host_header_may_hold() {
+    for good in [
+        "",
+        "r",
+        "r.example",
+        "r.example.",
+        "R_1.example:5000",
+        "r:",
+        "192.0.2.1:80",
+        "[::1]",
+        "[::1]:",
+        "[2001:db8::1]:8443",
+        "[fe80::1%25eth0]:8443",
+        "a%41b~!$&'()*+,;=",
+    ] {
+        assert!(is_host_and_port(good.as_bytes()), "{good}");
+    }
+    let long = "a".repeat(HOST_MAX + 1);
+    for bad in [
+        " ",
+        "a b",
+        "a\tb",
+        "a/b",
+        "http://a",
+        "a@b",
+        "a?b",
+        "a#b",
+        "a\"b",
+        "a\\b",
+        "<a>",
+        "a:b",
+        "a:80:80",
+        "a:-1",
+        "a:80x",
+        ":80",
+        ":",
+        "::1",
+        "[::1",
+        "::1]",
+        "[]",
+        "[::1]x",
+        "[::1]:x",
+        "[fe80::1%25]",
+        "[fe80::1%eth0]",
+        "[a]",
+        "a%4",
+        "a%zz",
+        "b\u{fc}cher.example",
+        &long,
+    ] {
+        assert!(!is_host_and_port(bad.as_bytes()), "{bad}");
+    }
+    assert!(!is_host_and_port(b"\xff"));
+}
