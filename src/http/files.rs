@@ -1,7 +1,8 @@
 //! Files that requests may have open: one for each connection is set aside, further ones are shared by all.
 //!
 //! A connection of HTTP/2 has many requests at once, and each may hold a content file for as long as its client takes. With
-//! one set aside, whoever gets a connection can be served, whatever others hold; for more they share what is left.
+//! one set aside, whoever gets a connection can be served, whatever others hold; for more they share what is left, and few
+//! may wait for it.
 
 use super::connections::Use;
 use super::error::Fail;
@@ -14,8 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// More than any machine lets one program open.
 const MOST: usize = 1 << 20;
 
+/// Requests that wait at once, of all connections: each holds some 5 KiB.
+const WAITING: usize = 2048;
+
 /// The files beyond one for each connection.
-pub struct Files(Arc<Semaphore>);
+pub struct Files {
+    shared: Arc<Semaphore>,
+    waiting: Semaphore,
+}
 
 /// Leave to have a file open, until dropped.
 pub enum Leave {
@@ -39,17 +46,25 @@ impl Drop for Leave {
 impl Files {
     /// So many are shared.
     pub fn new(shared: usize) -> Self {
-        Self(Arc::new(Semaphore::new(shared.min(MOST))))
+        Self {
+            shared: Arc::new(Semaphore::new(shared.min(MOST))),
+            waiting: Semaphore::new(WAITING),
+        }
     }
 
-    /// Leave for a request, after a wait no longer than `patience`.
+    /// Leave for a request, after a wait no longer than `patience`; without one where too many wait.
     pub async fn leave(&self, used: &Arc<Use>, patience: Duration) -> Result<Leave, Fail> {
         if used.take_file() {
             return Ok(Leave::Own(Arc::clone(used)));
         }
-        let shared = Arc::clone(&self.0).acquire_owned();
-        if let Ok(Ok(permit)) = tokio::time::timeout(patience, shared).await {
+        if let Ok(permit) = Arc::clone(&self.shared).try_acquire_owned() {
             return Ok(Leave::Shared { _permit: permit });
+        }
+        if let Ok(_waits) = self.waiting.try_acquire() {
+            let shared = Arc::clone(&self.shared).acquire_owned();
+            if let Ok(Ok(permit)) = tokio::time::timeout(patience, shared).await {
+                return Ok(Leave::Shared { _permit: permit });
+            }
         }
         let text = "all files that connections may share are in use, and this connection has its own in use, too; take the \
                     answers that are on their way first, or open another connection";

@@ -39,7 +39,7 @@ async fn served(server: &Server) {
 }
 
 /// Resident memory at most so far, in MiB.
-fn peak(server: &Server) -> u64 {
+pub fn peak(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
     line.split_whitespace()

@@ -77,6 +77,7 @@ mod restart;
 mod searches;
 mod sent_files;
 mod stop;
+mod streams;
 mod trust;
 mod uploads_end;
 mod uploads_kept;
