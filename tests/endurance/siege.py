@@ -1,6 +1,6 @@
 """One attack on a server of its own: the server, the bystander that must not notice, what is measured and demanded.
 
-Owns connections of attackers, and the run of one attack. Must not know the attacks: they are in abuse.py.
+Owns connections of attackers, and the run of one attack. Must not know the attacks: those are in attacks_*.py.
 """
 
 import base64
