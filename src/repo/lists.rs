@@ -43,7 +43,7 @@ pub(super) fn look(
     let Some(digest) = item.digest() else {
         return Ok(Looked::Other);
     };
-    let read = read::read_bytes(inner, r, &digest).ok();
+    let read = read::bytes_if_whole(inner, r, &digest)?;
     let Some(inspected) = read.and_then(|bytes| read::inspect(inner, &bytes, &item.media_type))
     else {
         return Ok(Looked::Other);
@@ -225,7 +225,7 @@ fn first_subject(
     let Some((digest, item)) = item.and_then(|item| Some((item.digest()?, item))) else {
         return Ok(None);
     };
-    let read = read::read_bytes(inner, r, &digest).ok();
+    let read = read::bytes_if_whole(inner, r, &digest)?;
     let inspected = read.and_then(|bytes| read::inspect(inner, &bytes, &item.media_type));
     match inspected.and_then(|inspected| Some(inspected.children.first()?.digest)) {
         Some(first) => Ok(subject_of(r, id, &first)?),

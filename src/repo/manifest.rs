@@ -266,18 +266,6 @@ impl Repos {
         });
         change.await
     }
-
-    /// Removes content files that the commit found it did not need.
-    pub(super) async fn drop_spare(&self, spare: Vec<Place>) {
-        if spare.is_empty() {
-            return;
-        }
-        let blobs = self.0.blobs.clone();
-        let removed = self.block(move || Ok(blobs.remove(&spare)?)).await;
-        if let Err(e) = removed {
-            tracing::warn!(error = %e, "a spare content file was left behind; a check finds it");
-        }
-    }
 }
 
 fn answer(new: &NewManifest) -> Put {
@@ -374,7 +362,10 @@ pub(super) fn put_blob(
     if let Some(row) = tx.get(Table::Blobs, sealed.digest.as_key())? {
         let row = BlobRecord::from_bytes(&row)?;
         if !row.damaged {
-            return Ok(sealed.body.place().cloned());
+            let place = sealed.body.place();
+            // A check may have found this very file before the commit came.
+            let is_its_own = place.is_some_and(|place| row.place.as_ref() == Some(&place.0));
+            return Ok(place.filter(|_| !is_its_own).cloned());
         }
         if row.place.is_none() && matches!(sealed.body, SealedBody::Placed(_)) {
             inline::delete(tx, &sealed.digest)?;

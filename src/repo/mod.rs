@@ -33,6 +33,7 @@ mod receive;
 pub mod reclaim;
 pub mod record;
 mod referrers;
+mod removal;
 mod restore;
 mod resume;
 mod rows;
@@ -142,6 +143,8 @@ struct Inner {
     searches: LongReads,
     /// Searches for the oldest history, and for who keeps most of it.
     histories: LongReads,
+    /// Held by who removes content files.
+    removals: removal::Removals,
     /// The boot that wrote the upload files without a row: theirs are whole after a kill, not after a power cut.
     written_in_boot: Option<String>,
 }
@@ -167,6 +170,7 @@ impl Repos {
             recent: moment::recent(),
             searches: LongReads::after_a_hop(),
             histories: LongReads::after_a_hop(),
+            removals: removal::Removals::default(),
             options,
             manifests,
             small,

@@ -6,8 +6,8 @@ use super::format::{FormatError, Inspected};
 use super::keys::{self, Name};
 use super::state::lock;
 use super::{Blob, BlobBody, Inner, Manifest, Repos, inline, reclaim, rows, visible};
-use crate::blobs::{BlobError, Place};
-use crate::store::{Get, Need, Read, Table};
+use crate::blobs::{BlobError, BlobErrorKind, Place};
+use crate::store::{Get, Need, Read, StoreErrorKind, Table};
 use crate::types::{Digest, MediaType, Reference, RepoName};
 use bytes::Bytes;
 use std::io::Read as _;
@@ -161,6 +161,27 @@ pub(super) fn open_manifest(
 /// All bytes of a manifest.
 pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Bytes, RepoError> {
     whole(&open(inner, r, digest)?)
+}
+
+/// The same, to see what a manifest names; `None` if it is not here, or damaged. Where they could not be read for now
+/// (an error of the disk, too many open files) that is an error, of which nobody may conclude that it names nothing.
+pub(super) fn bytes_if_whole(
+    inner: &Inner,
+    r: &Read<'_>,
+    digest: &Digest,
+) -> Result<Option<Bytes>, RepoError> {
+    let error = match read_bytes(inner, r, digest) {
+        Ok(bytes) => return Ok(Some(bytes)),
+        Err(error) => error,
+    };
+    let is_lost = match &error {
+        // Unless only its place has changed since this view was taken.
+        RepoError::BlobUnknown(_) => rows::blob(r, digest)?.is_none(),
+        RepoError::Blob(error) => error.kind() == BlobErrorKind::Damaged,
+        RepoError::Store(error) => error.kind() == StoreErrorKind::Damaged,
+        _ => false,
+    };
+    if is_lost { Ok(None) } else { Err(error) }
 }
 
 fn whole(blob: &Blob) -> Result<Bytes, RepoError> {

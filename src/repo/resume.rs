@@ -128,6 +128,7 @@ impl Repos {
         if let Some(place) = twin {
             // In the order of commits, so that none which is still on its way can name the place afterwards.
             let (digest, stray, at_ms) = (place.digest()?, place.clone(), wall_ms());
+            let removing = self.removing().await;
             let is_stray = self.write(Need::Removes, "upload.reopen", move |tx| {
                 condemn_stray(tx, &digest, &stray, at_ms)
             });
@@ -138,8 +139,12 @@ impl Repos {
                 return Ok(None);
             }
             tracing::info!(upload = %name.id, "its closing was cut off before the commit; the upload stands as before");
-            let removing = blobs.clone();
-            self.block(move || Ok(removing.remove(&[place])?)).await?;
+            let blobs = blobs.clone();
+            let remove = move || {
+                let _until_gone = removing;
+                Ok(blobs.remove(&[place])?)
+            };
+            self.block(remove).await?;
         }
         let hashed = self.0.sessions.hashed(name.id);
         let resume = move || Ok(blobs.resume(name, saved.as_ref(), hashed.as_ref())?);

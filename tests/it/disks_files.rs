@@ -5,9 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::content::{noise, push_blob, push_image};
+use serde_json::json;
+
+use crate::clock::pass;
+use crate::content::{
+    OCI_INDEX, OCI_MANIFEST, bytes_of, image, noise, push_blob, push_image, put_manifest, sha256,
+};
 use crate::disks_faulty::home;
-use crate::harness::{SOON, Server, text_of, until};
+use crate::harness::{SOON, Server, run_ok, text_of, until};
 
 fn limit_files(server: &Server, files: usize) {
     let pid = server.pid().to_string();
@@ -126,4 +131,70 @@ async fn no_file_left_to_open() {
     assert_eq!(lines, 1, "one line, however many accepts fail");
     admin.get(&path).await.expect(200);
     push_image(&server.admin(), "a", "after", 1).await;
+}
+
+/// Waits until the sweeps have told so many times that manifests cannot be read.
+async fn told_of_unread(server: &Server, times: usize) {
+    let line = "cannot be read";
+    let told = async || server.log().matches(line).count() >= times;
+    until("a sweep finds no file left to open", SOON, told).await;
+}
+
+/// What is due while nothing can be opened is done when that is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_collector_forgets_nothing_that_it_cannot_read() {
+    let env = [
+        ("DRYPORT_GC__INTERVAL", "200ms"),
+        ("DRYPORT_BLOBS__LEASE", "1s"),
+        ("DRYPORT_HISTORY__KEEP", "0s"),
+    ];
+    let mut server = Server::serve(home(), &[], &env).await;
+    let admin = server.admin();
+    let (config, layer) = (noise(1, 100), noise(2, 200_000));
+    for bytes in [&config, &layer] {
+        push_blob(&admin, "a", bytes).await;
+    }
+    // Long enough for a file of its own.
+    let note = json!({ "note": "x".repeat(100_000) });
+    let mut manifest = image(&config, &[&layer]);
+    manifest["annotations"] = note.clone();
+    let manifest = bytes_of(&manifest);
+    put_manifest(&admin, "a", "v1", OCI_MANIFEST, &manifest).await;
+    let subject = push_image(&admin, "a", "v2", 2).await;
+    let list = json!({
+        "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": note,
+    });
+    let tag = sha256(&subject).replace(':', "-");
+    put_manifest(&admin, "a", &tag, OCI_INDEX, &bytes_of(&list)).await;
+
+    limit_files(&server, next_file(&server));
+    let path = format!("/v2/a/manifests/{}", sha256(&manifest));
+    admin.delete(&path).await.expect(202);
+    told_of_unread(&server, 1).await;
+    limit_files(&server, 1024);
+    // Who asks for it would renew its lease.
+    let hex = &sha256(&layer)["sha256:".len()..];
+    let folder = server.data().join("blobs/sha256").join(&hex[..2]);
+    let is_file = |entry: std::fs::DirEntry| entry.path().to_string_lossy().contains(hex);
+    let has_file = || {
+        std::fs::read_dir(&folder)
+            .unwrap()
+            .any(|e| is_file(e.unwrap()))
+    };
+    assert!(has_file());
+    // It need not wait until then.
+    run_ok(&["gc", "--data", &server.dir()]);
+    let is_gone = async || !has_file();
+    until("what the manifest named goes", SOON, is_gone).await;
+
+    let told = server.log().matches("cannot be read").count();
+    let path = format!("/v2/a/manifests/{}", sha256(&subject));
+    limit_files(&server, next_file(&server));
+    admin.delete(&path).await.expect(202);
+    told_of_unread(&server, told + 1).await;
+    limit_files(&server, 1024);
+    pass(&mut server, Duration::from_secs(601)).await;
+    let (admin, list) = (server.admin(), format!("/v2/a/manifests/{tag}"));
+    let is_gone = async || admin.head(&list).await.status == 404;
+    until("the list goes", SOON, is_gone).await;
 }

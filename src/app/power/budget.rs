@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// What is written in one go.
 const PIECE: usize = 512 << 10;
 
-fn until(done: impl Fn() -> bool) {
+pub(super) fn until(mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_mins(2);
     while !done() {
         assert!(Instant::now() < end, "in vain");

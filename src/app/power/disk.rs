@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
@@ -58,7 +59,35 @@ struct Core {
 #[derive(Clone)]
 pub(super) struct Disk {
     core: Arc<Mutex<Core>>,
+    /// Before each removal of a file.
+    pub removals: Arc<Gate>,
+    /// Before each sync of a folder.
+    pub folder_syncs: Arc<Gate>,
     life: u64,
+}
+
+/// Where a test can have steps of one sort wait.
+#[derive(Default)]
+pub(super) struct Gate {
+    came: AtomicUsize,
+    turn: Mutex<()>,
+}
+
+impl Gate {
+    /// Makes all who come wait until this is dropped.
+    pub fn shut(&self) -> impl Sized + '_ {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many have come so far.
+    pub fn came(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
+    }
+
+    fn pass(&self) {
+        self.came.fetch_add(1, Ordering::SeqCst);
+        drop(self.shut());
+    }
 }
 
 impl Disk {
@@ -99,6 +128,8 @@ impl Disk {
         };
         Self {
             core: Arc::new(Mutex::new(core)),
+            removals: Arc::default(),
+            folder_syncs: Arc::default(),
             life: 0,
         }
     }
@@ -110,6 +141,8 @@ impl Disk {
         core.killed_at = usize::MAX;
         Self {
             core: Arc::clone(&self.core),
+            removals: Arc::clone(&self.removals),
+            folder_syncs: Arc::clone(&self.folder_syncs),
             life: core.life,
         }
     }
@@ -292,6 +325,7 @@ impl blobs::disk::Disk for Disk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.folder_syncs.pass();
         self.alive()?.sync_dir(path)
     }
 
@@ -320,6 +354,7 @@ impl blobs::disk::Disk for Disk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.removals.pass();
         let mut core = self.alive()?;
         let (dir, name) = core.state.split(core.inner(path))?;
         core.state.find(core.inner(path))?;

@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
+mod adopting;
 mod budget;
 mod check;
 mod closing;

@@ -87,6 +87,8 @@ impl Checker {
         if !repair {
             return Ok(problem.how("--repair moves it to quarantine/"));
         }
+        // The collector would remove what is condemned here before it has come to the quarantine.
+        let _file_stays = self.0.repos.without_removals().await;
         // A commit that still meant to name it is refused from here on and tries again.
         if self.is_online() && !self.0.repos.condemn_stray(place).await? {
             return Ok(problem.done("a blob has it by now"));

@@ -130,14 +130,36 @@ impl Repos {
     }
 
     /// Writes the row of a blob that references name and whose bytes were found to be whole: at `place`, or in the
-    /// database. `false`: it has a row by now that can be read.
+    /// database. `false`: it has a row by now that can be read, or its file has gone.
     pub async fn adopt(
         &self,
         digest: &Digest,
         size: u64,
         place: Option<Place>,
     ) -> Result<bool, RepoError> {
-        let (digest, at_ms) = (*digest, wall_ms());
+        let (repos, digest) = (self.clone(), *digest);
+        // The file must stay until the commit, whoever waits for it.
+        self.to_its_end(async move {
+            let _file_stays = repos.without_removals().await;
+            if let Some(place) = place.clone() {
+                let blobs = repos.0.blobs.clone();
+                let len = repos.block(move || Ok(blobs.len_of(&place)?)).await?;
+                if len != Some(size) {
+                    return Ok(false);
+                }
+            }
+            repos.write_found(digest, size, place).await
+        })
+        .await
+    }
+
+    async fn write_found(
+        &self,
+        digest: Digest,
+        size: u64,
+        place: Option<Place>,
+    ) -> Result<bool, RepoError> {
+        let at_ms = wall_ms();
         self.change_any(Lane::Background, Need::Keeps, "check.adopt", move |tx| {
             let key = digest.as_key();
             if let Some(row) = tx.get(Table::Blobs, key)?

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use step::{Done, Step};
 
 pub(super) use apply::is_needed;
-pub(super) use places::condemn_stray;
+pub(super) use places::{condemn_stray, is_named};
 pub(super) use step::OwnName;
 pub use survey::{Holding, Survey};
 pub use unlink::Unlinking;

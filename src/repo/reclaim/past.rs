@@ -98,7 +98,7 @@ impl Plan<'_, '_> {
     ) -> Result<(), RepoError> {
         if let OwnName::Manifest(digest) = name {
             self.bytes += item.size;
-            let children = self.children(digest, &item.media_type);
+            let children = self.children(digest, &item.media_type)?;
             for children in children.chunks(CHILDREN) {
                 self.push(Step::Release {
                     id,
@@ -117,17 +117,19 @@ impl Plan<'_, '_> {
         })
     }
 
-    /// What a removed manifest names, if it can be read.
-    pub(super) fn children(&self, digest: &Digest, media_type: &str) -> Vec<Digest> {
-        let read = read::read_bytes(self.inner, self.read, digest);
-        let inspected = read
-            .ok()
-            .and_then(|bytes| read::inspect(self.inner, &bytes, media_type));
+    /// What a removed manifest names; nothing if its bytes are not here, or damaged.
+    pub(super) fn children(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+    ) -> Result<Vec<Digest>, RepoError> {
+        let read = read::bytes_if_whole(self.inner, self.read, digest)?;
+        let inspected = read.and_then(|bytes| read::inspect(self.inner, &bytes, media_type));
         let Some(inspected) = inspected else {
             tracing::warn!(%digest, "a removed manifest cannot be read: what it named is found by `dryport check --repair`");
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        inspected.children.iter().map(|c| c.digest).collect()
+        Ok(inspected.children.iter().map(|c| c.digest).collect())
     }
 }
 

@@ -31,7 +31,11 @@ pub(super) fn is_known_place(
 }
 
 /// Whether the blob's row names the place.
-fn is_named(get: &impl Get, digest: &Digest, place: &Place) -> Result<bool, RepoError> {
+pub(in crate::repo) fn is_named(
+    get: &impl Get,
+    digest: &Digest,
+    place: &Place,
+) -> Result<bool, RepoError> {
     let row = get.get(Table::Blobs, digest.as_key())?;
     let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
     Ok(row.is_some_and(|row| row.place.as_deref() == Some(place.0.as_str())))

@@ -7,6 +7,7 @@ use super::step::{OwnName, Step};
 use crate::repo::Inner;
 use crate::repo::bounded::is_spent;
 use crate::repo::error::RepoError;
+use crate::repo::failures::Failures;
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::record::{ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
@@ -24,6 +25,9 @@ pub(super) const NAMES: usize = 200;
 /// Bytes of manifests that one plan reads, about, for what they name.
 const BYTES: u64 = 16 << 20;
 
+/// How much later a row is looked at again whose manifests cannot be read for now (running ms).
+const AGAIN_MS: u64 = 10 * 60 * 1000;
+
 /// The steps for a page of due rows.
 pub(super) struct Plan<'a, 'r> {
     pub(super) inner: &'a Inner,
@@ -34,6 +38,8 @@ pub(super) struct Plan<'a, 'r> {
     pub(super) tally: Tally,
     /// Bytes of manifests that were read.
     pub(super) bytes: u64,
+    /// Manifests that could not be read for now.
+    unread: Failures,
 }
 
 impl<'a, 'r> Plan<'a, 'r> {
@@ -47,6 +53,7 @@ impl<'a, 'r> Plan<'a, 'r> {
             steps: Vec::new(),
             tally: Tally::default(),
             bytes: 0,
+            unread: Failures::default(),
         }
     }
 
@@ -57,6 +64,9 @@ impl<'a, 'r> Plan<'a, 'r> {
 
     /// The steps and what they come to.
     pub fn finish(self) -> (Vec<Step>, Tally) {
+        self.unread.tell(
+            "some removed manifests cannot be read, so what they named stays; it is tried again ten minutes later",
+        );
         (self.steps, self.tally)
     }
 
@@ -69,6 +79,30 @@ impl<'a, 'r> Plan<'a, 'r> {
         from: Option<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>, RepoError> {
         self.tally.examined += u64::from(from.is_none());
+        let before = self.steps.len();
+        match self.part(key, value, from) {
+            Err(error) if is_unread(&error) => {
+                // Half of a row's steps would forget what the manifest names.
+                self.steps.truncate(before);
+                self.unread.add(error);
+                self.push(Step::Later {
+                    key: key.into(),
+                    at: self.now + AGAIN_MS,
+                    value: value.into(),
+                })?;
+                Ok(None)
+            }
+            planned => planned,
+        }
+    }
+
+    /// The same, if all that it wants to read can be read.
+    fn part(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        from: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, RepoError> {
         if let Some((at, DueKind::History, what)) = keys::due_parts(key) {
             let mut parts = Parts(what);
             if let (Some(id), Some(rev)) = (parts.u64(), parts.u64()) {
@@ -253,7 +287,7 @@ impl<'a, 'r> Plan<'a, 'r> {
         // Without a past row its blobs were let go with it.
         if let Some((_, row)) = self.read.scan(Table::Items, &from, &to, 1)?.pop() {
             let item = ItemRecord::from_bytes(&row)?;
-            let children = self.children(digest, &item.media_type);
+            let children = self.children(digest, &item.media_type)?;
             for children in children.chunks(LAPSING) {
                 let children = children.to_vec();
                 self.push(Step::Lapse { id, children })?;
@@ -300,6 +334,7 @@ impl<'a, 'r> Plan<'a, 'r> {
             );
             return self.done(key);
         }
+        let (before, mut unread) = (self.steps.len(), None);
         let mut left = ITEMS;
         for class in [Class::Tag, Class::Manifest] {
             for past in [false, true] {
@@ -314,13 +349,20 @@ impl<'a, 'r> Plan<'a, 'r> {
                     };
                     if let Some((name, added)) = name {
                         let item = ItemRecord::from_bytes(&value)?;
-                        self.item(id, &name, past, added, &item, true)?;
+                        match self.item(id, &name, past, added, &item, true) {
+                            Err(error) if is_unread(&error) => unread = Some(error),
+                            planned => planned?,
+                        }
                     }
                     if self.is_full() {
                         return Ok(());
                     }
                 }
             }
+        }
+        // The others go first; then there is nothing to do but to wait.
+        if let Some(error) = unread.filter(|_| self.steps.len() == before) {
+            return Err(error);
         }
         if left < ITEMS {
             return Ok(());
@@ -345,4 +387,9 @@ impl<'a, 'r> Plan<'a, 'r> {
             id,
         })
     }
+}
+
+/// Whether a manifest could not be read for now: see [`read::bytes_if_whole`](crate::repo::read::bytes_if_whole).
+fn is_unread(error: &RepoError) -> bool {
+    matches!(error, RepoError::Blob(_) | RepoError::BlobUnknown(_))
 }

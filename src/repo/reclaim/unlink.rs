@@ -5,9 +5,53 @@ use crate::blobs::Place;
 use crate::repo::Repos;
 use crate::repo::error::RepoError;
 use crate::repo::failures::Failures;
-use crate::repo::record::CondemnedRecord;
+use crate::repo::record::{BlobRecord, CondemnedRecord};
 use crate::store::record::Record;
-use crate::store::{Get as _, Lane, Need, Table};
+use crate::store::{Get as _, Lane, Need, Read, Table};
+
+/// Some condemned rows.
+struct Page {
+    /// Those whose files may go.
+    keys: Vec<Vec<u8>>,
+    /// Where the next page starts; `None` at the end.
+    next: Option<Vec<u8>>,
+    /// Why the files of the others stay.
+    failed: Vec<RepoError>,
+}
+
+impl Page {
+    fn read(r: &Read<'_>, from: &[u8], limit: usize) -> Result<Self, RepoError> {
+        let rows = r.scan(Table::Condemned, from, &[], limit)?;
+        let next = rows.last().filter(|_| rows.len() == limit);
+        let next = next.map(|(last, _)| [last.as_slice(), &[0]].concat());
+        let (mut keys, mut failed) = (Vec::new(), Vec::new());
+        for (key, value) in rows {
+            let place = place(&key);
+            let digest = place.digest().ok();
+            let blob = digest.map(|digest| r.get(Table::Blobs, digest.as_key()));
+            match may_go(&place, &value, blob.transpose()?.flatten().as_deref()) {
+                Ok(()) => keys.push(key),
+                Err(error) => failed.push(error),
+            }
+        }
+        Ok(Self { keys, next, failed })
+    }
+}
+
+fn place(key: &[u8]) -> Place {
+    Place(String::from_utf8_lossy(key).into_owned())
+}
+
+/// Refuses a condemned row that cannot be read, and one whose file the row of its blob names: those are the check's.
+fn may_go(place: &Place, condemned: &[u8], blob: Option<&[u8]>) -> Result<(), RepoError> {
+    CondemnedRecord::from_bytes(condemned)?;
+    let blob = blob.map(BlobRecord::from_bytes).transpose()?;
+    if blob.is_some_and(|blob| blob.place.as_deref() == Some(place.0.as_str())) {
+        let why = format!("{place} is condemned, but its blob needs it; a check mends that");
+        return Err(RepoError::Refused(why));
+    }
+    Ok(())
+}
 
 /// One pass over the condemned content files.
 pub struct Unlinking {
@@ -50,24 +94,21 @@ impl Unlinking {
         let Some(from) = self.from.take() else {
             return Ok(0);
         };
-        let rows = self
+        let removing = self.repos.removing().await;
+        let Page { keys, next, failed } = self
             .repos
-            .hop(move |_, r| Ok(r.scan(Table::Condemned, &from, &[], limit)?))
+            .hop(move |_, r| Page::read(r, &from, limit))
             .await?;
-        let next = rows.last().filter(|_| rows.len() == limit);
-        let next = next.map(|(last, _)| [last.as_slice(), &[0]].concat());
-        let (mut keys, mut places) = (Vec::new(), Vec::new());
-        for (key, value) in rows {
-            match CondemnedRecord::from_bytes(&value) {
-                Ok(_) => {
-                    places.push(Place(String::from_utf8_lossy(&key).into_owned()));
-                    keys.push(key);
-                }
-                Err(error) => self.failures.add(error.into()),
-            }
+        for error in failed {
+            self.failures.add(error);
         }
+        let places: Vec<_> = keys.iter().map(|key| place(key)).collect();
         let blobs = self.repos.0.blobs.clone();
-        let removed = self.repos.block(move || Ok(blobs.remove_each(&places)));
+        let removed = self.repos.block(move || {
+            // Also if nobody waits for this any more.
+            let _until_gone = removing;
+            Ok(blobs.remove_each(&places))
+        });
         let removed = removed.await?;
         if let Err(error) = removed.result {
             self.failures.add(error.into());
