@@ -21,8 +21,9 @@ pub fn answers(data: &[u8]) {
     }
     let subject = Digest::of(Algorithm::Sha256, b"subject");
     for most in [0, 1, 1000] {
-        if let Ok(Referrers(listed, is_list)) = Referrers::parse(&subject, data, most) {
-            assert!(listed.len() <= most && (is_list || listed.is_empty()));
+        if let Ok(list) = Referrers::parse(&subject, data, most) {
+            assert!(list.listed.len() <= most);
+            assert!(list.is_list || (list.listed.is_empty() && list.nameless == 0));
         }
     }
     let Some(text) = text(data) else { return };

@@ -24,6 +24,8 @@ enum Listing {
     /// The list, as far as it could be read, and why no further.
     Found {
         referrers: Vec<(Digest, u64)>,
+        /// Entries that name nothing.
+        nameless: u64,
         broken: Option<String>,
     },
     /// There is no such API.
@@ -32,10 +34,14 @@ enum Listing {
     Unusable(String),
 }
 
+/// What was read of a list so far, and how many of its entries name nothing.
+type Read = (Vec<(Digest, u64)>, u64);
+
 impl Listing {
-    fn broken(referrers: Vec<(Digest, u64)>, why: &str) -> Self {
+    fn broken((referrers, nameless): Read, why: &str) -> Self {
         Self::Found {
             referrers,
+            nameless,
             broken: Some(why.to_owned()),
         }
     }
@@ -43,7 +49,7 @@ impl Listing {
 
 /// One page of that list, and where the next one is.
 enum Page {
-    Listed(Vec<(Digest, u64)>, Result<Option<String>, link::Unreadable>),
+    Listed(Read, Result<Option<String>, link::Unreadable>),
     NoApi,
     Unusable(String),
 }
@@ -61,6 +67,15 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// Notes entries of the list of what refers to `subject` that name nothing.
+    fn lacks(&mut self, subject: &Digest, nameless: u64) {
+        if nameless > 0 {
+            let what = format!("{nameless} entries of the list of its referrers");
+            let why = "they have no digest, so that nobody can tell what they name";
+            self.notes.missing(subject, &what, why);
+        }
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty() && self.direct.is_none() && self.tagged.is_empty()
@@ -76,8 +91,13 @@ pub(super) async fn find(
 ) -> Result<Attached, MirrorError> {
     let mut found = Attached::default();
     match registry.referrers(subject, most, budget).await? {
-        Listing::Found { referrers, broken } => {
+        Listing::Found {
+            referrers,
+            nameless,
+            broken,
+        } => {
             found.listed = referrers;
+            found.lacks(subject, nameless);
             if let Some(why) = broken {
                 found
                     .notes
@@ -138,9 +158,10 @@ async fn fallback(
             return Ok(());
         }
         match Referrers::parse(subject, &manifest.bytes, most) {
-            Ok(Referrers(listed, true)) => {
+            Ok(list) if list.is_list => {
                 registry.keeps_tags.store(true, Ordering::Relaxed);
-                found.listed = listed;
+                found.listed = list.listed;
+                found.lacks(subject, list.nameless);
                 return Ok(());
             }
             Ok(_) => {}
@@ -173,10 +194,10 @@ impl Registry {
             return Ok(Listing::NoApi);
         }
         let mut target = self.path(&format!("referrers/{digest}"));
-        let mut found = Vec::new();
+        let mut found = Read::default();
         let mut first = true;
         loop {
-            let most = most.saturating_sub(found.len());
+            let most = most.saturating_sub(found.0.len());
             let page = self.page(digest, &target, most, budget).await?;
             let (listed, next) = match page {
                 Page::Listed(listed, next) => (listed, next),
@@ -191,7 +212,8 @@ impl Registry {
                 Page::Unusable(why) => return Ok(Listing::broken(found, &why)),
             };
             first = false;
-            found.extend(listed);
+            found.0.extend(listed.0);
+            found.1 += listed.1;
             let Ok(next) = next else {
                 return Ok(Listing::broken(
                     found,
@@ -205,7 +227,8 @@ impl Registry {
                 Some(next) => target = next,
                 None => {
                     return Ok(Listing::Found {
-                        referrers: found,
+                        referrers: found.0,
+                        nameless: found.1,
                         broken: None,
                     });
                 }
@@ -249,7 +272,10 @@ impl Registry {
                 Ok(Page::Unusable("it answers with errors".into()))
             }
             // Any object can be read as a list of none.
-            Ok(listed) if is_index || listed.1 => Ok(Page::Listed(listed.0, next_page(&reply))),
+            Ok(list) if is_index || list.is_list => {
+                let read = (list.listed, list.nameless);
+                Ok(Page::Listed(read, next_page(&reply)))
+            }
             Ok(_) if other.referrers.is_some() => Ok(Page::Unusable(
                 "its list has the form of before the specification".into(),
             )),

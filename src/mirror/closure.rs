@@ -4,6 +4,7 @@ use super::MirrorError;
 use super::document::Descriptor;
 use super::evidence::Notes;
 use super::oci::Fetched;
+use crate::formats::oci::body;
 use crate::types::{Digest, Tag};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ const BYTES_MAX: u64 = i64::MAX as u64;
 #[derive(Debug, Clone)]
 pub(super) struct PlannedBlob {
     pub digest: Digest,
+    /// 0 may be that no descriptor says it ([`body::Descriptor::is_open`]).
     pub size: u64,
     /// The source may not give it away; then it is left out.
     pub optional: bool,
@@ -108,10 +110,17 @@ pub(super) struct Content {
 impl Content {
     /// Notes a blob.
     pub fn add(&mut self, descriptor: &Descriptor, attached: bool) -> Result<(), MirrorError> {
-        let (digest, size) = (descriptor.digest()?, descriptor.size);
+        let digest = descriptor.digest()?;
+        let inline = descriptor.data.as_ref().map(|data| data.len() as u64);
+        let is_open = |size| body::Descriptor::is_open(size, &digest);
+        let size = inline.filter(|_| is_open(descriptor.size));
+        let size = size.unwrap_or(descriptor.size);
         let optional = descriptor.optional;
         if let Some(blob) = self.at.get(&digest).and_then(|at| self.found.get_mut(*at)) {
-            if blob.size != size {
+            if is_open(blob.size) {
+                blob.size = size;
+            }
+            if blob.size != size && !is_open(size) {
                 return Err(MirrorError::Verify(format!(
                     "the source gives blob {digest} two sizes"
                 )));

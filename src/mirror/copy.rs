@@ -6,10 +6,12 @@ use super::oci::Registry;
 use super::{MirrorError, MirrorReport, Progress};
 use crate::blobs::{BlobError, Buffer};
 use crate::fetch::{Download, FetchError, Span};
+use crate::formats::oci::body::Descriptor;
 use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
 use crate::types::{Digest, Reference, RepoName, Tag};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -234,7 +236,11 @@ impl Copy<'_> {
         if let Some(bytes) = &blob.data {
             return self.keep(blob, bytes).await;
         }
-        match self.fetch(blob).await {
+        let fetched = match self.measured(blob).await {
+            Ok(blob) => self.fetch(&blob).await,
+            Err(error) => Err(error),
+        };
+        match fetched {
             // Who gives it away says so in many ways; who does not is not held to it.
             Err(MirrorError::NotFound(_) | MirrorError::Fetch(FetchError::Status { .. }))
                 if blob.optional =>
@@ -243,6 +249,20 @@ impl Copy<'_> {
             }
             fetched => fetched,
         }
+    }
+
+    /// The blob with its length, which the registry is asked for if no descriptor says it.
+    async fn measured<'b>(
+        &self,
+        blob: &'b PlannedBlob,
+    ) -> Result<Cow<'b, PlannedBlob>, MirrorError> {
+        if !Descriptor::is_open(blob.size, &blob.digest) {
+            return Ok(Cow::Borrowed(blob));
+        }
+        let size = self.registry.blob_size(&blob.digest).await?;
+        let mut blob = blob.clone();
+        blob.size = size.ok_or_else(|| self.lacks(&blob))?;
+        Ok(Cow::Owned(blob))
     }
 
     /// Keeps a blob whose content came with its manifest.
@@ -441,13 +461,17 @@ impl Copy<'_> {
 
     fn absent(&self, blob: &PlannedBlob, error: FetchError) -> MirrorError {
         match error {
-            FetchError::Status { status: 404, .. } => MirrorError::NotFound(format!(
-                "{} does not have blob {}, which belongs to this image",
-                self.registry.source().registry(),
-                blob.digest
-            )),
+            FetchError::Status { status: 404, .. } => self.lacks(blob),
             error => error.into(),
         }
+    }
+
+    fn lacks(&self, blob: &PlannedBlob) -> MirrorError {
+        MirrorError::NotFound(format!(
+            "{} does not have blob {}, which belongs to this image",
+            self.registry.source().registry(),
+            blob.digest
+        ))
     }
 }
 

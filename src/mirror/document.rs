@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -28,7 +29,7 @@ const CONFIGS: [&str; 2] = [
 pub struct Descriptor {
     /// `None` if what is written there is no digest.
     digest: Option<Digest>,
-    /// Length in bytes, as claimed.
+    /// Length in bytes, as claimed; 0 may be that nothing is said ([`body::Descriptor::is_open`]).
     pub size: u64,
     /// The source may not have it.
     pub optional: bool,
@@ -97,7 +98,11 @@ impl Document {
                     "a list has more than {LISTED_MAX} descriptors"
                 )));
             }
+            // Of somebody else's type, what names nothing is followed no more than the repository does.
+            let is_other = !MediaType::MANIFESTS.contains(&media_type.as_str());
             let all = list.iter().map(|one| Descriptor::of(one, is_listed));
+            let all =
+                all.filter(|read| !is_other || read.as_ref().is_ok_and(|one| one.digest.is_some()));
             all.collect::<Result<Vec<_>, _>>().map_err(|e| bad(&e))
         };
         let mut layers = list(read.layers.as_deref().unwrap_or_default(), false)?;
@@ -197,9 +202,16 @@ fn can_be(media_type: &str, is_index: bool) -> bool {
 /// The descriptors of a list of referrers (distribution-spec, "Listing Referrers"): of each, what it is and how long it
 /// says that it is.
 ///
-/// The second: whether there is a list at all, be it empty.
+/// What is no descriptor, or has no digest, is passed over and counted.
 #[derive(Debug, Default)]
-pub struct Referrers(pub Vec<(Digest, u64)>, pub bool);
+pub struct Referrers {
+    /// What it lists.
+    pub listed: Vec<(Digest, u64)>,
+    /// Entries that name nothing.
+    pub nameless: u64,
+    /// Whether there is a list at all, be it empty.
+    pub is_list: bool,
+}
 
 impl Referrers {
     /// Reads a page of the list, an image index; `subject` is for the error only. The page has at most `most`.
@@ -212,15 +224,23 @@ impl Referrers {
         let found = Page(most).deserialize(&mut json).map_err(malformed)?;
         json.end().map_err(malformed)?;
         let is_list = found.is_some();
-        Ok(Self(found.unwrap_or_default(), is_list))
+        let (listed, nameless) = found.unwrap_or_default();
+        Ok(Self {
+            listed,
+            nameless,
+            is_list,
+        })
     }
 }
+
+/// Digests and sizes, and how many entries have none.
+type Entries = (Vec<(Digest, u64)>, u64);
 
 /// An index, of which nothing stays but the digests and sizes of its manifests, so many at most.
 struct Page(usize);
 
 impl<'de> DeserializeSeed<'de> for Page {
-    type Value = Option<Vec<(Digest, u64)>>;
+    type Value = Option<Entries>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -228,7 +248,7 @@ impl<'de> DeserializeSeed<'de> for Page {
 }
 
 impl<'de> Visitor<'de> for Page {
-    type Value = Option<Vec<(Digest, u64)>>;
+    type Value = Option<Entries>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an image index")
@@ -251,7 +271,7 @@ impl<'de> Visitor<'de> for Page {
 struct Listed(usize);
 
 impl<'de> DeserializeSeed<'de> for Listed {
-    type Value = Vec<(Digest, u64)>;
+    type Value = Entries;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -259,31 +279,35 @@ impl<'de> DeserializeSeed<'de> for Listed {
 }
 
 impl<'de> Visitor<'de> for Listed {
-    type Value = Vec<(Digest, u64)>;
+    type Value = Entries;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of descriptors")
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
+        Ok(Entries::default())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
-        while let Some(descriptor) = list.next_element::<body::Descriptor<'de>>()? {
-            if found.len() == self.0 {
-                let most = self.0;
-                return Err(A::Error::custom(format!(
-                    "a list has more than {most} descriptors"
-                )));
+        let (mut found, mut nameless) = (Vec::new(), 0);
+        while let Some(raw) = list.next_element::<&RawValue>()? {
+            let read = body::Descriptor::read(raw).ok();
+            match read.and_then(|read| Some((read.digest.parse().ok()?, read.size))) {
+                // Some give no size; it is a hint, and nothing is held against it.
+                Some((digest, size)) if found.len() < self.0 => {
+                    found.push((digest, u64::try_from(size).unwrap_or(0)));
+                }
+                Some(_) => {
+                    let most = self.0;
+                    return Err(A::Error::custom(format!(
+                        "a list has more than {most} descriptors"
+                    )));
+                }
+                None => nameless += 1,
             }
-            let digest = descriptor.digest.parse();
-            let digest = digest.map_err(|_| A::Error::custom("a descriptor has no digest"))?;
-            // Some give no size; it is a hint, and nothing is held against it.
-            found.push((digest, u64::try_from(descriptor.size).unwrap_or(0)));
         }
-        Ok(found)
+        Ok((found, nameless))
     }
 }
 
@@ -369,19 +393,35 @@ mod tests {
             )
         };
         let found = Referrers::parse(&subject, page(3).as_bytes(), 3).expect("three");
-        assert_eq!(found.0, vec![(subject, 7); 3]);
+        assert_eq!((found.listed, found.nameless), (vec![(subject, 7); 3], 0));
+        // What names nothing takes nothing from the others.
+        for odd in [
+            "{}",
+            "null",
+            "7",
+            r#"{"digest":null}"#,
+            r#"{"digest":"sha256:x","size":7}"#,
+            r#"{"digest":7,"size":7}"#,
+        ] {
+            let text = page(2)
+                .replace("],\"more", &format!(",{odd}],\"more"))
+                .replace("[{", &format!("[{odd},{{"));
+            let found = Referrers::parse(&subject, text.as_bytes(), 2).expect(odd);
+            assert_eq!((found.listed.len(), found.nameless), (2, 2), "{text}");
+        }
         for bad in [
             page(4),
             page(1) + "x",
             "[]".into(),
-            r#"{"manifests":[{}]}"#.into(),
+            r#"{"manifests":{}}"#.into(),
+            r#"{"manifests":[{]}"#.into(),
         ] {
             Referrers::parse(&subject, bad.as_bytes(), 3).expect_err(&bad);
         }
         for none in ["{}", r#"{"manifests":null}"#, r#"{"manifests":[]}"#] {
             let found = Referrers::parse(&subject, none.as_bytes(), 3).expect("none");
-            assert!(found.0.is_empty());
-            assert_eq!(found.1, none != "{}");
+            assert!(found.listed.is_empty() && found.nameless == 0);
+            assert_eq!(found.is_list, none != "{}");
         }
         let null =
             r#","mediaType":null,"urls":null,"annotations":null,"platform":null,"data":null}"#;
@@ -389,7 +429,7 @@ mod tests {
             .replace("}]", &format!("{null}]"))
             .replace(r#""annotations":{"#, r#""x":{"#);
         let found = Referrers::parse(&subject, nulls.as_bytes(), 3).expect("one");
-        assert_eq!(found.0.len(), 1);
+        assert_eq!(found.listed.len(), 1);
         let index: MediaType = MediaType::OCI_INDEX.parse().expect("type");
         let most = Document::parse(&subject, &index, page(LISTED_MAX).as_bytes());
         assert_eq!(

@@ -148,7 +148,10 @@ impl Walk {
                 self.met.join(met);
                 self.unwanted.insert(digest);
             }
-            Visited::Blob(digest) => {
+            Visited::Blob(digest, odd) => {
+                if let Some(text) = odd {
+                    self.notes.warn(&text);
+                }
                 self.blobs.insert(digest);
             }
             Visited::Lacking(want, why) => self.lacks(&want, &why),

@@ -100,8 +100,8 @@ pub(super) enum Visited {
     Lacking(Want, String),
     /// It was listed as a referrer of a manifest, and is none.
     NoReferrer(Digest, Digest),
-    /// It is a blob, though it stands among manifests or is said to be one.
-    Blob(Digest),
+    /// It is a blob, though it stands among manifests or is said to be one; the text tells of the latter.
+    Blob(Digest, Option<String>),
     /// Its platform was not asked for.
     NotWanted(Digest, Met),
 }
@@ -156,10 +156,12 @@ async fn visit(
         Some(fetched) => fetched,
         None => match get(registry, want, budget).await? {
             Some(fetched) => fetched,
-            None => return Ok(Visited::Blob(want.digest)),
+            None => return Ok(as_blob(registry, want)),
         },
     };
-    if let Some(size) = want.size.filter(|size| *size != fetched.bytes.len() as u64) {
+    // No manifest is of no bytes: 0 is how some say nothing.
+    let said = want.size.filter(|size| *size > 0);
+    if let Some(size) = said.filter(|size| *size != fetched.bytes.len() as u64) {
         let text = format!(
             "manifest {} has {} bytes, its index says {size}",
             want.digest,
@@ -199,6 +201,17 @@ async fn visit(
         met,
         attached,
     })))
+}
+
+/// That what is wanted is a blob.
+fn as_blob(registry: &Registry, want: &Want) -> Visited {
+    let (digest, host) = (want.digest, registry.source().registry());
+    let odd = (want.said == Said::Manifest).then(|| {
+        format!(
+            "{digest} is said to be a manifest, and {host} has it as a blob only: it is kept as a blob, and who asks for it as a manifest gets 404, as there"
+        )
+    });
+    Visited::Blob(digest, odd)
 }
 
 /// A manifest from the registry or, where that does not have it, from the index that names it; `None` if the digest is that

@@ -66,6 +66,7 @@ mod quirks_attached;
 mod quirks_documents;
 mod quirks_lists;
 mod quirks_named;
+mod quirks_nothing;
 mod quirks_wrong;
 mod quota;
 mod quota_full;

@@ -1,7 +1,9 @@
 //! Images whose descriptors stand in a field for the other kind, from a registry: buildkit's cache above all. The media type is
 //! a hint; what the registry has decides.
 
-use crate::content::sha256;
+use serde_json::{Value, json};
+
+use crate::content::{OCI_MANIFEST, descriptor, sha256};
 use crate::damage;
 use crate::fake::{Answer, Fake};
 use crate::harness::text_of;
@@ -74,5 +76,42 @@ async fn what_is_named_in_the_wrong_field_is_mirrored() {
         (code, &report["problems"]),
         (0, &serde_json::json!([])),
         "{report:#}"
+    );
+}
+
+/// What an index lists as a manifest and the registry has as a blob alone: the rest comes, and the text names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_there_as_a_blob_alone_is_named() {
+    let world = World::start().await;
+    let image = world.fake.image("", "amd64", 1, 3000);
+    let other = crate::content::bytes_of(&json!({"schemaVersion": 2, "config": {}}));
+    let digest = world.fake.blob(&other);
+    let list = [
+        descriptor(OCI_MANIFEST, &image.bytes),
+        descriptor(OCI_MANIFEST, &other),
+    ];
+    let index = world.fake.index("many", &list);
+    let name = world.name();
+    let output = world.mirror(&name, ":many", &["--json"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = report["warnings"].as_array().unwrap();
+    let named = |text: &&Value| text.as_str().unwrap().contains(&digest);
+    assert_eq!(told.iter().filter(named).count(), 1, "{report}");
+    assert!(
+        told[0].as_str().unwrap().contains("as a blob only"),
+        "{report}"
+    );
+    assert_eq!(world.body(&name, "manifests/many").await, index);
+    assert_eq!(
+        world
+            .body(&name, &format!("manifests/{}", image.digest))
+            .await,
+        image.bytes
+    );
+    assert_eq!(world.body(&name, &format!("blobs/{digest}")).await, other);
+    assert_eq!(
+        world.status(&name, &format!("manifests/{digest}")).await,
+        404
     );
 }

@@ -4,10 +4,12 @@
 //! The one reader for what is pushed and what is mirrored. A field that is null, or a text that is empty, is as good as not
 //! there: that is how several languages write what they do not have.
 
+mod descriptor;
+
+pub use descriptor::{Descriptor, Platform};
+
 use crate::repo::format::{ANNOTATIONS_MAX, FormatError};
-use crate::types::Digest;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use descriptor::{list, one};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -16,137 +18,6 @@ use std::fmt;
 
 /// Nothing real is nested deeper, and what reads it later may be recursive.
 const DEPTH_MAX: usize = 128;
-
-/// A descriptor (image-spec descriptor.md), as far as it is looked at. What only some ask for is read when they do.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor<'a> {
-    /// As it came; `None` if it is empty.
-    #[serde(default, deserialize_with = "text")]
-    pub media_type: Option<String>,
-    /// As it came; a push tells the person what is wrong with it.
-    pub digest: String,
-    /// Length in bytes, as claimed.
-    pub size: i64,
-    #[serde(default, deserialize_with = "some")]
-    urls: bool,
-    #[serde(default, borrow)]
-    platform: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    annotations: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    data: Option<&'a RawValue>,
-}
-
-/// A platform (image-spec, image-index.md). What is not given, or no text, is empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Platform {
-    /// Operating system, as Go calls it.
-    pub os: String,
-    /// Processor, as Go calls it.
-    pub architecture: String,
-    /// Variant of the processor.
-    pub variant: String,
-}
-
-impl Platform {
-    /// Whether it says neither system nor processor.
-    pub fn is_empty(&self) -> bool {
-        self.os.is_empty() && self.architecture.is_empty()
-    }
-
-    /// Reads an object that has these fields beside others, such as an image's configuration; `None` if it is no object.
-    pub fn read(json: &str) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Fields<'a> {
-            #[serde(default, borrow)]
-            os: Option<&'a RawValue>,
-            #[serde(default, borrow)]
-            architecture: Option<&'a RawValue>,
-            #[serde(default, borrow)]
-            variant: Option<&'a RawValue>,
-        }
-        // A list would be taken for the fields in their order.
-        json.trim_ascii_start().strip_prefix('{')?;
-        let fields: Fields<'_> = serde_json::from_str(json).ok()?;
-        let text = |raw: Option<&RawValue>| {
-            let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-            text.unwrap_or_default()
-        };
-        Some(Self {
-            os: text(fields.os),
-            architecture: text(fields.architecture),
-            variant: text(fields.variant),
-        })
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        if self.variant.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "/{}", self.variant)
-        }
-    }
-}
-
-impl Descriptor<'_> {
-    /// Whether the content may be at another place than where its manifest is: its licence keeps it there (image-spec,
-    /// layer.md, "Non-Distributable Layers"), or it says where else it can be had.
-    pub fn may_be_elsewhere(&self) -> bool {
-        let media_type = self.media_type.as_deref().unwrap_or_default();
-        let media_type = media_type.to_ascii_lowercase();
-        self.urls || media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
-    }
-
-    /// What the image that it names runs on; `None` if it says nothing of that, or in a form that says nothing.
-    pub fn platform(&self) -> Option<Platform> {
-        Platform::read(self.platform?.get())
-    }
-
-    /// The manifest that this one attests, by an annotation of `BuildKit`'s.
-    pub fn attests(&self) -> Option<Digest> {
-        #[derive(Deserialize)]
-        struct One<'a> {
-            #[serde(rename = "vnd.docker.reference.digest", default, borrow)]
-            attested: Option<&'a RawValue>,
-        }
-        let one: One<'_> = serde_json::from_str(self.annotations?.get()).ok()?;
-        let text: String = serde_json::from_str(one.attested?.get()).ok()?;
-        text.parse().ok()
-    }
-
-    /// Its content, if that stands in the descriptor itself (image-spec, descriptor.md, "data") and is what it should be.
-    pub fn inline(&self) -> Option<Vec<u8>> {
-        let text: String = serde_json::from_str(self.data?.get()).ok()?;
-        let bytes = BASE64_STANDARD.decode(text.trim()).ok()?;
-        let digest: Digest = self.digest.parse().ok()?;
-        let is_it = usize::try_from(self.size) == Ok(bytes.len())
-            && Digest::of(digest.algorithm(), &bytes) == digest;
-        is_it.then_some(bytes)
-    }
-
-    /// Whether its content may stand in it.
-    pub fn has_data(&self) -> bool {
-        self.data.is_some()
-    }
-}
-
-/// A text, if it is one and is not empty.
-fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
-}
-
-/// Whether a list of texts has any; null is none.
-fn some<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    let list = Option::<Vec<Text>>::deserialize(from)?;
-    Ok(list.is_some_and(|list| !list.is_empty()))
-}
-
-/// A text that nobody reads, of no size in memory: only how many there are is kept.
-struct Text;
 
 /// The fields of both kinds of manifest, each as its kind says.
 #[derive(Debug, Default)]
@@ -229,7 +100,7 @@ impl<'a> Document<'a> {
     /// All fields, or which of them has not the form of an OCI manifest.
     pub fn body(&self) -> Result<Body<'a>, FormatError> {
         field::<String>(self.media_type, "mediaType")?;
-        let subject = field(self.subject, "subject")?;
+        let subject = one(self.subject, "subject")?;
         let most = if subject.is_some() {
             ANNOTATIONS_MAX
         } else {
@@ -240,12 +111,12 @@ impl<'a> Document<'a> {
             schema_version: field(self.schema_version, "schemaVersion")?,
             artifact_type: field::<String>(self.artifact_type, "artifactType")?
                 .filter(|text| !text.is_empty()),
-            config: field(self.config, "config")?,
-            layers: field(self.layers, "layers")?,
+            config: one(self.config, "config")?,
+            layers: list(self.layers, "layers")?,
             // The list of an index with nothing in it.
-            manifests: field(self.manifests, "manifests")?
+            manifests: list(self.manifests, "manifests")?
                 .or_else(|| self.has_manifests().then(Vec::new)),
-            blobs: field(self.blobs, "blobs")?,
+            blobs: list(self.blobs, "blobs")?,
             subject,
             annotations,
         })
@@ -258,7 +129,7 @@ impl<'a> Document<'a> {
             return Ok(Some(Vec::new()));
         };
         let mut from = serde_json::Deserializer::from_str(raw.get());
-        let kept = Texts { most }.deserialize(&mut from);
+        let kept = Pairs { most }.deserialize(&mut from);
         let kept = kept.map_err(|e| wrong("annotations", &e))?;
         Ok(kept.map(|kept| kept.into_iter().collect()))
     }
@@ -309,33 +180,22 @@ fn is_there(raw: Option<&RawValue>) -> bool {
 }
 
 fn wrong(name: &str, why: &serde_json::Error) -> FormatError {
-    FormatError::new(format!("its {name} has the wrong form: {why}"))
+    FormatError::new(format!("its {name} has the wrong form: {}", form(why)))
 }
 
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Self)
-    }
-}
-
-impl Visitor<'_> for Text {
-    type Value = Self;
-
-    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("a text")
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
+/// What the parser says, without the place, which is one within a part.
+fn form(why: &serde_json::Error) -> String {
+    let text = why.to_string();
+    let place = format!(" at line {} column {}", why.line(), why.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// Reads an object of texts; keeps them as long as they are not too long.
-struct Texts {
+struct Pairs {
     most: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Texts {
+impl<'de> DeserializeSeed<'de> for Pairs {
     type Value = Option<BTreeMap<String, String>>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -343,7 +203,7 @@ impl<'de> DeserializeSeed<'de> for Texts {
     }
 }
 
-impl<'de> Visitor<'de> for Texts {
+impl<'de> Visitor<'de> for Pairs {
     type Value = Option<BTreeMap<String, String>>;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -352,8 +212,14 @@ impl<'de> Visitor<'de> for Texts {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut kept, mut len) = (Some(BTreeMap::new()), 0);
-        while let Some((key, value)) = map.next_entry::<String, String>()? {
+        while let Some((key, value)) = map.next_entry::<String, Option<String>>()? {
             let Some(texts) = &mut kept else { continue };
+            let Some(value) = value else {
+                // Null is as good as not there.
+                let before = texts.remove(&key);
+                len -= before.map_or(0, |before: String| key.len() + 8 + before.len());
+                continue;
+            };
             let of_key = key.len() + 8;
             len += of_key + value.len();
             // Of a key that comes twice the last value counts.

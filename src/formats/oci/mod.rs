@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 /// A manifest names at most this many digests: one transaction writes a row for each.
 const DIGESTS_MAX: usize = 4000;
 
+/// The field of an image that is one descriptor.
+const CONFIG: &str = "config";
 /// The field of an index that lists manifests.
 const MANIFESTS: &str = "manifests";
 
@@ -41,7 +43,7 @@ impl Format for Oci {
         let subject = body
             .subject
             .as_ref()
-            .map(|s| digest(&s.digest, "subject"))
+            .map(|s| digest(&s.digest, || "subject".to_owned()))
             .transpose()?;
         let artifact_type = body.artifact_type.clone().or_else(|| {
             let config = body.config.as_ref().filter(|_| shape != Shape::Index);
@@ -158,14 +160,14 @@ fn check(body: &Body<'_>, shape: Shape, media_type: &MediaType) -> Result<(), Fo
 fn children(body: &Body<'_>, shape: Shape) -> Result<Vec<Child>, FormatError> {
     let mut found: BTreeMap<Digest, Child> = BTreeMap::new();
     let lists = [
-        (body.config.as_slice(), "config"),
+        (body.config.as_slice(), CONFIG),
         (body.layers.as_deref().unwrap_or_default(), "layers"),
         (body.blobs.as_deref().unwrap_or_default(), "blobs"),
         (body.manifests.as_deref().unwrap_or_default(), MANIFESTS),
     ];
     for (list, field) in lists {
-        for descriptor in list {
-            match child(descriptor, field) {
+        for (n, descriptor) in list.iter().enumerate() {
+            match child(descriptor, field, n) {
                 Ok(child) => {
                     let said = child.said;
                     let first = found.entry(child.digest).or_insert(child);
@@ -186,16 +188,22 @@ fn children(body: &Body<'_>, shape: Shape) -> Result<Vec<Child>, FormatError> {
     Ok(found.into_values().collect())
 }
 
-fn child(descriptor: &Descriptor<'_>, field: &str) -> Result<Child, FormatError> {
+/// What the descriptor names that is the `n`th of `field`.
+fn child(descriptor: &Descriptor<'_>, field: &str, n: usize) -> Result<Child, FormatError> {
+    let place = || match field {
+        CONFIG => field.to_owned(),
+        list => format!("{list}[{n}]"),
+    };
     let size = u64::try_from(descriptor.size).map_err(|_| {
         FormatError::new(format!(
-            "a size in {field} is negative: {}",
+            "in {}: its size is negative: {}",
+            place(),
             descriptor.size
         ))
     })?;
     let media_type = descriptor.media_type.clone().unwrap_or_default();
     Ok(Child {
-        digest: digest(&descriptor.digest, field)?,
+        digest: digest(&descriptor.digest, place)?,
         size,
         is_listed: field == MANIFESTS,
         said: Said::of(&media_type, field == MANIFESTS),
@@ -204,9 +212,9 @@ fn child(descriptor: &Descriptor<'_>, field: &str) -> Result<Child, FormatError>
     })
 }
 
-fn digest(text: &str, field: &str) -> Result<Digest, FormatError> {
+fn digest(text: &str, place: impl Fn() -> String) -> Result<Digest, FormatError> {
     text.parse()
-        .map_err(|e| FormatError::new(format!("in {field}: {e}")))
+        .map_err(|e| FormatError::new(format!("in {}: {e}", place())))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the one reader of manifests takes for granted, and what not.
 
 use super::*;
+use crate::types::Digest;
 
 #[test]
 fn depth_is_counted_outside_of_text() {
@@ -67,7 +68,12 @@ fn annotations_are_kept_for_a_referrer_unless_they_are_long() {
     let twice = format!(r#"{{"a":"{0}","a":"{0}"}}"#, "x".repeat(full * 2 / 3));
     let (once, _) = read(&twice, &subject).expect("well formed");
     assert_eq!(once.expect("not long").len(), 1);
-    for bad in ["[]", "1", r#"{"a":1}"#, r#"{"a":null}"#] {
+    // Readers in Go take null for the empty text.
+    let (kept, all) =
+        read(r#"{"a":"x","b":null,"a":null,"c":"y"}"#, &subject).expect("well formed");
+    assert_eq!(kept, Some(vec![("c".to_owned(), "y".to_owned())]));
+    assert!(all.is_some());
+    for bad in ["[]", "1", r#"{"a":1}"#, r#"{"a":{}}"#] {
         for subject in ["", &subject] {
             let error = read(bad, subject).expect_err(bad).to_string();
             assert!(error.contains("annotations"), "{bad}: {error}");
@@ -85,6 +91,10 @@ fn the_last_of_two_counts_and_names_may_be_escaped() {
     assert!(body.config.is_none());
 }
 
+fn read_one(text: &str) -> Result<Descriptor<'_>, FormatError> {
+    Descriptor::read(serde_json::from_str(text).expect("JSON"))
+}
+
 fn descriptor(more: &str) -> String {
     let digest = Digest::of(crate::types::Algorithm::Sha256, b"{}");
     format!(r#"{{"digest":"{digest}","size":2{more}}}"#)
@@ -96,7 +106,7 @@ fn null_and_empty_are_absent() {
     let empty = r#","mediaType":"","urls":[],"platform":{},"annotations":{},"data":"""#;
     for more in ["", null, empty] {
         let text = descriptor(more);
-        let read: Descriptor<'_> = serde_json::from_str(&text).expect(more);
+        let read = read_one(&text).expect(more);
         assert!(
             read.media_type.is_none() && !read.may_be_elsewhere(),
             "{more}"
@@ -141,7 +151,7 @@ fn content_in_its_descriptor() {
         ("", false),
     ] {
         let text = descriptor(&format!(r#","data":"{data}""#));
-        let read: Descriptor<'_> = serde_json::from_str(&text).expect(data);
+        let read = read_one(&text).expect(data);
         assert_eq!(
             read.inline().as_deref(),
             is_it.then_some(&b"{}"[..]),
@@ -149,7 +159,7 @@ fn content_in_its_descriptor() {
         );
     }
     let long = descriptor(r#","data":"e30=""#).replace(r#""size":2"#, r#""size":3"#);
-    let read: Descriptor<'_> = serde_json::from_str(&long).expect("JSON");
+    let read = read_one(&long).expect("JSON");
     assert!(read.has_data() && read.inline().is_none());
 }
 
@@ -165,7 +175,7 @@ fn odd_platforms_and_annotations_break_nothing() {
         (r#","platform":[]"#, None),
     ] {
         let text = descriptor(more);
-        let read: Descriptor<'_> = serde_json::from_str(&text).expect(more);
+        let read = read_one(&text).expect(more);
         assert_eq!(read.platform().map(|p| p.os).as_deref(), os, "{more}");
     }
     for annotations in [
@@ -175,7 +185,90 @@ fn odd_platforms_and_annotations_break_nothing() {
         r#"{"vnd.docker.reference.digest":"x"}"#,
     ] {
         let text = descriptor(&format!(r#","annotations":{annotations}"#));
-        let read: Descriptor<'_> = serde_json::from_str(&text).expect(annotations);
+        let read = read_one(&text).expect(annotations);
         assert!(read.attests().is_none(), "{annotations}");
+    }
+}
+
+#[test]
+fn what_go_takes_for_nothing_is_taken() {
+    let digest = Digest::of(crate::types::Algorithm::Sha256, b"{}");
+    for (more, size, elsewhere) in [
+        ("", 0, false),
+        (r#","size":null"#, 0, false),
+        (r#","size":2,"urls":[null]"#, 2, false),
+        (r#","size":2,"urls":[null,"http://x"]"#, 2, true),
+    ] {
+        let text = format!(r#"{{"digest":"{digest}","data":"e30="{more}}}"#);
+        let read = read_one(&text).expect(more);
+        assert_eq!(
+            (read.size, read.may_be_elsewhere()),
+            (size, elsewhere),
+            "{more}"
+        );
+        assert!(read.inline().is_some(), "{more}");
+    }
+}
+
+#[test]
+fn what_is_wrong_names_the_descriptor_and_its_field() {
+    let good = descriptor("");
+    let with = |more: &str| format!("[{good},{}]", descriptor(more));
+    for (field, value, says) in [
+        ("config", "{}".to_owned(), "in config: it has no digest"),
+        ("config", "1".to_owned(), "in config: it is no descriptor"),
+        ("subject", "{}".to_owned(), "in subject: it has no digest"),
+        (
+            "subject",
+            r#"{"digest":null,"size":2}"#.to_owned(),
+            "in subject: it has no digest",
+        ),
+        (
+            "subject",
+            r#"{"digest":7}"#.to_owned(),
+            "in subject: its digest has the wrong form",
+        ),
+        (
+            "layers",
+            format!("[{good},{{}},1]"),
+            "in layers[1]: it has no digest",
+        ),
+        (
+            "layers",
+            format!("[{good},null]"),
+            "in layers[1]: it is no descriptor",
+        ),
+        (
+            "manifests",
+            with(r#","mediaType":1"#),
+            "in manifests[1]: its mediaType has the wrong form",
+        ),
+        (
+            "manifests",
+            with(r#","urls":[1]"#),
+            "in manifests[1]: its urls has the wrong form",
+        ),
+        (
+            "blobs",
+            with(r#","urls":"x""#),
+            "in blobs[1]: its urls has the wrong form",
+        ),
+        (
+            "blobs",
+            with(r#","size":2"#),
+            "in blobs[1]: it is no descriptor: duplicate field `size`",
+        ),
+        (
+            "layers",
+            r#"[{"digest":"x","size":"2"}]"#.to_owned(),
+            "in layers[0]: its size has the wrong form",
+        ),
+        ("layers", "{}".to_owned(), "its layers has the wrong form"),
+    ] {
+        let json = format!(r#"{{"{field}":{value}}}"#);
+        let document = Document::read(json.as_bytes()).expect(&json);
+        let error = document.body().expect_err(&json).to_string();
+        assert!(error.starts_with(says), "{json}: {error}");
+        assert!(!error.contains(" line "), "{error}");
     }
 }
