@@ -4,7 +4,9 @@
 //! one (without a request: between two, in its handshake, or slow to send a head) is worth least: it goes first, the
 //! longest idle before the others. New ones are closed only if their address has its share and none of its own is
 //! idle; else, if nothing is idle at all, they wait. For others only what was idle for a second goes: one that has just
-//! been let in has not had the time to ask yet.
+//! been let in has not had the time to ask yet, and one that asked a moment ago will ask again. Only after a second of
+//! waiting for that may one of the latter go, too: so whoever asks often keeps its place before those that never ask, and
+//! yet nobody keeps a place by asking often.
 
 use crate::auth::net;
 use std::collections::HashMap;
@@ -16,7 +18,8 @@ use tokio::sync::Notify;
 
 /// Idle connections that go at once, at most: so looking for them is rare.
 const AT_ONCE: usize = 64;
-/// Who was let in stays for so long without asking for anything, whoever wants to come in.
+/// Who was let in stays for so long without asking for anything, whoever wants to come in; and who has asked stays for so
+/// long after that, unless who wants to come in has waited as long.
 const GRACE: Duration = Duration::from_secs(1);
 /// After a look that found no idle one, the next look is not sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -64,9 +67,14 @@ impl Link {
         self.start.elapsed().saturating_sub(moved)
     }
 
+    /// Something moved just now: it was let in, its handshake ended, or a request did.
+    fn is_lately_moved(&self) -> bool {
+        self.still() < GRACE
+    }
+
     /// It was let in just now and has not asked for anything yet.
     fn is_fresh(&self) -> bool {
-        !self.asked.load(Relaxed) && self.start.elapsed() < GRACE
+        !self.asked.load(Relaxed) && self.is_lately_moved()
     }
 
     /// No request is under way.
@@ -209,6 +217,7 @@ impl Connections {
 
     /// Waits until there are not too many, with `newcomer` among them; idle ones are sent away for that.
     pub async fn room(&self, newcomer: &Link) {
+        let begin = Instant::now();
         loop {
             // It waits, and is not idle.
             newcomer.touch();
@@ -218,7 +227,15 @@ impl Connections {
                 if table.links.len() <= self.most {
                     return;
                 }
-                table.send_away(|link| !std::ptr::eq(link, newcomer) && !link.is_fresh());
+                let long = begin.elapsed() >= GRACE;
+                table.send_away(|link| {
+                    let stays = if long {
+                        link.is_fresh()
+                    } else {
+                        link.is_lately_moved()
+                    };
+                    !stays && !std::ptr::eq(link, newcomer)
+                });
             }
             // Idle ones may also come to be while nobody leaves.
             let _ = tokio::time::timeout(LOOK_EVERY, left).await;
@@ -281,72 +298,4 @@ impl Drop for Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ip(n: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, n])
-    }
-
-    #[test]
-    fn an_address_loses_its_idle_ones_first() {
-        let all = Connections::new(16);
-        let mut mine: Vec<Entry> = (0..2).filter_map(|_| all.enter(ip(1), 2)).collect();
-        let busy = Use::begin(&mine[1].link);
-        let other = all.enter(ip(2), 2);
-        // The idle one goes for the third.
-        mine.extend(all.enter(ip(1), 2));
-        assert_eq!((mine.len(), all.count()), (3, 3));
-        let more = Use::begin(&mine[2].link);
-        assert!(all.enter(ip(1), 2).is_none());
-        assert!(other.is_some() && all.enter(ip(2), 2).is_some());
-        drop((busy, more, mine, other));
-        assert_eq!(all.count(), 0);
-        assert!(all.lock().nets.is_empty());
-    }
-
-    #[tokio::test]
-    async fn when_all_are_used_the_longest_idle_goes() {
-        let all = Connections::new(2);
-        let first = all.enter(ip(1), 9).expect("entered");
-        let second = all.enter(ip(2), 9).expect("entered");
-        first.link.touch();
-        let _busy = Use::begin(&second.link);
-        let third = all.enter(ip(3), 9).expect("entered");
-        let _new = Use::begin(&third.link);
-        all.room(&third.link).await;
-        assert_eq!(all.count(), 2);
-        first.link.told_to_go().await;
-        // Nobody is idle now: the next one waits.
-        let fourth = all.enter(ip(4), 9).expect("entered");
-        let _last = Use::begin(&fourth.link);
-        let waited = tokio::time::timeout(Duration::from_millis(300), all.room(&fourth.link)).await;
-        assert!(waited.is_err());
-        drop(third);
-        all.room(&fourth.link).await;
-    }
-
-    #[tokio::test]
-    async fn who_comes_while_all_are_at_work_waits_and_is_not_sent_away() {
-        let all = Connections::new(2);
-        let busy: Vec<Entry> = (0..2).filter_map(|n| all.enter(ip(n), 9)).collect();
-        let work: Vec<Use> = busy.iter().map(|e| Use::begin(&e.link)).collect();
-        let new = all.enter(ip(9), 9).expect("entered");
-        let wait = Duration::from_millis(1500);
-        tokio::select! {
-            () = all.room(&new.link) => panic!("there was no room"),
-            () = new.link.told_to_go() => panic!("the new one was sent away"),
-            () = tokio::time::sleep(wait) => {}
-        }
-        drop((work, busy));
-        all.room(&new.link).await;
-        assert_eq!(all.count(), 1);
-    }
-
-    #[test]
-    fn nobody_may_have_all() {
-        assert_eq!(Connections::new(100).share(4000), 75);
-        assert_eq!(Connections::new(16_384).share(4000), 4000);
-        assert_eq!(Connections::new(1).share(4000), 1);
-    }
-}
+mod tests;

@@ -388,6 +388,54 @@ async fn connections_of_one_address_leave_room_for_others() {
     .await;
 }
 
+/// As [`connect`], from another address of this machine.
+async fn connect_from(address: [u8; 4], port: u16) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((address, 0))).unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_often_keeps_a_connection_while_strangers_crowd_in() {
+    // 60 connections in all.
+    let server = start_under(&["prlimit", "--nofile=182"], &[]).await;
+    let crowding = tokio::spawn({
+        let port = server.http;
+        async move {
+            let mut held = Vec::new();
+            for n in 0..180 {
+                let mut stream = connect_from([127, 0, 2, 1 + n % 9], port).await;
+                let half = tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\n");
+                half.await.unwrap();
+                held.push(stream);
+            }
+            // Whoever comes after all of them is let in.
+            let mut last = connect_from([127, 0, 3, 1], port).await;
+            let ask = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut last, ask)
+                .await
+                .unwrap();
+            let mut answer = [0; 12];
+            tokio::io::AsyncReadExt::read_exact(&mut last, &mut answer)
+                .await
+                .unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
+    });
+    let mut client = connect(server.http);
+    while !crowding.is_finished() {
+        client
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        let mut answer = [0; 4096];
+        let len = client.read(&mut answer).unwrap();
+        assert!(answer[..len].starts_with(b"HTTP/1.1 200"), "it is closed");
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    crowding.await.unwrap();
+}
+
 #[tokio::test]
 async fn one_address_cannot_have_every_connection() {
     // The machine's own address is no loopback.
