@@ -13,6 +13,7 @@ pub use crate::gc::Report;
 pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
 use crate::repo::{QuotaView, RepoView, SettingsChange, TagChange};
+pub use crate::store::{DatabaseCopy, DatabaseStatus};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ impl fmt::Debug for Secret {
 pub enum Request {
     /// Which server is this? Answered by [`Reply::Trust`].
     Trust,
+    /// What the database is. Answered by [`Reply::Database`].
+    DbStatus,
     /// Makes an account.
     UserAdd {
         /// The account's name.
@@ -182,6 +185,7 @@ impl Request {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Trust => "trust",
+            Self::DbStatus => "db-status",
             Self::UserAdd { .. } => "user-add",
             Self::UserList => "user-list",
             Self::UserPasswd { .. } => "user-passwd",
@@ -226,6 +230,8 @@ pub enum Reply {
     Done,
     /// How clients come to trust this server.
     Trust(TrustView),
+    /// What the database is.
+    Database(DatabaseStatus),
     /// The accounts, by name.
     Users(Vec<UserView>),
     /// One page of repositories, by name.

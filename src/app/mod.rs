@@ -20,7 +20,7 @@ use crate::datadir::{DirError, DirErrorKind};
 use crate::gc::Collector;
 use crate::gc::check::Checker;
 use crate::repo::{RepoError, Repos};
-use crate::store::{Compacted, Store, StoreError};
+use crate::store::{Compacted, DatabaseStatus, Store, StoreError};
 use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
 use control::{Fault, FaultKind, TrustView};
 use std::path::{Path, PathBuf};
@@ -193,6 +193,16 @@ impl App {
             Found::Ours => Self::open(dir.without_listeners(), holder),
             Found::Empty => Err(AppError::Missing(dir.config.data)),
             Found::Foreign => Err(AppError::Foreign(dir.config.data)),
+        }
+    }
+
+    /// What the database of a directory is that nobody has open. Nothing of it is upgraded, and what this program may not open
+    /// for work is looked at all the same. Blocks.
+    pub fn database_status(dir: &Entered, holder: &str) -> Result<DatabaseStatus, AppError> {
+        match look(&dir.config.data)? {
+            Found::Ours => Ok(DatabaseStatus::of_closed(&dir.config.data, holder)?),
+            Found::Empty => Err(AppError::Missing(dir.config.data.clone())),
+            Found::Foreign => Err(AppError::Foreign(dir.config.data.clone())),
         }
     }
 

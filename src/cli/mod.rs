@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod config;
+mod db;
 mod exit;
 mod gc;
 mod help;
@@ -73,6 +74,8 @@ enum Command {
     Quota(quota::QuotaCommand),
     Gc(gc::Gc),
     Check(check::Check),
+    #[command(subcommand)]
+    Db(db::DbCommand),
     Completions(completions::Completions),
     Version(version::Version),
 }
@@ -148,6 +151,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Quota(quota) => quota.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Check(check) => check.run().await,
+        Command::Db(db) => db.run().await,
         Command::Completions(completions) => completions.run(),
         Command::Version(version) => version.run(),
     }

@@ -6,7 +6,8 @@
 use super::disk::Opener;
 use super::error::io;
 use super::lock::sync_dir;
-use super::upgrade::{FILE, FROZEN_CACHE, database, last_batch, log_key, schema};
+use super::upgrade::{FILE, FROZEN_CACHE, database, last_batch, log_key};
+use super::versions::Versions;
 use super::{StoreError, StoreOptions, log};
 use crate::datadir;
 use redb::Database;
@@ -27,7 +28,7 @@ impl State {
     /// That of an open database whose log has been repeated.
     pub fn of(db: &Database) -> Result<Self, StoreError> {
         Ok(Self {
-            schema: schema(db)?,
+            schema: Versions::of(db)?.schema,
             key: log_key(db)?,
             batch: last_batch(db)?,
         })
@@ -55,7 +56,9 @@ pub(super) fn keep(
     let about = path.symlink_metadata().map_err(|e| io(what(), &e))?;
     let (needed, free) = (about.len(), opener.free(dir).unwrap_or(u64::MAX));
     if needed <= free {
-        return write(&path, &half, &copy);
+        write(&path, &half, &copy)?;
+        tracing::info!(file = %copy.display(), schema = state.schema, "a copy of the database is kept before it is upgraded");
+        return Ok(());
     }
     if !options.upgrade_without_copy {
         return Err(StoreError::NoRoomForCopy {

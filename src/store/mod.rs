@@ -24,10 +24,12 @@ mod read;
 pub mod record;
 mod reserve;
 mod stats;
+mod status;
 mod steps;
 mod table;
 mod txn;
 mod upgrade;
+mod versions;
 mod writer;
 
 #[cfg(test)]
@@ -39,8 +41,10 @@ pub use error::{StoreError, StoreErrorKind};
 pub use need::Need;
 pub use read::{Get, Read, Row, Way};
 pub use stats::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
+pub use status::{DatabaseCopy, DatabaseStatus};
 pub use table::{KEY_LIMIT, Table};
 pub use txn::{ROW_LIMIT, Txn};
+pub use versions::Versions;
 
 use error::redb as redb_error;
 use lanes::{Lanes, PATIENCE, Pending, Reply, Then};

@@ -157,6 +157,10 @@ pub(super) mod meta {
     pub const PREFIX: &[u8] = b"store.";
     /// Schema version: 4 bytes, big-endian.
     pub const SCHEMA: &[u8] = b"store.schema";
+    /// The oldest schema whose programs may read the file: 4 bytes, big-endian. See `versions.rs`.
+    pub const OLDEST_READER: &[u8] = b"store.oldest_reader";
+    /// The oldest schema whose programs may change the file: 4 bytes, big-endian.
+    pub const OLDEST_WRITER: &[u8] = b"store.oldest_writer";
     /// Running time in ms: 8 bytes, big-endian.
     pub const RUNNING: &[u8] = b"store.running_ms";
     /// The number of the last batch that is in the file: 8 bytes, big-endian. See `log.rs`.

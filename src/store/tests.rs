@@ -320,6 +320,58 @@ fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
     assert_eq!(get(&store, "upgraded"), None);
 }
 
+/// A newer schema that leaves alone what this program relies on says so, and this program goes on with it.
+#[test]
+fn a_newer_schema_is_opened_where_it_lets_older_programs_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let store = Store::open(options(path)).unwrap();
+    put(&store, "a", "1").unwrap();
+    store.close();
+    let set = |versions: Versions| {
+        let opener = disk::machine();
+        let file = opener.open(&path.join("meta.redb")).unwrap();
+        let db = upgrade::database(file, 8 << 20).unwrap();
+        let txn = upgrade::begin_write(&db).unwrap();
+        versions.put(&txn).unwrap();
+        txn.commit().unwrap();
+    };
+    let newer = |oldest_reader, oldest_writer| Versions {
+        schema: SCHEMA + 2,
+        oldest_reader,
+        oldest_writer,
+    };
+    set(newer(SCHEMA, SCHEMA));
+    let store = Store::open(options(path)).unwrap();
+    put(&store, "b", "2").unwrap();
+    // What the newer program wrote of itself stays.
+    let status = store.status().unwrap();
+    assert_eq!(status.versions, newer(SCHEMA, SCHEMA));
+    assert!(status.readable && status.writable);
+    store.close();
+    let closed = DatabaseStatus::of_closed(path, "a test").unwrap();
+    assert_eq!(
+        (closed.versions, closed.copies),
+        (status.versions, status.copies)
+    );
+    for (versions, readable) in [
+        (newer(SCHEMA, SCHEMA + 1), true),
+        (newer(SCHEMA + 1, SCHEMA + 1), false),
+    ] {
+        set(versions);
+        let before = std::fs::read(path.join("meta.redb")).unwrap();
+        let error = Store::open(options(path)).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::TooNew);
+        let status = DatabaseStatus::of_closed(path, "a test").unwrap();
+        assert_eq!((status.readable, status.writable), (readable, false));
+        assert_eq!(status.versions, versions);
+        assert!(std::fs::read(path.join("meta.redb")).unwrap() == before);
+    }
+    set(Versions::alone(SCHEMA));
+    let store = Store::open(options(path)).unwrap();
+    assert_eq!(get(&store, "b").as_deref(), Some("2"));
+}
+
 #[test]
 fn a_store_of_before_the_log_gets_one() {
     let dir = tempfile::tempdir().unwrap();

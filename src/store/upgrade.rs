@@ -1,8 +1,8 @@
 //! Opening `DIR/meta.redb` and its log: creation, schema check, repeating what only the log holds, upgrade.
 //!
 //! A new file is made under another name and renamed when its tables and schema are durable, so a crash leaves no
-//! half-made store. A schema newer than [`SCHEMA`](super::SCHEMA) is refused untouched; before an older one is upgraded, a copy is
-//! kept as `DIR/meta.redb.schema-N.bak` ([`super::copy`]).
+//! half-made store. A schema newer than [`SCHEMA`](super::SCHEMA) is refused untouched, unless it says that this program may write
+//! it ([`super::versions`]); before an older one is upgraded, a copy is kept as `DIR/meta.redb.schema-N.bak` ([`super::copy`]).
 
 use super::disk::Opener;
 use super::error::redb as redb_error;
@@ -12,6 +12,7 @@ use super::read::{Get as _, Read};
 use super::steps::{STEPS, Step};
 use super::table::{as_u64, meta};
 use super::txn::Batch;
+use super::versions::Versions;
 use super::{StoreError, StoreOptions, Table, copy};
 use redb::{Database, ReadableDatabase as _, StorageBackend, WriteTransaction};
 
@@ -95,8 +96,9 @@ pub(super) fn open_as(
         create(options, opener, known)?;
     }
     let mut db = database(opener.open(&path)?, options.cache_bytes)?;
-    let found = schema(&db)?;
-    if found > known {
+    let versions = Versions::of(&db)?;
+    let found = versions.schema;
+    if !versions.lets_write(known) {
         return Err(StoreError::TooNew { found, known });
     }
     // What a log holds is of the schema of its file: it goes into it first, and a new key tells the next log from it.
@@ -116,7 +118,7 @@ pub(super) fn open_as(
         for step in steps.iter().skip(found as usize - 1) {
             step(&txn)?;
         }
-        set_schema(&txn, known)?;
+        Versions::alone(known).put(&txn)?;
         set_log_key(&txn)?;
         txn.commit().map_err(|e| redb_error("upgrade", e))?;
     }
@@ -229,41 +231,13 @@ fn create(options: &StoreOptions, opener: &Opener, known: u32) -> Result<(), Sto
             .map_err(|e| redb_error("create a table", e))?;
     }
     set_log_key(&txn)?;
-    set_schema(&txn, known)?;
+    Versions::alone(known).put(&txn)?;
     txn.commit()
         .map_err(|e| redb_error("create the metadata file", e))?;
     db.close()
         .map_err(|e| redb_error("create the metadata file", e))?;
     opener.rename(&young, &dir.join(FILE))?;
     opener.sync_dir(dir)
-}
-
-/// The schema of an open file.
-pub(super) fn schema(db: &Database) -> Result<u32, StoreError> {
-    let no_schema = || StoreError::Damaged("the metadata file states no schema".into());
-    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
-    let table = match txn.open_table(Table::Meta.definition()) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Err(no_schema()),
-        other => other.map_err(|e| redb_error("read", e))?,
-    };
-    let row = table.get(meta::SCHEMA).map_err(|e| redb_error("read", e))?;
-    let bytes: [u8; 4] = row
-        .and_then(|v| v.value().try_into().ok())
-        .ok_or_else(no_schema)?;
-    match u32::from_be_bytes(bytes) {
-        0 => Err(no_schema()),
-        n => Ok(n),
-    }
-}
-
-fn set_schema(txn: &WriteTransaction, schema: u32) -> Result<(), StoreError> {
-    let mut table = txn
-        .open_table(Table::Meta.definition())
-        .map_err(|e| redb_error("write the schema", e))?;
-    table
-        .insert(meta::SCHEMA, schema.to_be_bytes().as_slice())
-        .map_err(|e| redb_error("write the schema", e))?;
-    Ok(())
 }
 
 /// Tables may be added within a schema: readers rely on every one being there.

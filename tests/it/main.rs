@@ -32,6 +32,7 @@ mod clock;
 mod compact;
 mod content;
 mod damage;
+mod db;
 mod disks;
 mod disks_clock;
 mod disks_faulty;

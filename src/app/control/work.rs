@@ -25,6 +25,7 @@ pub async fn execute(
 ) -> Result<Reply, Fault> {
     match request {
         Request::Trust => trust(app).map(Reply::Trust),
+        Request::DbStatus => Ok(Reply::Database(app.store.status()?)),
         Request::Mirror(job) => super::mirror::run(app, *job, news, stop)
             .await
             .map(Reply::Mirrored),

@@ -1,5 +1,5 @@
-//! Accounts, and rows of tables that nothing writes: what is wrong with them, in the words of the report. What cannot be
-//! read is kept in `quarantine/` before it is taken out.
+//! Accounts: what is wrong with them, in the words of the report. What cannot be read is kept in `quarantine/` before it is
+//! taken out.
 
 use super::Checker;
 use super::contents::blocking;
@@ -75,33 +75,6 @@ impl Checker {
                 }
             }
         })
-    }
-
-    /// Rows of tables that this version never writes.
-    pub(super) async fn unused(
-        &self,
-        repair: bool,
-        problems: &mut Vec<Problem>,
-    ) -> Result<(), RepoError> {
-        for row in self.0.repos.unused_rows().await? {
-            let what = format!(
-                "table {} has a row that nothing writes: {}",
-                row.table,
-                row.name()
-            );
-            let problem = Problem::new(Kind::RowExtra, what);
-            problems.push(if repair {
-                let to = self.keep(&row.value).await?;
-                if self.0.repos.drop_unused(row).await? {
-                    problem.done(format!("moved to {to}"))
-                } else {
-                    problem.how(CHANGED)
-                }
-            } else {
-                problem.how("--repair moves it to quarantine/")
-            });
-        }
-        Ok(())
     }
 
     /// Keeps a row's bytes; answers where.

@@ -253,7 +253,6 @@ impl Checker {
         self.spare_bytes(repair, &mut problems).await?;
         self.files(repair, &rows.rowless, &mut problems).await?;
         report.rows += self.accounts(repair, &mut problems).await?;
-        self.unused(repair, &mut problems).await?;
         for problem in problems {
             report.add(problem);
         }

@@ -15,7 +15,6 @@ mod quotas;
 mod refs;
 mod report;
 mod tags;
-mod unused;
 mod uploads;
 mod usage;
 mod walk;
@@ -23,7 +22,6 @@ mod walk;
 pub use content::{Content, Contents, Verdict};
 pub use report::{Kind, Level, Problem, Upstream};
 pub use tags::Touched;
-pub use unused::UnusedRow;
 
 use super::error::RepoError;
 use super::{Inner, Repos};

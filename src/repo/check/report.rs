@@ -171,8 +171,6 @@ kinds! {
     AccountPasswordUnreadable = Damage,
     /// An account's grants are not as they could have been given.
     AccountGrantsWrong = Damage,
-    /// A row in a table that this version never writes.
-    RowExtra = Damage,
 }
 
 impl fmt::Display for Kind {
