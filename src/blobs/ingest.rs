@@ -22,6 +22,14 @@ pub struct Ingest {
     /// Whether somebody may count on the bytes so far: then the upload stands until the commit does.
     promised: bool,
     failed: bool,
+    /// Its file was opened again, and may be another one.
+    unsure: Option<Box<Unsure>>,
+}
+
+/// How far a file was hashed that is to be compared with what was hashed on the way.
+struct Unsure {
+    hasher: Hasher,
+    at: u64,
 }
 
 impl Ingest {
@@ -32,6 +40,7 @@ impl Ingest {
             named: false,
             promised: false,
             failed: false,
+            unsure: None,
         }
     }
 
@@ -42,6 +51,7 @@ impl Ingest {
             named,
             promised: upload.written() > 0,
             failed: false,
+            unsure: None,
             upload,
         }
     }
@@ -107,18 +117,16 @@ impl Ingest {
         self.tried(rested)
     }
 
-    /// Opens the file again if it rests, and refuses one with other bytes than were hashed on the way.
-    fn wake(&mut self) -> Result<(), BlobError> {
-        // What rests on after an error is as it was, and may be woken later: all files of the machine may be in use.
-        let is_same = self.upload.wake();
-        let woken = is_same.and_then(|is_same| {
-            // Some file systems number a file anew after it was closed.
-            let is_right = is_same || self.is_as_hashed().inspect_err(|_| self.failed = true)?;
-            let path = self.upload.files.upload_path(self.upload.name);
-            is_right
-                .then_some(())
-                .ok_or_else(|| BlobError::changed(&path))
-        });
+    /// Whether its file rests, or is still to be compared after that: see [`Ingest::wake`].
+    pub fn sleeps(&self) -> bool {
+        !self.failed && (self.upload.is_resting() || self.unsure.is_some())
+    }
+
+    /// Opens the file again if it rests, and refuses one with other bytes than were hashed on the way. Some file systems
+    /// number a file anew after it was closed: then it is hashed, at most so many bytes now. Answers whether all is done;
+    /// what needs the bytes does the rest itself.
+    pub fn wake(&mut self, most: u64) -> Result<bool, BlobError> {
+        let woken = self.woken(most);
         if matches!(woken, Err(BlobError::Changed)) {
             // The sender must hear of it first; what cannot be removed is reaped with the idle ones.
             let _ = self.upload.files.discard(self.upload.name);
@@ -127,11 +135,28 @@ impl Ingest {
         woken
     }
 
-    fn is_as_hashed(&self) -> Result<bool, BlobError> {
-        let hasher = self
-            .upload
-            .hash(Hasher::new(self.algorithm()), 0, self.upload.written())?;
-        Ok(hasher.finish() == self.hasher.clone().finish())
+    fn woken(&mut self, most: u64) -> Result<bool, BlobError> {
+        // What rests on after an error is as it was, and may be woken later: all files of the machine may be in use.
+        if !self.upload.wake()? {
+            let hasher = Hasher::new(self.algorithm());
+            self.unsure = Some(Box::new(Unsure { hasher, at: 0 }));
+        }
+        let Some(unsure) = self.unsure.take() else {
+            return Ok(true);
+        };
+        let written = self.upload.written();
+        let to = written.min(unsure.at.saturating_add(most));
+        let read = self.upload.hash(unsure.hasher, unsure.at, to);
+        let hasher = read.inspect_err(|_| self.failed = true)?;
+        if to < written {
+            self.unsure = Some(Box::new(Unsure { hasher, at: to }));
+            return Ok(false);
+        }
+        if hasher.finish() == self.hasher.clone().finish() {
+            return Ok(true);
+        }
+        let path = self.upload.files.upload_path(self.upload.name);
+        Err(BlobError::changed(&path))
     }
 
     /// The hash of what was taken in so far, to be carried on by who hashes bytes before they are written.
@@ -148,7 +173,7 @@ impl Ingest {
     /// As [`Ingest::write`], for bytes that `ahead` has taken in, if it has.
     pub fn write_hashed(&mut self, bytes: &[u8], ahead: Option<Ahead>) -> Result<(), BlobError> {
         self.usable()?;
-        self.wake()?;
+        self.wake(u64::MAX)?;
         let kept = self.upload.append(bytes);
         self.taken(kept, bytes, ahead)
     }
@@ -156,7 +181,7 @@ impl Ingest {
     /// As [`Ingest::write_hashed`], but nothing stays in memory: for bytes that others may follow much later.
     pub fn write_through(&mut self, bytes: &[u8], ahead: Option<Ahead>) -> Result<(), BlobError> {
         self.usable()?;
-        self.wake()?;
+        self.wake(u64::MAX)?;
         let kept = self.upload.spill().and_then(|()| self.upload.put(bytes));
         self.taken(kept, bytes, ahead)
     }
@@ -216,7 +241,7 @@ impl Ingest {
     /// algorithm than the upload was begun with. On `Digest` and `Changed` the upload is gone.
     pub fn verify(mut self, wanted: &Digest) -> Result<Verified, BlobError> {
         self.usable()?;
-        self.wake()?;
+        self.wake(u64::MAX)?;
         let (upload, promised) = (self.upload, self.promised);
         upload.check_alone()?;
         let got = if wanted.algorithm() == upload.name.algorithm {

@@ -32,6 +32,7 @@ pub use odd::Foreign;
 pub use place::{Place, Purpose, UploadName};
 pub use resuming::{Hashed, Resumed, Resuming};
 pub use scrub::{Found, Listed};
+pub use twin::{TwinSearch, TwinStep};
 
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
 use bytes::Bytes;
@@ -219,11 +220,11 @@ impl Blobs {
         Ok(file.and_then(|file| self.files.mark_of(&file).owner))
     }
 
-    /// The place that is another name of an upload's file: what a closing left that was killed before its end. If a blob's
-    /// row names it the upload is over, and only its name is to go; else the place is, before the upload can be taken up.
-    /// Reads the whole file if it has two names, else nothing.
-    pub fn twin(&self, name: UploadName) -> Result<Option<Place>, BlobError> {
-        self.files.twin(name)
+    /// Begins to look for the place that is another name of an upload's file: what a closing left that was killed before
+    /// its end. If a blob's row names it the upload is over, and only its name is to go; else the place is, before the
+    /// upload can be taken up. `None` where the file has one name; else its steps read all of it.
+    pub fn twin(&self, name: UploadName) -> Result<Option<TwinSearch>, BlobError> {
+        TwinSearch::open(Arc::clone(&self.files), name)
     }
 
     /// All files of sessions on disk, for a start or a check; files of other names are left alone.

@@ -120,6 +120,11 @@ impl Upload {
         self.file.is_some()
     }
 
+    /// Whether the file is closed until [`Upload::wake`].
+    pub fn is_resting(&self) -> bool {
+        self.resting.is_some()
+    }
+
     /// Closes the file until [`Upload::wake`]; all bytes are on the disk before that. What the kernel could not write it
     /// tells to an open file for sure, to one that is opened later only as long as it remembers.
     pub fn rest(&mut self) -> Result<(), BlobError> {

@@ -157,9 +157,12 @@ impl Repos {
         Ok(())
     }
 
-    /// Drops an upload's row, unless it is in memory or has a file.
+    /// Drops an upload's row, unless it is in memory or has a file. One that may be just taken up is left to the next look:
+    /// that can take long.
     async fn reap_row(&self, id: UploadId, repo: RepoId) -> Result<(), RepoError> {
-        let _alone = self.0.sessions.alone(id).await;
+        let Some(_alone) = self.0.sessions.alone_now(id) else {
+            return Ok(());
+        };
         if self.0.sessions.get(id).is_some() {
             return Ok(());
         }
@@ -176,12 +179,14 @@ impl Repos {
     /// Where many uploads have their files open, syncs and closes those that nobody has written to lately.
     async fn rest_parked(&self) -> Result<(), RepoError> {
         for id in self.0.sessions.parked(PARKED) {
-            if let Ok(turn) = self.0.sessions.take_any(id, Session::is_open) {
-                self.block(move || {
-                    rest(&turn.session.ingest);
+            if let Ok(turn) = self.0.sessions.take_to_rest(id) {
+                let (slot, hold) = (Arc::clone(&turn.session.ingest), turn.hold());
+                let sync = move || {
+                    rest(&slot);
+                    drop(hold);
                     Ok(())
-                })
-                .await?;
+                };
+                self.block(sync).await?;
             }
         }
         Ok(())
@@ -207,22 +212,33 @@ impl Repos {
         Ok(some)
     }
 
-    /// Removes an upload's file and row, unless it is in memory.
+    /// Removes an upload's file and row, unless it is in memory. One that may be just taken up is left to the next look,
+    /// and ends by itself if its repository is deleted.
     async fn reap_file(&self, file: UploadName) -> Result<bool, RepoError> {
-        let _alone = self.0.sessions.alone(file.id).await;
+        let Some(_alone) = self.0.sessions.alone_now(file.id) else {
+            return Ok(false);
+        };
         if self.0.sessions.get(file.id).is_some() {
             return Ok(false);
         }
+        self.end_left(file).await?;
+        Ok(true)
+    }
+
+    /// Removes what is left of an upload that is not in memory. The caller has seen to it that nobody takes it up.
+    pub(super) async fn end_left(&self, file: UploadName) -> Result<(), RepoError> {
         let blobs = self.0.blobs.clone();
         self.block(move || Ok(blobs.discard(file)?)).await?;
         self.0.uploads.end(file.id);
         self.0.sessions.gone(file.id);
-        self.drop_row(file.id).await?;
-        Ok(true)
+        self.drop_row(file.id).await
     }
 
     /// Those repositories that are deleted.
-    async fn deleted(&self, repos: HashSet<RepoId>) -> Result<HashSet<RepoId>, RepoError> {
+    pub(super) async fn deleted(
+        &self,
+        repos: HashSet<RepoId>,
+    ) -> Result<HashSet<RepoId>, RepoError> {
         let repos: Vec<_> = repos.into_iter().collect();
         let mut deleted = HashSet::new();
         for some in repos.chunks(REPOS) {

@@ -16,6 +16,7 @@ mod fill;
 mod fills;
 pub mod format;
 mod giving_up;
+mod hashing;
 mod home;
 mod inline;
 pub mod keys;
@@ -180,7 +181,7 @@ impl Repos {
             sessions,
             uploads,
             fills: Fills::default(),
-            hashing: tokio::sync::Semaphore::new(resume::AT_ONCE),
+            hashing: tokio::sync::Semaphore::new(hashing::AT_ONCE),
             written_in_boot,
         };
         Ok(Self(Arc::new(inner)))

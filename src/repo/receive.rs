@@ -219,6 +219,7 @@ impl<'a> Writer<'a> {
             let ingest = self.repos.0.blobs.begin(name).of(session.owner.clone());
             *lock(&session.ingest) = Some(ingest);
         }
+        self.repos.wake(self.turn).await?;
         let turn = &*self.turn;
         let saved = self
             .repos

@@ -7,20 +7,12 @@ use super::reclaim::condemn_stray;
 use super::record::{RepoRecord, UploadRecord};
 use super::sessions::Sessions;
 use super::{Origin, Repos, keys, pushes};
-use crate::blobs::{
-    BlobErrorKind, Blobs, Ingest, Purpose, Resumed, Resuming, Saved, UploadFile, UploadName,
-};
+use crate::blobs::{BlobErrorKind, Blobs, Ingest, Purpose, Saved, UploadFile, UploadName};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Store, StoreError, Table};
 use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
 use std::collections::HashMap;
-use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
-
-/// Files that are hashed at once: more would take the threads and processors of those who read.
-pub(super) const AT_ONCE: usize = 2;
-/// Bytes of a file that are hashed in one go.
-const HOP: u64 = 16 << 20;
 
 /// An upload on disk.
 struct Left {
@@ -104,6 +96,10 @@ impl Repos {
         {
             self.0.sessions.gone(id);
         }
+        if matches!(&taken, Err(RepoError::UploadUnknown)) {
+            // Who ends the uploads of a deleted repository waits for none that is taken up.
+            self.end_left(file).await?;
+        }
         if let Some(ingest) = taken? {
             return Ok(Some((algorithm, ingest)));
         }
@@ -119,11 +115,7 @@ impl Repos {
         saved: Option<Saved>,
         waits: &CancellationToken,
     ) -> Result<Option<Ingest>, RepoError> {
-        let blobs = self.0.blobs.clone();
-        let twin = {
-            let _turn = self.turn_to_hash(waits).await?;
-            self.block(move || Ok(blobs.twin(name)?)).await?
-        };
+        let twin = self.twin_of(name).await?;
         let blobs = self.0.blobs.clone();
         if let Some(place) = twin {
             // In the order of commits, so that none which is still on its way can name the place afterwards.
@@ -149,45 +141,7 @@ impl Repos {
         let hashed = self.0.sessions.hashed(name.id);
         let resume = move || Ok(blobs.resume(name, saved.as_ref(), hashed.as_ref())?);
         let resuming = self.block(resume).await?;
-        Ok(Some(self.hash_again(name.id, resuming, waits).await?))
-    }
-
-    /// Hashes what no state covers of a file. Few do that at once, each a hop at a time in turn with the others; nobody for
-    /// a client that went away.
-    async fn hash_again(
-        &self,
-        id: UploadId,
-        mut resuming: Resuming,
-        waits: &CancellationToken,
-    ) -> Result<Ingest, RepoError> {
-        loop {
-            let turn = match self.turn_to_hash(waits).await {
-                Ok(turn) => turn,
-                Err(gone) => {
-                    let hashed = self.block(move || Ok(resuming.pause()?)).await?;
-                    self.0.sessions.note_hashed(id, hashed);
-                    return Err(gone);
-                }
-            };
-            let step = self.block(move || Ok(resuming.step(HOP)?)).await;
-            drop(turn);
-            match step? {
-                Resumed::Whole(ingest) => return Ok(*ingest),
-                Resumed::Part(rest) => resuming = *rest,
-            }
-        }
-    }
-
-    /// To be held while a file of an upload is hashed. `UploadBusy` if nobody waits for that any more.
-    async fn turn_to_hash(
-        &self,
-        waits: &CancellationToken,
-    ) -> Result<SemaphorePermit<'_>, RepoError> {
-        tokio::select! {
-            biased;
-            () = waits.cancelled() => Err(RepoError::UploadBusy),
-            turn = self.0.hashing.acquire() => turn.map_err(|e| RepoError::Task(e.to_string())),
-        }
+        Ok(Some(self.hash_again(name, resuming, waits).await?))
     }
 
     async fn left(&self, name: &RepoName, id: UploadId) -> Result<Option<Left>, RepoError> {

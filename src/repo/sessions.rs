@@ -26,6 +26,9 @@ const LANES: usize = 64;
 /// of its request.
 const OPEN_FILES: usize = 64;
 
+/// How long a request waits for an upload that is just being synced.
+const REST: Duration = Duration::from_secs(10);
+
 /// The bytes of an upload; `None` before the first and after the last request.
 pub(super) type Slot = Arc<Mutex<Option<Ingest>>>;
 
@@ -43,11 +46,13 @@ pub(super) struct Session {
     pub row: Arc<Row>,
     /// Nobody may go on with it.
     closed: Arc<AtomicBool>,
-    /// Told when it is given back after it was closed.
+    /// Told when it is given back after it was closed, or synced.
     given_back: Arc<Notify>,
     /// Who began it; `None` if that is not known.
     pub owner: Option<Arc<str>>,
     busy: bool,
+    /// It is busy with nothing but being synced.
+    resting: bool,
     /// Its file is open, and no request has it.
     parked: bool,
     used: Instant,
@@ -68,6 +73,7 @@ impl Session {
             given_back: Arc::default(),
             owner: Some(owner),
             busy: false,
+            resting: false,
             parked: false,
             used: Instant::now(),
         }
@@ -86,6 +92,7 @@ impl Session {
             given_back: Arc::default(),
             owner: None,
             busy: false,
+            resting: false,
             parked: false,
             used: Instant::now(),
         }
@@ -143,6 +150,12 @@ impl Sessions {
     pub async fn alone(&self, id: UploadId) -> tokio::sync::MutexGuard<'_, ()> {
         let lane = usize::from(id.0[0]) % LANES;
         self.taking_up[lane].lock().await
+    }
+
+    /// The same for who comes again; `None` if it would have to be waited for, which may take as long as hashing a file.
+    pub fn alone_now(&self, id: UploadId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let lane = usize::from(id.0[0]) % LANES;
+        self.taking_up[lane].try_lock().ok()
     }
 
     /// A new upload, unless its owner has `most` already.
@@ -277,6 +290,47 @@ impl Sessions {
         self.take_any(id, |session| session.name == *name && session.is_open())
     }
 
+    /// As [`Sessions::take`]; one that is just being synced is waited for, for a while.
+    pub async fn take_soon(&self, id: UploadId, name: &RepoName) -> Result<Turn, RepoError> {
+        self.take_within(REST, id, name).await
+    }
+
+    async fn take_within(
+        &self,
+        patience: Duration,
+        id: UploadId,
+        name: &RepoName,
+    ) -> Result<Turn, RepoError> {
+        let rested = async {
+            while let Some(given_back) = self.resting(id) {
+                let mut given_back = pin!(given_back.notified());
+                given_back.as_mut().enable();
+                // Else it was given back just before.
+                if self.resting(id).is_some() {
+                    given_back.await;
+                }
+            }
+        };
+        // Who waited in vain hears that it is busy.
+        let _ = tokio::time::timeout(patience, rested).await;
+        self.take(id, name)
+    }
+
+    /// What tells that an upload is synced, if it is just being.
+    fn resting(&self, id: UploadId) -> Option<Arc<Notify>> {
+        let open = lock(&self.open);
+        let session = open.all.get(&id).filter(|session| session.resting)?;
+        Some(Arc::clone(&session.given_back))
+    }
+
+    /// Takes the upload to sync and close its file, which is no use of it: requests wait until it is given back.
+    pub fn take_to_rest(&self, id: UploadId) -> Result<Turn, RepoError> {
+        let turn = self.take_any(id, Session::is_open)?;
+        turn.hold.is_unused.store(true, Ordering::Relaxed);
+        turn.hold.rests();
+        Ok(turn)
+    }
+
     /// The same of one that was closed, too.
     pub fn take_any(
         &self,
@@ -302,6 +356,7 @@ impl Sessions {
             closed: Arc::clone(&session.closed),
             id,
             slot: Arc::clone(&session.ingest),
+            is_unused: AtomicBool::new(false),
             offset: AtomicU64::new(session.offset),
         };
         Ok(Turn {
@@ -350,10 +405,21 @@ pub(super) struct Hold {
     closed: Arc<AtomicBool>,
     id: UploadId,
     slot: Slot,
+    /// Nobody writes to it meanwhile.
+    is_unused: AtomicBool,
     offset: AtomicU64,
 }
 
 impl Hold {
+    /// Nothing is done but to sync it, until this is dropped: requests wait for that.
+    pub fn rests(&self) {
+        let mut open = lock(&self.open);
+        let session = open.all.get_mut(&self.id);
+        if let Some(session) = session.filter(|s| Arc::ptr_eq(&s.ingest, &self.slot)) {
+            session.resting = true;
+        }
+    }
+
     /// So many bytes have arrived in all.
     pub fn reached(&self, offset: u64) {
         self.offset.fetch_max(offset, Ordering::Relaxed);
@@ -367,17 +433,21 @@ impl Drop for Hold {
         let open = &mut *guard;
         // Not one that was taken up from disk since.
         let session = open.all.get_mut(&self.id);
+        let mut has_rested = false;
         if let Some(session) = session.filter(|s| Arc::ptr_eq(&s.ingest, &self.slot)) {
             session.busy = false;
+            has_rested = std::mem::take(&mut session.resting);
             session.parked = is_parked;
             open.parked += usize::from(is_parked);
-            session.used = Instant::now();
+            if !*self.is_unused.get_mut() {
+                session.used = Instant::now();
+            }
             session.offset = *self.offset.get_mut();
             self.bytes.settle(self.id, session.offset);
         }
         drop(guard);
         // Whoever closed it later sees that it is free.
-        if self.closed.load(Ordering::Acquire) {
+        if has_rested || self.closed.load(Ordering::Acquire) {
             self.given_back.notify_waiters();
         }
     }
@@ -450,5 +520,35 @@ mod tests {
         assert!(waits.await);
         turn.end();
         assert!(last.await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_while_an_upload_is_synced_and_that_is_no_use_of_it() {
+        let (sessions, id, name) = one();
+        drop(sessions.take(id, &name).expect("free"));
+        let used = sessions.get(id).expect("there").used;
+        let turn = sessions.take_to_rest(id).expect("free");
+        let synced = turn.hold();
+        drop(turn);
+        let mut soon = pin!(sessions.take_soon(id, &name));
+        let waits = std::future::poll_fn(|cx| Poll::Ready(soon.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        drop(synced);
+        assert_eq!(sessions.get(id).expect("there").used, used);
+        let turn = soon.await.expect("free again");
+        // Another request is not waited for.
+        let busy = sessions.take_soon(id, &name).await;
+        assert!(matches!(busy, Err(RepoError::UploadBusy)));
+        drop(turn);
+        assert!(sessions.get(id).expect("there").used > used);
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_takes_too_long_is_not_waited_for() {
+        let (sessions, id, name) = one();
+        let _synced = sessions.take_to_rest(id).expect("free");
+        let patience = Duration::from_millis(20);
+        let busy = sessions.take_within(patience, id, &name).await;
+        assert!(matches!(busy, Err(RepoError::UploadBusy)));
     }
 }

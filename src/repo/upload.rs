@@ -41,6 +41,7 @@ impl Drop for Park {
         let Some((hold, slot)) = of.filter(|_| self.repos.0.sessions.is_crowded()) else {
             return;
         };
+        hold.rests();
         // Without a runtime the server is at its end.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(move || {
@@ -95,7 +96,7 @@ impl Repos {
     /// As [`Repos::session_of`], for this request alone.
     async fn turn_of(&self, name: &RepoName, id: UploadId) -> Result<Turn, RepoError> {
         self.session_of(name, id).await?;
-        self.0.sessions.take(id, name)
+        self.0.sessions.take_soon(id, name).await
     }
 
     /// Streams a chunk in; answers how many bytes have arrived. `len` is the declared length, if there is one.

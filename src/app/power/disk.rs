@@ -63,6 +63,8 @@ pub(super) struct Disk {
     pub removals: Arc<Gate>,
     /// Before each sync of a folder.
     pub folder_syncs: Arc<Gate>,
+    /// Before each mark on a file.
+    pub marks: Arc<Gate>,
     life: u64,
 }
 
@@ -130,6 +132,7 @@ impl Disk {
             core: Arc::new(Mutex::new(core)),
             removals: Arc::default(),
             folder_syncs: Arc::default(),
+            marks: Arc::default(),
             life: 0,
         }
     }
@@ -143,6 +146,7 @@ impl Disk {
             core: Arc::clone(&self.core),
             removals: Arc::clone(&self.removals),
             folder_syncs: Arc::clone(&self.folder_syncs),
+            marks: Arc::clone(&self.marks),
             life: core.life,
         }
     }
@@ -305,6 +309,7 @@ impl blobs::disk::Disk for Disk {
     }
 
     fn set_mark(&self, file: &File, mark: &[u8]) -> io::Result<()> {
+        self.marks.pass();
         let mut core = self.alive()?;
         let (ino, mark) = (core.ino_of(file)?, mark.to_vec());
         core.note(Op::Mark { ino, mark });

@@ -20,6 +20,7 @@ mod full;
 mod ledger;
 mod scenario;
 mod state;
+mod taken_up;
 mod tests;
 
 use super::AppError;

@@ -122,3 +122,36 @@ fn a_file_that_was_changed_meanwhile_is_refused() {
     });
     assert_eq!(copied, Ok(()), "the same bytes");
 }
+
+#[test]
+fn a_file_with_another_number_is_hashed_in_steps() {
+    let (dir, blobs) = fresh();
+    let bytes = content(2 * BIG);
+    let path = dir.path().join("data/uploads").join(name(1).to_string());
+    let mut upload = ingest(&blobs, 1, &bytes[..BIG]);
+    assert!(!upload.sleeps());
+    upload.rest().expect("rests");
+    assert!(upload.sleeps());
+    // The same file: nothing is hashed.
+    assert!(upload.wake(0).expect("wakes") && !upload.sleeps());
+    upload.rest().expect("rests");
+    let copy = path.with_extension("copy");
+    std::fs::copy(&path, &copy).expect("copied");
+    std::fs::rename(&copy, &path).expect("renamed");
+    let before = blobs.counters().bytes_rehashed;
+    assert!(!upload.wake(0).expect("opened") && upload.is_open());
+    let mut steps = 0;
+    while upload.sleeps() {
+        let done = upload.wake(STEP).expect("the same bytes");
+        steps += 1;
+        let hashed = blobs.counters().bytes_rehashed - before;
+        assert!(hashed <= steps * STEP, "{hashed} bytes in {steps} steps");
+        // A request that goes away in between costs none of it.
+        if !done {
+            upload.rest().expect("rests");
+        }
+    }
+    assert_eq!(blobs.counters().bytes_rehashed - before, BIG as u64);
+    upload.write(&bytes[BIG..]).expect("room");
+    upload.finish(&Digest::of(SHA256, &bytes)).expect("sealed");
+}
