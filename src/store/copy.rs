@@ -8,9 +8,10 @@ use super::error::io;
 use super::lock::sync_dir;
 use super::upgrade::{FILE, FROZEN_CACHE, database, last_batch, log_key};
 use super::versions::Versions;
-use super::{StoreError, StoreOptions, log};
+use super::{StoreError, StoreOptions, log, reserve};
 use crate::datadir;
 use redb::Database;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What a copy is made under.
@@ -35,12 +36,13 @@ impl State {
     }
 }
 
-/// Keeps a copy of the database, which is closed and in this state. Where there is no room for it, that is an error before
-/// anything is written, or it is left out if the operator said so.
+/// Keeps a copy of the database, which is closed and in this state. Where there is no room for it and for the `rewritten`
+/// bytes of the upgrade itself, that is an error before anything is written; or there is no copy, if the operator said so.
 pub(super) fn keep(
     options: &StoreOptions,
     opener: &Opener,
     state: &State,
+    rewritten: u64,
 ) -> Result<(), StoreError> {
     let (dir, path) = (&options.dir, options.dir.join(FILE));
     let copy = dir.join(format!("{FILE}.schema-{}.bak", state.schema));
@@ -48,24 +50,32 @@ pub(super) fn keep(
     let half = dir.join(HALF);
     // Left by a start that was ended half way.
     datadir::remove_own(&half).map_err(|e| io(format!("write {}", half.display()), &e))?;
-    if is_of(opener, &copy, state) {
-        tracing::info!(file = %copy.display(), "the copy of an earlier try of this upgrade is kept");
-        return Ok(());
-    }
+    let is_kept = is_of(opener, &copy, state);
     let what = || format!("copy {} before its upgrade", path.display());
-    let about = path.symlink_metadata().map_err(|e| io(what(), &e))?;
-    let (needed, free) = (about.len(), opener.free(dir).unwrap_or(u64::MAX));
-    if needed <= free {
-        write(&path, &half, &copy)?;
-        tracing::info!(file = %copy.display(), schema = state.schema, "a copy of the database is kept before it is upgraded");
-        return Ok(());
-    }
-    if !options.upgrade_without_copy {
+    let copied = if is_kept {
+        0
+    } else {
+        path.symlink_metadata().map_err(|e| io(what(), &e))?.len()
+    };
+    let (needed, free) = (
+        copied.saturating_add(rewritten.saturating_sub(lent(options))),
+        opener.free(dir).unwrap_or(u64::MAX),
+    );
+    if needed > free && !options.upgrade_without_copy {
         return Err(StoreError::NoRoomForCopy {
             found: state.schema,
             needed,
             free,
         });
+    }
+    if is_kept {
+        tracing::info!(file = %copy.display(), "the copy of an earlier try of this upgrade is kept");
+        return Ok(());
+    }
+    if needed <= free {
+        write(&path, &half, &copy)?;
+        tracing::info!(file = %copy.display(), schema = state.schema, "a copy of the database is kept before it is upgraded");
+        return Ok(());
     }
     tracing::warn!(
         needed,
@@ -74,6 +84,12 @@ pub(super) fn keep(
         "the database is upgraded without a copy of it, as store.upgrade_without_copy says: there is no room for one, and there will be no way back to the older version"
     );
     Ok(())
+}
+
+/// Bytes of the reserve that are there: the upgrade may take them, the copy may not.
+fn lent(options: &StoreOptions) -> u64 {
+    let held = options.dir.join(reserve::FILE).symlink_metadata();
+    held.map_or(0, |held| options.reserve_bytes.min(held.blocks() * 512))
 }
 
 /// Whether there is a copy of this state. One that cannot be read is none.
@@ -120,7 +136,6 @@ mod tests {
     use super::super::steps::Step;
     use super::super::{Lane, Need, SCHEMA, Store, StoreErrorKind, Table, upgrade};
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -160,9 +175,20 @@ mod tests {
         dir.join(FILE).metadata().expect("a file").len()
     }
 
+    type Run = fn(&redb::WriteTransaction) -> Result<(), StoreError>;
+
     /// The next version, whose step does this.
-    fn next(options: &StoreOptions, free: u64, step: Step) -> Result<(), StoreError> {
-        let opener: Opener = Arc::new(Free(free));
+    fn next(options: &StoreOptions, free: u64, run: Run) -> Result<(), StoreError> {
+        next_rewriting(&[], options, free, run)
+    }
+
+    fn next_rewriting(
+        rewrites: &'static [&'static str],
+        options: &StoreOptions,
+        free: u64,
+        run: Run,
+    ) -> Result<(), StoreError> {
+        let (opener, step): (Opener, _) = (Arc::new(Free(free)), Step { run, rewrites });
         upgrade::open_as(options, &opener, &[step; SCHEMA as usize]).map(drop)
     }
 
@@ -212,6 +238,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_upgrade_writes_again_wants_room_beside_the_copy() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path();
+        let store = Store::open(options(dir)).expect("opens");
+        let put = store.write_blocking(Lane::Request, Need::Grows, "put", |tx| {
+            (0..1000_u32).try_for_each(|n| tx.put(Table::Names, &n.to_be_bytes(), &[7; 100]))
+        });
+        put.expect("put");
+        store.close();
+        let next =
+            |options: &StoreOptions, free, run: Run| next_rewriting(&["names"], options, free, run);
+        let length = dir.join(FILE).metadata().expect("a file").len();
+        let before = files(dir);
+        let error = next(&options(dir), length + 100_000, works).expect_err("no room");
+        let StoreError::NoRoomForCopy { needed, .. } = error else {
+            panic!("{error}");
+        };
+        // Every row twice.
+        assert!(needed > length + 200_000, "{needed}");
+        assert_eq!(files(dir), before);
+        // The copy of an earlier try wants none, and the rest does.
+        next(&options(dir), needed, fails).expect_err("ended behind the copy");
+        let rewritten = needed - length;
+        let error = next(&options(dir), rewritten - 1, works).expect_err("no room");
+        assert!(matches!(error, StoreError::NoRoomForCopy { .. }), "{error}");
+        next(&options(dir), rewritten, works).expect("upgraded");
+    }
+
+    #[test]
     fn who_may_go_on_without_a_copy_has_one_where_there_is_room() {
         let dir = tempfile::tempdir().expect("a folder");
         let needed = put(dir.path(), b"a");
@@ -242,6 +297,15 @@ mod tests {
         next(&options(dir), u64::MAX, fails).expect_err("ended behind the copy");
         let second = (std::fs::File::open(&copy).expect("a copy"), inode());
         assert_ne!(second.1, first.1);
+        // Nor is one that was cut after it was whole, at any page.
+        next(&options(dir), u64::MAX, fails).expect_err("ended behind the copy");
+        let whole = copy.metadata().expect("a copy").len();
+        for len in [whole / 2, whole - 4096, whole - 1] {
+            let file = std::fs::OpenOptions::new().write(true).open(&copy);
+            file.and_then(|file| file.set_len(len)).expect("cut");
+            let error = next(&options(dir), 0, fails).expect_err("no room for another copy");
+            assert!(matches!(error, StoreError::NoRoomForCopy { .. }), "{error}");
+        }
         std::fs::write(&copy, b"torn").expect("written");
         next(&options(dir), u64::MAX, works).expect("upgraded");
         std::fs::rename(&copy, dir.join(FILE)).expect("back");

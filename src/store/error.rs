@@ -57,14 +57,15 @@ pub enum StoreError {
         /// Bytes that may be taken.
         free: u64,
     },
-    /// A database of an older schema, and no room for the copy that is kept before it is upgraded. Nothing was written.
+    /// A database of an older schema, and no room for the copy that is kept before it is upgraded and for the upgrade.
+    /// Nothing was written.
     #[error(
-        "the database has schema {found} and is to be upgraded, of which a copy is kept before: {needed} bytes, and {free} are free. Nothing was changed. Free some space, or set store.upgrade_without_copy = true (DRYPORT_STORE__UPGRADE_WITHOUT_COPY=true for one start) to go on without a copy, and without a way back to the older version"
+        "the database has schema {found} and is to be upgraded: the copy of it that is kept before, and what is written again, need {needed} bytes, and {free} are free. Nothing was changed. Free some space, or set store.upgrade_without_copy = true (DRYPORT_STORE__UPGRADE_WITHOUT_COPY=true for one start) to go on without a copy, and without a way back to the older version"
     )]
     NoRoomForCopy {
         /// Schema of the database.
         found: u32,
-        /// Bytes of the copy.
+        /// Bytes of the copy, and of what the upgrade writes.
         needed: u64,
         /// Bytes that are free.
         free: u64,

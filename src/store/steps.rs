@@ -8,11 +8,29 @@ use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 use std::ops::Bound;
 
 /// Turns schema N into N + 1, inside one transaction. Step 0 of the list starts from schema 1.
-pub(super) type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    /// Does it.
+    pub run: fn(&WriteTransaction) -> Result<(), StoreError>,
+    /// Tables all of whose rows it may move or write again: before it begins there is room for that.
+    pub rewrites: &'static [&'static str],
+}
 
 /// The upgrades of this program: one fewer than [`SCHEMA`].
-pub(super) const STEPS: [Step; SCHEMA as usize - 1] =
-    [has_a_log, bytes_in_two_rows, mentions_apart];
+pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [
+    Step {
+        run: has_a_log,
+        rewrites: &[],
+    },
+    Step {
+        run: bytes_in_two_rows,
+        rewrites: &[],
+    },
+    Step {
+        run: mentions_apart,
+        rewrites: &["refs"],
+    },
+];
 
 /// Rows in memory at once.
 const PAGE: usize = 10_000;

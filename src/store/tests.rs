@@ -291,10 +291,13 @@ fn a_second_opener_learns_who_has_it() {
 fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
     let dir = tempfile::tempdir().unwrap();
     let opener = disk::machine();
-    let step: steps::Step = |txn| {
-        let mut table = txn.open_table(Table::Names.definition()).unwrap();
-        table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
-        Ok(())
+    let step = steps::Step {
+        run: |txn| {
+            let mut table = txn.open_table(Table::Names.definition()).unwrap();
+            table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
+            Ok(())
+        },
+        rewrites: &[],
     };
     let steps = [step; SCHEMA as usize];
     let path = dir.path();

@@ -14,7 +14,9 @@ use super::table::{as_u64, meta};
 use super::txn::Batch;
 use super::versions::Versions;
 use super::{StoreError, StoreOptions, Table, copy};
-use redb::{Database, ReadableDatabase as _, StorageBackend, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTableMetadata as _, StorageBackend, WriteTransaction,
+};
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "meta.redb";
@@ -108,15 +110,16 @@ pub(super) fn open_as(
     };
     if found < known {
         log = None;
-        let state = copy::State::of(&db)?;
+        let steps = steps.get(found as usize - 1..).unwrap_or_default();
+        let (state, rewritten) = (copy::State::of(&db)?, rewritten(&db, steps)?);
         // The copy is taken of a closed file, which is complete.
         drop(db);
-        copy::keep(options, opener, &state)?;
+        copy::keep(options, opener, &state, rewritten)?;
         db = database(opener.open(&path)?, options.cache_bytes)?;
         tracing::info!(from = found, to = known, "upgrading the metadata file");
         let txn = begin_write(&db)?;
-        for step in steps.iter().skip(found as usize - 1) {
-            step(&txn)?;
+        for step in steps {
+            (step.run)(&txn)?;
         }
         Versions::alone(known).put(&txn)?;
         set_log_key(&txn)?;
@@ -129,6 +132,23 @@ pub(super) fn open_as(
         (None, None) => return Err(StoreError::Damaged("the key of its log is missing".into())),
     };
     Ok((db, log))
+}
+
+/// Bytes that these steps may add to the file before their commit frees any: pages that lose rows are copied, and there are
+/// as many that get them.
+fn rewritten(db: &Database, steps: &[Step]) -> Result<u64, StoreError> {
+    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
+    let mut bytes = 0_u64;
+    for name in steps.iter().flat_map(|step| step.rewrites) {
+        let table = match txn.open_untyped_table(redb::TableDefinition::<&[u8], &[u8]>::new(name)) {
+            Err(redb::TableError::TableDoesNotExist(_)) => continue,
+            other => other.map_err(|e| redb_error("read", e))?,
+        };
+        let stats = table.stats().map_err(|e| redb_error("read", e))?;
+        let pages = stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+        bytes = bytes.saturating_add(2 * pages);
+    }
+    Ok(bytes)
 }
 
 /// Writes a new key for the log.

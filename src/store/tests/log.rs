@@ -339,7 +339,11 @@ fn an_upgrade_takes_the_log_along() {
     put(&store, "a", "1").unwrap();
     let left = killed(dir.path(), true);
     let opener = disk::machine();
-    let steps = [(|_| Ok(())) as steps::Step; SCHEMA as usize];
+    let step = steps::Step {
+        run: |_| Ok(()),
+        rewrites: &[],
+    };
+    let steps = [step; SCHEMA as usize];
     drop(upgrade::open_as(&options(left.path()), &opener, &steps).unwrap());
     // The copy of before has it, too, and repeats nothing that came after the upgrade, though its number fits.
     let (_, mut later) = upgrade::open_as(&options(left.path()), &opener, &steps).unwrap();
