@@ -73,7 +73,8 @@ pub(super) fn came(
     Ok(())
 }
 
-/// Whether an index that names the manifest names its subject, too. One that names nothing but what refers to a manifest is a
+/// Whether a live index that names the manifest names its subject, too: with one that was closed before the manifest came it
+/// did not come, whatever keeps that index. One that names nothing but what refers to a manifest is a
 /// list of that, and no image of which they would be parts.
 fn is_beside_its_subject(
     get: &impl Get,
@@ -87,6 +88,11 @@ fn is_beside_its_subject(
         let Some((parent, rev)) = parent.filter(|(parent, _)| parent != digest) else {
             continue;
         };
+        let is_live =
+            live(get, id, &Name::Manifest(&parent))?.is_some_and(|(added, _)| added == rev);
+        if !is_live {
+            continue;
+        }
         for class in [Class::Manifest, Class::Wanted] {
             let names = keys::manifest_ref(subject, id, class, &parent, rev);
             if get.get(class.table(), &names)?.is_some() {

@@ -176,6 +176,25 @@ async fn what_an_index_lists_later_is_no_part_of_it() {
     assert_eq!(status(&admin, "a", &signature).await, 200);
 }
 
+/// An index that is closed by then takes nothing with it that comes later, though its history names that.
+#[tokio::test]
+async fn what_a_closed_index_named_is_no_part_of_it() {
+    let mut server = server().await;
+    let admin = server.admin();
+    let image = push_image(&admin, "a").await;
+    put_manifest(&admin, "a", "image", OCI_MANIFEST, &image).await;
+    let signature = attestation(&image, "a signature");
+    let index = index(&[&image, &signature]);
+    put_manifest(&admin, "a", "index", OCI_INDEX, &index).await;
+    let path = format!("/v2/a/manifests/{}", sha256(&index));
+    admin.delete(&path).await.expect(202);
+    put_manifest(&admin, "a", &sha256(&signature), OCI_MANIFEST, &signature).await;
+    sweeps(&mut server).await;
+    assert_eq!(status(&admin, "a", &index).await, 404);
+    assert_eq!(status(&admin, "a", &signature).await, 200);
+    assert_eq!(referrers(&admin, "a", &image).await, [sha256(&signature)]);
+}
+
 #[tokio::test]
 async fn a_dry_run_says_how_many_end_and_a_head_lends_them_a_lease() {
     let server = server().await;
