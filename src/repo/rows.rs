@@ -318,11 +318,37 @@ pub(super) fn is_referenced(get: &impl Get, digest: &Digest) -> Result<bool, Sto
     Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
 }
 
-/// What was wanted has come: those who named it before now hold it, the first of them at once, the others when the link's
-/// lease ends and nothing else holds it. Answers whether there were any.
+/// What was wanted has come: those who named it before now hold it, the first of them at once, the others when none of those
+/// does any more ([`kept_by_next`]) or the link's lease ends. Answers whether there were any.
 pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
+    hold_wanted(tx, id, digest, WANTED_MAX)
+}
+
+/// A manifest let go what is here: if no other one keeps it, the next of those who named it before it came does.
+pub(super) fn kept_by_next(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<(), StoreError> {
     let (from, to) = keys::refs_in(digest, id, Class::Wanted).range();
-    let wanted = tx.scan(Table::Mentions, &from, &to, WANTED_MAX)?;
+    if tx.scan(Table::Mentions, &from, &to, 1)?.is_empty()
+        || is_kept_by_another(tx, id, digest, Class::Manifest)?
+        || !holds(tx, id, digest)?
+    {
+        return Ok(());
+    }
+    hold_wanted(tx, id, digest, 1).map(|_| ())
+}
+
+/// Turns the first wanted references, at most so many, into real ones; answers whether there were any.
+fn hold_wanted(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    most: usize,
+) -> Result<bool, StoreError> {
+    let (from, to) = keys::refs_in(digest, id, Class::Wanted).range();
+    let wanted = tx.scan(Table::Mentions, &from, &to, most)?;
     for (key, _) in &wanted {
         let parent = keys::ref_head(key).and_then(|(_, _, rest)| keys::parent_of(rest));
         if let Some((parent, rev)) = parent {

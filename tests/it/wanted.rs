@@ -3,6 +3,7 @@
 use super::content::{
     OCI_INDEX, OCI_MANIFEST, bytes_of, descriptor, image, noise, push_blob, put_manifest, sha256,
 };
+use crate::damage::{check, kinds};
 use crate::harness::{ADMIN, SOON, Server, basic, init, run_ok, until};
 use serde_json::json;
 use std::io::Write as _;
@@ -65,6 +66,45 @@ fn index(n: usize, manifest: &[u8], blob: &[u8]) -> Vec<u8> {
     one["annotations"] = json!({ "n": n.to_string() });
     let other = descriptor("application/vnd.example.layer", blob);
     bytes_of(&json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [one, other] }))
+}
+
+/// An arrival turns a hundred into references. When all of those are gone the next one keeps it, before the collector looks at
+/// its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_first_hundred_are_gone_the_next_one_keeps_it() {
+    let home = tempfile::tempdir().unwrap();
+    init(&home.path().join("data"), &[]);
+    let env = [
+        ("DRYPORT_GC__INTERVAL", "0s"),
+        ("DRYPORT_BLOBS__LEASE", "1h"),
+        ("DRYPORT_HISTORY__KEEP", "0s"),
+    ];
+    let server = Server::serve(home, &[], &env).await;
+    let admin = server.admin();
+    let (child, blob) = (bytes_of(&image(b"{}", &[])), noise(1, 100));
+    let mut indexes: Vec<_> = (0..103).map(|n| index(n, &child, &blob)).collect();
+    indexes.sort_by_key(|bytes| sha256(bytes));
+    for bytes in &indexes {
+        put_manifest(&admin, "a", &sha256(bytes), OCI_INDEX, bytes).await;
+    }
+    push_blob(&admin, "a", b"{}").await;
+    put_manifest(&admin, "a", &sha256(&child), OCI_MANIFEST, &child).await;
+    push_blob(&admin, "a", &blob).await;
+    for gone in &indexes[..100] {
+        let gone = format!("/v2/a/manifests/{}", sha256(gone));
+        admin.delete(&gone).await.expect(202);
+    }
+    run_ok(&["gc", "--data", &server.dir()]);
+    let (code, report) = check(&server.data(), &[]);
+    assert_eq!((code, kinds(&report)), (0, Vec::new()), "{report:#}");
+    // As do those after it, one after the other.
+    for gone in &indexes[100..102] {
+        let gone = format!("/v2/a/manifests/{}", sha256(gone));
+        admin.delete(&gone).await.expect(202);
+        run_ok(&["gc", "--data", &server.dir()]);
+        let (code, report) = check(&server.data(), &[]);
+        assert_eq!((code, kinds(&report)), (0, Vec::new()), "{report:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use crate::store::record::Record;
 use crate::store::{Get, Table};
 use crate::types::{Digest, RepoId, Rev};
 
-/// Children that one step lets go; each costs up to four rows.
+/// Children that one step lets go; each costs up to six rows.
 const CHILDREN: usize = 100;
 
 impl Plan<'_, '_> {

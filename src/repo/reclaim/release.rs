@@ -22,6 +22,7 @@ pub(super) fn release(
     let key = |class| keys::manifest_ref(child, id, class, parent, added);
     tx.delete(Table::Mentions, &key(Class::Wanted))?;
     drop_ref(tx, id, child, &key(Class::Manifest))?;
+    rows::kept_by_next(tx, id, child)?;
     let_go(tx, id, child, lease_ms)
 }
 

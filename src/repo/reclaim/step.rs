@@ -139,7 +139,7 @@ impl Step {
             Self::Suspect { digests, .. } => 2 * digests.len(),
             // It looks at more rows than it changes.
             Self::Lapse { children, .. } => 16 * children.len(),
-            Self::Release { children, .. } => 4 * children.len(),
+            Self::Release { children, .. } => 6 * children.len(),
             Self::Tidy { names, .. } => names.len() + 1,
             Self::Erase { keys, .. } => keys.len(),
         }
