@@ -28,6 +28,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("forwarded", wire::forwarded),
     ("jwt", login::jwt),
     ("key", rows::key),
+    ("link", wire::link),
     ("manifest", content::manifest),
     ("query", wire::query),
     ("range", ranges::range),

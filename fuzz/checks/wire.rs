@@ -5,6 +5,7 @@ use dryport::config::{Config, LoadOptions, Network, ProxyHeader, load_text};
 use dryport::fetch::challenge::parse;
 use dryport::http::route::{OciRoute, Route};
 use dryport::http::{Caller, Peer, Query, basic, challenge as written};
+use dryport::mirror::link::next;
 use dryport::types::Page;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,14 +38,14 @@ pub fn route(data: &[u8]) {
     assert_eq!(again, Ok(Route::Oci(route)), "{text:?}");
 }
 
-/// A query: 256 pairs at most, as many as it has parts, the first of a name wins, no text grows; a page holds at most 1,000.
+/// A query: 300 pairs at most, as many as it has parts, the first of a name wins, no text grows; a page holds at most 1,000.
 pub fn query(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let parts = || text.split('&').filter(|p| !p.is_empty());
     let Ok(query) = Query::parse(text) else {
-        return assert!(parts().count() > 256);
+        return assert!(parts().count() > 300);
     };
-    assert!(parts().count() <= 256);
+    assert!(parts().count() <= 300);
     assert_eq!(Query::parse(text).ok().as_ref(), Some(&query));
     for part in parts() {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
@@ -86,6 +87,35 @@ pub fn challenge(data: &[u8]) {
         again.push(format!("{} {}", challenge.scheme, params.join(", ")));
     }
     assert_eq!(parse(&again.join(", ")), found, "{text:?}");
+}
+
+/// `Link` lines of another registry: the next page is spelled in one of them, is the same once it is written down again,
+/// and neither what stands before it nor what follows changes it. What cannot be read stays so whatever follows.
+pub fn link(data: &[u8]) {
+    let lines: Vec<&[u8]> = data.split(|b| *b == b'\n').take(32).collect();
+    let read = |lines: &[&[u8]]| next(lines.iter().copied());
+    let found = read(&lines);
+    let (first, more) = (&b"</first>; rel=\"first\""[..], &b"</more>; rel=next"[..]);
+    assert_eq!(read(&[&[first], &lines[..]].concat()), found);
+    let followed = read(&[&lines[..], &[more]].concat());
+    let joined: Vec<Vec<u8>> = lines.iter().map(|l| [first, b", ", l].concat()).collect();
+    let joined: Vec<&[u8]> = joined.iter().map(Vec::as_slice).collect();
+    assert_eq!(read(&joined), found);
+    let Ok(Some(target)) = found else {
+        let more = found.map(|_| Some("/more".to_owned()));
+        return assert_eq!(followed, more);
+    };
+    assert_eq!(followed.as_ref(), Ok(&Some(target.clone())));
+    assert!(
+        !target.contains('>') && target.trim() == target,
+        "{target:?}"
+    );
+    let spelled = |line: &&[u8]| text(line).is_some_and(|line| line.contains(&target));
+    assert!(lines.iter().any(spelled), "{target:?}");
+    for again in ["; rel=next", " ;REL = \"prev NEXT\"; title=\"a, <b>; c\""] {
+        let again = format!("<{target}>{again}");
+        assert_eq!(read(&[again.as_bytes()]), Ok(Some(target.clone())));
+    }
 }
 
 fn is_token(text: &str) -> bool {

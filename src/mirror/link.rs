@@ -2,9 +2,7 @@
 
 /// The target of the first link whose relation is `next`, over all lines of the header; `None` if there is none. An error if a
 /// line cannot be read: what it leads to is not known then.
-pub(super) fn next<'a>(
-    lines: impl Iterator<Item = &'a [u8]>,
-) -> Result<Option<String>, Unreadable> {
+pub fn next<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Option<String>, Unreadable> {
     for line in lines {
         let line = str::from_utf8(line).map_err(|_| Unreadable)?;
         let mut rest = Rest(line);
@@ -20,7 +18,7 @@ pub(super) fn next<'a>(
 
 /// A line is not as the RFC says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unreadable;
+pub struct Unreadable;
 
 /// What is left of a line.
 struct Rest<'a>(&'a str);

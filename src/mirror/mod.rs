@@ -14,7 +14,7 @@ mod closure;
 mod copy;
 pub mod document;
 mod evidence;
-mod link;
+pub mod link;
 mod oci;
 mod plan;
 mod platform;

@@ -1,0 +1,5 @@
+//! The check `link` on new inputs.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::run("link", data));
