@@ -5,7 +5,7 @@
 //! manifest, the collector decides.
 
 use super::bounded::{Asker, left};
-use super::change::Change;
+use super::change::{Change, Context};
 use super::error::RepoError;
 use super::keys::{self, Class, Name};
 use super::pushes::Pushes;
@@ -116,38 +116,13 @@ impl Repos {
         let Some(doomed) = found else {
             return Ok(false);
         };
-        let by_tag = match reference {
-            Reference::Tag(tag) => Some(tag.clone()),
-            Reference::Digest(_) => None,
-        };
-        let why = if by_tag.is_some() {
-            "tag.delete"
-        } else {
-            "manifest.delete"
+        let (why, by_tag) = match reference {
+            Reference::Tag(tag) => ("tag.delete", Some(tag.clone())),
+            Reference::Digest(_) => ("manifest.delete", None),
         };
         let (context, wanted) = (self.context(who, why), name.clone());
         let change = self.change(name, Need::Removes, why, move |tx| {
-            let (id, record) = manifest::writable(tx, &wanted)?;
-            // Who may push nothing there may delete nothing by that right.
-            if id != doomed.id || Pushes::of(&record) == Pushes::Nothing {
-                return Ok(false);
-            }
-            let tags = match &by_tag {
-                Some(tag) => tag_if_it_means(tx, id, tag, &doomed.digest)?,
-                None => all_tags(tx, &doomed)?,
-            };
-            let Some(tags) = tags else {
-                return Ok(false);
-            };
-            let mut change = Change::open(tx, id, record, &context);
-            for tag in &tags {
-                change.delete_tag(tag)?;
-            }
-            if by_tag.is_none() && !change.delete_manifest(&doomed.digest)? {
-                return Err(RepoError::ManifestUnknown(doomed.digest.to_string()));
-            }
-            change.finish()?;
-            Ok(true)
+            delete(tx, &wanted, &doomed, by_tag.as_ref(), &context)
         });
         let done = change.await?;
         if done {
@@ -155,6 +130,37 @@ impl Repos {
         }
         Ok(done)
     }
+}
+
+/// Deletes a list, or one tag of it alone; `false`: it is no such list any more, and nothing was deleted.
+fn delete(
+    tx: &mut Txn<'_>,
+    name: &RepoName,
+    doomed: &Doomed,
+    by_tag: Option<&Tag>,
+    context: &Context,
+) -> Result<bool, RepoError> {
+    let (id, record) = manifest::writable(tx, name)?;
+    // Who may push nothing there may delete nothing by that right.
+    if id != doomed.id || Pushes::of(&record) == Pushes::Nothing {
+        return Ok(false);
+    }
+    let tags = match by_tag {
+        Some(tag) => tag_if_it_means(tx, id, tag, &doomed.digest)?,
+        None => all_tags(tx, doomed)?,
+    };
+    let Some(tags) = tags else {
+        return Ok(false);
+    };
+    let mut change = Change::open(tx, id, record, context);
+    for tag in &tags {
+        change.delete_tag(tag)?;
+    }
+    if by_tag.is_none() && !change.delete_manifest(&doomed.digest)? {
+        return Err(RepoError::ManifestUnknown(doomed.digest.to_string()));
+    }
+    change.finish()?;
+    Ok(true)
 }
 
 /// What is known of a manifest after a hop.

@@ -10,6 +10,7 @@ mod abuse;
 mod access;
 mod attach;
 mod attach_lists;
+mod attach_settings;
 mod authz;
 mod authz_cells;
 mod authz_changes;
