@@ -130,12 +130,16 @@ impl Mirror {
         let (registry, name) = (source.registry().to_owned(), source.name().to_string());
         let file = self.creds_file;
         // Credential helpers are programs: they may take a while.
-        let login = tokio::task::spawn_blocking(move || {
-            credentials::lookup(file.as_deref(), &registry, &name)
+        let (odd, login) = tokio::task::spawn_blocking(move || {
+            let files = credentials::Files::read(file.as_deref());
+            (files.warnings(), files.lookup(&registry, &name))
         })
         .await
-        .map_err(Failure::failed)?
         .map_err(Failure::failed)?;
+        for text in &odd {
+            output::warning(text);
+        }
+        let login = login.map_err(Failure::failed)?;
         Ok(MirrorJob {
             source: self.source,
             to: self.to,

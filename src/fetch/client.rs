@@ -3,7 +3,7 @@
 use super::error::FetchError;
 use super::realm::{host_port, same_origin};
 use super::retry::{Backoff, Retry};
-use super::token::{Tokens, who};
+use super::token::Tokens;
 use super::wire::{Lookup, Wire, shown};
 use super::{FetchOptions, challenge, coding};
 use bytes::Bytes;
@@ -59,20 +59,29 @@ impl Reply {
         })
     }
 
-    /// `: text` of the body's first error (distribution-spec, "Error codes"), or nothing.
+    /// `: text` of what the body says: its first error (distribution-spec, "Error codes"), else what it gives as its message,
+    /// else its text, if it is for people to read; or nothing.
     pub(super) fn detail(&self) -> String {
-        let error = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
-        let error = error.as_ref().and_then(|v| v.pointer("/errors/0"));
-        let part = |name: &str| {
-            error
-                .and_then(|e| e.get(name))
-                .and_then(|v| v.as_str())
-                .unwrap_or_default()
+        let json = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
+        let text = |of: Option<&serde_json::Value>, name: &str| {
+            let text = of.and_then(|of| of.get(name)?.as_str());
+            text.unwrap_or_default().to_owned()
         };
-        let text = format!("{} {}", part("code"), part("message"));
+        let first = json.as_ref().and_then(|json| json.pointer("/errors/0"));
+        let parts = [text(first, "code"), text(first, "message")];
+        let said = ["message", "detail", "details", "error"].map(|name| text(json.as_ref(), name));
+        let kind = self.header("content-type").unwrap_or_default();
+        let plain = (json.is_none() && kind.trim_start().starts_with("text/plain"))
+            .then(|| String::from_utf8_lossy(&self.body).into_owned());
+        let text = std::iter::once(parts.join(" ").trim().to_owned())
+            .chain(said)
+            .chain(plain)
+            .find(|text| !text.trim().is_empty());
+        let text = text.unwrap_or_default();
         let text: String = text
             .trim()
             .chars()
+            .map(|c| if c.is_whitespace() { ' ' } else { c })
             .filter(|c| !c.is_control())
             .take(200)
             .collect();
@@ -81,6 +90,11 @@ impl Reply {
         } else {
             format!(": {text}")
         }
+    }
+
+    /// The coding that the body is said to have and still has, if it is none that is understood.
+    pub fn coding(&self) -> Option<String> {
+        coding::foreign(&self.headers).filter(|_| self.coded.is_none())
     }
 
     /// How many bytes the plain body has, as far as the headers say.
@@ -288,7 +302,7 @@ impl Client {
                 let reply = self.inner.read(response, 64 * 1024).await?;
                 return Err(FetchError::Unauthorized {
                     host: host_port(base),
-                    who: who(&self.inner.options),
+                    known: self.inner.options.credentials.is_some(),
                     why: format!("401{}", reply.detail()),
                 });
             }

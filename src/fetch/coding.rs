@@ -13,17 +13,33 @@ const STEP: usize = 1024;
 /// How gzip begins (RFC 1952 section 2.3.1). No JSON does.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// The codings that the header names, in lower case, but for those that change nothing.
+fn codings(headers: &HeaderMap) -> Vec<String> {
+    let all = headers.get_all(CONTENT_ENCODING).iter();
+    all.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
+        .flat_map(|value| {
+            let list = value.split(',').map(|coding| coding.trim().to_owned());
+            list.collect::<Vec<_>>()
+        })
+        // The last is how some storages say that an upload came in pieces.
+        .filter(|coding| !matches!(coding.as_str(), "" | "identity" | "aws-chunked"))
+        .collect()
+}
+
 /// Whether the header says that the bytes are coded as gzip, and as nothing else.
 pub(super) fn is_gzip(headers: &HeaderMap) -> bool {
-    let all = headers.get_all(CONTENT_ENCODING).iter();
-    let all: Vec<String> = all
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|coding| coding.trim().to_ascii_lowercase())
-        // The second is how some storages say that an upload came in pieces.
-        .filter(|coding| !matches!(coding.as_str(), "" | "identity" | "aws-chunked"))
-        .collect();
-    matches!(all.as_slice(), [one] if one == "gzip" || one == "x-gzip")
+    matches!(codings(headers).as_slice(), [one] if one == "gzip" || one == "x-gzip")
+}
+
+/// The codings that the header names, if they are others than that; as they may be shown.
+pub(super) fn foreign(headers: &HeaderMap) -> Option<String> {
+    let all = codings(headers);
+    let text = all.join(", ");
+    let shown = text
+        .chars()
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .take(40);
+    (!all.is_empty() && !is_gzip(headers)).then(|| shown.collect())
 }
 
 /// The plain bytes of a small body, if it is gzip, whatever its header says; at most `limit` bytes. `None`: it is not.
@@ -156,6 +172,15 @@ mod tests {
                 headers.append(CONTENT_ENCODING, value.parse().expect("value"));
             }
             assert_eq!(is_gzip(&headers), want, "{values:?}");
+            let foreign = foreign(&headers);
+            let named = ["gzip, gzip", "br"];
+            assert_eq!(
+                foreign.is_some_and(|text| named.contains(&text.as_str())),
+                !want
+                    && values
+                        .iter()
+                        .any(|v| v.contains("br") || v.contains("gzip"))
+            );
         }
     }
 }

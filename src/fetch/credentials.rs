@@ -45,11 +45,21 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
     #[serde(deserialize_with = "or_nothing")]
-    auths: BTreeMap<String, Option<Entry>>,
+    auths: BTreeMap<String, Option<Kept<Entry>>>,
     #[serde(deserialize_with = "or_nothing")]
     creds_store: String,
     #[serde(deserialize_with = "or_nothing")]
-    cred_helpers: BTreeMap<String, Option<String>>,
+    cred_helpers: BTreeMap<String, Option<Kept<String>>>,
+}
+
+/// What one key says; `None` if it has not the form that it must have, which is no reason not to read the others.
+struct Kept<T>(Option<T>);
+
+impl<'de, T: serde::de::DeserializeOwned> serde::Deserialize<'de> for Kept<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw: Box<serde_json::value::RawValue> = serde::Deserialize::deserialize(from)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -88,16 +98,6 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// The credential for the repository `name` of `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one; see
-/// [`Files`]. Blocks.
-pub fn lookup(
-    config: Option<&Path>,
-    registry: &str,
-    name: &str,
-) -> Result<Option<Credential>, FetchError> {
-    Files::read(config).lookup(registry, name)
-}
-
 /// The files of the user's credentials, as they were read: a command that becomes another user reads them before.
 pub struct Files {
     files: Vec<(PathBuf, std::io::Result<Vec<u8>>)>,
@@ -120,8 +120,27 @@ impl Files {
         }
     }
 
-    /// The credential for the repository `name` of `registry`: the first file that knows one decides. Blocks: helpers are
-    /// programs.
+    /// Which entries of these files cannot be read, in words, with the names of their hosts alone; at most 20. They hinder
+    /// only who asks for those hosts.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for (path, text) in &self.files {
+            let config = text
+                .as_ref()
+                .ok()
+                .map(|text| DockerConfig::parse(path, text));
+            let Some(Ok(config)) = config else { continue };
+            told.extend(config.bad(path).into_iter().map(|host| {
+                let path = path.display();
+                format!("{path}: the entry of {host} cannot be read; it is passed over")
+            }));
+        }
+        told.truncate(20);
+        told
+    }
+
+    /// The credential for the repository `name` of `registry` (`docker.io`, `HOST`, `HOST:PORT`), if the user has one: the
+    /// first file that knows one decides. Blocks: helpers are programs.
     pub fn lookup(&self, registry: &str, name: &str) -> Result<Option<Credential>, FetchError> {
         for (path, text) in &self.files {
             let text = match text {
@@ -198,7 +217,15 @@ impl DockerConfig {
 
     /// The program to ask for the log-in of `registry`: `docker-credential-NAME`, never a path.
     pub fn helper(&self, registry: &str) -> Result<Option<String>, FetchError> {
-        let named = entry_of(&self.cred_helpers, registry).map(String::as_str);
+        let named = match entry_of(&self.cred_helpers, registry) {
+            Some(Kept(None)) => {
+                let text =
+                    format!("credHelpers names no helper for {registry}, but something else");
+                return Err(FetchError::Credentials(text));
+            }
+            Some(Kept(Some(name))) => Some(name.as_str()),
+            None => None,
+        };
         let named = named.filter(|name| !name.is_empty());
         let name = named.or(Some(self.creds_store.as_str()).filter(|name| !name.is_empty()));
         let Some(name) = name else {
@@ -225,7 +252,7 @@ impl DockerConfig {
         while !part.is_empty() {
             let key = format!("{host}/{part}");
             if let Some(entry) = entry_of(&self.auths, &key)
-                && let Some(found) = entry.credential(path, &key)?
+                && let Some(found) = entry.read(path, &key)?.credential(path, &key)?
             {
                 return Ok(Some(found));
             }
@@ -241,9 +268,35 @@ impl DockerConfig {
         registry: &str,
     ) -> Result<Option<Credential>, FetchError> {
         match entry_of(&self.auths, registry) {
-            Some(entry) => entry.credential(path, &normal(registry)),
+            Some(entry) => {
+                let host = normal(registry);
+                entry.read(path, &host)?.credential(path, &host)
+            }
             None => Ok(None),
         }
+    }
+
+    /// The hosts (with the part of them, if there is one) whose entries cannot be read.
+    fn bad(&self, path: &Path) -> Vec<String> {
+        let entries = self.auths.iter().filter(|(key, entry)| {
+            let read = entry.as_ref().map(|entry| entry.read(path, key));
+            read.is_some_and(|read| read.and_then(|entry| entry.credential(path, key)).is_err())
+        });
+        let helpers = self.cred_helpers.iter();
+        let helpers = helpers.filter(|(_, helper)| matches!(helper, Some(Kept(None))));
+        let keys = entries
+            .map(|(key, _)| key)
+            .chain(helpers.map(|(key, _)| key));
+        // Whatever stands before an @ is no part of a host.
+        let host = |key: &String| {
+            normal(key)
+                .rsplit('@')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let shown = |host: String| host.chars().filter(|c| !c.is_control()).take(100).collect();
+        keys.map(host).map(shown).collect()
     }
 }
 
@@ -290,6 +343,17 @@ fn normal(key: &str) -> String {
         host.to_owned()
     } else {
         format!("{host}/{part}")
+    }
+}
+
+impl Kept<Entry> {
+    fn read(&self, path: &Path, registry: &str) -> Result<&Entry, FetchError> {
+        self.0.as_ref().ok_or_else(|| {
+            FetchError::Credentials(format!(
+                "{}: the entry of {registry} is no object of texts (auth, username, password, identitytoken); log in again",
+                path.display()
+            ))
+        })
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Download {
     decode: bool,
     /// The bytes are of several parts, or an answer was decoded.
     made: bool,
+    /// The coding of the answer under way, or of the last one, if it is none that is taken off.
+    coding: Option<String>,
     /// What the answer under way is decoded with, and what of it came and is not decoded yet.
     gunzip: Option<(Gunzip, Bytes)>,
     backoff: Backoff,
@@ -69,6 +71,7 @@ impl Client {
             ranges: span.ranges,
             decode: span.decode,
             made: false,
+            coding: None,
             gunzip: None,
             backoff: self.inner.backoff(None),
         };
@@ -101,6 +104,11 @@ impl Download {
         self.made
     }
 
+    /// The coding that the bytes may still have: the answer says so, and it is none that is taken off here.
+    pub fn coding(&self) -> Option<&str> {
+        self.coding.as_deref()
+    }
+
     /// The next bytes; `None` at the end, which is at `size` and nowhere else. A body that breaks is asked for again from
     /// where it broke, as often as the options say without a byte between.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
@@ -127,6 +135,8 @@ impl Download {
                         why,
                     });
                 }
+                // All of it came, and it is coded.
+                Ok(Next::End) if self.coding.is_some() => return Err(self.foreign()),
                 Ok(Next::End) => {
                     format!("the answer ended after {} of {} bytes", self.at, self.size)
                 }
@@ -197,7 +207,17 @@ impl Download {
         Ok(None)
     }
 
+    fn foreign(&self) -> FetchError {
+        FetchError::Coded {
+            url: shown(&self.url),
+            coding: self.coding.clone().unwrap_or_default(),
+        }
+    }
+
     fn too_large(&self) -> FetchError {
+        if self.coding.is_some() {
+            return self.foreign();
+        }
         FetchError::TooLarge {
             url: shown(&self.url),
             limit: self.size,
@@ -217,8 +237,8 @@ impl Download {
         }
         let response = self.ask(None).await?;
         match response.status().as_u16() {
-            // Some call the whole a part.
-            200 => {}
+            // Some call the whole a part; 203 is the whole as some proxy made it, of which the digest decides.
+            200 | 203 => {}
             206 if part(response.headers(), self.size).is_none_or(|first| first == 0) => {}
             206 => return Err(self.bad("a part came that was not asked for")),
             _ => return Err(self.refused(response).await),
@@ -230,6 +250,7 @@ impl Download {
     /// Goes on with an answer that is the whole body; what is there of it is passed over.
     fn whole(&mut self, response: Response) {
         let is_coded = coding::is_gzip(response.headers());
+        self.coding = coding::foreign(response.headers());
         // One that is as long as the plain body is what it is by itself.
         if self.decode && is_coded && response.content_length() != Some(self.size) {
             self.gunzip = Some((Gunzip::default(), Bytes::new()));
@@ -247,8 +268,9 @@ impl Download {
         let headers = response.headers();
         let begins = match response.status().as_u16() {
             // Everything came, unless its length says that it is something else.
-            200 if response.content_length().is_none_or(|n| n == self.size)
-                || coding::is_gzip(headers) =>
+            200 | 203
+                if response.content_length().is_none_or(|n| n == self.size)
+                    || coding::is_gzip(headers) =>
             {
                 self.whole(response);
                 return Ok(true);
@@ -260,6 +282,7 @@ impl Download {
             return Ok(false);
         };
         self.made |= begins > 0;
+        self.coding = coding::foreign(headers);
         self.skip = self.at - begins;
         self.response = Some(response);
         Ok(true)

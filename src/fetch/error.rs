@@ -25,14 +25,12 @@ pub enum FetchError {
         why: String,
     },
     /// The server refused the credentials, or wants some.
-    #[error(
-        "{host} refuses {who}: {why}. Log in with `docker login {host}`, or check that this user may read it"
-    )]
+    #[error("{host} refuses {}: {why}. {}", who(*known), advice(*known, host))]
     Unauthorized {
         /// Host and port.
         host: String,
-        /// `an anonymous request` or `these credentials`.
-        who: &'static str,
+        /// Whether credentials were sent.
+        known: bool,
         /// What the server said.
         why: String,
     },
@@ -88,13 +86,15 @@ pub enum FetchError {
     },
     /// The server asks to wait longer than a command may.
     #[error(
-        "{url} asks to come back in {seconds} s; run the command again then, it goes on where it stopped"
+        "{url} asks to come back in {seconds} s{detail}; run the command again then, it goes on where it stopped"
     )]
     Wait {
         /// URL without its query.
         url: String,
         /// Seconds.
         seconds: u64,
+        /// ` (STATUS: text of the answer's first error)`.
+        detail: String,
     },
     /// A body longer than it may be.
     #[error("{url} sent more than the {limit} bytes expected")]
@@ -119,6 +119,16 @@ pub enum FetchError {
         url: String,
         /// What is wrong.
         why: String,
+    },
+    /// A body in a coding that was not asked for and is not understood.
+    #[error(
+        "{url} answers coded as {coding} (Content-Encoding), which was not asked for and is not understood here: a proxy on the way does that. Have it pass answers on as they are, or reach the registry without it"
+    )]
+    Coded {
+        /// URL without its query.
+        url: String,
+        /// The coding.
+        coding: String,
     },
     /// The credentials file or helper cannot be used.
     #[error("{0}")]
@@ -145,7 +155,12 @@ impl FetchError {
             Self::Certificate { host, why } => {
                 format!("the certificate of {host} is not trusted: {why}")
             }
-            Self::Unauthorized { host, who, why } => format!("{host} refuses {who}: {why}"),
+            Self::Unauthorized { host, known, why } => {
+                format!("{host} refuses {}: {why}", who(*known))
+            }
+            Self::Coded { url, coding } => {
+                format!("{url} answers coded as {coding}, which was not asked for")
+            }
             Self::RealmHost { registry, realm } => {
                 format!("{registry} sends its users to log in at {realm}, another domain")
             }
@@ -155,7 +170,11 @@ impl FetchError {
                 address,
                 what,
             } => format!("{by} leads to {host}, which is not asked: {address} is {what}"),
-            Self::Wait { url, seconds } => format!("{url} asks to come back in {seconds} s"),
+            Self::Wait {
+                url,
+                seconds,
+                detail,
+            } => format!("{url} asks to come back in {seconds} s{detail}"),
             other => other.to_string(),
         }
     }
@@ -175,7 +194,27 @@ impl FetchError {
             Self::Status { .. }
             | Self::TooLarge { .. }
             | Self::Body { .. }
-            | Self::Coding { .. } => FetchErrorKind::Upstream,
+            | Self::Coding { .. }
+            | Self::Coded { .. } => FetchErrorKind::Upstream,
         }
+    }
+}
+
+/// Whom a refusal is about.
+fn who(known: bool) -> &'static str {
+    if known {
+        "the credentials that it was sent"
+    } else {
+        "an anonymous request"
+    }
+}
+
+fn advice(known: bool, host: &str) -> String {
+    if known {
+        format!(
+            "The user, password or token that is kept for {host} is wrong or has expired, or that user may not read this: correct it (--creds-file, or docker's config.json), or ask who runs {host}"
+        )
+    } else {
+        format!("Log in with `docker login {host}` as a user who may read it")
     }
 }

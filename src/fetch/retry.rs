@@ -66,7 +66,7 @@ fn jitter() -> f64 {
 
 /// Whether this status may pass by itself.
 pub(super) fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// The wait that an answer asks for: seconds, or a date.

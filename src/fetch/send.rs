@@ -64,18 +64,19 @@ impl Inner {
                 Ok(response) if retry::is_passing(response.status()) => {
                     let asked = retry::asked(response.headers());
                     let url = shown(response.url());
-                    if let Some(long) = asked.filter(|a| *a > retry::LONGEST) {
-                        return Err(FetchError::Wait {
-                            url,
-                            seconds: long.as_secs(),
-                        });
-                    }
                     let status = response.status().as_u16();
                     let detail = self
                         .read(response, 64 * 1024)
                         .await
                         .map(|r| r.detail())
                         .unwrap_or_default();
+                    if let Some(long) = asked.filter(|a| *a > retry::LONGEST) {
+                        return Err(FetchError::Wait {
+                            url,
+                            seconds: long.as_secs(),
+                            detail: format!(" ({status}{detail})"),
+                        });
+                    }
                     (
                         FetchError::Status {
                             url,

@@ -1,9 +1,9 @@
 //! Logging in: what a challenge asks for, and the tokens until they expire (distribution's token specification).
 
-use super::FetchOptions;
 use super::answers::TokenAnswer;
 use super::challenge::Challenge;
 use super::client::{Asking, Inner};
+use super::coding;
 use super::credentials::Credential;
 use super::error::FetchError;
 use super::realm;
@@ -62,7 +62,7 @@ impl Inner {
     ) -> Result<(), FetchError> {
         let refused = |why: &str| FetchError::Unauthorized {
             host: realm::host_port(base),
-            who: who(&self.options),
+            known: self.options.credentials.is_some(),
             why: why.to_owned(),
         };
         if let Some(bearer) = list.iter().find(|c| c.scheme == "bearer") {
@@ -119,7 +119,7 @@ impl Inner {
         if matches!(reply.status, 400 | 401 | 403) {
             return Err(FetchError::Unauthorized {
                 host: realm::host_port(base),
-                who: who(&self.options),
+                known: self.options.credentials.is_some(),
                 why: format!(
                     "the token service answered {}{}",
                     reply.status,
@@ -132,23 +132,21 @@ impl Inner {
             url: shown(&url),
             why: why.to_owned(),
         };
-        let answer = TokenAnswer::read(&reply.body)
-            .ok_or_else(|| bad("the token answer is no JSON object"))?;
+        let answer = TokenAnswer::read(&reply.body).ok_or_else(|| {
+            match coding::foreign(&reply.headers) {
+                Some(coding) => FetchError::Coded {
+                    url: shown(&url),
+                    coding,
+                },
+                None => bad("the token answer is no JSON object"),
+            }
+        })?;
         let token = answer.token;
         let token = token.ok_or_else(|| bad("the token answer holds no token"))?;
         let life = Duration::from_secs(answer.life);
         // A very short life still serves the request that asked for it.
         let ends = began + life.saturating_sub(MARGIN).max(life / 2);
         Ok((secret(&format!("Bearer {token}"))?, ends))
-    }
-}
-
-/// Whom a refusal is about.
-pub(super) fn who(options: &FetchOptions) -> &'static str {
-    if options.credentials.is_some() {
-        "these credentials"
-    } else {
-        "an anonymous request"
     }
 }
 

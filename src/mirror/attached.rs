@@ -263,6 +263,12 @@ impl Registry {
             Err(error) => return Ok(Page::Unusable(error.reason())),
         };
         budget.page(reply.body.len() as u64)?;
+        if let Some(coding) = reply.coding()
+            && !is_json(&reply.body)
+        {
+            let why = format!("it answers coded as {coding}, which was not asked for");
+            return Ok(Page::Unusable(why));
+        }
         let is_index = is_index(reply.header("content-type"));
         let body = &reply.body;
         // Of another form: who sends it may well have a list.

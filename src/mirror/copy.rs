@@ -1,11 +1,13 @@
 //! Copies a plan: the blobs, four at once, then one commit.
 
+mod transfer;
+
 use super::closure::{Plan, Planned, PlannedBlob};
 use super::evidence::reason;
-use super::oci::Registry;
+use super::oci::{self, Registry};
 use super::{MirrorError, MirrorReport, Progress};
-use crate::blobs::{BlobError, Buffer};
-use crate::fetch::{Download, FetchError, Span};
+use crate::blobs::Buffer;
+use crate::fetch::FetchError;
 use crate::formats::oci::body::Descriptor;
 use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
 use crate::types::{Digest, Reference, RepoName, Tag};
@@ -15,6 +17,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use transfer::{Came, write};
 
 /// Blobs under way at once.
 const AT_ONCE: usize = 4;
@@ -39,20 +42,6 @@ struct Copy<'a> {
 enum Outcome {
     Copied { fetched: u64 },
     Skipped,
-}
-
-/// What came of one attempt to fetch a blob.
-enum Came {
-    /// It is here; so many bytes of it came.
-    Whole(u64),
-    /// It had this digest, and is dropped.
-    Wrong {
-        got: Digest,
-        /// It was put together of parts, or decoded: it may be right if it is asked for in another way.
-        made: bool,
-    },
-    /// Something beside us changed the file of what was there or came; it is dropped.
-    Changed,
 }
 
 /// Copies the blobs of `plan` that are not here, then commits it whole.
@@ -304,16 +293,17 @@ impl Copy<'_> {
             };
             let came = self.fill(blob, fill, attempt).await?;
             attempt += 1;
-            let (got, made) = match came {
+            let (got, how) = match came {
                 Came::Whole(fetched) => return Ok((blob.size, Outcome::Copied { fetched })),
-                Came::Wrong { got, made } => (got, made),
+                Came::Wrong { got, how } => (got, how),
                 Came::Changed => continue,
             };
-            let wrong = self.registry.wrong("blob", blob.digest, got);
-            if attempt == TRIES || (seen && !made) {
+            let mut wrong = self.registry.wrong("blob", blob.digest, got);
+            wrong.note = oci::note(how.coding.as_deref());
+            if attempt == TRIES || (seen && !how.made) {
                 return Err(MirrorError::Wrong(wrong));
             }
-            seen |= !made;
+            seen |= !how.made;
             self.registry.client.again(&wrong.to_string()).await;
         }
     }
@@ -352,120 +342,6 @@ impl Copy<'_> {
         }
     }
 
-    /// Downloads into `fill` and seals it. Whatever goes wrong on the way, what arrived is kept for the next run; what is
-    /// whole and wrong is dropped, and the next attempt asks for all of it, and in another way.
-    async fn fill(
-        &self,
-        blob: &PlannedBlob,
-        fill: Fill,
-        attempt: usize,
-    ) -> Result<Came, MirrorError> {
-        let from = fill.offset();
-        let (fill, result, made) = if from < blob.size {
-            self.grown(blob, from);
-            let span = Span {
-                from,
-                size: blob.size,
-                ranges: attempt == 0,
-                decode: attempt != 1,
-            };
-            self.transfer(blob, fill, span).await?
-        } else {
-            (fill, Ok(()), true)
-        };
-        match result {
-            Ok(()) => {}
-            // The digest decides, which drops what is wrong.
-            Err(MirrorError::Fetch(FetchError::TooLarge { .. } | FetchError::Coding { .. }))
-                if made => {}
-            Err(error) => {
-                // The transfer's own error says more than a failure to keep its bytes.
-                if let Err(pause) = self.repos.pause_fill(self.target, fill).await {
-                    tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
-                }
-                return Err(error);
-            }
-        }
-        match self.repos.finish_fill(self.target, fill).await {
-            Err(RepoError::Blob(BlobError::Digest { got, .. })) => {
-                return Ok(Came::Wrong { got, made });
-            }
-            Err(RepoError::Blob(BlobError::Changed)) if made && attempt + 1 < TRIES => {
-                return Ok(Came::Changed);
-            }
-            sealed => sealed?,
-        }
-        self.grown(blob, blob.size);
-        Ok(Came::Whole(blob.size.saturating_sub(from)))
-    }
-
-    /// The fill after the transfer, how that ended, and whether the bytes are of more than one answer.
-    async fn transfer(
-        &self,
-        blob: &PlannedBlob,
-        fill: Fill,
-        span: Span,
-    ) -> Result<(Fill, Result<(), MirrorError>, bool), MirrorError> {
-        let begun = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(MirrorError::Cancelled),
-            begun = self.registry.blob(&blob.digest, span) => begun.map_err(|e| self.absent(blob, e)),
-        };
-        let mut download = match begun {
-            Ok(download) => download,
-            Err(error) => return Ok((fill, Err(error), false)),
-        };
-        let mut fill = fill;
-        let mut rest = Bytes::new();
-        loop {
-            let (piece, ended) = self.gather(&mut download, &mut rest).await;
-            if !piece.is_empty() {
-                let (back, wrote) = write(fill, piece).await?;
-                fill = back;
-                if let Err(error) = wrote {
-                    return Ok((fill, Err(error.into()), false));
-                }
-                // The end is told after sealing.
-                self.grown(blob, fill.offset().min(blob.size.saturating_sub(1)));
-            }
-            if let Some(result) = ended {
-                return Ok((fill, result, span.from > 0 || download.is_made()));
-            }
-        }
-    }
-
-    /// A [`PIECE`] of bytes, or how the transfer ended and what came before; `rest` is what came for the next piece.
-    async fn gather(
-        &self,
-        download: &mut Download,
-        rest: &mut Bytes,
-    ) -> (Buffer, Option<Result<(), MirrorError>>) {
-        let mut piece = Buffer::with_capacity(PIECE);
-        loop {
-            rest.advance(piece.fill(rest));
-            if piece.len() == PIECE {
-                return (piece, None);
-            }
-            let next = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return (piece, Some(Err(MirrorError::Cancelled))),
-                next = download.chunk() => next,
-            };
-            match next {
-                Ok(Some(bytes)) => *rest = bytes,
-                Ok(None) => return (piece, Some(Ok(()))),
-                Err(error) => return (piece, Some(Err(error.into()))),
-            }
-        }
-    }
-
-    fn absent(&self, blob: &PlannedBlob, error: FetchError) -> MirrorError {
-        match error {
-            FetchError::Status { status: 404, .. } => self.lacks(blob),
-            error => error.into(),
-        }
-    }
-
     fn lacks(&self, blob: &PlannedBlob) -> MirrorError {
         MirrorError::NotFound(format!(
             "{} does not have blob {}, which belongs to this image",
@@ -473,16 +349,4 @@ impl Copy<'_> {
             blob.digest
         ))
     }
-}
-
-async fn write(
-    mut fill: Fill,
-    piece: Buffer,
-) -> Result<(Fill, Result<(), RepoError>), MirrorError> {
-    tokio::task::spawn_blocking(move || {
-        let result = fill.write(&piece);
-        (fill, result)
-    })
-    .await
-    .map_err(|e| MirrorError::Internal(e.to_string()))
 }

@@ -143,16 +143,19 @@ impl Registry {
             Reference::Digest(digest) => Some(*digest),
             Reference::Tag(_) => said,
         };
+        if reply.status == 203 && wanted.is_none() {
+            let text = format!(
+                "{} answered 203 for {reference}: a proxy on the way changes what the registry sends, and no digest says what it must be; reach the registry without that proxy, or ask for the image by its digest",
+                self.source.registry()
+            );
+            return Err(MirrorError::Verify(text));
+        }
         let algorithm = wanted.map_or(Algorithm::Sha256, |d| d.algorithm());
         let digest = Digest::of(algorithm, &reply.body);
         if let Some(wanted) = wanted.filter(|w| *w != digest) {
-            let coding = reply
-                .header("content-encoding")
-                .map_or_else(String::new, |coding| {
-                    format!(" (its Content-Encoding is {coding}, which was not asked for)")
-                });
+            let coding = reply.header("content-encoding").unwrap_or_default();
             let mut wrong = self.wrong("manifest", wanted, digest);
-            wrong.note = coding;
+            wrong.note = note(Some(coding).filter(|coding| !coding.is_empty()));
             return Err(MirrorError::Wrong(wrong));
         }
         // Under a tag it is what clients make of it: what refers to it names it by that digest.
@@ -160,7 +163,13 @@ impl Registry {
             Reference::Digest(digest) => *digest,
             Reference::Tag(_) => Digest::of(Algorithm::Sha256, &reply.body),
         };
-        let media_type = document::media_type(&digest, &reply.body, reply.header("content-type"))?;
+        let media_type = document::media_type(&digest, &reply.body, reply.header("content-type"));
+        let media_type = media_type.map_err(|error| match (error, reply.coding()) {
+            (MirrorError::Verify(why), Some(coding)) => {
+                MirrorError::Verify(why + &note(Some(&coding)))
+            }
+            (error, _) => error,
+        })?;
         Ok(Some(Fetched {
             digest,
             media_type,
@@ -188,12 +197,14 @@ impl Registry {
         }
         let reply = reply.check()?;
         let of = |body: &Bytes| Digest::of(digest.algorithm(), body);
-        let got = of(&reply.body);
+        let (got, coding) = (of(&reply.body), reply.coding());
         let found = [Some(reply.body), reply.coded];
-        match found.into_iter().flatten().find(|body| of(body) == *digest) {
-            Some(body) => Ok(Some(body)),
-            None => Err(MirrorError::Wrong(self.wrong("blob", *digest, got))),
+        if let Some(body) = found.into_iter().flatten().find(|body| of(body) == *digest) {
+            return Ok(Some(body));
         }
+        let mut wrong = self.wrong("blob", *digest, got);
+        wrong.note = note(coding.as_deref());
+        Err(MirrorError::Wrong(wrong))
     }
 
     /// The client for what is attached: there may be much of it that is broken in the same way, so once tries did not help
@@ -245,7 +256,7 @@ impl Registry {
     pub(super) async fn finds_blob(&self, digest: &Digest) -> Result<Option<bool>, FetchError> {
         let path = self.path(&format!("blobs/{digest}"));
         match self.client.head(&path, "*/*", &self.scope).await?.status {
-            200 => Ok(Some(true)),
+            200 | 203 => Ok(Some(true)),
             404 => Ok(Some(false)),
             _ => Ok(None),
         }
@@ -280,6 +291,18 @@ impl Registry {
         let path = self.path(&format!("blobs/{digest}"));
         self.client.download(&path, &self.scope, span).await
     }
+}
+
+/// What to say of a coding that nobody asked for, if there is one.
+pub(super) fn note(coding: Option<&str>) -> String {
+    coding.map_or_else(String::new, |coding| {
+        let coding: String = coding
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(40)
+            .collect();
+        format!(" (its Content-Encoding is {coding}, which was not asked for)")
+    })
 }
 
 /// `sha256-<hex>` and an ending: the tags of referrers before the API, and of cosign.

@@ -84,7 +84,8 @@ impl Said {
     /// buildkit lists layers and a configuration in an index, own types list manifests among their layers: the media type
     /// counts, where it is a known one.
     pub fn of(media_type: &str, is_listed: bool) -> Self {
-        let text = media_type.to_ascii_lowercase();
+        let text = media_type.split(';').next().unwrap_or_default();
+        let text = text.trim().to_ascii_lowercase();
         if MediaType::MANIFESTS.contains(&text.as_str()) {
             return Self::Manifest;
         }
@@ -123,6 +124,11 @@ mod tests {
             (true, "application/vnd.oci.image.config.v1+json", Said::Blob),
             (true, "text/plain", Said::Blob),
             (false, MediaType::OCI_INDEX, Said::Manifest),
+            (
+                false,
+                "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
+                Said::Manifest,
+            ),
             (false, "application/vnd.acme.thing.v1+json", Said::Blob),
             (false, "", Said::Blob),
         ] {

@@ -148,3 +148,44 @@ fn secrets_stay_hidden() {
     );
     assert!(!shown.contains("hunter2"), "{shown}");
 }
+
+/// One entry that cannot be read hinders who asks for its host, and nobody else; the text names the host and no secret.
+#[test]
+fn a_bad_entry_spoils_no_other() {
+    for bad in [
+        "7",
+        "[7]",
+        r#""hunter2""#,
+        r#"{"auth":7}"#,
+        r#"{"auth":"hunter2!"}"#,
+        r#"{"auth":"aHVudGVyMg=="}"#,
+        r#"{"username":"a:b","password":"hunter2"}"#,
+    ] {
+        let text = format!(
+            r#"{{"auths":{{"bad.example":{bad},"https://u:hunter2@bad2.example/v2/":{bad},"r.example":{{"auth":"dTpw"}},"none.example":null}}}}"#
+        );
+        assert_eq!(find(&text, "r.example").expect(bad), Some(basic("u", "p")));
+        let error = find(&text, "bad.example").expect_err(bad).to_string();
+        assert!(
+            error.contains("bad.example") && !error.contains("hunter2"),
+            "{error}"
+        );
+        let files = Files {
+            files: vec![(PathBuf::from("c"), Ok(text.into_bytes()))],
+            named: true,
+        };
+        let told = files.warnings();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].contains(" bad.example ") && told[1].contains(" bad2.example "),
+            "{told:?}"
+        );
+        assert!(!told.concat().contains("hunter2"), "{told:?}");
+    }
+    let helpers = r#"{"credHelpers":{"bad.example":7},"auths":{"r.example":{"auth":"dTpw"}}}"#;
+    assert_eq!(
+        find(helpers, "r.example").expect("read"),
+        Some(basic("u", "p"))
+    );
+    assert!(find(helpers, "bad.example").is_err());
+}

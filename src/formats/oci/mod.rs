@@ -92,7 +92,12 @@ fn media_type(
     document: &Document<'_>,
     declared: Option<&MediaType>,
 ) -> Result<MediaType, FormatError> {
+    // Parameters, such as a charset, are no part of the type.
     let inner = document.media_type();
+    let inner = inner.map(|text| match text.split_once(';') {
+        Some((essence, _)) => essence.trim().to_owned(),
+        None => text,
+    });
     let bad = |e: crate::types::MediaTypeError| FormatError::new(e.to_string());
     let is_generic = |d: &MediaType| {
         let generic = ["application/json", "application/octet-stream"];
@@ -293,6 +298,18 @@ mod tests {
             (upper, MediaType::OCI_MANIFEST),
             (upper, ""),
             ("", upper),
+            (
+                "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
+                upper,
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json ;charset=utf-8",
+                "",
+            ),
+            (
+                upper,
+                "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
+            ),
             (upper, "Application/JSON"),
         ] {
             let body = format!(r#"{{"schemaVersion":2,"mediaType":"{own}","config":{config}}}"#);
