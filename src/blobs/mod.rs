@@ -276,6 +276,11 @@ impl Blobs {
         self.files.open_place_now(place, digest, size)
     }
 
+    /// Whether the file of a place is gone, or has another length, though the folder that it belongs to is there.
+    pub fn is_lost(&self, place: &Place, digest: &Digest, size: u64) -> bool {
+        self.files.is_lost(place, digest, size)
+    }
+
     /// Removes places and makes that durable (absent is fine). An error means that some may still be there, or come
     /// back after a power cut: call again.
     pub fn remove(&self, places: &[Place]) -> Result<(), BlobError> {

@@ -92,7 +92,7 @@ impl Repos {
             let size = known.size;
             return Ok(Blob { digest, size, body });
         }
-        self.hop(move |inner, r| {
+        let opened = self.hop(move |inner, r| {
             let mut known = look_up(inner, r, &key.0, &digest, generation)?;
             let size = known.size;
             let body = if let KnownBody::Placed(place) = &known.body {
@@ -104,8 +104,13 @@ impl Repos {
             };
             inner.small.insert(key.clone(), known);
             Ok(Blob { digest, size, body })
-        })
-        .await
+        });
+        match opened.await {
+            Err(RepoError::Blob(BlobError::Damaged(_))) if self.notes_lost(&digest).await? => {
+                Err(RepoError::BlobUnknown(digest))
+            }
+            opened => opened,
+        }
     }
 
     async fn known(&self, name: &RepoName, digest: &Digest) -> Result<Known, RepoError> {

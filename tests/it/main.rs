@@ -49,6 +49,7 @@ mod harness;
 mod hostile;
 mod lists;
 mod log;
+mod lost_files;
 mod mirror;
 mod named;
 mod open_files;

@@ -104,6 +104,17 @@ impl Files {
         (meta.is_file() && meta.len() == size).then_some(file)
     }
 
+    /// Whether the file of a place is gone, or has another length, though its folder is there.
+    pub fn is_lost(&self, place: &Place, digest: &Digest, size: u64) -> bool {
+        let path = self.place_path(place);
+        let folder = path.parent().is_some_and(Path::is_dir);
+        folder
+            && matches!(
+                self.open_place(place, digest, size),
+                Err(BlobError::Damaged(_))
+            )
+    }
+
     /// Removes content files and syncs their folders; fine if they are gone. One that cannot go does not keep the others.
     pub fn remove(&self, places: &[Place]) -> Removed {
         let mut result = Ok(());

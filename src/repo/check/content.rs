@@ -129,6 +129,30 @@ impl Repos {
         .await
     }
 
+    /// Looks at a content file that could not be opened. One that is gone, or of another length, is marked as damaged, as
+    /// the scrub does when it comes by: so no client counts on it, and the next push or mirror run brings it again. Where
+    /// its folder is gone, too, nothing is marked: a whole disk may be missing, and come back. Whether it is marked now.
+    pub(in crate::repo) async fn notes_lost(&self, digest: &Digest) -> Result<bool, RepoError> {
+        let Some(content) = self.content(digest).await? else {
+            return Ok(false);
+        };
+        let Some(place) = content.place.clone().filter(|_| !content.damaged) else {
+            return Ok(content.damaged);
+        };
+        let (blobs, size, wanted) = (self.0.blobs.clone(), content.size, *digest);
+        let file = place.clone();
+        let is_lost = self.block(move || Ok(blobs.is_lost(&file, &wanted, size)));
+        if !is_lost.await? {
+            return Ok(false);
+        }
+        let marked = self.judge(&content, Verdict::Damaged).await?;
+        if marked {
+            let tags = self.touched_by(digest).await?.tags.join(", ");
+            tracing::error!(%digest, file = %format_args!("blobs/{place}"), tags, "the content file of a blob is missing or has another length: the blob is not served until it is pushed or mirrored again; `dryport check --repair` fetches what it can");
+        }
+        Ok(marked)
+    }
+
     /// Writes the row of a blob that references name and whose bytes were found to be whole: at `place`, or in the
     /// database. `false`: it has a row by now that can be read, or its file has gone.
     pub async fn adopt(
