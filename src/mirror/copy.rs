@@ -15,6 +15,7 @@ use bytes::{Buf as _, Bytes};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use transfer::{Came, write};
@@ -37,6 +38,8 @@ struct Copy<'a> {
     progress: &'a (dyn Fn(Progress) + Send + Sync),
     /// Ends the siblings too when one blob fails.
     stop: CancellationToken,
+    /// Bytes of blobs that came and are kept.
+    kept: AtomicU64,
 }
 
 enum Outcome {
@@ -61,6 +64,7 @@ pub(super) async fn run(
         target,
         progress,
         stop: cancel.child_token(),
+        kept: AtomicU64::new(0),
     };
     let mut report = MirrorReport {
         name: target.to_string(),
@@ -78,7 +82,8 @@ pub(super) async fn run(
         kept_tags_count: 0,
     };
     let mut lacking = HashMap::new();
-    copy.all(&plan.blobs, &mut report, &mut lacking).await?;
+    let copied = copy.all(&plan.blobs, &mut report, &mut lacking).await;
+    copied.map_err(|error| copy.begun(error))?;
     if cancel.is_cancelled() {
         return Err(MirrorError::Cancelled);
     }
@@ -213,6 +218,18 @@ impl Copy<'_> {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// The error that ends the run, with what came before it.
+    fn begun(&self, error: MirrorError) -> MirrorError {
+        match self.kept.load(Ordering::Relaxed) {
+            0 => error,
+            _ if matches!(error, MirrorError::Cancelled) => error,
+            bytes => MirrorError::Begun {
+                error: Box::new(error),
+                bytes,
+            },
+        }
     }
 
     async fn blob(&self, blob: &PlannedBlob) -> Result<(u64, Outcome), MirrorError> {

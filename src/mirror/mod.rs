@@ -184,9 +184,28 @@ pub enum MirrorError {
     /// Stopped by the user or by the server's end.
     #[error("stopped; what has come is kept, and the same command goes on from there")]
     Cancelled,
+    /// It ended after something had come.
+    #[error("{error}. {}", kept(*bytes))]
+    Begun {
+        /// Why.
+        error: Box<Self>,
+        /// Bytes of blobs that came in this run and are kept.
+        bytes: u64,
+    },
     /// A task of our own died.
     #[error("the copying ended unexpectedly: {0}")]
     Internal(String),
+}
+
+/// What becomes of so many bytes that a failed run has brought.
+pub fn kept(bytes: u64) -> String {
+    let amount = match bytes >> 20 {
+        0 => format!("{bytes} bytes"),
+        mib => format!("{mib} MiB"),
+    };
+    format!(
+        "What came ({amount}) is kept, whole blobs for blobs.lease and parts for uploads.idle, and the same command goes on from there"
+    )
 }
 
 /// What was sent in place of what was asked for.
@@ -236,6 +255,7 @@ impl MirrorError {
             Self::Memory { .. } => MirrorErrorKind::Memory,
             Self::Fetch(_) => MirrorErrorKind::Fetch,
             Self::Repo(_) => MirrorErrorKind::Repo,
+            Self::Begun { error, .. } => error.kind(),
             Self::Cancelled => MirrorErrorKind::Cancelled,
             Self::Internal(_) => MirrorErrorKind::Internal,
         }

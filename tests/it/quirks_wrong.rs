@@ -354,3 +354,63 @@ async fn headers_of_odd_forms_are_passed_over() {
         );
     }
 }
+
+/// A run that fails says what it keeps, and the next one asks for none of that again. In a repository that is there the blobs
+/// can be read meanwhile; one that the run made is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_run_keeps_what_came() {
+    let world = World::start().await;
+    let other = world.fake.image("v2", "amd64", 2, 5000);
+    for (seed, known) in [(3, false), (4, true)] {
+        let image = world.fake.image("v1", "amd64", seed, 100_000);
+        let (name, config) = (world.name(), sha256(&image.config));
+        let layer = format!("blobs/{}", sha256(&image.layer));
+        let hex = layer.rsplit(':').next().unwrap().to_owned();
+        let folder = world.target.data().join("blobs/sha256").join(&hex[..2]);
+        if known {
+            assert!(world.mirror(&name, ":v2", &[]).status.success());
+            assert_eq!(world.body(&name, "manifests/v2").await, other.bytes);
+        }
+        let blob = config.clone();
+        world.fake.bend(move |ask, answer| {
+            if !ask.blob(&blob) {
+                return answer;
+            }
+            // Once the layer has its place nothing stops it.
+            let is_there = || {
+                let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+                files
+                    .into_iter()
+                    .any(|file| file.file_name().to_string_lossy().starts_with(&hex))
+            };
+            let started = std::time::Instant::now();
+            while !is_there() && started.elapsed().as_secs() < 60 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            Answer::empty(403)
+        });
+        let output = world.mirror(&name, ":v1", &[]);
+        let told = text_of(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("100000 bytes") && told.contains("goes on from there"),
+            "{told}"
+        );
+        let layer = format!("blobs/{}", sha256(&image.layer));
+        assert_eq!(
+            world.status(&name, &layer).await,
+            if known { 200 } else { 404 },
+            "{told}"
+        );
+        assert_eq!(world.status(&name, "manifests/v1").await, 404);
+        world.fake.straighten();
+        world.fake.asked();
+        let output = world.mirror(&name, ":v1", &[]);
+        assert!(output.status.success(), "{}", text_of(&output));
+        let asked = world.fake.asked();
+        assert!(
+            !asked.iter().any(|ask| ask.path.ends_with(&layer)),
+            "{asked:?}"
+        );
+    }
+}

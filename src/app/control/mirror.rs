@@ -64,6 +64,11 @@ pub(super) async fn run(
 
 impl From<MirrorError> for Fault {
     fn from(error: MirrorError) -> Self {
+        if let MirrorError::Begun { error, bytes } = error {
+            let mut fault = Self::from(*error);
+            fault.message = format!("{}. {}", fault.message, mirror::kept(bytes));
+            return fault;
+        }
         let kind = match error.kind() {
             MirrorErrorKind::Usage => FaultKind::Usage,
             MirrorErrorKind::NotFound => FaultKind::NotFound,

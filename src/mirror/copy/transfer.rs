@@ -8,6 +8,7 @@ use crate::mirror::closure::PlannedBlob;
 use crate::repo::{Fill, RepoError};
 use crate::types::Digest;
 use bytes::{Buf as _, Bytes};
+use std::sync::atomic::Ordering;
 
 /// How the bytes of a blob came.
 #[derive(Default)]
@@ -69,9 +70,15 @@ impl Copy<'_> {
                 return sealed.map_or(Err(error), |()| Ok(Came::Whole(blob.size)));
             }
             Err(error) => {
+                let came = fill.offset().saturating_sub(from);
                 // The transfer's own error says more than a failure to keep its bytes.
-                if let Err(pause) = self.repos.pause_fill(self.target, fill).await {
-                    tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
+                match self.repos.pause_fill(self.target, fill).await {
+                    Ok(()) => {
+                        self.kept.fetch_add(came, Ordering::Relaxed);
+                    }
+                    Err(pause) => {
+                        tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
+                    }
                 }
                 return Err(error);
             }
@@ -86,7 +93,9 @@ impl Copy<'_> {
             sealed => sealed?,
         }
         self.grown(blob, blob.size);
-        Ok(Came::Whole(blob.size.saturating_sub(from)))
+        let came = blob.size.saturating_sub(from);
+        self.kept.fetch_add(came, Ordering::Relaxed);
+        Ok(Came::Whole(came))
     }
 
     /// The fill after the transfer, how that ended, and how the bytes came.
