@@ -39,6 +39,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("bincode", "store/record"),
     ("axum", "http/"),
     ("rustls", "tls/"),
+    ("rustls_platform_verifier", "tls/"),
     ("tokio_rustls", "tls/"),
     ("rcgen", "tls/"),
     ("argon2", "auth/"),

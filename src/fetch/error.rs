@@ -16,7 +16,7 @@ pub enum FetchError {
     },
     /// The server's certificate is not trusted.
     #[error(
-        "the certificate of {host} is not trusted: {why}. Give its CA with --ca FILE, or take any certificate with --insecure"
+        "the certificate of {host} is not trusted: {why}. Give its CA, or the certificate itself, with --ca FILE, or take any certificate with --insecure"
     )]
     Certificate {
         /// Host and port.

@@ -29,6 +29,8 @@ pub use error::{FetchError, FetchErrorKind};
 pub use reqwest::header;
 pub use retry::Retry;
 
+pub use wire::TlsClient;
+
 use std::time::Duration;
 
 /// How one run talks to one registry.
@@ -36,6 +38,8 @@ use std::time::Duration;
 pub struct FetchOptions {
     /// Certificates (PEM, one or more) trusted beside the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// How TLS is spoken where `ca_pem` is trusted; none: as reqwest does it with those certificates.
+    pub tls: Option<TlsClient>,
     /// Take any certificate.
     pub insecure: bool,
     /// Talk plain HTTP. Loopback addresses and `localhost` fall back to it unasked, after HTTPS.
@@ -63,6 +67,7 @@ impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             ca_pem: None,
+            tls: None,
             insecure: false,
             plain_http: false,
             credentials: None,

@@ -12,8 +12,11 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Url, redirect};
 use resolve::Resolver;
+use std::any::Any;
 use std::error::Error as _;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Three pools of connections: through the environment's proxies and straight, both for what the operator named, and straight
 /// to hosts that a server named. Connections of one pool never serve another.
@@ -43,14 +46,18 @@ impl Wire {
                 let builder = builder(options).dns_resolver(Resolver { lookup, guarded });
                 if proxied { builder } else { builder.no_proxy() }
             };
+            let failed = |e: reqwest::Error| {
+                FetchError::Options(format!("no HTTP client can be made: {}", causes(&e)))
+            };
+            if let Some(tls) = options.tls.as_ref().filter(|_| !options.insecure) {
+                return (tls.0)(start()).build().map_err(failed);
+            }
             start()
                 .tls_certs_merge(certificates.iter().cloned())
                 .build()
                 // An empty system store fails the build: what was given by hand must do then.
                 .or_else(|_| start().tls_certs_only(certificates.iter().cloned()).build())
-                .map_err(|e| {
-                    FetchError::Options(format!("no HTTP client can be made: {}", causes(&e)))
-                })
+                .map_err(failed)
         };
         let hosts = options.extra_realm_hosts.iter().chain(&options.allow_hosts);
         let mut named = vec![Named::parse(host)?];
@@ -95,6 +102,24 @@ impl Wire {
     fn is_proxied(&self, url: &Url) -> bool {
         let uri = url.as_str().parse::<http::Uri>();
         uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
+    }
+}
+
+/// How TLS is spoken, made by whoever knows its certificates.
+#[derive(Clone)]
+pub struct TlsClient(Arc<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>);
+
+impl TlsClient {
+    /// By these settings, which must be of the TLS library that reqwest has: no client can be made with others.
+    pub fn new<T: Any + Clone + Send + Sync>(settings: T) -> Self {
+        let set = move |builder: ClientBuilder| builder.tls_backend_preconfigured(settings.clone());
+        Self(Arc::new(set))
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsClient")
     }
 }
 
@@ -212,9 +237,15 @@ pub(super) fn no_answer(url: &Url, error: &reqwest::Error) -> FetchError {
     let why = causes(error);
     let lower = why.to_ascii_lowercase();
     if lower.contains("certificate") || lower.contains("unknownissuer") {
+        // What `openssl req -x509` makes.
+        let of_ca = lower.contains("causedasendentity");
         FetchError::Certificate {
             host: host_port(url),
-            why,
+            why: if of_ca {
+                "it is the certificate of a CA itself, which is a server's only for who names this very one".to_owned()
+            } else {
+                why
+            },
         }
     } else {
         FetchError::Connect {

@@ -1,4 +1,5 @@
-//! Certificates: the local CA and its leaf, one's own certificate, renewal, reload, the TLS handshake.
+//! Certificates: the local CA and its leaf, one's own certificate, renewal, reload, the TLS handshake; and which ones of other
+//! servers are trusted.
 //! Owns DIR/tls and the crates rustls, tokio-rustls and rcgen; speaks no HTTP and knows no configuration.
 
 mod constraints;
@@ -8,12 +9,14 @@ mod inspect;
 mod issue;
 mod local;
 mod machine;
+mod outward;
 mod own;
 mod read_ahead;
 mod state;
 mod trust;
 
 pub use error::{TlsError, TlsErrorKind};
+pub use outward::outward;
 pub use own::OwnPem;
 pub use read_ahead::ReadAhead;
 

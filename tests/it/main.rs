@@ -70,6 +70,7 @@ mod quirks_documents;
 mod quirks_lists;
 mod quirks_named;
 mod quirks_nothing;
+mod quirks_tls;
 mod quirks_wrong;
 mod quota;
 mod quota_full;

@@ -55,6 +55,7 @@ pub(super) async fn refetch(
                 return Err(Fault::new(FaultKind::Failed, "stopped"));
             }
             let fetch = FetchOptions {
+                tls: super::mirror::trusting(job.ca_pem.as_deref()),
                 ca_pem: job.ca_pem.clone().map(String::into_bytes),
                 plain_http: job.plain_http,
                 credentials: job.logins.get(&upstream.repository()).cloned(),

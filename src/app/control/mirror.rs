@@ -2,7 +2,7 @@
 
 use super::{Fault, FaultKind, News, Progress};
 use crate::app::App;
-use crate::fetch::{Credential, FetchOptions};
+use crate::fetch::{Credential, FetchOptions, TlsClient};
 use crate::mirror::{self, MirrorError, MirrorErrorKind, MirrorReport, MirrorRequest};
 use crate::types::RepoName;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,7 @@ pub(super) async fn run(
         platforms: job.platforms,
         allow_missing_platforms: job.allow_missing_platforms,
         fetch: FetchOptions {
+            tls: trusting(job.ca_pem.as_deref()),
             ca_pem: job.ca_pem.map(String::into_bytes),
             insecure: job.insecure,
             plain_http: job.plain_http,
@@ -60,6 +61,12 @@ pub(super) async fn run(
     };
     let hears = move |now| news(Progress::Mirror(now));
     Ok(mirror::run(&app.repos, request, hears, stop).await?)
+}
+
+/// TLS that trusts the certificates of a PEM text, if it holds any.
+pub(super) fn trusting(pem: Option<&str>) -> Option<TlsClient> {
+    let settings = crate::tls::outward(pem?.as_bytes())?;
+    Some(TlsClient::new(settings))
 }
 
 impl From<MirrorError> for Fault {
