@@ -64,14 +64,12 @@ fn challenge(text: &str) -> Answer {
 fn api_answers(port: u16) -> (Answers, Answers) {
     let bearer = format!("Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"s\"");
     let scope = format!("{bearer},scope=\"repository:team/app:pull\",error=\"insufficient_scope\"");
-    let elsewhere = "Bearer realm=\"http://127.0.0.1:9/token\",service=\"s\"";
     let page = "<html><body>not found</body></html>";
     let refused = vec![
         ("401 bare", Answer::empty(401)),
         ("401 Basic", challenge("Basic realm=\"x\"")),
         ("401 Bearer", challenge(&bearer)),
         ("401 insufficient_scope", challenge(&scope)),
-        ("401 from elsewhere", challenge(elsewhere)),
         ("403", Answer::empty(403)),
         ("500", Answer::empty(500)),
         ("a redirect to nowhere", Answer::empty(302)),
@@ -105,62 +103,89 @@ fn api_answers(port: u16) -> (Answers, Answers) {
     (refused, absent)
 }
 
+/// One such answer to every question for referrers, with their list under a tag or without: what comes, and what is told.
+async fn without_api(
+    world: &World,
+    (what, answer): &(&str, Answer),
+    is_refused: bool,
+    with_tag: bool,
+) {
+    let what = format!("{what}, tag {with_tag}");
+    let family = family(world);
+    if with_tag {
+        let listed = [descriptor(OCI_MANIFEST, &family.note)];
+        world.fake.index(&family.list_tag, &listed);
+    }
+    let answer = answer.clone();
+    world.fake.bend(move |ask, ordinary| {
+        if is_api(ask) {
+            answer.clone()
+        } else if ask.path.starts_with("/token") {
+            Answer::new(200, "application/json", "{\"token\":\"t\"}")
+        } else {
+            ordinary
+        }
+    });
+    let name = world.name();
+    let (code, report, said) = report(world, &name, &[]);
+    let lacks = is_refused && !with_tag;
+    assert_eq!(code, Some(if lacks { 6 } else { 0 }), "{what}: {said}");
+    assert_whole(world, &name, &family.image, &what).await;
+    let note = format!("manifests/{}", sha256(&family.note));
+    let want = if with_tag { 200 } else { 404 };
+    assert_eq!(world.status(&name, &note).await, want, "{what}");
+    let sig = format!("manifests/{}", family.sig_tag);
+    assert_eq!(
+        world.body(&name, &sig).await,
+        family.signature.bytes,
+        "{what}"
+    );
+    assert_eq!(
+        report["missing_evidence_count"].as_u64(),
+        Some(2 * u64::from(lacks)),
+        "{what}: {said}"
+    );
+    // Of the image and of its signature.
+    if lacks {
+        assert_eq!(
+            report["missing_evidence"][0]["subject"],
+            json!(family.image.digest)
+        );
+        assert!(
+            !said.contains("docker login") && !said.contains("--realm"),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_referrers_api_cannot_be_used_the_tag_is_read() {
     let world = World::start().await;
     let (refused, absent) = api_answers(world.fake.port);
     for with_tag in [true, false] {
         for (is_refused, answers) in [(true, &refused), (false, &absent)] {
-            for (what, answer) in answers {
-                let what = format!("{what}, tag {with_tag}");
-                let family = family(&world);
-                if with_tag {
-                    let listed = [descriptor(OCI_MANIFEST, &family.note)];
-                    world.fake.index(&family.list_tag, &listed);
-                }
-                let answer = answer.clone();
-                world.fake.bend(move |ask, ordinary| {
-                    if is_api(ask) {
-                        answer.clone()
-                    } else if ask.path.starts_with("/token") {
-                        Answer::new(200, "application/json", "{\"token\":\"t\"}")
-                    } else {
-                        ordinary
-                    }
-                });
-                let name = world.name();
-                let (code, report, said) = report(&world, &name, &[]);
-                let lacks = is_refused && !with_tag;
-                assert_eq!(code, Some(if lacks { 6 } else { 0 }), "{what}: {said}");
-                assert_whole(&world, &name, &family.image, &what).await;
-                let note = format!("manifests/{}", sha256(&family.note));
-                let want = if with_tag { 200 } else { 404 };
-                assert_eq!(world.status(&name, &note).await, want, "{what}");
-                let sig = format!("manifests/{}", family.sig_tag);
-                assert_eq!(
-                    world.body(&name, &sig).await,
-                    family.signature.bytes,
-                    "{what}"
-                );
-                assert_eq!(
-                    report["missing_evidence_count"].as_u64(),
-                    Some(2 * u64::from(lacks)),
-                    "{what}: {said}"
-                );
-                // Of the image and of its signature.
-                if lacks {
-                    assert_eq!(
-                        report["missing_evidence"][0]["subject"],
-                        json!(family.image.digest)
-                    );
-                    assert!(
-                        !said.contains("docker login") && !said.contains("--realm"),
-                        "{said}"
-                    );
-                }
+            for answer in answers {
+                without_api(&world, answer, is_refused, with_tag).await;
             }
         }
     }
+}
+
+/// A token service that is asked again and again, half a minute long: these two wait side by side.
+async fn without_tokens(with_tag: bool) {
+    let elsewhere = "Bearer realm=\"http://127.0.0.1:9/token\",service=\"s\"";
+    let answer = ("401 from elsewhere", challenge(elsewhere));
+    without_api(&World::start().await, &answer, true, with_tag).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_token_service_cannot_be_reached_the_tag_is_read() {
+    without_tokens(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_token_service_cannot_be_reached_and_no_tag_is_there_it_is_told() {
+    without_tokens(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
