@@ -49,7 +49,7 @@ pub(super) struct Check {
     /// Fetch over plain HTTP where a registry has nothing else (loopback and localhost need no permission)
     #[arg(long, requires = "repair")]
     plain_http: bool,
-    /// Trust this CA certificate (PEM) beside the system's when fetching
+    /// Trust this certificate (PEM) beside the system's CAs: a CA's, or the very one that the server has when fetching
     #[arg(long, value_name = "FILE", requires = "repair")]
     ca: Option<PathBuf>,
     /// Go to this host too when a registry leads there (blobs elsewhere, a token service), although its address is this

@@ -51,7 +51,7 @@ pub(super) struct Mirror {
     /// Talk plain HTTP to the other registry (loopback and localhost need no permission)
     #[arg(long)]
     pub(super) plain_http: bool,
-    /// Trust this CA certificate (PEM) beside the system's
+    /// Trust this certificate (PEM) beside the system's CAs: a CA's, or the very one that the server has
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
     /// Do not check the other registry's certificate
