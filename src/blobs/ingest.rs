@@ -23,11 +23,13 @@ pub struct Ingest {
     promised: bool,
     failed: bool,
     /// Its file was opened again, and may be another one.
-    unsure: Option<Box<Unsure>>,
+    unsure: Option<Box<Partly>>,
+    /// The same bytes with another algorithm, as far as they were hashed so far.
+    other: Option<(Algorithm, Box<Partly>)>,
 }
 
-/// How far a file was hashed that is to be compared with what was hashed on the way.
-struct Unsure {
+/// How far a file was hashed once more.
+struct Partly {
     hasher: Hasher,
     at: u64,
 }
@@ -41,6 +43,7 @@ impl Ingest {
             promised: false,
             failed: false,
             unsure: None,
+            other: None,
         }
     }
 
@@ -52,6 +55,7 @@ impl Ingest {
             promised: upload.written() > 0,
             failed: false,
             unsure: None,
+            other: None,
             upload,
         }
     }
@@ -139,7 +143,7 @@ impl Ingest {
         // What rests on after an error is as it was, and may be woken later: all files of the machine may be in use.
         if !self.upload.wake()? {
             let hasher = Hasher::new(self.algorithm());
-            self.unsure = Some(Box::new(Unsure { hasher, at: 0 }));
+            self.unsure = Some(Box::new(Partly { hasher, at: 0 }));
         }
         let Some(unsure) = self.unsure.take() else {
             return Ok(true);
@@ -149,7 +153,7 @@ impl Ingest {
         let read = self.upload.hash(unsure.hasher, unsure.at, to);
         let hasher = read.inspect_err(|_| self.failed = true)?;
         if to < written {
-            self.unsure = Some(Box::new(Unsure { hasher, at: to }));
+            self.unsure = Some(Box::new(Partly { hasher, at: to }));
             return Ok(false);
         }
         if hasher.finish() == self.hasher.clone().finish() {
@@ -157,6 +161,36 @@ impl Ingest {
         }
         let path = self.upload.files.upload_path(self.upload.name);
         Err(BlobError::changed(&path))
+    }
+
+    /// Whether [`Ingest::verify`] would have to hash bytes of the file for a digest of this algorithm.
+    pub fn wants_hashing(&self, algorithm: Algorithm) -> bool {
+        let at = match &self.other {
+            Some((other, partly)) if *other == algorithm => partly.at,
+            _ => 0,
+        };
+        algorithm != self.algorithm() && at < self.upload.written()
+    }
+
+    /// Does some of that before: at most so many bytes.
+    pub fn hash_as(&mut self, algorithm: Algorithm, most: u64) -> Result<(), BlobError> {
+        self.usable()?;
+        self.wake(u64::MAX)?;
+        let Partly { hasher, at } = self.hashed_as(algorithm);
+        let to = self.upload.written().min(at.saturating_add(most));
+        let hasher = self.upload.hash(hasher, at, to)?;
+        self.other = Some((algorithm, Box::new(Partly { hasher, at: to })));
+        Ok(())
+    }
+
+    fn hashed_as(&mut self, algorithm: Algorithm) -> Partly {
+        match self.other.take().filter(|(other, _)| *other == algorithm) {
+            Some((_, partly)) => *partly,
+            None => Partly {
+                hasher: Hasher::new(algorithm),
+                at: 0,
+            },
+        }
     }
 
     /// The hash of what was taken in so far, to be carried on by who hashes bytes before they are written.
@@ -242,12 +276,13 @@ impl Ingest {
     pub fn verify(mut self, wanted: &Digest) -> Result<Verified, BlobError> {
         self.usable()?;
         self.wake(u64::MAX)?;
+        let other = self.hashed_as(wanted.algorithm());
         let (upload, promised) = (self.upload, self.promised);
         upload.check_alone()?;
         let got = if wanted.algorithm() == upload.name.algorithm {
             self.hasher.finish()
         } else {
-            upload.hash_all(Hasher::new(wanted.algorithm()))?.finish()
+            upload.hash_from(other.hasher, other.at)?.finish()
         };
         if got == *wanted {
             return Ok(Verified {

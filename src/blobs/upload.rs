@@ -277,9 +277,9 @@ impl Upload {
             .place((self.name, file), self.written, digest, keep)
     }
 
-    /// All bytes, taken into `hasher`.
-    pub fn hash_all(&self, hasher: Hasher) -> Result<Hasher, BlobError> {
-        let mut hasher = self.hash(hasher, 0, self.written)?;
+    /// All bytes from offset `from` of the file on, taken into `hasher`.
+    pub fn hash_from(&self, hasher: Hasher, from: u64) -> Result<Hasher, BlobError> {
+        let mut hasher = self.hash(hasher, from, self.written)?;
         hasher.update(&self.pending);
         Ok(hasher)
     }

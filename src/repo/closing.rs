@@ -103,7 +103,7 @@ impl Repos {
         } else {
             std::mem::take(&mut last.share)
         };
-        let ingest = self.woken(ingest).await?;
+        let ingest = self.woken(ingest, digest.algorithm()).await?;
         let sealed = match self.check_last(ingest, last, digest).await? {
             Ready::New(sealed) => sealed,
             Ready::Known(verified) => {

@@ -6,7 +6,7 @@ use super::error::RepoError;
 use super::sessions::Turn;
 use super::state::lock;
 use crate::blobs::{Ingest, Place, Resumed, Resuming, TwinStep, UploadName};
-use crate::types::RepoId;
+use crate::types::{Algorithm, RepoId};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::SemaphorePermit;
@@ -86,8 +86,13 @@ impl Repos {
         Ok(())
     }
 
-    /// The same of an upload that is in nobody else's reach.
-    pub(super) async fn woken(&self, mut ingest: Ingest) -> Result<Ingest, RepoError> {
+    /// The same of an upload that is to end, and in nobody else's reach. If its digest is of another algorithm than it was
+    /// begun with, what is in the file is hashed with that.
+    pub(super) async fn woken(
+        &self,
+        mut ingest: Ingest,
+        algorithm: Algorithm,
+    ) -> Result<Ingest, RepoError> {
         let mut most = 0;
         while ingest.sleeps() {
             let _turn = self.turn_if(most).await?;
@@ -97,6 +102,14 @@ impl Repos {
             };
             ingest = self.block(wake).await?;
             most = HOP;
+        }
+        while ingest.wants_hashing(algorithm) {
+            let _turn = self.turn_to_hash().await?;
+            let hash = move || {
+                ingest.hash_as(algorithm, HOP)?;
+                Ok(ingest)
+            };
+            ingest = self.block(hash).await?;
         }
         Ok(ingest)
     }

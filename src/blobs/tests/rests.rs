@@ -155,3 +155,26 @@ fn a_file_with_another_number_is_hashed_in_steps() {
     upload.write(&bytes[BIG..]).expect("room");
     upload.finish(&Digest::of(SHA256, &bytes)).expect("sealed");
 }
+
+#[test]
+fn another_algorithm_at_the_end_is_hashed_in_steps() {
+    let (_dir, blobs) = fresh();
+    let bytes = content(BIG);
+    let digest = Digest::of(Algorithm::Sha512, &bytes);
+    let mut upload = ingest(&blobs, 4, &bytes[..BIG - 10]);
+    upload.flush().expect("kept");
+    assert!(!upload.wants_hashing(SHA256));
+    let before = blobs.counters().bytes_rehashed;
+    let mut steps = 0;
+    while upload.wants_hashing(digest.algorithm()) {
+        upload.hash_as(digest.algorithm(), STEP).expect("read");
+        steps += 1;
+        let hashed = blobs.counters().bytes_rehashed - before;
+        assert!(hashed <= steps * STEP, "{hashed} bytes in {steps} steps");
+    }
+    let hashed = blobs.counters().bytes_rehashed - before;
+    upload.write(&bytes[BIG - 10..]).expect("room");
+    let place = placed(upload.finish(&digest).expect("seals"));
+    assert_eq!(read(&blobs, &place, BIG), bytes);
+    assert_eq!(blobs.counters().bytes_rehashed - before, hashed);
+}
