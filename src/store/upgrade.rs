@@ -97,12 +97,12 @@ pub(super) fn open_as(
     if !opener.exists(&path) {
         create(options, opener, known)?;
     }
-    let mut db = database(opener.open(&path)?, options.cache_bytes)?;
-    let versions = Versions::of(&db)?;
-    let found = versions.schema;
-    if !versions.lets_write(known) {
-        return Err(StoreError::TooNew { found, known });
+    // A database that is not ours to write is left as it is to the byte: to open it for writing changes it.
+    if let Ok(file) = opener.open_frozen(&path) {
+        permitted(&database(file, FROZEN_CACHE)?, known)?;
     }
+    let mut db = database(opener.open(&path)?, options.cache_bytes)?;
+    let found = permitted(&db, known)?;
     // What a log holds is of the schema of its file: it goes into it first, and a new key tells the next log from it.
     let mut log = match log_key(&db)? {
         Some(key) => Some(open_log(&db, key, options, opener)?),
@@ -149,6 +149,17 @@ fn rewritten(db: &Database, steps: &[Step]) -> Result<u64, StoreError> {
         bytes = bytes.saturating_add(2 * pages);
     }
     Ok(bytes)
+}
+
+/// The schema of a database that a program which knows those up to `known` may write.
+fn permitted(db: &Database, known: u32) -> Result<u32, StoreError> {
+    let versions = Versions::of(db)?;
+    let found = versions.schema;
+    if versions.lets_write(known) {
+        Ok(found)
+    } else {
+        Err(StoreError::TooNew { found, known })
+    }
 }
 
 /// Writes a new key for the log.
