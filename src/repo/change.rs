@@ -8,14 +8,13 @@ use super::format::Inspected;
 use super::keys::{self, Class, DueKind, Name};
 use super::parts;
 use super::quota;
-use super::reclaim::OwnName;
 use super::record::{
     ChangeRecord, FeedRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord, UsageRecord,
 };
 use super::rows::{self, arrive, live, usage};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{AttachedTag, Digest, RepoId, Rev, Tag};
+use crate::types::{AttachedTag, Digest, ItemName, RepoId, Rev, Tag};
 
 /// What the rows of a transaction need to know beside the rows.
 #[derive(Debug, Clone)]
@@ -81,7 +80,7 @@ impl<'a, 't> Change<'a, 't> {
 
     /// Makes a manifest an item, with its references and referrer row, and moves its tags to it.
     pub fn put_manifest(&mut self, new: &NewManifest) -> Result<(), RepoError> {
-        let name = Name::Manifest(&new.digest);
+        let name = Name::manifest(&new.digest);
         let media_type = new.inspected.media_type.as_str();
         let was_wanted = match live(self.tx, self.id, &name)? {
             Some((_, item)) if item.media_type == media_type => false,
@@ -136,7 +135,7 @@ impl<'a, 't> Change<'a, 't> {
             item.artifact_type.clone_from(&new.inspected.artifact_type);
             self.add_referrer(new, subject)?;
         }
-        let name = Name::Manifest(&new.digest);
+        let name = Name::manifest(&new.digest);
         self.add(&name, &item)?;
         let own = keys::manifest_ref(&new.digest, self.id, Class::Manifest, &new.digest, self.rev);
         self.tx.put(Table::Refs, &own, &[])?;
@@ -148,13 +147,10 @@ impl<'a, 't> Change<'a, 't> {
                 Class::Wanted
             };
             let key = keys::manifest_ref(&child.digest, self.id, class, &new.digest, self.rev);
-            self.tx.put(class.table(), &key, &[])?;
+            self.tx.put(keys::table(class), &key, &[])?;
         }
         let was_wanted = arrive(self.tx, self.id, &new.digest)?;
-        self.count(|usage| {
-            usage.manifests += 1;
-            usage.bytes += new.size;
-        })?;
+        self.count(|usage| usage.add(Class::Manifest, new.size))?;
         Ok(was_wanted)
     }
 
@@ -173,7 +169,7 @@ impl<'a, 't> Change<'a, 't> {
     }
 
     fn put_tag(&mut self, tag: &Tag, new: &NewManifest) -> Result<(), StoreError> {
-        let name = Name::Tag(tag.as_str());
+        let name = Name::tag(tag.as_str());
         if let Some((added, item)) = live(self.tx, self.id, &name)? {
             if item.digest() == Some(new.digest)
                 && item.media_type == new.inspected.media_type.as_str()
@@ -185,7 +181,7 @@ impl<'a, 't> Change<'a, 't> {
         self.add(&name, &self.item(new))?;
         let key = keys::tag_ref(&new.digest, self.id, tag.as_str(), self.rev);
         self.tx.put(Table::Refs, &key, &[])?;
-        self.count(|usage| usage.tags += 1)
+        self.count(|usage| usage.add(Class::Tag, new.size))
     }
 
     fn add(&mut self, name: &Name<'_>, item: &ItemRecord) -> Result<(), StoreError> {
@@ -219,32 +215,24 @@ impl<'a, 't> Change<'a, 't> {
                 &keys::item(self.id, name, true, added),
                 &item.to_bytes()?,
             )?;
-        } else if let (Name::Tag(tag), Some(target)) = (name, &target) {
+        } else if let (Class::Tag, Some(target)) = (name.class(), &target) {
             // Added by this very revision: nobody ever saw it, so it leaves no past.
-            let key = keys::tag_ref(target, self.id, tag, added);
+            let key = keys::item_ref(target, self.id, name, added);
             self.tx.delete(Table::Refs, &key)?;
         }
         self.tx
             .put(Table::Changes, &keys::change(self.id, self.rev, name), &[])?;
         self.changed = true;
         self.closed = true;
-        match name {
-            Name::Tag(_) => {
-                self.count(|usage| usage.tags = usage.tags.saturating_sub(1))?;
-                target.map_or(Ok(()), |digest| self.hold(&digest))
-            }
-            Name::Manifest(digest) => {
-                quota::lose(self.tx, self.id, digest, item.size)?;
-                self.count(|usage| {
-                    usage.manifests = usage.manifests.saturating_sub(1);
-                    usage.bytes = usage.bytes.saturating_sub(item.size);
-                })?;
-                parts::forget(self.tx, self.id, digest)?;
-                self.leave_referrers(digest)?;
-                self.leave_blobs(digest)?;
-                self.close_referrer(digest, added, &item)
-            }
-        }
+        self.count(|usage| usage.take(name.class(), item.size))?;
+        let Some(digest) = &name.as_manifest() else {
+            return target.map_or(Ok(()), |digest| self.hold(&digest));
+        };
+        quota::lose(self.tx, self.id, digest, item.size)?;
+        parts::forget(self.tx, self.id, digest)?;
+        self.leave_referrers(digest)?;
+        self.leave_blobs(digest)?;
+        self.close_referrer(digest, added, &item)
     }
 
     /// Those who referred to a manifest that is gone are looked at by the collector; and the list of them, if there is one,
@@ -258,7 +246,7 @@ impl<'a, 't> Change<'a, 't> {
             self.tx.put(Table::Due, &key, &[])?;
         }
         let list = AttachedTag::list_of(subject);
-        if live(self.tx, self.id, &Name::Tag(&list))?.is_some() {
+        if live(self.tx, self.id, &Name::tag(&list))?.is_some() {
             let key = keys::due(now + self.context.lease_ms, DueKind::List, &what);
             self.tx.put(Table::Due, &key, &[])?;
         }
@@ -295,7 +283,7 @@ impl<'a, 't> Change<'a, 't> {
 
     /// Removes a tag; whether there was one.
     pub fn delete_tag(&mut self, tag: &str) -> Result<bool, StoreError> {
-        let name = Name::Tag(tag);
+        let name = Name::tag(tag);
         match live(self.tx, self.id, &name)? {
             Some((added, item)) => self.close(&name, added, item).map(|()| true),
             None => Ok(false),
@@ -303,7 +291,7 @@ impl<'a, 't> Change<'a, 't> {
     }
 
     /// Removes a tag if it means this digest.
-    pub fn delete_tag_of(&mut self, name: &OwnName, digest: &Digest) -> Result<(), StoreError> {
+    pub fn delete_tag_of(&mut self, name: &ItemName, digest: &Digest) -> Result<(), StoreError> {
         let name = name.as_name();
         match live(self.tx, self.id, &name)? {
             Some((added, item)) if item.digest() == Some(*digest) => self.close(&name, added, item),
@@ -313,7 +301,7 @@ impl<'a, 't> Change<'a, 't> {
 
     /// Removes a manifest; whether there was one.
     pub fn delete_manifest(&mut self, digest: &Digest) -> Result<bool, StoreError> {
-        let name = Name::Manifest(digest);
+        let name = Name::manifest(digest);
         match live(self.tx, self.id, &name)? {
             Some((added, item)) => self.close(&name, added, item).map(|()| true),
             None => Ok(false),

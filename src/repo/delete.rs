@@ -5,10 +5,9 @@ use super::bounded::{Asker, Rest, Search, What};
 use super::change::Change;
 use super::error::RepoError;
 use super::keys;
-use super::reclaim::OwnName;
 use super::{Repos, manifest, rows, visible};
 use crate::store::{Get, Need, Table};
-use crate::types::{Digest, RepoId, RepoName, Rev};
+use crate::types::{Digest, ItemName, RepoId, RepoName, Rev};
 
 /// Tags that one transaction of a manifest's deletion removes.
 const TAGS_AT_ONCE: usize = 400;
@@ -173,11 +172,12 @@ fn is_linked(get: &impl Get, id: RepoId, digest: &Digest) -> Result<(), RepoErro
 }
 
 /// Refuses to delete a blob that a live manifest needs.
-fn refuse(digest: &Digest, needed_by: &[OwnName]) -> Result<(), RepoError> {
+fn refuse(digest: &Digest, needed_by: &[ItemName]) -> Result<(), RepoError> {
     match needed_by.first() {
-        Some(OwnName::Manifest(parent)) => Err(RepoError::Refused(format!(
-            "blob {digest} is part of manifest {parent}; delete that manifest first"
+        Some(parent) => Err(RepoError::Refused(format!(
+            "blob {digest} is part of {}; delete that first",
+            parent.as_name()
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }

@@ -2,34 +2,16 @@
 
 use crate::store::Table;
 use crate::store::key::{Key, Parts};
-use crate::types::{Digest, RepoId, Rev, UploadId};
+pub use crate::types::{Class, Name};
+use crate::types::{Digest, Form, RepoId, Rev, UploadId};
 
-/// Class of an item or reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// A link: lets the repository show a blob. References only.
-    Link = 0,
-    /// A tag.
-    Tag = 1,
-    /// A manifest; as a reference: a live or past manifest needs the digest.
-    Manifest = 2,
-    /// A manifest names a digest that the repository does not have. Mentions only; keeps and shows nothing.
-    Wanted = 3,
-    /// A manifest's lease: until its end (the value) no lack of tags ends the manifest. Mentions only; keeps no bytes.
-    Held = 4,
-    /// How a manifest with a subject came. An empty value: as a part of an index; without one that lists it the subject alone
-    /// does not keep it. Else when it was pushed for its own sake (running ms). Mentions only; keeps no bytes.
-    Part = 5,
-}
-
-impl Class {
-    /// The table of its rows by digest: what keeps the bytes stands apart from what only names them, so that one seek says
-    /// whether anything keeps a digest, however many repositories name it.
-    pub fn table(self) -> Table {
-        match self {
-            Self::Link | Self::Tag | Self::Manifest => Table::Refs,
-            Self::Wanted | Self::Held | Self::Part => Table::Mentions,
-        }
+/// The table of a class's rows by digest: what keeps the bytes stands apart from what only names them, so that one seek says
+/// whether anything keeps a digest, however many repositories name it.
+pub fn table(class: Class) -> Table {
+    if class.facts().keeps {
+        Table::Refs
+    } else {
+        Table::Mentions
     }
 }
 
@@ -80,27 +62,26 @@ impl DueKind {
     }
 }
 
-/// The name part of an item key: a tag's text, or a manifest's digest.
-pub enum Name<'a> {
-    /// A tag.
-    Tag(&'a str),
-    /// A manifest.
-    Manifest(&'a Digest),
+/// Adds a name to a key, as its class writes it.
+fn add(key: Key, name: &Name<'_>) -> Key {
+    match name.as_text() {
+        Some(text) => key.text(text),
+        None => key.raw(name.bytes()),
+    }
 }
 
-impl Name<'_> {
-    /// The class that the name belongs to.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Tag(_) => Class::Tag,
-            Self::Manifest(_) => Class::Manifest,
+/// The name of this class that a piece of a key begins with, and what follows it.
+fn name_in(class: Class, key: &[u8]) -> Option<(Name<'_>, &[u8])> {
+    match class.facts().name? {
+        Form::Text => {
+            let mut parts = Parts(key);
+            let text = parts.text()?;
+            Some((Name::new(class, text.as_bytes()), parts.rest()))
         }
-    }
-
-    fn add(&self, key: Key) -> Key {
-        match self {
-            Self::Tag(tag) => key.text(tag),
-            Self::Manifest(digest) => key.raw(digest.as_key()),
+        Form::Digest => {
+            let (_, rest) = Digest::split_key(key).ok()?;
+            let (name, rest) = key.split_at(key.len() - rest.len());
+            Some((Name::new(class, name), rest))
         }
     }
 }
@@ -117,12 +98,12 @@ pub fn repo(id: RepoId) -> Vec<u8> {
 
 /// `items`: all rows of a class, live or past.
 pub fn items(id: RepoId, class: Class, past: bool) -> Key {
-    Key::new().u64(id.0).u8(class as u8).u8(u8::from(past))
+    Key::new().u64(id.0).u8(class.code()).u8(u8::from(past))
 }
 
 /// `items`: all rows of one name.
 pub fn item_rows(id: RepoId, name: &Name<'_>, past: bool) -> Key {
-    name.add(items(id, name.class(), past))
+    add(items(id, name.class(), past), name)
 }
 
 /// `items`: one row.
@@ -148,17 +129,57 @@ pub fn manifest_of_item(key: &[u8]) -> Option<(Digest, Rev)> {
     Some((parts.digest()?, Rev(parts.not_u64()?)))
 }
 
+/// What an item's key says.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemKey<'a> {
+    /// Its repository.
+    pub id: RepoId,
+    /// Whether it is in the past.
+    pub past: bool,
+    /// Its name.
+    pub name: Name<'a>,
+    /// The revision that added it.
+    pub added: Rev,
+}
+
+/// An item's key, taken apart; none for one that no item of this version has.
+pub fn of_item(key: &[u8]) -> Option<ItemKey<'_>> {
+    let mut parts = Parts(key);
+    let id = RepoId(parts.u64()?);
+    let class = Class::of(parts.u8()?)?;
+    let past = match parts.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let (name, rest) = name_in(class, parts.rest())?;
+    let mut parts = Parts(rest);
+    let added = Rev(parts.not_u64()?);
+    parts.rest().is_empty().then_some(ItemKey {
+        id,
+        past,
+        name,
+        added,
+    })
+}
+
 /// The added revision of an item key.
-pub fn added_of_item(key: &[u8], class: Class) -> Option<Rev> {
-    match class {
-        Class::Tag => tag_of_item(key).map(|(_, rev)| rev),
-        _ => manifest_of_item(key).map(|(_, rev)| rev),
-    }
+pub fn added_of_item(key: &[u8]) -> Option<Rev> {
+    of_item(key).map(|item| item.added)
 }
 
 /// `changes`: the head row of a revision.
 pub fn change_head(id: RepoId, rev: Rev) -> Vec<u8> {
     Key::new().u64(id.0).u64(rev.0).u8(0).done()
+}
+
+/// The name in a key of `changes`; none in the head row of its revision.
+pub fn name_of_change(key: &[u8]) -> Option<Name<'_>> {
+    let mut parts = Parts(key);
+    parts.u64()?;
+    parts.u64()?;
+    let class = Class::of(parts.u8()?)?;
+    name_in(class, parts.rest()).map(|(name, _)| name)
 }
 
 /// The revision of a key of `changes`.
@@ -181,8 +202,8 @@ pub fn of_repo(id: RepoId) -> Key {
 
 /// `changes`: one changed name.
 pub fn change(id: RepoId, rev: Rev, name: &Name<'_>) -> Vec<u8> {
-    name.add(Key::new().u64(id.0).u64(rev.0).u8(name.class() as u8))
-        .done()
+    let key = Key::new().u64(id.0).u64(rev.0).u8(name.class().code());
+    add(key, name).done()
 }
 
 /// `refs`, `mentions`: all of a digest.
@@ -190,9 +211,9 @@ pub fn refs(digest: &Digest) -> Key {
     Key::new().raw(digest.as_key())
 }
 
-/// `refs`, `mentions` ([`Class::table`]): all of a digest in one repository and class.
+/// `refs`, `mentions` ([`table`]): all of a digest in one repository and class.
 pub fn refs_in(digest: &Digest, id: RepoId, class: Class) -> Key {
-    refs(digest).u64(id.0).u8(class as u8)
+    refs(digest).u64(id.0).u8(class.code())
 }
 
 /// `refs`: the link.
@@ -210,11 +231,18 @@ pub fn part(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Part).done()
 }
 
-/// `refs` from and to: what keeps a digest's bytes and shows it, in one repository: its tags and manifests.
+/// `refs` from and to: what keeps a digest in one repository beside its link: its items, live or past.
 pub fn keepers(digest: &Digest, id: RepoId) -> (Vec<u8>, Vec<u8>) {
-    let from = refs_in(digest, id, Class::Tag).done();
-    let (_, to) = refs_in(digest, id, Class::Manifest).range();
+    // The link's class is the first.
+    let from = refs(digest).u64(id.0).u8(Class::Link.code() + 1).done();
+    let (_, to) = refs(digest).u64(id.0).range();
     (from, to)
+}
+
+/// `refs`: an item's own reference to what it means.
+pub fn item_ref(target: &Digest, id: RepoId, name: &Name<'_>, added: Rev) -> Vec<u8> {
+    let key = refs_in(target, id, name.class());
+    add(key, name).u64(added.0).done()
 }
 
 /// `refs`: a tag names the digest.
@@ -225,7 +253,7 @@ pub fn tag_ref(digest: &Digest, id: RepoId, tag: &str, added: Rev) -> Vec<u8> {
         .done()
 }
 
-/// `refs`: a manifest needs the digest; `mentions`: it wants it ([`Class::table`]).
+/// `refs`: a manifest needs the digest; `mentions`: it wants it ([`table`]).
 pub fn manifest_ref(
     digest: &Digest,
     id: RepoId,

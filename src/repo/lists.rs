@@ -70,7 +70,7 @@ pub(super) fn look(
 /// What a manifest of the repository, live or past, refers to.
 fn subject_of(get: &impl Get, id: RepoId, digest: &Digest) -> Result<Option<Digest>, StoreError> {
     for past in [false, true] {
-        let (from, to) = keys::item_rows(id, &Name::Manifest(digest), past).range();
+        let (from, to) = keys::item_rows(id, &Name::manifest(digest), past).range();
         if let Some((_, row)) = get.scan(Table::Items, &from, &to, 1)?.pop() {
             return Ok(Digest::from_key(&ItemRecord::from_bytes(&row)?.own).ok());
         }
@@ -187,10 +187,10 @@ fn doom(
     let (item, kind) = match reference {
         Reference::Tag(tag) => {
             let kind = AttachedTag::read(tag.as_str()).filter(AttachedTag::is_list);
-            (rows::live(r, id, &Name::Tag(tag.as_str()))?, kind)
+            (rows::live(r, id, &Name::tag(tag.as_str()))?, kind)
         }
         Reference::Digest(digest) => {
-            let item = rows::live(r, id, &Name::Manifest(digest))?;
+            let item = rows::live(r, id, &Name::manifest(digest))?;
             let subject = first_subject(inner, r, id, item.as_ref().map(|(_, item)| item))?;
             let list = subject.map(|subject| AttachedTag::list_of(&subject));
             // An empty one is made of any manifest.
@@ -246,7 +246,7 @@ fn tag_if_it_means(
     tag: &Tag,
     digest: &Digest,
 ) -> Result<Option<Vec<String>>, RepoError> {
-    let live = rows::live(get, id, &Name::Tag(tag.as_str()))?;
+    let live = rows::live(get, id, &Name::tag(tag.as_str()))?;
     let item = live.ok_or_else(|| RepoError::ManifestUnknown(tag.to_string()))?;
     let is_it = item.1.digest() == Some(*digest);
     Ok(is_it.then(|| vec![tag.as_str().to_owned()]))
@@ -272,7 +272,7 @@ fn all_tags(tx: &Txn<'_>, doomed: &Doomed) -> Result<Option<Vec<String>>, RepoEr
     for (key, _) in &refs {
         let tag = keys::ref_head(key).and_then(|(_, _, rest)| keys::tag_of_ref(rest));
         let Some((tag, _)) = tag else { continue };
-        let live = rows::live(tx, id, &Name::Tag(tag))?;
+        let live = rows::live(tx, id, &Name::tag(tag))?;
         if live.is_none_or(|(_, item)| item.digest() != Some(*digest))
             || tags.iter().any(|known| known == tag)
         {

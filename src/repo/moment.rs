@@ -51,12 +51,12 @@ impl Repos {
             let id = repo_at(r, &name, rev)?;
             let unknown = || RepoError::ManifestUnknown(reference.to_string());
             let item = match &reference {
-                Reference::Tag(tag) => rows::at(r, id, &Name::Tag(tag.as_str()), rev)?,
-                Reference::Digest(digest) => rows::at(r, id, &Name::Manifest(digest), rev)?,
+                Reference::Tag(tag) => rows::at(r, id, &Name::tag(tag.as_str()), rev)?,
+                Reference::Digest(digest) => rows::at(r, id, &Name::manifest(digest), rev)?,
             };
             let (_, item) = item.ok_or_else(unknown)?;
             let digest = item.digest().ok_or_else(unknown)?;
-            if let Some((added, _)) = rows::at(r, id, &Name::Manifest(&digest), rev)? {
+            if let Some((added, _)) = rows::at(r, id, &Name::manifest(&digest), rev)? {
                 remember(inner, id, rev, (digest, added));
             }
             Ok(Manifest {
@@ -194,7 +194,7 @@ fn is_there(
     added: Rev,
     rev: Rev,
 ) -> Result<bool, RepoError> {
-    let found = rows::at(r, id, &Name::Manifest(manifest), rev)?;
+    let found = rows::at(r, id, &Name::manifest(manifest), rev)?;
     Ok(found.is_some_and(|(found, _)| found == added))
 }
 

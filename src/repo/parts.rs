@@ -64,7 +64,7 @@ pub(super) fn came(
         let key = keys::part(&child.digest, id);
         let pushed = tx.get(Table::Mentions, &key)?;
         if pushed.is_some_and(|at| at != IS_PART && number(&at) + within > now)
-            && let Some((_, item)) = live(tx, id, &Name::Manifest(&child.digest))?
+            && let Some((_, item)) = live(tx, id, &Name::manifest(&child.digest))?
             && beside.contains(item.own.as_slice())
         {
             tx.put(Table::Mentions, &key, IS_PART)?;
@@ -89,13 +89,13 @@ fn is_beside_its_subject(
             continue;
         };
         let is_live =
-            live(get, id, &Name::Manifest(&parent))?.is_some_and(|(added, _)| added == rev);
+            live(get, id, &Name::manifest(&parent))?.is_some_and(|(added, _)| added == rev);
         if !is_live {
             continue;
         }
         for class in [Class::Manifest, Class::Wanted] {
             let names = keys::manifest_ref(subject, id, class, &parent, rev);
-            if get.get(class.table(), &names)?.is_some() {
+            if get.get(keys::table(class), &names)?.is_some() {
                 return Ok(true);
             }
         }
@@ -120,7 +120,7 @@ pub(super) fn is_kept_by_subject(
     };
     let mention = get.get(Table::Mentions, &keys::part(digest, id))?;
     let is_part = mention.is_some_and(|value| is_part(&value));
-    Ok(!is_part && live(get, id, &Name::Manifest(&subject))?.is_some())
+    Ok(!is_part && live(get, id, &Name::manifest(&subject))?.is_some())
 }
 
 /// Drops what is only mentioned of a manifest that is gone: its lease, and how it came.

@@ -105,7 +105,7 @@ pub(super) fn take_manifest(
         Err(RepoError::NotAttached { name, why })
     };
     // As another type the same bytes would be another manifest to clients, whoever brought it.
-    if let Some((_, item)) = rows::live(get, id, &Name::Manifest(&new.digest))?
+    if let Some((_, item)) = rows::live(get, id, &Name::manifest(&new.digest))?
         && item.media_type != new.inspected.media_type.as_str()
     {
         return refuse(format!(
@@ -116,7 +116,7 @@ pub(super) fn take_manifest(
     if new.tags.is_empty() {
         return match &new.inspected.subject {
             None => refuse(format!("manifest {} has no subject", new.digest)),
-            Some(subject) if rows::live(get, id, &Name::Manifest(subject))?.is_none() => {
+            Some(subject) if rows::live(get, id, &Name::manifest(subject))?.is_none() => {
                 refuse(format!("the subject {subject} is not here"))
             }
             Some(_) => Ok(()),
@@ -173,7 +173,7 @@ fn no_list(
         )));
     }
     for child in &inspected.children {
-        let entry = rows::live(get, id, &Name::Manifest(&child.digest))?;
+        let entry = rows::live(get, id, &Name::manifest(&child.digest))?;
         let refers = entry.is_some_and(|(_, item)| item.own == subject.as_key());
         if !refers {
             return Ok(Some(format!(
@@ -221,7 +221,7 @@ fn stays(
     if AttachedTag::read(tag.as_str()).is_none() {
         return Ok(None);
     }
-    let live = rows::live(get, id, &Name::Tag(tag.as_str()))?;
+    let live = rows::live(get, id, &Name::tag(tag.as_str()))?;
     let ours = live.filter(|(_, item)| matches!(item.source, SourceRecord::Push(_)));
     let means = ours.and_then(|(_, item)| item.digest());
     Ok(means.filter(|means| means != digest))

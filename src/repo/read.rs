@@ -58,7 +58,7 @@ impl Repos {
         let write = self.write(Need::Removes, "lease.renew", move |tx| {
             let unknown = || RepoError::ManifestUnknown(digest.to_string());
             let (id, record) = visible(tx, wanted.as_str())?.ok_or_else(unknown)?;
-            rows::live(tx, id, &Name::Manifest(&digest))?.ok_or_else(unknown)?;
+            rows::live(tx, id, &Name::manifest(&digest))?.ok_or_else(unknown)?;
             let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
             Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
         });
@@ -106,8 +106,8 @@ fn read_manifest(
     let (id, _) = visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
     let item = match reference {
-        Reference::Tag(tag) => rows::live(r, id, &Name::Tag(tag.as_str()))?,
-        Reference::Digest(digest) => rows::live(r, id, &Name::Manifest(digest))?,
+        Reference::Tag(tag) => rows::live(r, id, &Name::tag(tag.as_str()))?,
+        Reference::Digest(digest) => rows::live(r, id, &Name::manifest(digest))?,
     };
     let (_, item) = item.ok_or_else(unknown)?;
     let digest = item.digest().ok_or_else(unknown)?;

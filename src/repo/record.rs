@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 use crate::store::record::{Decode, Encode, Record, decode_body};
-use crate::types::Digest;
+use crate::types::{Class, Counted, Digest};
 
 macro_rules! record {
     ($type:ident, $name:literal, $version:literal) => {
@@ -268,6 +268,32 @@ pub struct UsageRecord {
     pub bytes: u64,
 }
 record!(UsageRecord, "usage", 1);
+
+impl UsageRecord {
+    /// A live item of this class and of so many bytes came.
+    pub fn add(&mut self, class: Class, size: u64) {
+        match class.facts().counted {
+            Some(Counted::Tags) => self.tags += 1,
+            Some(Counted::Manifests) => {
+                self.manifests += 1;
+                self.bytes += size;
+            }
+            None => {}
+        }
+    }
+
+    /// It went.
+    pub fn take(&mut self, class: Class, size: u64) {
+        match class.facts().counted {
+            Some(Counted::Tags) => self.tags = self.tags.saturating_sub(1),
+            Some(Counted::Manifests) => {
+                self.manifests = self.manifests.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(size);
+            }
+            None => {}
+        }
+    }
+}
 
 /// A quota on a prefix of repository names.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

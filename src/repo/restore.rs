@@ -42,7 +42,7 @@ impl Repos {
             let mut closure = if let Some(closure) = state.take() {
                 closure
             } else {
-                let item = rows::at(r, id, &Name::Tag(what.as_str()), rev)?;
+                let item = rows::at(r, id, &Name::tag(what.as_str()), rev)?;
                 let digest = item.and_then(|(_, item)| item.digest());
                 let digest = digest.ok_or_else(|| {
                     RepoError::ManifestUnknown(format!("{what} at revision {}", rev.0))
@@ -195,7 +195,7 @@ fn relink(tx: &mut Txn<'_>, id: RepoId, child: &Digest, lease_ms: u64) -> Result
 /// Whether the digest is, or was, a manifest of the repository: such a one comes back as an item.
 fn was_manifest(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
     for past in [false, true] {
-        let (from, to) = keys::item_rows(id, &Name::Manifest(digest), past).range();
+        let (from, to) = keys::item_rows(id, &Name::manifest(digest), past).range();
         if !get.scan(Table::Items, &from, &to, 1)?.is_empty() {
             return Ok(true);
         }
@@ -289,7 +289,7 @@ fn item(
     (id, rev): (RepoId, Rev),
     digest: &Digest,
 ) -> Result<Option<ItemRecord>, RepoError> {
-    let name = Name::Manifest(digest);
+    let name = Name::manifest(digest);
     let found = match rows::live(r, id, &name)? {
         Some(found) => Some(found),
         None => rows::at(r, id, &name, rev)?,

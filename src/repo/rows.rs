@@ -84,7 +84,7 @@ pub(super) fn live(
     let Some((key, value)) = get.scan(Table::Items, &from, &to, 1)?.pop() else {
         return Ok(None);
     };
-    let added = keys::added_of_item(&key, name.class()).unwrap_or(Rev(0));
+    let added = keys::added_of_item(&key).unwrap_or(Rev(0));
     Ok(Some((added, ItemRecord::from_bytes(&value)?)))
 }
 
@@ -107,7 +107,7 @@ pub(super) fn at(
         return Ok(None);
     };
     let item = ItemRecord::from_bytes(&value)?;
-    let added = keys::added_of_item(&key, name.class()).unwrap_or(Rev(0));
+    let added = keys::added_of_item(&key).unwrap_or(Rev(0));
     Ok((item.removed > rev.0).then_some((added, item)))
 }
 
@@ -203,7 +203,7 @@ pub(super) fn has_live_parent(
 ) -> Result<Option<bool>, StoreError> {
     let parents = parents(get, id, digest)?;
     for (parent, added) in &parents {
-        if live(get, id, &Name::Manifest(parent))?.is_some_and(|(rev, _)| rev == *added) {
+        if live(get, id, &Name::manifest(parent))?.is_some_and(|(rev, _)| rev == *added) {
             return Ok(Some(true));
         }
     }
@@ -222,7 +222,7 @@ pub(super) fn was_needed_after(
         return Ok(true);
     }
     for (parent, added) in parents(get, id, digest)? {
-        let past = keys::item(id, &Name::Manifest(&parent), true, added);
+        let past = keys::item(id, &Name::manifest(&parent), true, added);
         if let Some(row) = get.get(Table::Items, &past)?
             && ItemRecord::from_bytes(&row)?.removed > head.0
         {
@@ -283,7 +283,7 @@ pub(super) fn hold(
 /// a digest is says what came, not the field that names it.
 pub(super) fn holds(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
     Ok(get.get(Table::Refs, &keys::link(digest, id))?.is_some()
-        || live(get, id, &Name::Manifest(digest))?.is_some())
+        || live(get, id, &Name::manifest(digest))?.is_some())
 }
 
 /// Whether a tag or manifest of the repository, live or past, keeps the digest.

@@ -60,7 +60,7 @@ impl Repos {
                 super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
             let mut spans = Vec::new();
             for past in [false, true] {
-                let (from, to) = keys::item_rows(id, &Name::Tag(tag.as_str()), past).range();
+                let (from, to) = keys::item_rows(id, &Name::tag(tag.as_str()), past).range();
                 for (key, value) in r.scan(Table::Items, &from, &to, HISTORY_MAX)? {
                     if let Some((_, added)) = keys::tag_of_item(&key) {
                         spans.push((added, ItemRecord::from_bytes(&value)?));

@@ -166,7 +166,7 @@ impl Half {
         if let Some(known) = known {
             return Ok(known);
         }
-        let name = Name::Tag(tag);
+        let name = Name::tag(tag);
         let from = keys::item(id, &name, self.past, rev);
         let (_, to) = keys::item_rows(id, &name, self.past).range();
         let Some((_, row)) = r.scan(Table::Items, &from, &to, 1)?.pop() else {

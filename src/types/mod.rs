@@ -1,11 +1,12 @@
 //! Pure values: grammar and length are checked once, where text enters, and never again inside.
 //!
 //! Owns the words that every other module speaks (digest, repository name, tag, reference, media type, ranges,
-//! pages, ids). Must not do input or output, and imports nothing of this crate.
+//! pages, ids, names of items). Must not do input or output, and imports nothing of this crate.
 
 mod attached;
 mod digest;
 mod ids;
+mod item;
 mod media_type;
 mod moment;
 mod name;
@@ -16,6 +17,7 @@ mod visible;
 pub use attached::AttachedTag;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ids::{RepoId, Rev, UploadId, wall_ms};
+pub use item::{Class, Counted, Facts, Form, ItemName, Name};
 pub use media_type::{MediaType, MediaTypeError};
 pub use name::{NameError, Reference, RepoName, Tag};
 pub use page::{Page, PageError};

@@ -138,7 +138,7 @@ fn flip(path: &std::path::Path) {
 
 fn live(rows: &Rows, tag: &str) -> (Vec<u8>, ItemRecord) {
     let id = app(rows);
-    let name = Name::Tag(tag);
+    let name = Name::tag(tag);
     let key = keys::item(id, &name, false, rows.added(id, &name));
     let row = ItemRecord::from_bytes(&rows.get(Table::Items, &key).unwrap()).unwrap();
     (key, row)
@@ -146,7 +146,7 @@ fn live(rows: &Rows, tag: &str) -> (Vec<u8>, ItemRecord) {
 
 fn live_manifest(rows: &Rows, digest: &Digest) -> (Vec<u8>, Rev) {
     let id = app(rows);
-    let name = Name::Manifest(digest);
+    let name = Name::manifest(digest);
     let added = rows.added(id, &name);
     (keys::item(id, &name, false, added), added)
 }
@@ -646,7 +646,7 @@ async fn references() {
         case("ref-missing", "of a tag", |w, c| {
             let rows = c.rows();
             let id = app(&rows);
-            let added = rows.added(id, &Name::Tag("v1"));
+            let added = rows.added(id, &Name::tag("v1"));
             rows.drop_row(Table::Refs, &keys::tag_ref(&w.image, id, "v1", added));
         }),
         case("ref-missing", "of a manifest to itself", |w, c| {
@@ -834,27 +834,27 @@ async fn history() {
         case("change-missing", "of a live tag", |_, c| {
             let rows = c.rows();
             let id = app(&rows);
-            let name = Name::Tag("v1");
+            let name = Name::tag("v1");
             let key = keys::change(id, rows.added(id, &name), &name);
             rows.drop_row(Table::Changes, &key);
         }),
         case("change-head-missing", "of a revision", |_, c| {
             let rows = c.rows();
             let id = app(&rows);
-            let key = keys::change_head(id, rows.added(id, &Name::Tag("v1")));
+            let key = keys::change_head(id, rows.added(id, &Name::tag("v1")));
             rows.drop_row(Table::Changes, &key);
         }),
         case("change-head-missing", "one that cannot be read", |_, c| {
             let rows = c.rows();
             let id = app(&rows);
-            let key = keys::change_head(id, rows.added(id, &Name::Tag("v1")));
+            let key = keys::change_head(id, rows.added(id, &Name::tag("v1")));
             rows.put(Table::Changes, &key, b"\x01");
         }),
         case("change-extra", "of a tag that never was", |_, c| {
             let rows = c.rows();
             let id = app(&rows);
-            let rev = rows.added(id, &Name::Tag("v1"));
-            let key = keys::change(id, rev, &Name::Tag("ghost"));
+            let rev = rows.added(id, &Name::tag("v1"));
+            let key = keys::change(id, rev, &Name::tag("ghost"));
             rows.put(Table::Changes, &key, b"");
         }),
     ])
@@ -892,7 +892,7 @@ async fn the_collectors_list() {
                 let rows = c.rows();
                 let id = app(&rows);
                 // The second push of v2 closed the first one.
-                let rev = rows.added(id, &Name::Tag("v2"));
+                let rev = rows.added(id, &Name::tag("v2"));
                 drop_due(&rows, DueKind::History, &keys::due_rev(id, rev));
             },
         ),

@@ -346,7 +346,7 @@ impl Rows {
         let (from, _) = keys::item_rows(id, name, false).range();
         let rows = self.all(Table::Items);
         let key = rows.iter().find(|(key, _)| key.starts_with(&from));
-        keys::added_of_item(&key.expect("an item").0, name.class()).unwrap()
+        keys::added_of_item(&key.expect("an item").0).unwrap()
     }
 }
 

@@ -40,9 +40,9 @@ async fn what_thousands_of_repositories_only_name_is_freed_within_bounds() {
         for id in (2..REPOS).map(RepoId) {
             let parent = Digest::of(Algorithm::Sha256, &id.0.to_be_bytes());
             let wanted = keys::manifest_ref(&digest, id, Class::Wanted, &parent, Rev(1));
-            rows.push((Class::Wanted.table(), wanted, Vec::new()));
+            rows.push((keys::table(Class::Wanted), wanted, Vec::new()));
             let (held, end) = (keys::held(&digest, id), 5_u64.to_be_bytes());
-            rows.push((Class::Held.table(), held, end.to_vec()));
+            rows.push((keys::table(Class::Held), held, end.to_vec()));
         }
     }
     let next = REPOS.to_be_bytes().to_vec();
@@ -133,7 +133,7 @@ async fn a_revision_that_closed_thousands_is_forgotten_within_bounds() {
         let tag = format!("t{n:05}");
         filler.tag(&tag, &image, added, removed);
         for rev in [added, removed] {
-            let change = keys::change(filler.id, rev, &Name::Tag(&tag));
+            let change = keys::change(filler.id, rev, &Name::tag(&tag));
             filler.rows.push((Table::Changes, change, Vec::new()));
         }
     }

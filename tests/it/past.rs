@@ -113,7 +113,7 @@ impl Filler {
     /// A tag that was there from one revision to another.
     pub fn tag(&mut self, tag: &str, target: &Digest, added: Rev, removed: Rev) {
         let row = item(target, removed);
-        let key = keys::item(self.id, &Name::Tag(tag), removed != Rev::NEVER, added);
+        let key = keys::item(self.id, &Name::tag(tag), removed != Rev::NEVER, added);
         self.rows.push((Table::Items, key, row));
         let key = keys::tag_ref(target, self.id, tag, added);
         self.rows.push((Table::Refs, key, Vec::new()));
@@ -123,7 +123,7 @@ impl Filler {
     pub fn parent(&mut self, n: u64, child: &Digest) {
         let manifest = Digest::of(Algorithm::Sha256, &n.to_be_bytes());
         let row = item(&manifest, self.removed());
-        let key = keys::item(self.id, &Name::Manifest(&manifest), true, self.added);
+        let key = keys::item(self.id, &Name::manifest(&manifest), true, self.added);
         self.rows.push((Table::Items, key, row));
         let key = keys::manifest_ref(child, self.id, Class::Manifest, &manifest, self.added);
         self.rows.push((Table::Refs, key, Vec::new()));

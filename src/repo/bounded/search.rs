@@ -7,10 +7,9 @@
 use super::{LOOKS, Next, Pages, left};
 use crate::repo::error::RepoError;
 use crate::repo::keys::{self, Class, Name};
-use crate::repo::reclaim::OwnName;
 use crate::repo::rows;
 use crate::store::{Get, Table};
-use crate::types::{Digest, RepoId, Rev};
+use crate::types::{Digest, ItemName, RepoId, Rev};
 
 /// What names the digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +30,13 @@ pub(in crate::repo) struct Search {
     /// goes from the one to the other, and never back.
     named: Vec<Pages>,
     changes: Pages,
-    found: Vec<OwnName>,
+    found: Vec<ItemName>,
 }
 
 /// What a change finds that makes use of a search.
 pub(in crate::repo) enum Rest {
     /// What the changes since have made live.
-    Found(Vec<OwnName>),
+    Found(Vec<ItemName>),
     /// Too much was changed since: go on with the search.
     TooMuch,
 }
@@ -51,7 +50,7 @@ impl Search {
         };
         let named = classes.iter().map(|class| {
             let range = keys::refs_in(&digest, id, *class).range();
-            Pages::new(class.table(), range)
+            Pages::new(keys::table(*class), range)
         });
         let (_, end) = keys::of_repo(id).range();
         let changes = (keys::change_head(id, Rev(head.0 + 1)), end);
@@ -87,7 +86,7 @@ impl Search {
                             break;
                         }
                         if let Some((name, added)) = self.namer(&key)
-                            && self.is_live(get, &name, added)?
+                            && self.is_live(get, &name.as_name(), added)?
                         {
                             self.found.push(name);
                         }
@@ -120,12 +119,12 @@ impl Search {
     }
 
     /// Takes what was found so far.
-    pub fn take(&mut self) -> Vec<OwnName> {
+    pub fn take(&mut self) -> Vec<ItemName> {
         std::mem::take(&mut self.found)
     }
 
     /// What was found so far.
-    pub fn found(&self) -> &[OwnName] {
+    pub fn found(&self) -> &[ItemName] {
         &self.found
     }
 
@@ -164,53 +163,53 @@ impl Search {
         &self,
         get: &impl Get,
         page: &[crate::store::Row],
-    ) -> Result<Vec<OwnName>, RepoError> {
+    ) -> Result<Vec<ItemName>, RepoError> {
         let mut found = Vec::new();
         for (key, _) in page {
-            let (Some(name), Some(rev)) = (OwnName::of_change(key), keys::rev_of_change(key))
+            let (Some(name), Some(rev)) = (keys::name_of_change(key), keys::rev_of_change(key))
             else {
                 continue;
             };
-            let names = match (&name, self.what) {
-                (OwnName::Tag(_), What::Tags) => true,
-                (OwnName::Manifest(parent), What::Manifests) => {
+            let names = match (self.what, name.as_manifest()) {
+                (What::Tags, _) => name.class() == Class::Tag,
+                (What::Manifests, None) => false,
+                (What::Manifests, Some(parent)) => {
                     let (id, digest) = (self.id, &self.digest);
                     let is_there = |class: Class| {
-                        let key = keys::manifest_ref(digest, id, class, parent, rev);
-                        get.get(class.table(), &key).map(|row| row.is_some())
+                        let key = keys::manifest_ref(digest, id, class, &parent, rev);
+                        get.get(keys::table(class), &key).map(|row| row.is_some())
                     };
                     is_there(Class::Manifest)? || is_there(Class::Wanted)?
                 }
-                _ => false,
             };
             if names && self.is_live(get, &name, rev)? {
-                found.push(name);
+                found.push(name.to_owned());
             }
         }
         Ok(found)
     }
 
     /// Who names the digest in this row of `refs`.
-    fn namer(&self, key: &[u8]) -> Option<(OwnName, Rev)> {
+    fn namer(&self, key: &[u8]) -> Option<(ItemName, Rev)> {
         let (_, _, rest) = keys::ref_head(key)?;
         match self.what {
             What::Tags => {
                 let (tag, added) = keys::tag_of_ref(rest)?;
-                Some((OwnName::Tag(tag.to_owned()), added))
+                Some((Name::tag(tag).to_owned(), added))
             }
             What::Manifests => {
                 let (parent, added) = keys::parent_of(rest)?;
-                Some((OwnName::Manifest(parent), added))
+                Some((Name::manifest(&parent).to_owned(), added))
             }
         }
     }
 
-    fn is_live(&self, get: &impl Get, name: &OwnName, added: Rev) -> Result<bool, RepoError> {
-        let live = rows::live(get, self.id, &name.as_name())?;
+    fn is_live(&self, get: &impl Get, name: &Name<'_>, added: Rev) -> Result<bool, RepoError> {
+        let live = rows::live(get, self.id, name)?;
         Ok(live.is_some_and(|(rev, item)| {
-            let is_it = match name.as_name() {
-                Name::Tag(_) => item.digest() == Some(self.digest),
-                Name::Manifest(_) => true,
+            let is_it = match self.what {
+                What::Tags => item.digest() == Some(self.digest),
+                What::Manifests => true,
             };
             rev == added && is_it
         }))
@@ -276,7 +275,7 @@ mod tests {
             own: Vec::new(),
             artifact_type: String::new(),
         };
-        let (name, rev) = (Name::Manifest(manifest), Rev(rev));
+        let (name, rev) = (Name::manifest(manifest), Rev(rev));
         vec![
             (
                 Table::Items,
@@ -285,7 +284,7 @@ mod tests {
             ),
             (Table::Changes, keys::change(ID, rev, &name), Vec::new()),
             (
-                class.table(),
+                keys::table(class),
                 keys::manifest_ref(names, ID, class, manifest, rev),
                 Vec::new(),
             ),
@@ -327,17 +326,20 @@ mod tests {
         // One that does not name it, and one that named it before it came.
         put(&store, &live(&digest(9001), &digest(1), Class::Manifest, 6));
         put(&store, &live(&digest(9002), &blob, Class::Wanted, 7));
-        let wanted = OwnName::Manifest(digest(9002));
+        let wanted = Name::manifest(&digest(9002)).to_owned();
         assert!(matches!(rest(&store, &search), Rest::Found(found) if found == [wanted.clone()]));
 
         // Among changes that are too many for a transaction.
-        let change = |n| keys::change(ID, Rev(8), &Name::Manifest(&digest(n)));
+        let change = |n| keys::change(ID, Rev(8), &Name::manifest(&digest(n)));
         let rows = (1..3000).map(|n| (Table::Changes, change(n), Vec::new()));
         put(&store, &rows.collect::<Vec<_>>());
         put(&store, &live(&digest(9003), &blob, Class::Manifest, 9));
         assert!(matches!(rest(&store, &search), Rest::TooMuch));
         hops(&store, &mut search, 9);
-        assert_eq!(search.take(), [wanted, OwnName::Manifest(digest(9003))]);
+        assert_eq!(
+            search.take(),
+            [wanted, Name::manifest(&digest(9003)).to_owned()]
+        );
         assert!(matches!(rest(&store, &search), Rest::Found(found) if found.is_empty()));
     }
 

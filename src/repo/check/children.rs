@@ -121,7 +121,7 @@ fn link(
         return Ok(());
     };
     for past in [false, true] {
-        let (from, to) = keys::item_rows(item.id, &Name::Manifest(digest), past).range();
+        let (from, to) = keys::item_rows(item.id, &Name::manifest(digest), past).range();
         if !r.scan(Table::Items, &from, &to, 1)?.is_empty() {
             return Ok(());
         }

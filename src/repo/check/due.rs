@@ -11,8 +11,8 @@ use super::report::{Kind, Problem};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::Inner;
 use crate::repo::error::RepoError;
-use crate::repo::keys::{self, DueKind, Name};
-use crate::repo::reclaim::OwnName;
+use crate::repo::keys::{self, DueKind};
+
 use crate::repo::record::ItemRecord;
 use crate::repo::rows::{self, number};
 use crate::store::key::Parts;
@@ -319,10 +319,9 @@ fn closes(r: &Read<'_>, id: RepoId, rev: Rev) -> Result<bool, RepoError> {
     loop {
         let rows = r.scan(Table::Changes, &from, &to, PAGE)?;
         for (key, _) in &rows {
-            let Some(own) = OwnName::of_change(key) else {
+            let Some(name) = keys::name_of_change(key) else {
                 continue;
             };
-            let name = own.as_name();
             let before = Rev(rev.0.saturating_sub(1));
             let from = keys::item(id, &name, true, before);
             let (_, to) = keys::item_rows(id, &name, true).range();
@@ -348,21 +347,16 @@ fn change(
     id: RepoId,
     rev: Rev,
 ) -> Result<(), RepoError> {
-    let Some(own) = OwnName::of_change(key) else {
+    let Some(name) = keys::name_of_change(key) else {
         return Ok(());
     };
-    let name = own.as_name();
     let there = r.get(Table::Changes, key)?.is_some();
     let is_deleted = !matches!(owner(r, id)?, Owner::There(record) if !record.deleted);
     if !there || is_deleted || super::history::is_known(walk, r, id, rev, &name)? {
         return Ok(());
     }
     let repo = repo_name(r, id)?;
-    let text = match &name {
-        Name::Tag(tag) => format!("tag {tag}"),
-        Name::Manifest(digest) => format!("manifest {digest}"),
-    };
-    let what = format!("the change of {text} of {repo} at revision {}", rev.0);
+    let what = format!("the change of {name} of {repo} at revision {}", rev.0);
     let problem = Problem::new(Kind::ChangeExtra, what).repo(repo);
     walk.mend(
         problem,

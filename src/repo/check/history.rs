@@ -4,12 +4,12 @@ use super::mend::Mend;
 use super::report::{Kind, Problem};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::error::RepoError;
-use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::keys::{self, DueKind, Name};
 use crate::repo::record::{ChangeRecord, FeedRecord, ItemRecord};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
-use crate::types::{Digest, RepoId, Rev};
+use crate::types::{RepoId, Rev};
 
 /// Rows of the feed that are searched for one revision's time and person.
 const FEED: usize = 200_000;
@@ -107,13 +107,7 @@ pub(super) fn changes(
             }
             Owner::Unreadable => continue,
         }
-        let digest = Digest::split_key(parts.rest()).ok();
-        let name = match class {
-            c if c == Class::Tag as u8 => parts.text().map(Name::Tag),
-            c if c == Class::Manifest as u8 => digest.as_ref().map(|(d, _)| Name::Manifest(d)),
-            _ => None,
-        };
-        match name {
+        match keys::name_of_change(key) {
             Some(name) if is_known(walk, r, id, rev, &name)? => {}
             Some(_) => walk.suspects.push(Suspect::Change {
                 key: key.clone(),
@@ -213,7 +207,7 @@ pub(super) fn referrers(
             }
             _ => continue,
         }
-        let name = Name::Manifest(&digest);
+        let name = Name::manifest(&digest);
         let row = r.get(Table::Items, &keys::item(id, &name, past, added))?;
         let row = match row {
             None if walk.is_lost(id, &name, added) => continue,

@@ -6,10 +6,9 @@ use super::report::{Kind, Problem};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, has_manifest, inspected};
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
-use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::keys::{self, Class, DueKind, ItemKey, Name};
 use crate::repo::record::{ItemRecord, RepoRecord};
 use crate::repo::{Inner, reclaim, rows};
-use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId, Rev};
@@ -32,20 +31,18 @@ impl Item<'_> {
     /// The item in words.
     pub fn text(&self) -> String {
         let state = if self.past { "past " } else { "" };
-        let name = match self.name {
-            Name::Tag(tag) => format!("tag {tag}"),
-            Name::Manifest(digest) => format!("manifest {digest}"),
-        };
-        format!("{state}{name} of {} (revision {})", self.repo, self.added.0)
+        let (name, added) = (self.name, self.added.0);
+        format!("{state}{name} of {} (revision {added})", self.repo)
     }
 
     /// A problem of this item, with the tag or digest that it touches.
     pub fn problem(&self, kind: Kind, what: String) -> Problem {
         let mut problem = Problem::new(kind, what).repo(&self.repo);
-        match self.name {
-            Name::Manifest(digest) => problem = problem.digest(digest),
-            Name::Tag(tag) if !self.past => problem.tags = vec![format!("{}:{tag}", self.repo)],
-            Name::Tag(_) => {}
+        if let Some(digest) = self.name.as_manifest() {
+            problem = problem.digest(&digest);
+        }
+        if let Some(tag) = self.name.as_tag().filter(|_| !self.past) {
+            problem.tags = vec![format!("{}:{tag}", self.repo)];
         }
         problem
     }
@@ -66,27 +63,9 @@ pub(super) fn page(
     let rows = r.scan(Table::Items, from, &[], ITEMS)?;
     walk.rows += rows.len() as u64;
     for (key, value) in &rows {
-        let mut head = Parts(key);
-        let read = (|| Some((RepoId(head.u64()?), head.u8()?, head.u8()?)))();
-        let named = match read {
-            Some((id, class, past)) if class == Class::Tag as u8 && past <= 1 => {
-                keys::tag_of_item(key).map(|(tag, added)| (id, past == 1, Name::Tag(tag), added))
-            }
-            _ => None,
-        };
-        if let Some((id, past, name, added)) = named {
-            one(walk, inner, r, (id, past, added), name, (key, value))?;
-            continue;
-        }
-        let manifest = keys::manifest_of_item(key);
-        match (read, &manifest) {
-            (Some((id, class, past)), Some((digest, added)))
-                if class == Class::Manifest as u8 && past <= 1 =>
-            {
-                let name = Name::Manifest(digest);
-                one(walk, inner, r, (id, past == 1, *added), name, (key, value))?;
-            }
-            _ => walk.tell(
+        match keys::of_item(key) {
+            Some(item) => one(walk, inner, r, item, (key, value))?,
+            None => walk.tell(
                 Problem::new(
                     Kind::ItemUnreadable,
                     format!("an item's row with the key {}", walk::hex(key)),
@@ -102,10 +81,15 @@ fn one(
     walk: &mut Walk,
     inner: &Inner,
     r: &Read<'_>,
-    (id, past, added): (RepoId, bool, Rev),
-    name: Name<'_>,
+    item: ItemKey<'_>,
     (key, value): (&[u8], &[u8]),
 ) -> Result<(), RepoError> {
+    let ItemKey {
+        id,
+        past,
+        name,
+        added,
+    } = item;
     let mut item = Item {
         id,
         name,
@@ -149,9 +133,9 @@ fn one(
         return Ok(());
     }
     changes(walk, r, &item, &row)?;
-    match item.name {
-        Name::Tag(tag) => tag_rows(walk, r, &item, tag, &row),
-        Name::Manifest(digest) => {
+    match &item.name.as_manifest() {
+        None => tag_rows(walk, r, &item, &row),
+        Some(digest) => {
             let inspected = inspected(walk, inner, r, digest, &row.media_type);
             manifest_rows(walk, r, &item, digest, &row, inspected.as_ref())
         }
@@ -168,13 +152,7 @@ fn count(walk: &mut Walk, item: &Item<'_>, row: &ItemRecord) {
         return;
     }
     let usage = walk.usage.entry(item.id.0).or_default();
-    match item.name {
-        Name::Tag(_) => usage.tags += 1,
-        Name::Manifest(_) => {
-            usage.manifests += 1;
-            usage.bytes += row.size;
-        }
-    }
+    usage.add(item.name.class(), row.size);
 }
 
 fn contradiction(item: &Item<'_>, row: &ItemRecord) -> Option<&'static str> {
@@ -184,13 +162,11 @@ fn contradiction(item: &Item<'_>, row: &ItemRecord) -> Option<&'static str> {
     if row.removed <= item.added.0 {
         return Some("removed before it was added");
     }
-    match (row.digest(), &item.name) {
-        (None, _) => Some("its digest cannot be read"),
-        (Some(target), Name::Manifest(digest)) if target != **digest => {
-            Some("it names another manifest than its own")
-        }
-        _ => None,
-    }
+    let Some(target) = row.digest() else {
+        return Some("its digest cannot be read");
+    };
+    let is_another = item.name.as_manifest().is_some_and(|own| own != target);
+    is_another.then_some("it names another manifest than its own")
 }
 
 /// Whether the collector is about to drop the item, and may have dropped some of its rows.
@@ -198,22 +174,17 @@ fn is_going(walk: &Walk, record: &RepoRecord, item: &Item<'_>, row: &ItemRecord)
     if record.deleted || (item.past && row.removed <= record.horizon) {
         return true;
     }
-    match item.name {
-        Name::Manifest(digest) if item.past => {
-            let what = [
-                keys::due_in(item.id, digest),
-                item.added.0.to_be_bytes().to_vec(),
-            ]
-            .concat();
-            walk.has_due(DueKind::Past as u8, &what)
-        }
-        _ => false,
-    }
+    let manifest = item.name.as_manifest().filter(|_| item.past);
+    manifest.is_some_and(|digest| {
+        let added = item.added.0.to_be_bytes();
+        let what = [keys::due_in(item.id, &digest).as_slice(), &added].concat();
+        walk.has_due(DueKind::Past as u8, &what)
+    })
 }
 
 /// Notes what an item's references are, without asking whether they are there.
 fn expected_only(walk: &mut Walk, inner: &Inner, r: &Read<'_>, item: &Item<'_>, row: &ItemRecord) {
-    if let Name::Manifest(digest) = item.name
+    if let Some(digest) = &item.name.as_manifest()
         && let Some(inspected) = inspected(walk, inner, r, digest, &row.media_type)
     {
         for child in &inspected.children {
@@ -276,13 +247,12 @@ fn tag_rows(
     walk: &mut Walk,
     r: &Read<'_>,
     item: &Item<'_>,
-    tag: &str,
     row: &ItemRecord,
 ) -> Result<(), RepoError> {
     let Some(target) = row.digest() else {
         return Ok(());
     };
-    let key = keys::tag_ref(&target, item.id, tag, item.added);
+    let key = keys::item_ref(&target, item.id, &item.name, item.added);
     expect(walk, r, item, (Table::Refs, key), &target)?;
     if item.past || has_manifest(r, item.id, &target)? {
         return Ok(());
@@ -292,7 +262,7 @@ fn tag_rows(
     for (key, _) in r.scan(Table::Refs, &from, &to, PAGE)? {
         let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
         if let Some((parent, added)) = parent.filter(|(parent, _)| *parent == target) {
-            lost |= super::refs::lost_item(walk, r, item.id, &Name::Manifest(&parent), added)?;
+            lost |= super::refs::lost_item(walk, r, item.id, &Name::manifest(&parent), added)?;
         }
     }
     if !lost {
@@ -345,5 +315,5 @@ pub(super) fn live_manifest(
     id: RepoId,
     digest: &Digest,
 ) -> Result<Option<(Rev, ItemRecord)>, RepoError> {
-    Ok(walk::readable(rows::live(r, id, &Name::Manifest(digest)))?.flatten())
+    Ok(walk::readable(rows::live(r, id, &Name::manifest(digest)))?.flatten())
 }

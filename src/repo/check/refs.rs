@@ -41,7 +41,8 @@ pub(super) fn page(
             blob = Some((one.digest, r.get(Table::Blobs, one.digest.as_key())?));
         }
         let row = blob.as_ref().and_then(|(_, row)| row.as_deref());
-        if class <= Class::Manifest as u8 && row.is_none() {
+        let keeps = Class::of(class).is_some_and(|class| class.facts().keeps);
+        if keeps && row.is_none() {
             walk.rowless.insert(one.digest, Kind::BlobRowMissing);
         }
         match class {
@@ -156,7 +157,7 @@ fn tag(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, rest: &[u8]) -> Result<(), 
         unreadable(walk, one.table, one.key, one.value);
         return Ok(());
     };
-    let name = Name::Tag(tag);
+    let name = Name::tag(tag);
     match item(r, one.id, &name, added)? {
         Found::Unreadable => Ok(()),
         Found::There(row) if row.digest() == Some(one.digest) => Ok(()),
@@ -168,7 +169,7 @@ fn tag(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, rest: &[u8]) -> Result<(), 
 
 /// What is only said of a manifest: its lease, or that it came as a part of an index.
 fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, class: u8) -> Result<(), RepoError> {
-    let (from, to) = keys::item_rows(one.id, &Name::Manifest(&one.digest), false).range();
+    let (from, to) = keys::item_rows(one.id, &Name::manifest(&one.digest), false).range();
     if !r.scan(Table::Items, &from, &to, 1)?.is_empty() {
         return Ok(());
     }
@@ -197,7 +198,7 @@ fn live_or_lost(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<bool, Re
     for (key, _) in r.scan(Table::Refs, &from, &to, PAGE)? {
         let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
         if let Some((parent, added)) = parent.filter(|(parent, _)| *parent == one.digest) {
-            let name = Name::Manifest(&parent);
+            let name = Name::manifest(&parent);
             if matches!(item(r, one.id, &name, added)?, Found::None)
                 && lost_item(walk, r, one.id, &name, added)?
             {
@@ -222,7 +223,7 @@ fn manifest(
         unreadable(walk, one.table, one.key, one.value);
         return Ok(());
     };
-    let name = Name::Manifest(&parent);
+    let name = Name::manifest(&parent);
     match item(r, one.id, &name, added)? {
         Found::Unreadable => Ok(()),
         Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
@@ -320,24 +321,20 @@ pub(super) fn lost_item(
     }
     if walk.lose(id, name, added) {
         let repo = repo_name(r, id)?;
-        let (text, push) = match name {
-            Name::Tag(tag) => (format!("tag {tag}"), "push the tag again"),
-            Name::Manifest(digest) => (format!("manifest {digest}"), "push it again"),
-        };
         let mut problem = Problem::new(
             Kind::ItemMissing,
-            format!("the row of {text} of {repo} (revision {})", added.0),
+            format!("the row of {name} of {repo} (revision {})", added.0),
         );
-        match name {
-            Name::Manifest(digest) => {
-                problem = problem.digest(digest);
-                problem.tags = super::tags::touched(r, id, digest)?;
-            }
-            Name::Tag(tag) => problem.tags = vec![format!("{repo}:{tag}")],
+        if let Some(digest) = &name.as_manifest() {
+            problem = problem.digest(digest);
+            problem.tags = super::tags::touched(r, id, digest)?;
         }
-        walk.tell(problem.repo(repo).how(format!(
-            "{push}, or restore its row from a backup; nothing that speaks of it is dropped"
-        )));
+        if let Some(tag) = name.as_tag() {
+            problem.tags = vec![format!("{repo}:{tag}")];
+        }
+        walk.tell(problem.repo(repo).how(
+            "push it again, or restore its row from a backup; nothing that speaks of it is dropped",
+        ));
     }
     Ok(true)
 }

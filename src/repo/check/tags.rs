@@ -72,7 +72,7 @@ pub(super) fn touched(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<Vec<S
             if class == Class::Tag as u8 {
                 let tag = keys::tag_of_ref(rest);
                 if let Some((tag, added)) = tag {
-                    let row = walk::readable(rows::live(r, id, &Name::Tag(tag)))?.flatten();
+                    let row = walk::readable(rows::live(r, id, &Name::tag(tag)))?.flatten();
                     if row.is_some_and(|(rev, _)| rev == added) {
                         tags.insert(format!("{name}:{tag}"));
                     }
@@ -100,7 +100,7 @@ fn upstreams(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<Vec<Upstream>,
         let Some((parent, added)) = parent else {
             continue;
         };
-        let row = walk::readable(rows::at(r, id, &Name::Manifest(&parent), added))?.flatten();
+        let row = walk::readable(rows::at(r, id, &Name::manifest(&parent), added))?.flatten();
         let Some((_, row)) = row else {
             continue;
         };

@@ -114,19 +114,14 @@ fn count(r: &Read<'_>, ids: &BTreeSet<u64>) -> Result<HashMap<u64, UsageRecord>,
     let mut sums: HashMap<u64, UsageRecord> = HashMap::new();
     for id in ids {
         let usage = sums.entry(*id).or_default();
-        for class in [Class::Tag, Class::Manifest] {
+        for class in Class::of_items() {
             let (mut from, to) = keys::items(RepoId(*id), class, false).range();
             loop {
                 let rows = r.scan(Table::Items, &from, &to, PAGE)?;
                 for (_, row) in &rows {
                     let size =
                         walk::readable(ItemRecord::from_bytes(row))?.map_or(0, |item| item.size);
-                    if class == Class::Tag {
-                        usage.tags += 1;
-                    } else {
-                        usage.manifests += 1;
-                        usage.bytes += size;
-                    }
+                    usage.add(class, size);
                 }
                 match walk::next(&rows, PAGE) {
                     Some(next) => from = next,

@@ -247,7 +247,7 @@ pub(super) fn holds(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<bool, R
 
 /// Whether the manifest is at the repository's head.
 pub(super) fn has_manifest(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
-    let (from, to) = keys::item_rows(id, &Name::Manifest(digest), false).range();
+    let (from, to) = keys::item_rows(id, &Name::manifest(digest), false).range();
     Ok(!r.scan(Table::Items, &from, &to, 1)?.is_empty())
 }
 

@@ -50,10 +50,10 @@ fn visit(
     };
     let mut counts = Counts::default();
     // A row of another class is damage, and keeps nothing.
-    if class <= Class::Manifest as u8 {
+    if Class::of(class).is_some_and(|class| class.facts().keeps) {
         let name = name_of(get, id)?.and_then(|name| name.parse::<RepoName>().ok());
         if name.is_some_and(|name| name.is_under(prefix)) {
-            let is_manifest = rows::live(get, id, &Name::Manifest(digest))?.is_some();
+            let is_manifest = rows::live(get, id, &Name::manifest(digest))?.is_some();
             counts.held = 1;
             counts.shown = u64::from(class == Class::Link as u8) + u64::from(is_manifest);
         }

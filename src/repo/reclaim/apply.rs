@@ -5,7 +5,7 @@ use super::list::end_list;
 use super::places::condemn;
 use super::release::closed_at;
 use super::release::{drop_ref, end_revision, let_go, release, suspect, tidy};
-use super::step::{Done, OwnName, Step};
+use super::step::{Done, Step};
 use crate::repo::bounded::is_spent;
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
@@ -17,7 +17,7 @@ use crate::repo::record::{BlobRecord, ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{Digest, RepoId, Rev};
+use crate::types::{Digest, ItemName, RepoId, Rev};
 use std::collections::BTreeSet;
 
 /// Carries out one step, or the first parts of it. `touched` collects the names of repositories whose cached answers end
@@ -70,7 +70,7 @@ fn list(
     match step {
         Step::Suspect { id, digests } => each(tx, digests, |tx, digest| {
             // It may have gone since the plan was made: a lease of it would stay for ever.
-            if rows::live(tx, *id, &Name::Manifest(digest))?.is_some() {
+            if rows::live(tx, *id, &Name::manifest(digest))?.is_some() {
                 suspect(tx, *id, digest, context.lease_ms)?;
             }
             Ok(())
@@ -288,7 +288,7 @@ fn untagged(
     let Some(record) = repo(tx, id)?.filter(|r| !r.deleted) else {
         return Ok(false);
     };
-    let Some((added, item)) = rows::live(tx, id, &Name::Manifest(digest))? else {
+    let Some((added, item)) = rows::live(tx, id, &Name::manifest(digest))? else {
         return Ok(false);
     };
     // More may have named it before it came than its arrival turned into references.
@@ -317,7 +317,7 @@ fn untagged(
 fn drop_row(
     tx: &mut Txn<'_>,
     id: RepoId,
-    name: &OwnName,
+    name: &ItemName,
     past: bool,
     added: Rev,
     context: &Context,
@@ -328,33 +328,29 @@ fn drop_row(
     };
     let item = ItemRecord::from_bytes(&row)?;
     tx.delete(Table::Items, &key)?;
-    match name {
-        OwnName::Tag(tag) => {
-            if let Some(target) = item.digest() {
-                drop_ref(tx, id, &target, &keys::tag_ref(&target, id, tag, added))?;
-                let_go(tx, id, &target, context.lease_ms)?;
-            }
+    let name = name.as_name();
+    if let Some(digest) = &name.as_manifest() {
+        let own = keys::item_ref(digest, id, &name, added);
+        if past {
+            drop_ref(tx, id, digest, &own)?;
+        } else {
+            // Only a deleted repository loses rows that are live.
+            tx.delete(Table::Refs, &own)?;
+            parts::forget(tx, id, digest)?;
+            quota::lose(tx, id, digest, item.size)?;
         }
-        OwnName::Manifest(digest) => {
-            let own = keys::manifest_ref(digest, id, Class::Manifest, digest, added);
-            if past {
-                drop_ref(tx, id, digest, &own)?;
-            } else {
-                // Only a deleted repository loses rows that are live.
-                tx.delete(Table::Refs, &own)?;
-                parts::forget(tx, id, digest)?;
-                quota::lose(tx, id, digest, item.size)?;
-            }
-            if let Ok(subject) = Digest::from_key(&item.own) {
-                let row = keys::referrer(id, past, &subject, &item.artifact_type, digest, added);
-                tx.delete(Table::Referrers, &row)?;
-            }
-            let_go(tx, id, digest, context.lease_ms)?;
+        if let Ok(subject) = Digest::from_key(&item.own) {
+            let row = keys::referrer(id, past, &subject, &item.artifact_type, digest, added);
+            tx.delete(Table::Referrers, &row)?;
         }
+        let_go(tx, id, digest, context.lease_ms)?;
+    } else if let Some(target) = item.digest() {
+        drop_ref(tx, id, &target, &keys::item_ref(&target, id, &name, added))?;
+        let_go(tx, id, &target, context.lease_ms)?;
     }
     // The change that added it says nothing any more, unless the same revision closed the row before it.
-    if !closed_at(tx, id, &name.as_name(), added)? {
-        tx.delete(Table::Changes, &keys::change(id, added, &name.as_name()))?;
+    if !closed_at(tx, id, &name, added)? {
+        tx.delete(Table::Changes, &keys::change(id, added, &name))?;
         end_revision(tx, id, added)?;
     }
     Ok(true)

@@ -245,7 +245,7 @@ impl World {
             let roots = open.clone();
             while let Some((id, digest)) = open.pop() {
                 needed.insert(digest);
-                let Some((added, _)) = rows::live(r, id, &Name::Manifest(&digest))? else {
+                let Some((added, _)) = rows::live(r, id, &Name::manifest(&digest))? else {
                     // Removed by hand below an index that is live: its bytes stay with that.
                     assert!(!roots.contains(&(id, digest)), "a tag means what is gone");
                     continue;

@@ -28,8 +28,8 @@ impl Plan<'_, '_> {
         let tag = AttachedTag::list_of(&subject);
         let is_there = self.record(id)?.is_some_and(|record| !record.deleted);
         let kind = AttachedTag::read(&tag).filter(|_| is_there);
-        let back = rows::live(self.read, id, &Name::Manifest(&subject))?.is_some();
-        let item = rows::live(self.read, id, &Name::Tag(&tag))?.filter(|_| !back);
+        let back = rows::live(self.read, id, &Name::manifest(&subject))?.is_some();
+        let item = rows::live(self.read, id, &Name::tag(&tag))?.filter(|_| !back);
         let found = item.and_then(|(_, item)| Some((item.digest()?, item)));
         let (Some((digest, item)), Some(kind)) = (found, kind) else {
             self.done(key)?;
@@ -73,10 +73,10 @@ pub(super) fn end_list(
     (tag, digest): (&str, &Digest),
     context: &Context,
 ) -> Result<bool, RepoError> {
-    if rows::live(tx, id, &Name::Manifest(subject))?.is_some() {
+    if rows::live(tx, id, &Name::manifest(subject))?.is_some() {
         return Ok(false);
     }
-    let means = rows::live(tx, id, &Name::Tag(tag))?.and_then(|(_, item)| item.digest());
+    let means = rows::live(tx, id, &Name::tag(tag))?.and_then(|(_, item)| item.digest());
     if means != Some(*digest) {
         return Ok(false);
     }

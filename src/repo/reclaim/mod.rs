@@ -31,7 +31,6 @@ use step::{Done, Step};
 
 pub(super) use apply::is_needed;
 pub(super) use places::{condemn_stray, is_named};
-pub(super) use step::OwnName;
 pub use survey::{Holding, Survey};
 pub use unlink::Unlinking;
 

@@ -2,14 +2,14 @@
 //! changes that tell of them. A revision may have thousands of names: it is planned part by part, each in a read of its own.
 
 use super::plan::{ITEMS, NAMES, Plan};
-use super::step::{OwnName, Step};
+use super::step::Step;
 use crate::repo::error::RepoError;
 use crate::repo::keys;
 use crate::repo::read;
 use crate::repo::record::ItemRecord;
 use crate::store::record::Record;
 use crate::store::{Get, Table};
-use crate::types::{Digest, RepoId, Rev};
+use crate::types::{Digest, ItemName, RepoId, Rev};
 
 /// Children that one step lets go; each costs up to six rows.
 const CHILDREN: usize = 100;
@@ -43,7 +43,7 @@ impl Plan<'_, '_> {
         self.push(Step::Horizon { id, rev })?;
         let (mut names, mut dropped) = (Vec::with_capacity(rows.len()), 0);
         for (change, _) in &rows {
-            let Some(name) = OwnName::of_change(change) else {
+            let Some(name) = keys::name_of_change(change).map(|name| name.to_owned()) else {
                 continue;
             };
             dropped += self.closed_by(&name, (id, rev))?;
@@ -66,14 +66,14 @@ impl Plan<'_, '_> {
 
     /// The steps that drop what a revision closed under a name, and older rows of it; answers how many, and [`ITEMS`] where
     /// there may be more.
-    fn closed_by(&mut self, name: &OwnName, (id, rev): (RepoId, Rev)) -> Result<usize, RepoError> {
+    fn closed_by(&mut self, name: &ItemName, (id, rev): (RepoId, Rev)) -> Result<usize, RepoError> {
         let mut dropped = 0;
         // What was closed by this revision was added before it; older rows of the name are found as well.
         let before = Rev(rev.0.saturating_sub(1));
         let from = keys::item(id, &name.as_name(), true, before);
         let (_, to) = keys::item_rows(id, &name.as_name(), true).range();
         for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
-            let added = keys::added_of_item(&key, name.as_name().class());
+            let added = keys::added_of_item(&key);
             let item = ItemRecord::from_bytes(&value)?;
             if let Some(added) = added.filter(|_| item.removed <= rev.0) {
                 self.item(id, name, true, added, &item, false)?;
@@ -90,13 +90,13 @@ impl Plan<'_, '_> {
     pub(super) fn item(
         &mut self,
         id: RepoId,
-        name: &OwnName,
+        name: &ItemName,
         past: bool,
         added: Rev,
         item: &ItemRecord,
         at_once: bool,
     ) -> Result<(), RepoError> {
-        if let OwnName::Manifest(digest) = name {
+        if let Some(digest) = &name.as_name().as_manifest() {
             self.bytes += item.size;
             let children = self.children(digest, &item.media_type)?;
             for children in children.chunks(CHILDREN) {

@@ -3,12 +3,12 @@
 
 use super::Tally;
 use super::apply::is_needed;
-use super::step::{OwnName, Step};
+use super::step::Step;
 use crate::repo::Inner;
 use crate::repo::bounded::is_spent;
 use crate::repo::error::RepoError;
 use crate::repo::failures::Failures;
-use crate::repo::keys::{self, Class, DueKind, Name};
+use crate::repo::keys::{self, Class, DueKind, ItemKey, Name};
 use crate::repo::record::{ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
 use crate::store::key::Parts;
@@ -213,7 +213,7 @@ impl<'a, 'r> Plan<'a, 'r> {
             since + self.keep_ms(&record)
         };
         if !self.purge && ends > self.now {
-            let item = rows::live(self.read, id, &Name::Manifest(&digest))?;
+            let item = rows::live(self.read, id, &Name::manifest(&digest))?;
             if let Some((_, item)) = item
                 && !is_needed(self.read, id, &digest, &item)?
             {
@@ -283,7 +283,7 @@ impl<'a, 'r> Plan<'a, 'r> {
 
     /// A manifest that is in the past: what it had been pushed for is shown no longer than a lease.
     fn closed(&mut self, key: &[u8], id: RepoId, digest: &Digest) -> Result<(), RepoError> {
-        let (from, to) = keys::item_rows(id, &Name::Manifest(digest), true).range();
+        let (from, to) = keys::item_rows(id, &Name::manifest(digest), true).range();
         // Without a past row its blobs were let go with it.
         if let Some((_, row)) = self.read.scan(Table::Items, &from, &to, 1)?.pop() {
             let item = ItemRecord::from_bytes(&row)?;
@@ -303,7 +303,7 @@ impl<'a, 'r> Plan<'a, 'r> {
         digest: &Digest,
         added: Rev,
     ) -> Result<(), RepoError> {
-        let name = OwnName::Manifest(*digest);
+        let name = Name::manifest(digest).to_owned();
         let row = keys::item(id, &name.as_name(), true, added);
         if let Some(row) = self.read.get(Table::Items, &row)? {
             self.item(
@@ -336,18 +336,13 @@ impl<'a, 'r> Plan<'a, 'r> {
         }
         let (before, mut unread) = (self.steps.len(), None);
         let mut left = ITEMS;
-        for class in [Class::Tag, Class::Manifest] {
+        for class in Class::of_items() {
             for past in [false, true] {
                 let (from, to) = keys::items(id, class, past).range();
                 for (key, value) in self.read.scan(Table::Items, &from, &to, left)? {
                     left -= 1;
-                    let name = match class {
-                        Class::Tag => keys::tag_of_item(&key)
-                            .map(|(tag, added)| (OwnName::Tag(tag.to_owned()), added)),
-                        _ => keys::manifest_of_item(&key)
-                            .map(|(digest, added)| (OwnName::Manifest(digest), added)),
-                    };
-                    if let Some((name, added)) = name {
+                    if let Some(ItemKey { name, added, .. }) = keys::of_item(&key) {
+                        let name = name.to_owned();
                         let item = ItemRecord::from_bytes(&value)?;
                         match self.item(id, &name, past, added, &item, true) {
                             Err(error) if is_unread(&error) => unread = Some(error),

@@ -2,14 +2,13 @@
 //! Each function is one part of a step ([`super::apply`]) and looks at a few rows, and at two for each quota that holds the
 //! repository.
 
-use super::step::OwnName;
 use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::quota;
 use crate::repo::record::ItemRecord;
 use crate::repo::rows;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{Digest, RepoId, Rev};
+use crate::types::{Digest, ItemName, RepoId, Rev};
 
 /// Lets go one child of a manifest (its digest and the revision that added it).
 pub(super) fn release(
@@ -65,7 +64,7 @@ pub(super) fn let_go(
     lease_ms: u64,
 ) -> Result<(), StoreError> {
     if rows::is_kept(tx, id, digest)? {
-        if rows::live(tx, id, &Name::Manifest(digest))?.is_some() {
+        if rows::live(tx, id, &Name::manifest(digest))?.is_some() {
             suspect(tx, id, digest, lease_ms)?;
         }
         return Ok(());
@@ -98,7 +97,7 @@ pub(super) fn tidy(
     tx: &mut Txn<'_>,
     id: RepoId,
     rev: Rev,
-    name: &OwnName,
+    name: &ItemName,
 ) -> Result<(), StoreError> {
     let name = name.as_name();
     let mut needed = closed_at(tx, id, &name, rev)?;

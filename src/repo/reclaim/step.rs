@@ -1,38 +1,7 @@
 //! The small things that a plan asks for; each is done in a transaction and is safe to do again.
 
-use crate::repo::keys::{Class, Name};
 use crate::store::Table;
-use crate::store::key::Parts;
-use crate::types::{Digest, RepoId, Rev};
-
-/// The name of an item, kept beyond the read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::repo) enum OwnName {
-    Tag(String),
-    Manifest(Digest),
-}
-
-impl OwnName {
-    /// The name, borrowed.
-    pub fn as_name(&self) -> Name<'_> {
-        match self {
-            Self::Tag(tag) => Name::Tag(tag),
-            Self::Manifest(digest) => Name::Manifest(digest),
-        }
-    }
-
-    /// The name in a change row's key; none in its head row.
-    pub fn of_change(key: &[u8]) -> Option<Self> {
-        let mut parts = Parts(key);
-        parts.u64()?;
-        parts.u64()?;
-        match parts.u8()? {
-            c if c == Class::Tag as u8 => Some(Self::Tag(parts.text()?.to_owned())),
-            c if c == Class::Manifest as u8 => Some(Self::Manifest(parts.digest()?)),
-            _ => None,
-        }
-    }
-}
+use crate::types::{Digest, ItemName, RepoId, Rev};
 
 /// How far a step has come in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +63,7 @@ pub(super) enum Step {
     /// An item's row goes.
     Row {
         id: RepoId,
-        name: OwnName,
+        name: ItemName,
         past: bool,
         added: Rev,
     },
@@ -102,7 +71,7 @@ pub(super) enum Step {
     Tidy {
         id: RepoId,
         rev: Rev,
-        names: Vec<OwnName>,
+        names: Vec<ItemName>,
     },
     /// Rows of a deleted repository go unseen.
     Erase { table: Table, keys: Vec<Vec<u8>> },

@@ -145,7 +145,7 @@ fn unlisted(r: &Read<'_>, mentions: &mut Pages) -> Result<u64, RepoError> {
             let (Some((id, _, _)), Ok((digest, _))) = (part, Digest::split_key(key)) else {
                 continue;
             };
-            if let Some((_, item)) = rows::live(r, id, &Name::Manifest(&digest))?
+            if let Some((_, item)) = rows::live(r, id, &Name::manifest(&digest))?
                 && !is_needed(r, id, &digest, &item)?
             {
                 found += 1;
@@ -250,7 +250,7 @@ impl Keep {
             // What a tag means is itself an item, which says whether it is live.
             self.past = true;
         } else if let Some((parent, added)) = keys::parent_of(rest) {
-            let live = rows::live(r, id, &Name::Manifest(&parent))?;
+            let live = rows::live(r, id, &Name::manifest(&parent))?;
             let is_live = live.is_some_and(|(rev, _)| rev == added);
             self.live |= is_live;
             self.past |= !is_live;
