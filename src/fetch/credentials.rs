@@ -2,15 +2,15 @@
 //!
 //! Read by the command, as the user who typed it; handed on for one run, never stored and never printed.
 
+mod helper;
+
 use super::error::FetchError;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// What to log in with. Its `Debug` shows no secret; it is serialised only to pass it to the server over the control
 /// socket.
@@ -90,13 +90,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
-    username: String,
-    secret: String,
-}
 
 /// The files of the user's credentials, as they were read: a command that becomes another user reads them before.
 pub struct Files {
@@ -190,7 +183,7 @@ fn in_file(
         return Ok(Some(found));
     }
     if let Some(program) = config.helper(registry)?
-        && let Some(found) = ask_helper(&program, &normal(registry))?
+        && let Some(found) = helper::ask(&program, &normal(registry))?
     {
         return Ok(Some(found));
     }
@@ -234,7 +227,7 @@ impl DockerConfig {
         let program = format!("docker-credential-{name}");
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if !name.bytes().all(plain) {
-            return Err(helper_failed(&program, "has a name that is no program's"));
+            return Err(helper::failed(&program, "has a name that is no program's"));
         }
         Ok(Some(program))
     }
@@ -319,10 +312,6 @@ fn is_user(text: &str) -> bool {
     !text.contains(':')
 }
 
-fn helper_failed(program: &str, why: &str) -> FetchError {
-    FetchError::Credentials(format!("the credential helper {program} {why}"))
-}
-
 /// `https://HOST/v1/`, `HOST/v2` and `HOST` are one; all names of Docker Hub are `docker.io`, also before a repository.
 fn normal(key: &str) -> String {
     let key = key.trim().to_ascii_lowercase();
@@ -389,54 +378,6 @@ impl Entry {
             password,
         }))
     }
-}
-
-fn ask_helper(program: &str, registry: &str) -> Result<Option<Credential>, FetchError> {
-    let fail = |why: String| helper_failed(program, &why);
-    let server = if registry == "docker.io" {
-        HUB_KEY
-    } else {
-        registry
-    };
-    let mut child = Command::new(program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| fail(format!("cannot be run: {e}")))?;
-    if let Some(mut input) = child.stdin.take() {
-        // A helper that does not read answers all the same, or fails below.
-        let _ = input.write_all(server.as_bytes());
-    }
-    let output = child
-        .wait_with_output()
-        .map_err(|e| fail(format!("cannot be run: {e}")))?;
-    if !output.status.success() {
-        let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-        let said = String::from_utf8_lossy(&said)
-            .trim()
-            .chars()
-            .take(200)
-            .collect::<String>();
-        if said.contains("credentials not found") {
-            return Ok(None);
-        }
-        return Err(fail(format!("failed: {said}")));
-    }
-    let answer: HelperAnswer = serde_json::from_slice(&output.stdout)
-        .map_err(|_| fail("gave no JSON of Username and Secret".to_owned()))?;
-    Ok(match answer.username.as_str() {
-        "<token>" => Some(Credential::IdentityToken(answer.secret)),
-        "" => None,
-        user if !is_user(user) => {
-            return Err(fail("gave a user name that holds a colon".to_owned()));
-        }
-        user => Some(Credential::Basic {
-            user: user.to_owned(),
-            password: answer.secret,
-        }),
-    })
 }
 
 #[cfg(test)]

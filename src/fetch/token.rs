@@ -2,7 +2,7 @@
 
 use super::answers::TokenAnswer;
 use super::challenge::Challenge;
-use super::client::{Asking, Inner};
+use super::client::{Asking, Inner, Reply};
 use super::coding;
 use super::credentials::Credential;
 use super::error::FetchError;
@@ -127,27 +127,30 @@ impl Inner {
                 ),
             });
         }
-        let reply = reply.check()?;
-        let bad = |why: &str| FetchError::Body {
-            url: shown(&url),
-            why: why.to_owned(),
-        };
-        let answer = TokenAnswer::read(&reply.body).ok_or_else(|| {
-            match coding::foreign(&reply.headers) {
-                Some(coding) => FetchError::Coded {
-                    url: shown(&url),
-                    coding,
-                },
-                None => bad("the token answer is no JSON object"),
-            }
-        })?;
-        let token = answer.token;
-        let token = token.ok_or_else(|| bad("the token answer holds no token"))?;
-        let life = Duration::from_secs(answer.life);
+        let (token, life) = token_of(&url, &reply.check()?)?;
         // A very short life still serves the request that asked for it.
         let ends = began + life.saturating_sub(MARGIN).max(life / 2);
         Ok((secret(&format!("Bearer {token}"))?, ends))
     }
+}
+
+/// The token of an answer, and how long it lives.
+fn token_of(url: &Url, reply: &Reply) -> Result<(String, Duration), FetchError> {
+    let bad = |why: &str| FetchError::Body {
+        url: shown(url),
+        why: why.to_owned(),
+    };
+    let answer =
+        TokenAnswer::read(&reply.body).ok_or_else(|| match coding::foreign(&reply.headers) {
+            Some(coding) => FetchError::Coded {
+                url: shown(url),
+                coding,
+            },
+            None => bad("the token answer is no JSON object"),
+        })?;
+    let token = answer.token;
+    let token = token.ok_or_else(|| bad("the token answer holds no token"))?;
+    Ok((token, Duration::from_secs(answer.life)))
 }
 
 fn token_request(

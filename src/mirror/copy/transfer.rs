@@ -70,16 +70,7 @@ impl Copy<'_> {
                 return sealed.map_or(Err(error), |()| Ok(Came::Whole(blob.size)));
             }
             Err(error) => {
-                let came = fill.offset().saturating_sub(from);
-                // The transfer's own error says more than a failure to keep its bytes.
-                match self.repos.pause_fill(self.target, fill).await {
-                    Ok(()) => {
-                        self.kept.fetch_add(came, Ordering::Relaxed);
-                    }
-                    Err(pause) => {
-                        tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
-                    }
-                }
+                self.pause(blob, fill, from).await;
                 return Err(error);
             }
         }
@@ -96,6 +87,19 @@ impl Copy<'_> {
         let came = blob.size.saturating_sub(from);
         self.kept.fetch_add(came, Ordering::Relaxed);
         Ok(Came::Whole(came))
+    }
+
+    /// Keeps what came of a fill that began at `from`. That it cannot be kept is no error: the transfer's own says more.
+    async fn pause(&self, blob: &PlannedBlob, fill: Fill, from: u64) {
+        let came = fill.offset().saturating_sub(from);
+        match self.repos.pause_fill(self.target, fill).await {
+            Ok(()) => {
+                self.kept.fetch_add(came, Ordering::Relaxed);
+            }
+            Err(pause) => {
+                tracing::warn!(blob = %blob.digest, error = %pause, "a half-fetched blob could not be kept");
+            }
+        }
     }
 
     /// The fill after the transfer, how that ended, and how the bytes came.

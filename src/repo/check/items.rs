@@ -84,32 +84,19 @@ fn one(
     item: ItemKey<'_>,
     (key, value): (&[u8], &[u8]),
 ) -> Result<(), RepoError> {
-    let ItemKey {
+    let id = item.id;
+    let record = record(walk, r, id)?;
+    let item = Item {
         id,
-        past,
-        name,
-        added,
-    } = item;
-    let mut item = Item {
-        id,
-        name,
-        past,
-        added,
+        name: item.name,
+        past: item.past,
+        added: item.added,
         key,
         value,
-        repo: String::new(),
-    };
-    let record = match walk::owner(r, id)? {
-        Owner::There(record) => Some(record),
-        Owner::Unreadable => None,
-        Owner::Gone => {
-            walk.repo_missing(id);
-            None
-        }
-    };
-    item.repo = match &record {
-        Some(record) => record.name.clone(),
-        None => format!("(repository number {})", id.0),
+        repo: match &record {
+            Some(record) => record.name.clone(),
+            None => format!("(repository number {})", id.0),
+        },
     };
     let Ok(row) = ItemRecord::from_bytes(value) else {
         walk.unsure.insert(id.0);
@@ -140,6 +127,18 @@ fn one(
             manifest_rows(walk, r, &item, digest, &row, inspected.as_ref())
         }
     }
+}
+
+/// The row of an item's repository, if it is there and can be read.
+fn record(walk: &mut Walk, r: &Read<'_>, id: RepoId) -> Result<Option<RepoRecord>, RepoError> {
+    Ok(match walk::owner(r, id)? {
+        Owner::There(record) => Some(record),
+        Owner::Unreadable => None,
+        Owner::Gone => {
+            walk.repo_missing(id);
+            None
+        }
+    })
 }
 
 /// Takes the row into what the repository has seen and shows.
