@@ -71,6 +71,9 @@ impl Repos {
         let Some(rests_until) = found.await? else {
             return Ok(false);
         };
+        if self.is_lost(digest).await? {
+            return Ok(false);
+        }
         if self.0.store.running_ms() >= rests_until {
             self.renew(name, digest).await?;
         }
@@ -105,12 +108,8 @@ impl Repos {
             inner.small.insert(key.clone(), known);
             Ok(Blob { digest, size, body })
         });
-        match opened.await {
-            Err(RepoError::Blob(BlobError::Damaged(_))) if self.notes_lost(&digest).await? => {
-                Err(RepoError::BlobUnknown(digest))
-            }
-            opened => opened,
-        }
+        let opened = opened.await;
+        self.unless_lost(&digest, opened).await
     }
 
     async fn known(&self, name: &RepoName, digest: &Digest) -> Result<Known, RepoError> {
@@ -124,12 +123,20 @@ impl Repos {
         {
             return Ok(known);
         }
-        self.hop(move |inner, r| {
+        // What is not remembered is looked at: who hears that the blob is here does not bring it.
+        let known = self.hop(move |inner, r| {
             let known = look_up(inner, r, &key.0, &key.1, generation)?;
+            if let KnownBody::Placed(place) = &known.body
+                && inner.blobs.is_lost(place, &key.1, known.size)
+            {
+                let lost = BlobError::Damaged(place.0.clone());
+                return Err(inner.why_missing(&key.1, place, lost));
+            }
             inner.small.insert(key.clone(), known.clone());
             Ok(known)
-        })
-        .await
+        });
+        let known = known.await;
+        self.unless_lost(digest, known).await
     }
 
     async fn renew(&self, name: &RepoName, digest: &Digest) -> Result<(), RepoError> {
@@ -162,6 +169,10 @@ impl Repos {
                 Err(RepoError::NameUnknown(_) | RepoError::BlobUnknown(_)) => return Ok(false),
                 Err(error) => return Err(error),
             }
+        }
+        // Who may have the bytes is to send them.
+        if self.is_lost(digest).await? {
+            return Ok(false);
         }
         let _room = self.commit_room(name, vec![(*digest, None)]).await?;
         self.with_history(name, || self.mount_once(name, digest, from))

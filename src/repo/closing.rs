@@ -108,7 +108,8 @@ impl Repos {
             Ready::New(sealed) => sealed,
             Ready::Known(verified) => {
                 let size = verified.size();
-                if self.link(name, by, None, digest, size).await? {
+                // A row whose file is gone is no reason to drop what has come.
+                if !self.is_lost(&digest).await? && self.link(name, by, None, digest, size).await? {
                     // Only now that the commit stands are these bytes spare.
                     return self.block(move || Ok(verified.discard()?)).await;
                 }

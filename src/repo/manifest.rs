@@ -146,7 +146,7 @@ impl Repos {
         if put.bytes.len() as u64 > max {
             return Err(RepoError::TooLarge(max));
         }
-        self.block(move || {
+        let ready = self.block(move || {
             let algorithm = match &put.reference {
                 Reference::Digest(digest) => digest.algorithm(),
                 Reference::Tag(_) => Algorithm::Sha256,
@@ -177,8 +177,13 @@ impl Repos {
                 tags,
             };
             Ok(Ready { new, body })
-        })
-        .await
+        });
+        let ready = ready.await?;
+        if ready.place().is_some() {
+            // Else a row whose file is gone would have these bytes dropped.
+            self.is_lost(&ready.new.digest).await?;
+        }
+        Ok(ready)
     }
 
     async fn commit(

@@ -21,6 +21,7 @@ mod home;
 mod inline;
 pub mod keys;
 mod lists;
+mod lost;
 mod manifest;
 mod memory;
 mod moment;

@@ -80,7 +80,7 @@ impl Repos {
         {
             return Ok(known);
         }
-        self.hop(move |inner, r| {
+        let known = self.hop(move |inner, r| {
             let (manifest, rests_until) = read_manifest(inner, r, &key.0, &key.1)?;
             let known = Known {
                 generation,
@@ -91,8 +91,15 @@ impl Repos {
                 inner.manifests.insert(key.clone(), known.clone());
             }
             Ok(known)
-        })
-        .await
+        });
+        match known.await {
+            Err(RepoError::Blob(BlobError::Damaged(place)))
+                if self.is_lost(&Place(place.clone()).digest()?).await? =>
+            {
+                Err(RepoError::ManifestUnknown(reference.to_string()))
+            }
+            known => known,
+        }
     }
 }
 

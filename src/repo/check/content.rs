@@ -68,11 +68,7 @@ impl Repos {
     /// One blob, if its row is there and can be read.
     pub async fn content(&self, digest: &Digest) -> Result<Option<Content>, RepoError> {
         let digest = *digest;
-        self.hop(move |_, r| match r.get(Table::Blobs, digest.as_key())? {
-            Some(row) => content(digest.as_key(), &row),
-            None => Ok(None),
-        })
-        .await
+        self.hop(move |_, r| content_of(r, &digest)).await
     }
 
     /// Sum of the sizes of all blobs by digest from `from` on, and their number.
@@ -127,30 +123,6 @@ impl Repos {
             Ok(true)
         })
         .await
-    }
-
-    /// Looks at a content file that could not be opened. One that is gone, or of another length, is marked as damaged, as
-    /// the scrub does when it comes by: so no client counts on it, and the next push or mirror run brings it again. Where
-    /// its folder is gone, too, nothing is marked: a whole disk may be missing, and come back. Whether it is marked now.
-    pub(in crate::repo) async fn notes_lost(&self, digest: &Digest) -> Result<bool, RepoError> {
-        let Some(content) = self.content(digest).await? else {
-            return Ok(false);
-        };
-        let Some(place) = content.place.clone().filter(|_| !content.damaged) else {
-            return Ok(content.damaged);
-        };
-        let (blobs, size, wanted) = (self.0.blobs.clone(), content.size, *digest);
-        let file = place.clone();
-        let is_lost = self.block(move || Ok(blobs.is_lost(&file, &wanted, size)));
-        if !is_lost.await? {
-            return Ok(false);
-        }
-        let marked = self.judge(&content, Verdict::Damaged).await?;
-        if marked {
-            let tags = self.touched_by(digest).await?.tags.join(", ");
-            tracing::error!(%digest, file = %format_args!("blobs/{place}"), tags, "the content file of a blob is missing or has another length: the blob is not served until it is pushed or mirrored again; `dryport check --repair` fetches what it can");
-        }
-        Ok(marked)
     }
 
     /// Writes the row of a blob that references name and whose bytes were found to be whole: at `place`, or in the
@@ -342,6 +314,17 @@ impl Repos {
         let digest = *digest;
         self.hop(move |_, r| Ok(inline::get(r, &digest)?.map(Bytes::from)))
             .await
+    }
+}
+
+/// One blob, if its row is there and can be read.
+pub(in crate::repo) fn content_of(
+    get: &impl Get,
+    digest: &Digest,
+) -> Result<Option<Content>, RepoError> {
+    match get.get(Table::Blobs, digest.as_key())? {
+        Some(row) => content(digest.as_key(), &row),
+        None => Ok(None),
     }
 }
 

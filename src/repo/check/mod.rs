@@ -19,6 +19,7 @@ mod uploads;
 mod usage;
 mod walk;
 
+pub(in crate::repo) use content::content_of;
 pub use content::{Content, Contents, Verdict};
 pub use report::{Kind, Level, Problem, Upstream};
 pub use tags::Touched;
