@@ -145,9 +145,13 @@ pub fn is_host_and_port(text: &[u8]) -> bool {
     };
     let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let is_host = match literal {
-        // The zone, of RFC 6874, is the client's own affair.
+        // The zone is the client's own affair: RFC 6874 had it behind `%25`, clients (Python's) also send it as it was typed.
         Some(inside) => {
-            let (address, zone) = inside.split_once("%25").unwrap_or((inside, "-"));
+            let (address, zone) = inside.split_once('%').unwrap_or((inside, "-"));
+            let zone = zone
+                .strip_prefix("25")
+                .filter(|z| !z.is_empty())
+                .unwrap_or(zone);
             let is_zone = !zone.is_empty() && zone.bytes().all(is_unreserved);
             is_zone && address.parse::<std::net::Ipv6Addr>().is_ok()
         }

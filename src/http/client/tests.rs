@@ -246,6 +246,9 @@ fn what_a_host_header_may_hold() {
         "[::1]:",
         "[2001:db8::1]:8443",
         "[fe80::1%25eth0]:8443",
+        "[fe80::1%eth0]:8443",
+        "[fe80::1%25]",
+        "[fe80::1%2]",
         "a%41b~!$&'()*+,;=",
     ] {
         assert!(is_host_and_port(good.as_bytes()), "{good}");
@@ -275,8 +278,9 @@ fn what_a_host_header_may_hold() {
         "[]",
         "[::1]x",
         "[::1]:x",
-        "[fe80::1%25]",
-        "[fe80::1%eth0]",
+        "[fe80::1%]",
+        "[fe80::1%eth0%eth1]",
+        "[fe80::1%a b]",
         "[a]",
         "a%4",
         "a%zz",
