@@ -25,7 +25,7 @@ pub(super) const NAMES: usize = 200;
 /// Bytes of manifests that one plan reads, about, for what they name.
 const BYTES: u64 = 16 << 20;
 
-/// How much later a row is looked at again whose manifests cannot be read for now (running ms).
+/// How much later, at most, a row is looked at again whose manifests cannot be read for now (running ms).
 const AGAIN_MS: u64 = 10 * 60 * 1000;
 
 /// The steps for a page of due rows.
@@ -65,7 +65,7 @@ impl<'a, 'r> Plan<'a, 'r> {
     /// The steps and what they come to.
     pub fn finish(self) -> (Vec<Step>, Tally) {
         self.unread.tell(
-            "some removed manifests cannot be read, so what they named stays; it is tried again ten minutes later",
+            "some removed manifests cannot be read, so what they named stays; it is tried again within ten minutes",
         );
         (self.steps, self.tally)
     }
@@ -85,9 +85,10 @@ impl<'a, 'r> Plan<'a, 'r> {
                 // Half of a row's steps would forget what the manifest names.
                 self.steps.truncate(before);
                 self.unread.add(error);
+                // A sweep that looks ahead comes to it once more, and must find it put off to the same time then.
                 self.push(Step::Later {
                     key: key.into(),
-                    at: self.now + AGAIN_MS,
+                    at: (self.now / AGAIN_MS + 1) * AGAIN_MS,
                     value: value.into(),
                 })?;
                 Ok(None)
