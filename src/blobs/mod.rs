@@ -277,8 +277,8 @@ impl Blobs {
     }
 
     /// Whether the file of a place is gone, or has another length, though the folder that it belongs to is there.
-    pub fn is_lost(&self, place: &Place, digest: &Digest, size: u64) -> bool {
-        self.files.is_lost(place, digest, size)
+    pub fn is_lost(&self, place: &Place, size: u64) -> bool {
+        self.files.is_lost(place, size)
     }
 
     /// Removes places and makes that durable (absent is fine). An error means that some may still be there, or come

@@ -127,7 +127,7 @@ impl Repos {
         let known = self.hop(move |inner, r| {
             let known = look_up(inner, r, &key.0, &key.1, generation)?;
             if let KnownBody::Placed(place) = &known.body
-                && inner.blobs.is_lost(place, &key.1, known.size)
+                && inner.blobs.is_lost(place, known.size)
             {
                 let lost = BlobError::Damaged(place.0.clone());
                 return Err(inner.why_missing(&key.1, place, lost));

@@ -104,15 +104,14 @@ impl Files {
         (meta.is_file() && meta.len() == size).then_some(file)
     }
 
-    /// Whether the file of a place is gone, or has another length, though its folder is there.
-    pub fn is_lost(&self, place: &Place, digest: &Digest, size: u64) -> bool {
+    /// Whether the file of a place is gone, or has another length, though its folder is there. Nothing is opened: those who ask
+    /// have no leave for a file.
+    pub fn is_lost(&self, place: &Place, size: u64) -> bool {
         let path = self.place_path(place);
-        let folder = path.parent().is_some_and(Path::is_dir);
-        folder
-            && matches!(
-                self.open_place(place, digest, size),
-                Err(BlobError::Damaged(_))
-            )
+        match path.symlink_metadata() {
+            Ok(about) => !about.is_file() || about.len() != size,
+            Err(e) => e.kind() == ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir),
+        }
     }
 
     /// Removes content files and syncs their folders; fine if they are gone. One that cannot go does not keep the others.
