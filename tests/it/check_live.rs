@@ -300,3 +300,26 @@ async fn what_the_scrub_finds_damaged_in_the_database_stays_there() {
     server.restart().await;
     assert!(server.admin().get(&path).await.expect(200).body == bytes);
 }
+
+/// A folder that is gone may be a disk that is missing for a while: the scrub marks nothing that was in it.
+#[tokio::test]
+async fn the_scrub_marks_nothing_where_a_folder_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    crate::harness::init(&home.path().join("data"), &[]);
+    let server = Server::serve(home, &[], &[("DRYPORT_CHECK__EVERY", "2s")]).await;
+    let admin = server.admin();
+    let layer = noise(5, 80_000);
+    let digest = push_blob(&admin, "a", &layer).await;
+    let folder = file_of(&server, &digest).parent().unwrap().to_owned();
+    let away = server.home().join("away");
+    fs::rename(&folder, &away).unwrap();
+    let figures = ["unreadable", "damaged"].map(|what| format!("dryport_scrub_{what}_total"));
+    until("the scrub comes by", SOON, async || {
+        number(&server, &figures[0]).await + number(&server, &figures[1]).await > 0
+    })
+    .await;
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(number(&server, &figures[1]).await, 0);
+    let path = format!("/v2/a/blobs/{digest}");
+    assert_eq!(admin.get(&path).await.expect(200).body, layer);
+}

@@ -1,7 +1,7 @@
 //! The scrub: reads every blob once in the time that is set, in the order of digests, and marks what is damaged. A
 //! restart goes on where it was. It moves and mends nothing: that is for a person who asks.
 
-use super::contents::State;
+use super::contents::{State, blocking};
 use super::pace::Pace;
 use super::{Checker, PAGE};
 use crate::repo::RepoError;
@@ -198,6 +198,15 @@ impl Checker {
         Ok(())
     }
 
+    /// Whether the content file is gone alone: its folder is there.
+    async fn is_lost(&self, content: &Content) -> Result<bool, RepoError> {
+        let Some(place) = content.place.clone() else {
+            return Ok(true);
+        };
+        let (blobs, size) = (self.0.blobs.clone(), content.size);
+        blocking(move || blobs.is_lost(&place, size)).await
+    }
+
     /// Bytes a second: a third faster than it would have to be, never faster than the limit.
     fn speed(&self, bytes: u64, blobs: u64, every: Duration) -> u64 {
         let all = u128::from(bytes) + u128::from(blobs) * 4096;
@@ -234,6 +243,11 @@ impl Checker {
             }
             _ if content.damaged => {
                 tracing::warn!(%digest, "a damaged blob still waits for a push");
+            }
+            // A whole disk may be missing, and come back.
+            State::Missing if !self.is_lost(&content).await? => {
+                counts.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%digest, "the folder of a blob's content file is missing; the blob stays as it is");
             }
             state => {
                 let tags = self.0.repos.touched_by(&digest).await?.tags;
