@@ -12,6 +12,7 @@ use crate::auth::net;
 use crate::telemetry::ACCESS;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub struct Record {
     /// When its head had come.
     pub start: Instant,
     /// Method, cut where it is long.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Path without query, cut where it is long.
     pub path: String,
     /// Kind of route.
@@ -131,7 +132,7 @@ impl Record {
             who = self.who,
             from = %self.ip,
             action = self.action,
-            method = self.method,
+            method = &*self.method,
             path = self.path,
             status = self.status,
             bytes_in = self.bytes_in,

@@ -60,6 +60,7 @@ use refusals::Refusals;
 use request::{Incoming, Req};
 use route::{Class, Route, RouteError};
 use sendfile::Outbox;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -218,7 +219,7 @@ fn record(
         file: None,
         id,
         start: Instant::now(),
-        method: cut(head.method.as_str()),
+        method: method(&head.method),
         path: cut(head.uri.path()),
         class: route.as_ref().map_or(Class::Other, Route::class),
         action: action(route, &head.method).name(),
@@ -227,6 +228,19 @@ fn record(
         status: 0,
         bytes_in: 0,
         bytes_out: 0,
+    }
+}
+
+/// A method for the log.
+fn method(method: &Method) -> Cow<'static, str> {
+    match *method {
+        Method::GET => Cow::Borrowed("GET"),
+        Method::HEAD => Cow::Borrowed("HEAD"),
+        Method::POST => Cow::Borrowed("POST"),
+        Method::PATCH => Cow::Borrowed("PATCH"),
+        Method::PUT => Cow::Borrowed("PUT"),
+        Method::DELETE => Cow::Borrowed("DELETE"),
+        _ => Cow::Owned(cut(method.as_str())),
     }
 }
 

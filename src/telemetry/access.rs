@@ -91,6 +91,9 @@ impl<M: SerializeMap> Visit for Fields<'_, M> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        if cut::is_short(value) {
+            return self.put(field, value);
+        }
         self.put(
             field,
             &format_args!("{}", cut::field(&format_args!("{value}"))),

@@ -9,11 +9,20 @@ const LONGEST: usize = 4096;
 
 /// A text that a client chose, at most 600 bytes of it; what is cut says how long it was.
 pub fn cut(text: &str) -> String {
+    // Nearly every one is short, and there is one of each for every request.
+    if text.len() <= FIELD {
+        return text.to_owned();
+    }
     Cut {
         value: &format_args!("{text}"),
         most: FIELD,
     }
     .to_string()
+}
+
+/// Whether a field of this text is shown whole.
+pub(super) fn is_short(text: &str) -> bool {
+    text.len() <= LONGEST
 }
 
 /// Shows a field, at most 4 KiB of it.
