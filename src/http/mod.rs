@@ -322,8 +322,7 @@ async fn received(
     {
         req.file = Some(req.state.files.leave(used, PATIENCE).await?);
     }
-    // Boxed, so that a request that waits for its turn holds no room for what it does later.
-    let done = Box::pin(oci::answer(req, route, body)).await;
+    let done = oci::answer(req, route, body).await;
     match (body.lost(), name) {
         (Some(lost), Some(name)) if done.is_err() => Err(req.lost(lost, action, &name)),
         _ => done,

@@ -67,14 +67,15 @@ pub fn challenge_scope(route: &OciRoute, method: &Method) -> String {
 
 const CATALOG_SCOPE: &str = "registry:catalog:*";
 
-/// Answers a request of the protocol.
+/// Answers a request of the protocol. All but the pulls of content is boxed: a request has room for the largest of what is not,
+/// also while thousands wait for their turn, and pulls are most of what comes.
 pub async fn answer(
     req: &mut Req,
     route: OciRoute,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Fail> {
     if route == OciRoute::Auth {
-        return token::answer(req, body).await;
+        return Box::pin(token::answer(req, body)).await;
     }
     let req = &*req;
     if let Some((_, now)) = route.name().and_then(RepoName::moment)
@@ -86,16 +87,14 @@ pub async fn answer(
     match route {
         OciRoute::Base => base(req),
         OciRoute::Auth => Err(Fail::internal("the token service was passed by")),
-        OciRoute::ExtDiscover => discover(req).await,
-        OciRoute::Catalog => catalog::list(req).await,
+        OciRoute::ExtDiscover => Box::pin(discover(req)).await,
+        OciRoute::Catalog => Box::pin(catalog::list(req)).await,
         OciRoute::Tags { name } => {
-            reading(req, name, async |name| tags::list(req, name).await).await
+            Box::pin(reading(req, name, async |name| tags::list(req, name).await)).await
         }
         OciRoute::Referrers { name, digest } => {
-            reading(req, name, async |name| {
-                referrers::list(req, name, &digest).await
-            })
-            .await
+            let list = async |name: &RepoName| referrers::list(req, name, &digest).await;
+            Box::pin(reading(req, name, list)).await
         }
         OciRoute::Manifest { name, reference } => match req.method {
             Method::GET | Method::HEAD => {
@@ -104,22 +103,22 @@ pub async fn answer(
                 })
                 .await
             }
-            Method::PUT => manifest::put(req, &name, reference, body).await,
-            Method::DELETE => manifest::delete(req, &name, &reference).await,
+            Method::PUT => Box::pin(manifest::put(req, &name, reference, body)).await,
+            Method::DELETE => Box::pin(manifest::delete(req, &name, &reference)).await,
             _ => Err(Fail::method("GET, HEAD, PUT, DELETE")),
         },
         OciRoute::Blob { name, digest } => match req.method {
             Method::GET | Method::HEAD => {
                 reading(req, name, async |name| blob::get(req, name, &digest).await).await
             }
-            Method::DELETE => blob::delete(req, &name, &digest).await,
+            Method::DELETE => Box::pin(blob::delete(req, &name, &digest)).await,
             _ => Err(Fail::method("GET, HEAD, DELETE")),
         },
         OciRoute::Uploads { name } => match req.method {
-            Method::POST => upload::begin(req, &name, body).await,
+            Method::POST => Box::pin(upload::begin(req, &name, body)).await,
             _ => Err(Fail::method("POST")),
         },
-        OciRoute::Upload { name, id } => upload::session(req, &name, id, body).await,
+        OciRoute::Upload { name, id } => Box::pin(upload::session(req, &name, id, body)).await,
     }
 }
 
