@@ -137,7 +137,7 @@ impl<'a, 't> Change<'a, 't> {
         }
         let name = Name::manifest(&new.digest);
         self.add(&name, &item)?;
-        let own = keys::manifest_ref(&new.digest, self.id, Class::Manifest, &new.digest, self.rev);
+        let own = keys::item_ref(&new.digest, self.id, &name, self.rev);
         self.tx.put(Table::Refs, &own, &[])?;
         quota::gain(self.tx, self.id, &new.digest, new.size, &own)?;
         for child in &new.inspected.children {
@@ -179,7 +179,7 @@ impl<'a, 't> Change<'a, 't> {
             self.close(&name, added, item)?;
         }
         self.add(&name, &self.item(new))?;
-        let key = keys::tag_ref(&new.digest, self.id, tag.as_str(), self.rev);
+        let key = keys::item_ref(&new.digest, self.id, &name, self.rev);
         self.tx.put(Table::Refs, &key, &[])?;
         self.count(|usage| usage.add(Class::Tag, new.size))
     }

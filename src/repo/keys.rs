@@ -245,14 +245,6 @@ pub fn item_ref(target: &Digest, id: RepoId, name: &Name<'_>, added: Rev) -> Vec
     add(key, name).u64(added.0).done()
 }
 
-/// `refs`: a tag names the digest.
-pub fn tag_ref(digest: &Digest, id: RepoId, tag: &str, added: Rev) -> Vec<u8> {
-    refs_in(digest, id, Class::Tag)
-        .text(tag)
-        .u64(added.0)
-        .done()
-}
-
 /// `refs`: a manifest needs the digest; `mentions`: it wants it ([`table`]).
 pub fn manifest_ref(
     digest: &Digest,

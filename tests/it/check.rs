@@ -623,8 +623,11 @@ async fn a_dangling_tag_is_told_of_and_left() {
         rows.edit(Table::Items, &key, |row: &mut ItemRecord| {
             row.target = world.old.as_key().to_vec();
         });
-        rows.drop_row(Table::Refs, &keys::tag_ref(&target, id, "v2", added));
-        let to = keys::tag_ref(&world.old, id, "v2", added);
+        rows.drop_row(
+            Table::Refs,
+            &keys::item_ref(&target, id, &Name::tag("v2"), added),
+        );
+        let to = keys::item_ref(&world.old, id, &Name::tag("v2"), added);
         rows.put(Table::Refs, &to, b"");
         let what = keys::due_in(id, &target);
         rows.put(Table::Due, &keys::due(1, DueKind::Untagged, &what), b"");
@@ -647,7 +650,10 @@ async fn references() {
             let rows = c.rows();
             let id = app(&rows);
             let added = rows.added(id, &Name::tag("v1"));
-            rows.drop_row(Table::Refs, &keys::tag_ref(&w.image, id, "v1", added));
+            rows.drop_row(
+                Table::Refs,
+                &keys::item_ref(&w.image, id, &Name::tag("v1"), added),
+            );
         }),
         case("ref-missing", "of a manifest to itself", |w, c| {
             let rows = c.rows();
@@ -685,7 +691,7 @@ async fn references() {
         }),
         case("ref-extra", "of a tag that never was", |w, c| {
             let rows = c.rows();
-            let key = keys::tag_ref(&w.image, app(&rows), "ghost", Rev(1));
+            let key = keys::item_ref(&w.image, app(&rows), &Name::tag("ghost"), Rev(1));
             rows.put(Table::Refs, &key, b"");
         }),
         case(

@@ -13,12 +13,13 @@ use crate::content::{
 use crate::damage;
 use crate::harness::{Client, Server, init, run_ok};
 
-async fn server() -> Server {
+/// A server that sweeps when asked, with a lease of this length and no history.
+pub async fn server(lease: &str) -> Server {
     let home = tempfile::tempdir().unwrap();
     init(&home.path().join("data"), &[]);
     let env = [
         ("DRYPORT_GC__INTERVAL", "0s"),
-        ("DRYPORT_BLOBS__LEASE", "1h"),
+        ("DRYPORT_BLOBS__LEASE", lease),
         ("DRYPORT_HISTORY__KEEP", "0s"),
     ];
     Server::serve(home, &[], &env).await
@@ -95,7 +96,7 @@ async fn status(client: &Client, repo: &str, manifest: &[u8]) -> u16 {
 
 #[tokio::test]
 async fn what_no_index_lists_any_more_ends_and_what_came_by_itself_stays() {
-    let mut server = server().await;
+    let mut server = server("1h").await;
     let admin = server.admin();
     for (repo, index_first) in [("after", false), ("before", true)] {
         let mut built = Vec::new();
@@ -158,7 +159,7 @@ async fn what_no_index_lists_any_more_ends_and_what_came_by_itself_stays() {
 /// A referrer that an index lists long after it came was not pushed for the index.
 #[tokio::test]
 async fn what_an_index_lists_later_is_no_part_of_it() {
-    let mut server = server().await;
+    let mut server = server("1h").await;
     let admin = server.admin();
     let image = push_image(&admin, "a").await;
     put_manifest(&admin, "a", "image", OCI_MANIFEST, &image).await;
@@ -179,7 +180,7 @@ async fn what_an_index_lists_later_is_no_part_of_it() {
 /// An index that is closed by then takes nothing with it that comes later, though its history names that.
 #[tokio::test]
 async fn what_a_closed_index_named_is_no_part_of_it() {
-    let mut server = server().await;
+    let mut server = server("1h").await;
     let admin = server.admin();
     let image = push_image(&admin, "a").await;
     put_manifest(&admin, "a", "image", OCI_MANIFEST, &image).await;
@@ -197,7 +198,7 @@ async fn what_a_closed_index_named_is_no_part_of_it() {
 
 #[tokio::test]
 async fn a_dry_run_says_how_many_end_and_a_head_lends_them_a_lease() {
-    let server = server().await;
+    let server = server("1h").await;
     let (admin, dir) = (server.admin(), server.dir());
     let unlisted = || {
         let report = run_ok(&["gc", "--data", &dir, "--dry-run", "--json"]);
@@ -226,7 +227,7 @@ async fn a_dry_run_says_how_many_end_and_a_head_lends_them_a_lease() {
 /// As many as a manifest may name, in one change: no build's index, so nothing is marked.
 #[tokio::test]
 async fn an_index_of_thousands_that_have_a_subject_is_taken() {
-    let server = server().await;
+    let server = server("1h").await;
     let admin = server.admin();
     let image = push_image(&admin, "a").await;
     let mut all = Vec::new();

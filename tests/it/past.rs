@@ -115,7 +115,7 @@ impl Filler {
         let row = item(target, removed);
         let key = keys::item(self.id, &Name::tag(tag), removed != Rev::NEVER, added);
         self.rows.push((Table::Items, key, row));
-        let key = keys::tag_ref(target, self.id, tag, added);
+        let key = keys::item_ref(target, self.id, &Name::tag(tag), added);
         self.rows.push((Table::Refs, key, Vec::new()));
     }
 

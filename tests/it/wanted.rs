@@ -4,7 +4,8 @@ use super::content::{
     OCI_INDEX, OCI_MANIFEST, bytes_of, descriptor, image, noise, push_blob, put_manifest, sha256,
 };
 use crate::damage::{check, kinds};
-use crate::harness::{ADMIN, SOON, Server, basic, init, run_ok, until};
+use crate::harness::{ADMIN, SOON, Server, basic, run_ok, until};
+use crate::parts::server;
 use serde_json::json;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -72,14 +73,7 @@ fn index(n: usize, manifest: &[u8], blob: &[u8]) -> Vec<u8> {
 /// its lease.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_first_hundred_are_gone_the_next_one_keeps_it() {
-    let home = tempfile::tempdir().unwrap();
-    init(&home.path().join("data"), &[]);
-    let env = [
-        ("DRYPORT_GC__INTERVAL", "0s"),
-        ("DRYPORT_BLOBS__LEASE", "1h"),
-        ("DRYPORT_HISTORY__KEEP", "0s"),
-    ];
-    let server = Server::serve(home, &[], &env).await;
+    let server = server("1h").await;
     let admin = server.admin();
     let (child, blob) = (bytes_of(&image(b"{}", &[])), noise(1, 100));
     let mut indexes: Vec<_> = (0..103).map(|n| index(n, &child, &blob)).collect();
@@ -109,14 +103,7 @@ async fn when_the_first_hundred_are_gone_the_next_one_keeps_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_hundreds_named_before_it_came_stays_as_long_as_one_of_them() {
-    let home = tempfile::tempdir().unwrap();
-    init(&home.path().join("data"), &[]);
-    let env = [
-        ("DRYPORT_GC__INTERVAL", "0s"),
-        ("DRYPORT_BLOBS__LEASE", "1s"),
-        ("DRYPORT_HISTORY__KEEP", "0s"),
-    ];
-    let server = Server::serve(home, &[], &env).await;
+    let server = server("1s").await;
     let admin = server.admin();
     // As many layers as a manifest may name beside its configuration: its own rows are nearly all of a transaction.
     let layer = |n: u64| json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": sha256(&n.to_be_bytes()), "size": 8 });
