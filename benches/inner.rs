@@ -25,7 +25,7 @@ use dryport::blobs::{BlobOptions, Blobs};
 use dryport::formats::oci::Oci;
 use dryport::http::route;
 use dryport::repo::format::Format as _;
-use dryport::repo::record::{ItemRecord, SourceRecord};
+use dryport::repo::rows::record::{ItemRecord, SourceRecord};
 use dryport::repo::{PutManifest, RepoOptions, Repos, Source};
 use dryport::store::record::Record as _;
 use dryport::store::{Get as _, Lane, Need, Store, StoreError, StoreOptions, Table};

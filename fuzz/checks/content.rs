@@ -5,7 +5,7 @@ use dryport::blobs::{Place, UploadName};
 use dryport::formats::oci::Oci;
 use dryport::mirror::document::{Descriptor, Document, media_type};
 use dryport::repo::format::{Format as _, Inspected};
-use dryport::repo::record::UploadRecord;
+use dryport::repo::rows::record::UploadRecord;
 use dryport::store::record::Record as _;
 use dryport::types::{Algorithm, Digest, Hasher, MediaType};
 use std::collections::HashSet;

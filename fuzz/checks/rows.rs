@@ -1,8 +1,8 @@
 //! Stored rows: a damaged row must be told from a whole one, and never read as something that writes back different.
 
 use dryport::auth::Account;
-use dryport::repo::keys;
-use dryport::repo::record::{
+use dryport::repo::rows::keys;
+use dryport::repo::rows::record::{
     BlobRecord, ChangeRecord, CondemnedRecord, FeedRecord, FillRecord, ItemRecord, QuotaRecord,
     ReferrerRecord, RepoRecord, UploadRecord, UsageRecord,
 };

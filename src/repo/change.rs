@@ -5,10 +5,10 @@
 
 use super::error::RepoError;
 use super::format::Inspected;
-use super::keys::{self, Class, DueKind, Name};
-use super::parts;
+use super::images::parts;
 use super::quota;
-use super::record::{
+use super::rows::keys::{self, Class, DueKind, Name};
+use super::rows::record::{
     ChangeRecord, FeedRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord, UsageRecord,
 };
 use super::rows::{self, arrive, live, usage};

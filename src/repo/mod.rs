@@ -3,57 +3,32 @@
 //! Owns every row of the repository tables and the rules by which a digest becomes visible in a repository. Knows no
 //! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
 
-mod batch;
-mod blob;
 mod bounded;
 mod change;
 pub mod check;
-mod closing;
-mod delete;
 mod error;
 mod failures;
-mod fill;
-mod fills;
 pub mod format;
-mod giving_up;
-mod hashing;
+mod history;
 mod home;
-mod inline;
-pub mod keys;
-mod lists;
+mod images;
 mod lost;
-mod manifest;
-mod memory;
-mod moment;
-mod owners;
-mod parts;
-mod piece;
 mod pushes;
 mod quota;
-mod read;
-mod receive;
 pub mod reclaim;
-pub mod record;
-mod referrers;
 mod removal;
-mod restore;
-mod resume;
-mod rows;
-mod saving;
-mod sessions;
+pub mod rows;
 mod settings;
 mod state;
-mod tags;
-mod tags_at;
-mod upload;
+mod uploads;
 mod values;
 
 pub use bounded::{Asker, LongRead};
 pub use error::{RepoError, RepoErrorKind};
-pub use fill::Fill;
+pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
-pub use receive::Body;
-pub use referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
+pub use uploads::fill::Fill;
+pub use uploads::receive::Body;
 pub use values::{
     Blob, BlobBody, HistoryKeep, KeptTag, Manifest, NamePage, Origin, Put, PutManifest,
     ReferrerPage, RepoView, SettingsChange, Source, TagChange, TagPage,
@@ -65,17 +40,20 @@ use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
 use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
 use bounded::LongReads;
-use fills::Fills;
 use format::Format;
+use history::moment;
 use home::Homes;
-use keys::DueKind;
-use memory::Memory;
+use images::{blob, read};
 use quota::{Turns, Uploads};
-use record::RepoRecord;
-use sessions::Sessions;
+use rows::keys::{self, DueKind};
+use rows::record::RepoRecord;
 use state::{Absence, Generations};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use uploads::fills::Fills;
+use uploads::memory::Memory;
+use uploads::sessions::Sessions;
+use uploads::{hashing, resume};
 
 /// Settings of [`Repos`].
 #[derive(Clone)]

@@ -7,8 +7,8 @@
 use super::change::NewManifest;
 use super::error::RepoError;
 use super::home::Home;
-use super::keys::{self, Class, Name};
-use super::record::{RepoRecord, SourceRecord};
+use super::rows::keys::{self, Class, Name};
+use super::rows::record::{RepoRecord, SourceRecord};
 use super::{KeptTag, Origin, Repos, is_unborn, rows};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};

@@ -1,7 +1,9 @@
 //! The settings of one repository, which stand in its row.
 
 use super::error::RepoError;
-use super::{Origin, Repos, SettingsChange, keys, manifest};
+use super::images::manifest;
+use super::rows::keys;
+use super::{Origin, Repos, SettingsChange};
 use crate::store::record::Record;
 use crate::store::{Lane, Need, Table, Txn};
 use crate::types::RepoName;

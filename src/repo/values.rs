@@ -1,7 +1,7 @@
 //! What goes into a repository and what comes out of it: plain values, no rules.
 
-use super::record::SourceRecord;
-use super::referrers::ReferrerEnd;
+use super::images::referrers::ReferrerEnd;
+use super::rows::record::SourceRecord;
 use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag};
 use bytes::Bytes;
 use std::fmt;

@@ -5,8 +5,8 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
-use dryport::repo::keys::{self, Class, DueKind, Name};
-use dryport::repo::record::{
+use dryport::repo::rows::keys::{self, Class, DueKind, Name};
+use dryport::repo::rows::record::{
     BlobRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord, RepoRecord,
     UploadRecord, UsageRecord,
 };
@@ -565,7 +565,7 @@ async fn repositories() {
             let row = rows.get(Table::Repos, &keys::repo(id)).unwrap();
             let head = RepoRecord::from_bytes(&row).unwrap().head;
             let told = rows.all(Table::Feed).into_iter().rev().find(|(_, row)| {
-                let row = dryport::repo::record::FeedRecord::from_bytes(row).unwrap();
+                let row = dryport::repo::rows::record::FeedRecord::from_bytes(row).unwrap();
                 row.repo == id.0 && row.rev == head
             });
             rows.drop_row(Table::Feed, &told.unwrap().0);

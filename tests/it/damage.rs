@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use dryport::repo::keys;
+use dryport::repo::rows::keys;
 use dryport::store::record::Record;
 use dryport::store::{Get, Lane, Need, Store, StoreOptions, Table, Txn};
 use dryport::types::{Digest, RepoId, Rev};

@@ -566,7 +566,7 @@ async fn an_image_that_needs_more_memory_than_a_run_may_use_is_refused_with_its_
 
 /// What a mirror run of a build before fills had rows of their own left half done.
 fn leave_as_of_old(dir: &std::path::Path, repo: &str, digest: &str) -> String {
-    use dryport::repo::record::UploadRecord;
+    use dryport::repo::rows::record::UploadRecord;
     use dryport::store::Table;
     use dryport::store::record::Record as _;
     use dryport::types::{Algorithm, Hasher};

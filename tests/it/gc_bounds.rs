@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dryport::repo::keys::{self, Class, DueKind, Name};
+use dryport::repo::rows::keys::{self, Class, DueKind, Name};
 use dryport::store::{Get as _, StoreError, Table};
 use dryport::types::{Algorithm, Digest, RepoId, Rev};
 

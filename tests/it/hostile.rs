@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use dryport::repo::record::{BlobRecord, CondemnedRecord};
+use dryport::repo::rows::record::{BlobRecord, CondemnedRecord};
 use dryport::store::Table;
 use dryport::store::record::Record;
 use serde_json::Value;

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use dryport::repo::keys::{self, Class, Name};
-use dryport::repo::record::{ChangeRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord};
+use dryport::repo::rows::keys::{self, Class, Name};
+use dryport::repo::rows::record::{
+    ChangeRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord,
+};
 use dryport::store::record::Record as _;
 use dryport::store::{Get as _, Lane, Need, Store, StoreError, StoreOptions, Table};
 use dryport::types::{Algorithm, Digest, RepoId, Rev};

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use dryport::repo::keys::{self, DueKind};
+use dryport::repo::rows::keys::{self, DueKind};
 use dryport::store::Table;
 use dryport::store::key::Key;
 use dryport::types::{Algorithm, Digest, RepoId, Rev};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dryport::repo::record::QuotaRecord;
+use dryport::repo::rows::record::QuotaRecord;
 use dryport::store::Table;
 use dryport::store::record::{Decode, Encode, Record};
 use serde_json::json;

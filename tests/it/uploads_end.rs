@@ -5,8 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use dryport::repo::keys::{self, DueKind};
-use dryport::repo::record::RepoRecord;
+use dryport::repo::rows::keys::{self, DueKind};
+use dryport::repo::rows::record::RepoRecord;
 use dryport::store::Table;
 use dryport::store::record::Record as _;
 

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dryport::repo::record::UploadRecord;
+use dryport::repo::rows::record::UploadRecord;
 use dryport::store::Table;
 use dryport::store::record::Record as _;
 use dryport::types::{Algorithm, Hasher, UploadId};

@@ -8,7 +8,7 @@ use super::state::State;
 use super::{Rng, Service};
 use crate::blobs::Place;
 use crate::repo::RepoError;
-use crate::repo::record::CondemnedRecord;
+use crate::repo::rows::record::CondemnedRecord;
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Table};
 use crate::types::{Algorithm, Digest};

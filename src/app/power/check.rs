@@ -9,7 +9,7 @@ use super::ledger::{Key, Ledger};
 use super::state::{Op, State};
 use crate::blobs::Place;
 use crate::repo::check::{Kind, RowsOptions};
-use crate::repo::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
+use crate::repo::rows::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
 use crate::repo::{Blob, BlobBody, RepoError, RepoErrorKind};
 use crate::store::key::Parts;
 use crate::store::record::Record as _;

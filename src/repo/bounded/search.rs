@@ -6,8 +6,8 @@
 
 use super::{LOOKS, Next, Pages, left};
 use crate::repo::error::RepoError;
-use crate::repo::keys::{self, Class, Name};
 use crate::repo::rows;
+use crate::repo::rows::keys::{self, Class, Name};
 use crate::store::{Get, Table};
 use crate::types::{Digest, ItemName, RepoId, Rev};
 
@@ -219,7 +219,7 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::record::{ItemRecord, SourceRecord};
+    use crate::repo::rows::record::{ItemRecord, SourceRecord};
     use crate::store::record::Record as _;
     use crate::store::{Lane, Need, Store, StoreError, StoreOptions};
     use crate::types::Algorithm;

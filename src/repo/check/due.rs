@@ -11,9 +11,9 @@ use super::report::{Kind, Problem};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::Inner;
 use crate::repo::error::RepoError;
-use crate::repo::keys::{self, DueKind};
+use crate::repo::rows::keys::{self, DueKind};
 
-use crate::repo::record::ItemRecord;
+use crate::repo::rows::record::ItemRecord;
 use crate::repo::rows::{self, number};
 use crate::store::key::Parts;
 use crate::store::record::Record;

@@ -3,8 +3,8 @@
 
 use super::report::Problem;
 use crate::repo::error::RepoError;
-use crate::repo::keys;
-use crate::repo::record::{QuotaRecord, UsageRecord};
+use crate::repo::rows::keys;
+use crate::repo::rows::record::{QuotaRecord, UsageRecord};
 use crate::repo::{Repos, quota, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};

@@ -5,7 +5,7 @@ use super::report::{Kind, Problem};
 use super::walk::{self, PAGE, Walk};
 use crate::repo::error::RepoError;
 use crate::repo::quota::{self, Counts};
-use crate::repo::record::{BlobRecord, QuotaRecord};
+use crate::repo::rows::record::{BlobRecord, QuotaRecord};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Row, Table};

@@ -3,11 +3,12 @@
 
 use super::mend::Finding;
 use super::report::{Kind, Problem};
+use crate::repo::Inner;
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
-use crate::repo::keys::{self, Name};
-use crate::repo::record::{RepoRecord, UsageRecord};
-use crate::repo::{Inner, read};
+use crate::repo::images::read;
+use crate::repo::rows::keys::{self, Name};
+use crate::repo::rows::record::{RepoRecord, UsageRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table};
 use crate::types::{Digest, RepoId, Rev};

@@ -8,9 +8,9 @@
 use super::pass::is_ahead;
 use super::{any, holders_key, key, prefixes, quota};
 use crate::repo::error::RepoError;
-use crate::repo::keys;
-use crate::repo::record::{QuotaRecord, RepoRecord};
 use crate::repo::rows;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::{QuotaRecord, RepoRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId};

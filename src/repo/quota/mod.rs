@@ -22,7 +22,7 @@ pub(super) use uploads::Uploads;
 
 use super::Repos;
 use super::error::{RepoError, RepoErrorKind};
-use super::record::QuotaRecord;
+use super::rows::record::QuotaRecord;
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};

@@ -5,10 +5,10 @@ use super::plan::Plan;
 use super::step::Step;
 use crate::repo::change::{Change, Context};
 use crate::repo::error::RepoError;
-use crate::repo::keys::Name;
-use crate::repo::lists::{Looked, look};
-use crate::repo::record::RepoRecord;
+use crate::repo::images::lists::{Looked, look};
 use crate::repo::rows;
+use crate::repo::rows::keys::Name;
+use crate::repo::rows::record::RepoRecord;
 use crate::store::Txn;
 use crate::types::{AttachedTag, Digest, RepoId};
 

@@ -4,9 +4,9 @@
 use super::plan::{ITEMS, NAMES, Plan};
 use super::step::Step;
 use crate::repo::error::RepoError;
-use crate::repo::keys;
-use crate::repo::read;
-use crate::repo::record::ItemRecord;
+use crate::repo::images::read;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::ItemRecord;
 use crate::store::record::Record;
 use crate::store::{Get, Table};
 use crate::types::{Digest, ItemName, RepoId, Rev};

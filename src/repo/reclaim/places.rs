@@ -2,7 +2,7 @@
 
 use crate::blobs::Place;
 use crate::repo::error::RepoError;
-use crate::repo::record::{BlobRecord, CondemnedRecord};
+use crate::repo::rows::record::{BlobRecord, CondemnedRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::Digest;

@@ -8,8 +8,8 @@ use crate::repo::Inner;
 use crate::repo::bounded::is_spent;
 use crate::repo::error::RepoError;
 use crate::repo::failures::Failures;
-use crate::repo::keys::{self, Class, DueKind, ItemKey, Name};
-use crate::repo::record::{ItemRecord, RepoRecord};
+use crate::repo::rows::keys::{self, Class, DueKind, ItemKey, Name};
+use crate::repo::rows::record::{ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
 use crate::store::key::Parts;
 use crate::store::record::Record;
@@ -385,7 +385,7 @@ impl<'a, 'r> Plan<'a, 'r> {
     }
 }
 
-/// Whether a manifest could not be read for now: see [`read::bytes_if_whole`](crate::repo::read::bytes_if_whole).
+/// Whether a manifest could not be read for now: see [`read::bytes_if_whole`](crate::repo::images::read::bytes_if_whole).
 fn is_unread(error: &RepoError) -> bool {
     matches!(error, RepoError::Blob(_) | RepoError::BlobUnknown(_))
 }

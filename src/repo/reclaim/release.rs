@@ -2,10 +2,10 @@
 //! Each function is one part of a step ([`super::apply`]) and looks at a few rows, and at two for each quota that holds the
 //! repository.
 
-use crate::repo::keys::{self, Class, DueKind, Name};
 use crate::repo::quota;
-use crate::repo::record::ItemRecord;
 use crate::repo::rows;
+use crate::repo::rows::keys::{self, Class, DueKind, Name};
+use crate::repo::rows::record::ItemRecord;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, ItemName, RepoId, Rev};

@@ -3,10 +3,11 @@
 use super::apply::is_needed;
 use crate::repo::bounded::{LOOKS, Next, Pages};
 use crate::repo::error::RepoError;
-use crate::repo::keys::{self, Class, Name};
-use crate::repo::record::{BlobRecord, RepoRecord};
+use crate::repo::images::parts;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::{BlobRecord, RepoRecord};
 use crate::repo::rows::{self, number};
-use crate::repo::{Inner, Repos, parts};
+use crate::repo::{Inner, Repos};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, RepoId};

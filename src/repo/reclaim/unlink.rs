@@ -5,7 +5,7 @@ use crate::blobs::Place;
 use crate::repo::Repos;
 use crate::repo::error::RepoError;
 use crate::repo::failures::Failures;
-use crate::repo::record::{BlobRecord, CondemnedRecord};
+use crate::repo::rows::record::{BlobRecord, CondemnedRecord};
 use crate::store::record::Record;
 use crate::store::{Get as _, Lane, Need, Read, Table};
 

@@ -4,13 +4,15 @@
 //! Owns what makes a manifest such a list, and its deletion by those who may push but not delete. When one ends with its
 //! manifest, the collector decides.
 
-use super::bounded::{Asker, left};
-use super::change::{Change, Context};
-use super::error::RepoError;
-use super::keys::{self, Class, Name};
-use super::pushes::Pushes;
-use super::record::ItemRecord;
-use super::{Inner, Repos, manifest, read, rows, visible};
+use crate::repo::bounded::{Asker, left};
+use crate::repo::change::{Change, Context};
+use crate::repo::error::RepoError;
+use crate::repo::images::manifest;
+use crate::repo::images::read;
+use crate::repo::pushes::Pushes;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::ItemRecord;
+use crate::repo::{Inner, Repos, rows, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, StoreError, Table, Txn};
 use crate::types::{AttachedTag, Digest, MediaType, Reference, RepoId, RepoName, Tag};
@@ -20,7 +22,7 @@ const TAGS: usize = 64;
 
 /// How far a manifest was looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(in crate::repo) enum Looked {
     /// It is such a list: nothing is in it that does not refer to the manifest, and may be nothing at all; or it refers to
     /// the manifest itself.
     List,
@@ -32,7 +34,7 @@ pub(super) enum Looked {
 
 /// Whether the manifest of this item is a list of what refers to the manifest that `tag` is made of; looks on behind `from`
 /// entries, at least one, until `is_full`.
-pub(super) fn look(
+pub(in crate::repo) fn look(
     inner: &Inner,
     r: &Read<'_>,
     id: RepoId,

@@ -2,15 +2,16 @@
 //!
 //! Nothing is restored that the history does not keep: a revision before the repository's horizon is refused.
 
-use super::batch::{self, Filling};
-use super::bounded::{is_spent, left};
-use super::change::{Change, NewManifest};
-use super::error::RepoError;
-use super::format::Inspected;
-use super::keys::{self, Class, Name};
-use super::manifest;
-use super::record::{ItemRecord, RepoRecord};
-use super::{Inner, Repos, read, rows};
+use crate::repo::bounded::{is_spent, left};
+use crate::repo::change::{Change, NewManifest};
+use crate::repo::error::RepoError;
+use crate::repo::format::Inspected;
+use crate::repo::images::batch::{self, Filling};
+use crate::repo::images::manifest;
+use crate::repo::images::read;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::{ItemRecord, RepoRecord};
+use crate::repo::{Inner, Repos, rows};
 use crate::store::{Get, Need, Read, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
@@ -36,7 +37,7 @@ impl Repos {
     ) -> Result<Digest, RepoError> {
         let (wanted, what) = (name.clone(), tag.clone());
         let step = move |inner: &Inner, r: &Read<'_>, state: &mut Option<Closure>| {
-            let (id, record) = super::visible(r, wanted.as_str())?
+            let (id, record) = crate::repo::visible(r, wanted.as_str())?
                 .ok_or(RepoError::NameUnknown(wanted.clone()))?;
             readable(&record, rev)?;
             let mut closure = if let Some(closure) = state.take() {
@@ -153,7 +154,7 @@ impl Repos {
 }
 
 /// Refuses a revision that is to come, or that the history no longer keeps.
-pub(super) fn readable(record: &RepoRecord, rev: Rev) -> Result<(), RepoError> {
+pub(in crate::repo) fn readable(record: &RepoRecord, rev: Rev) -> Result<(), RepoError> {
     if rev.0 > record.head {
         return Err(RepoError::Refused(format!(
             "{} is at revision {}; there is no revision {} yet",

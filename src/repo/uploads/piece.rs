@@ -1,16 +1,16 @@
 //! Pieces: received bytes that are written in one go, and what they cost meanwhile.
 
-use super::memory::{FIRST, Memory, Share};
 use crate::blobs::{Ahead, Buffer};
+use crate::repo::uploads::memory::{FIRST, Memory, Share};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest time that received bytes wait for more.
-pub(super) const HELD: Duration = Duration::from_secs(1);
+pub(in crate::repo) const HELD: Duration = Duration::from_secs(1);
 
 /// Received bytes that wait to be written, and what they cost.
 #[derive(Default)]
-pub(super) struct Piece {
+pub(in crate::repo) struct Piece {
     /// The bytes.
     pub bytes: Buffer,
     /// What is paid for them.

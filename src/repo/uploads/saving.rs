@@ -2,12 +2,13 @@
 //!
 //! What no row covers is hashed again, so a row is due by what came for the upload, in however many requests.
 
-use super::error::RepoError;
-use super::record::UploadRecord;
-use super::sessions::{Hold, Session};
-use super::state::lock;
-use super::{Repos, keys, pushes};
 use crate::blobs::{Ingest, Saved};
+use crate::repo::error::RepoError;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::UploadRecord;
+use crate::repo::state::lock;
+use crate::repo::uploads::sessions::{Hold, Session};
+use crate::repo::{Repos, pushes};
 use crate::store::record::Record;
 use crate::store::{Need, Table};
 use crate::types::{UploadId, wall_ms};
@@ -21,7 +22,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 const SAVE_BYTES: u64 = 256 << 20;
 
 /// What the store knows of an upload.
-pub(super) struct Row {
+pub(in crate::repo) struct Row {
     may_be: AtomicBool,
     last: Mutex<Last>,
 }
@@ -61,7 +62,7 @@ impl Row {
 
 impl Repos {
     /// Saves what a session in memory has received, if that is due.
-    pub(super) async fn save_if_due(
+    pub(in crate::repo) async fn save_if_due(
         &self,
         id: UploadId,
         session: &Session,
@@ -75,7 +76,7 @@ impl Repos {
 
     /// Saves what a session in memory has received. Until the row stands no other request gets the upload, also if this
     /// one is dropped: `hold` keeps it away. A row that came after the upload's end would stay for ever.
-    pub(super) async fn save_session(
+    pub(in crate::repo) async fn save_session(
         &self,
         id: UploadId,
         hold: Option<Arc<Hold>>,

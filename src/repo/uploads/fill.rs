@@ -3,14 +3,15 @@
 //! A fill is no upload of a client: its id is random and stands in its row alone, which is found by the repository and
 //! the digest; its file has a name that no session has. So nobody but the mirror run that holds it can write to it.
 
-use super::closing::Bringer;
-use super::error::RepoError;
-use super::failures::Failures;
-use super::fills::FillTurn;
-use super::piece::Piece;
-use super::record::FillRecord;
-use super::{Repos, keys, new_upload_id, rows};
 use crate::blobs::{Ingest, Purpose, Saved, UploadFile, UploadName};
+use crate::repo::error::RepoError;
+use crate::repo::failures::Failures;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::FillRecord;
+use crate::repo::uploads::closing::Bringer;
+use crate::repo::uploads::fills::FillTurn;
+use crate::repo::uploads::piece::Piece;
+use crate::repo::{Repos, new_upload_id, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Table};
 use crate::types::{Digest, Hasher, RepoId, RepoName, UploadId, wall_ms};
@@ -224,7 +225,7 @@ impl Repos {
 
     /// Gives up fills that got no byte for `idle`, and those of which a crash or a deletion left the row or the file
     /// alone; answers how many.
-    pub(super) async fn reap_fills(&self, idle: Duration) -> Result<usize, RepoError> {
+    pub(in crate::repo) async fn reap_fills(&self, idle: Duration) -> Result<usize, RepoError> {
         let mut listing = self.listing(Purpose::Fill).await?;
         let mut files: HashMap<UploadId, UploadFile> = HashMap::new();
         while let Some(some) = self.listed(&mut listing).await? {
@@ -295,7 +296,7 @@ impl Repos {
 }
 
 /// The repository of a fill is not what its name means any more.
-pub(super) fn gone(name: &RepoName) -> RepoError {
+pub(in crate::repo) fn gone(name: &RepoName) -> RepoError {
     RepoError::Refused(format!(
         "repository {name} was deleted while content for it arrived; copy the image again"
     ))

@@ -4,26 +4,26 @@
 //! while holding some (`receive` sees to that), so the waiting always ends. A few buffers stay here between uploads: they
 //! are nobody's and cost no budget.
 
-use super::state::lock;
 use crate::blobs::{BLOCK, Buffer};
+use crate::repo::state::lock;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of a whole piece: what is written in one go.
-pub(super) const PIECE: usize = 512 << 10;
+pub(in crate::repo) const PIECE: usize = 512 << 10;
 /// The same of an upload that has had as many bytes, while half of the budget is free: each piece costs a wait for the
 /// disk and two calls from thread to thread, which on a virtual machine is some 0.1 ms of CPU.
-pub(super) const LARGE: usize = 2 << 20;
+pub(in crate::repo) const LARGE: usize = 2 << 20;
 /// A small body, or the begin of a large one, takes no more memory than this.
-pub(super) const FIRST: usize = 64 << 10;
+pub(in crate::repo) const FIRST: usize = 64 << 10;
 /// Buffers of so many bytes are kept when nobody needs them: new memory must be cleared, and on a virtual machine often
 /// be fetched from the host first.
 const SPARE: usize = 16 << 20;
 
 /// The budget; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Memory {
+pub(in crate::repo) struct Memory {
     free: Arc<Semaphore>,
     all: u32,
     spare: Arc<Mutex<Spare>>,
@@ -38,7 +38,7 @@ struct Spare {
 
 /// A part of it, given back when dropped.
 #[derive(Default)]
-pub(super) struct Share(Option<OwnedSemaphorePermit>);
+pub(in crate::repo) struct Share(Option<OwnedSemaphorePermit>);
 
 impl Memory {
     /// `bytes` in all; beyond 4 GiB is as 4 GiB.

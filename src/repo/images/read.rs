@@ -1,12 +1,13 @@
 //! Reading manifests: from memory where it can be, else in one hop. Large ones are never whole in memory for a client.
 
-use super::blob::renewed;
-use super::error::RepoError;
-use super::format::{FormatError, Inspected};
-use super::keys::{self, Name};
-use super::state::lock;
-use super::{Blob, BlobBody, Inner, Manifest, Repos, inline, reclaim, rows, visible};
 use crate::blobs::{BlobError, BlobErrorKind, Place};
+use crate::repo::error::RepoError;
+use crate::repo::format::{FormatError, Inspected};
+use crate::repo::images::blob::renewed;
+use crate::repo::rows::inline;
+use crate::repo::rows::keys::{self, Name};
+use crate::repo::state::lock;
+use crate::repo::{Blob, BlobBody, Inner, Manifest, Repos, reclaim, rows, visible};
 use crate::store::{Get, Need, Read, StoreErrorKind, Table};
 use crate::types::{Digest, MediaType, Reference, RepoName};
 use bytes::Bytes;
@@ -18,7 +19,7 @@ const LARGE: u64 = 64 << 10;
 
 /// A manifest in memory.
 #[derive(Clone)]
-pub(super) struct Known {
+pub(in crate::repo) struct Known {
     generation: u64,
     /// Until this running time (ms) a HEAD needs to renew nothing.
     rests_until: u64,
@@ -136,7 +137,11 @@ fn read_manifest(
 }
 
 /// A blob or manifest of any repository, opened.
-pub(super) fn open(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Blob, RepoError> {
+pub(in crate::repo) fn open(
+    inner: &Inner,
+    r: &Read<'_>,
+    digest: &Digest,
+) -> Result<Blob, RepoError> {
     // Damaged and known to be: as if it were not here, so that it is pushed again.
     let row = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
     let body = if let Some(place) = row.place {
@@ -153,7 +158,7 @@ pub(super) fn open(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Blob,
 }
 
 /// The same for a manifest; in memory unless it is large.
-pub(super) fn open_manifest(
+pub(in crate::repo) fn open_manifest(
     inner: &Inner,
     r: &Read<'_>,
     digest: &Digest,
@@ -166,13 +171,17 @@ pub(super) fn open_manifest(
 }
 
 /// All bytes of a manifest.
-pub(super) fn read_bytes(inner: &Inner, r: &Read<'_>, digest: &Digest) -> Result<Bytes, RepoError> {
+pub(in crate::repo) fn read_bytes(
+    inner: &Inner,
+    r: &Read<'_>,
+    digest: &Digest,
+) -> Result<Bytes, RepoError> {
     whole(&open(inner, r, digest)?)
 }
 
 /// The same, to see what a manifest names; `None` if it is not here, or damaged. Where they could not be read for now
 /// (an error of the disk, too many open files) that is an error, of which nobody may conclude that it names nothing.
-pub(super) fn bytes_if_whole(
+pub(in crate::repo) fn bytes_if_whole(
     inner: &Inner,
     r: &Read<'_>,
     digest: &Digest,
@@ -205,21 +214,25 @@ fn whole(blob: &Blob) -> Result<Bytes, RepoError> {
 }
 
 /// The bytes in the store of a blob that has so many of them.
-pub(super) fn inline(r: &Read<'_>, digest: &Digest, size: u64) -> Result<Bytes, RepoError> {
+pub(in crate::repo) fn inline(
+    r: &Read<'_>,
+    digest: &Digest,
+    size: u64,
+) -> Result<Bytes, RepoError> {
     let bytes = inline::get(r, digest)?.filter(|bytes| bytes.len() as u64 == size);
     let damaged = || BlobError::Damaged(digest.to_string());
     Ok(bytes.ok_or_else(damaged)?.into())
 }
 
 /// The parts of a manifest that the referrers list shows.
-pub(super) fn inspect(inner: &Inner, bytes: &[u8], media_type: &str) -> Option<Inspected> {
+pub(in crate::repo) fn inspect(inner: &Inner, bytes: &[u8], media_type: &str) -> Option<Inspected> {
     let declared = media_type.parse().ok();
     inner.inspect(bytes, declared.as_ref()).ok()
 }
 
 impl Inner {
     /// What a manifest's bytes mean; one at a time, as a hostile one unfolds to many times its length in memory.
-    pub(super) fn inspect(
+    pub(in crate::repo) fn inspect(
         &self,
         bytes: &[u8],
         declared: Option<&MediaType>,

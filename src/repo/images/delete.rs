@@ -1,11 +1,12 @@
 //! Deletes that depend on what else is live: of a blob that manifests may need, of a manifest with all its tags. What
 //! names the digest is searched for outside the writer ([`Search`]). A search that ends within one hop waits for nobody.
 
-use super::bounded::{Asker, Rest, Search, What};
-use super::change::Change;
-use super::error::RepoError;
-use super::keys;
-use super::{Repos, manifest, rows, visible};
+use crate::repo::bounded::{Asker, Rest, Search, What};
+use crate::repo::change::Change;
+use crate::repo::error::RepoError;
+use crate::repo::images::manifest;
+use crate::repo::rows::keys;
+use crate::repo::{Repos, rows, visible};
 use crate::store::{Get, Need, Table};
 use crate::types::{Digest, ItemName, RepoId, RepoName, Rev};
 

@@ -45,7 +45,7 @@ fn rest_key(digest: &Digest) -> Vec<u8> {
 }
 
 /// The digest that a row belongs to, and whether it is its first.
-pub(super) fn owner(key: &[u8]) -> Option<(Digest, bool)> {
+pub(in crate::repo) fn owner(key: &[u8]) -> Option<(Digest, bool)> {
     match Digest::split_key(key).ok()? {
         (digest, []) => Some((digest, true)),
         (digest, [REST]) => Some((digest, false)),
@@ -54,7 +54,7 @@ pub(super) fn owner(key: &[u8]) -> Option<(Digest, bool)> {
 }
 
 /// What the store has of a digest's bytes; without its first row that is nothing.
-pub(super) fn get(get: &impl Get, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+pub(in crate::repo) fn get(get: &impl Get, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(mut bytes) = row(get, digest.as_key())? else {
         return Ok(None);
     };
@@ -76,7 +76,11 @@ fn row(get: &impl Get, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
 }
 
 /// Writes the bytes, whatever was there.
-pub(super) fn put(tx: &mut Txn<'_>, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+pub(in crate::repo) fn put(
+    tx: &mut Txn<'_>,
+    digest: &Digest,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
     let (filled, rest) = bytes.split_at(first(bytes.len()));
     if table(filled.len()) == Table::Pages {
         // A row that was left in the other table, or a rest, would be read with these.
@@ -90,7 +94,7 @@ pub(super) fn put(tx: &mut Txn<'_>, digest: &Digest, bytes: &[u8]) -> Result<(),
 }
 
 /// Removes the bytes; fine if there are none.
-pub(super) fn delete(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError> {
+pub(in crate::repo) fn delete(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError> {
     for key in [digest.as_key(), &rest_key(digest)] {
         for table in [Table::Bytes, Table::Pages] {
             if tx.get(table, key)?.is_some() {

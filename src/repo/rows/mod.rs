@@ -1,18 +1,22 @@
 //! Rows of repositories, links and usage, and the look-ups that everything else is built from; all in the caller's
-//! transaction. The revisions are made in [`super::change`], the rows dropped again in [`super::reclaim`]; nothing else
+//! transaction. The revisions are made in [`crate::repo::change`], the rows dropped again in [`crate::repo::reclaim`]; nothing else
 //! writes these tables.
 
-use super::error::RepoError;
-use super::keys::{self, Class, DueKind, Name};
-use super::quota;
-use super::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
+pub(in crate::repo) mod inline;
+pub mod keys;
+pub mod record;
+
+use self::keys::{Class, DueKind, Name};
+use crate::repo::error::RepoError;
+use crate::repo::quota;
+use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, RepoName, Rev};
 
 /// How many wanted references one arrival turns into real ones: beside the largest manifest and what most quotas count of
-/// it ([`super::batch`]) it stays within a transaction.
-pub(super) const WANTED_MAX: usize = 100;
+/// it ([`crate::repo::images::batch`]) it stays within a transaction.
+pub(in crate::repo) const WANTED_MAX: usize = 100;
 /// References of a blob that are looked at for a live manifest.
 const PARENTS: usize = 16;
 /// How the value of a link's due row begins, if past manifests are no reason to keep the link; the repository's head follows,
@@ -20,7 +24,10 @@ const PARENTS: usize = 16;
 const LAPSES: u8 = 1;
 
 /// The repository's row by name.
-pub(super) fn find(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
+pub(in crate::repo) fn find(
+    get: &impl Get,
+    name: &str,
+) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
     let Some(id) = get.get(Table::Names, &keys::name(name))? else {
         return Ok(None);
     };
@@ -32,12 +39,12 @@ pub(super) fn find(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRec
 }
 
 /// A big-endian integer of a row's value; 0 if it is none.
-pub(super) fn number(bytes: &[u8]) -> u64 {
+pub(in crate::repo) fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
 /// Makes a repository: its number is never used again. A name of the past can never be one: it reads another's history.
-pub(super) fn create(
+pub(in crate::repo) fn create(
     tx: &mut Txn<'_>,
     name: &RepoName,
     origin: u8,
@@ -75,7 +82,7 @@ pub(super) fn create(
 }
 
 /// The live row of a name and the revision that added it.
-pub(super) fn live(
+pub(in crate::repo) fn live(
     get: &impl Get,
     id: RepoId,
     name: &Name<'_>,
@@ -89,7 +96,7 @@ pub(super) fn live(
 }
 
 /// What a name meant at a revision: the row and the revision that added it. One seek at the head, two before it.
-pub(super) fn at(
+pub(in crate::repo) fn at(
     get: &impl Get,
     id: RepoId,
     name: &Name<'_>,
@@ -112,21 +119,24 @@ pub(super) fn at(
 }
 
 /// The blob's row, unless it is damaged.
-pub(super) fn blob(get: &impl Get, digest: &Digest) -> Result<Option<BlobRecord>, StoreError> {
+pub(in crate::repo) fn blob(
+    get: &impl Get,
+    digest: &Digest,
+) -> Result<Option<BlobRecord>, StoreError> {
     let row = get.get(Table::Blobs, digest.as_key())?;
     let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
     Ok(row.filter(|b| !b.damaged))
 }
 
 /// The blob's length, damaged or not; 0 if there is no such blob.
-pub(super) fn size(get: &impl Get, digest: &Digest) -> Result<u64, StoreError> {
+pub(in crate::repo) fn size(get: &impl Get, digest: &Digest) -> Result<u64, StoreError> {
     let row = get.get(Table::Blobs, digest.as_key())?;
     let row = row.map(|row| BlobRecord::from_bytes(&row)).transpose()?;
     Ok(row.map_or(0, |row| row.size))
 }
 
 /// Writes a link with a fresh lease, and counts the blob for the repository if it is new there.
-pub(super) fn link(
+pub(in crate::repo) fn link(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -144,7 +154,7 @@ pub(super) fn link(
 }
 
 /// Gives a link a new lease, written if it is not there; answers the end of the one before.
-pub(super) fn lease(
+pub(in crate::repo) fn lease(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -167,7 +177,7 @@ pub(super) fn lease(
 
 /// After a manifest that needed the blob was closed: unless another one needs it, its link ends with a new lease, though
 /// the history keeps the bytes. `head` is the repository's.
-pub(super) fn lapse(
+pub(in crate::repo) fn lapse(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -190,13 +200,13 @@ fn lapses_at(head: Rev) -> Vec<u8> {
 
 /// The head at which a link was found to lapse, by the value of its due row; `None` if it does not lapse. A row of a program
 /// that did not write it says revision 0.
-pub(super) fn lapses_since(value: &[u8]) -> Option<Rev> {
+pub(in crate::repo) fn lapses_since(value: &[u8]) -> Option<Rev> {
     let (first, head) = value.split_first()?;
     (*first == LAPSES).then(|| Rev(number(head)))
 }
 
 /// Whether a manifest at the head needs the blob; `None`: so many of the past do that this is not known.
-pub(super) fn has_live_parent(
+pub(in crate::repo) fn has_live_parent(
     get: &impl Get,
     id: RepoId,
     digest: &Digest,
@@ -212,7 +222,7 @@ pub(super) fn has_live_parent(
 
 /// Whether a manifest needed the blob after this revision was the head, as far as that can be known: then its end, which the
 /// collector may still have to look at, gives the link a lease of its own.
-pub(super) fn was_needed_after(
+pub(in crate::repo) fn was_needed_after(
     get: &impl Get,
     id: RepoId,
     digest: &Digest,
@@ -241,7 +251,7 @@ fn parents(get: &impl Get, id: RepoId, digest: &Digest) -> Result<Vec<(Digest, R
 }
 
 /// Drops a link; the blob is looked at by the collector.
-pub(super) fn unlink(
+pub(in crate::repo) fn unlink(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -256,7 +266,7 @@ pub(super) fn unlink(
 }
 
 /// Asks the collector whether a digest has any reference left.
-pub(super) fn orphan(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError> {
+pub(in crate::repo) fn orphan(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError> {
     let now = tx.running_ms();
     let key = keys::due(now, DueKind::Orphan, digest.as_key());
     tx.put(Table::Due, &key, &[])
@@ -264,7 +274,7 @@ pub(super) fn orphan(tx: &mut Txn<'_>, digest: &Digest) -> Result<(), StoreError
 
 /// Keeps a manifest that no tag names for a lease, and asks the collector to look at it after that and after the
 /// history's time, counted from now.
-pub(super) fn hold(
+pub(in crate::repo) fn hold(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -281,19 +291,27 @@ pub(super) fn hold(
 
 /// Whether the repository has what a manifest names: as a blob that it shows, or as a manifest at the head. Which of the two
 /// a digest is says what came, not the field that names it.
-pub(super) fn holds(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
+pub(in crate::repo) fn holds(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<bool, StoreError> {
     Ok(get.get(Table::Refs, &keys::link(digest, id))?.is_some()
         || live(get, id, &Name::manifest(digest))?.is_some())
 }
 
 /// Whether a tag or manifest of the repository, live or past, keeps the digest.
-pub(super) fn is_kept(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
+pub(in crate::repo) fn is_kept(
+    get: &impl Get,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<bool, StoreError> {
     let (from, to) = keys::keepers(digest, id);
     Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
 }
 
 /// Whether anything keeps the digest, live or past, beside itself: a tag or manifest, or with [`Class::Manifest`] a manifest.
-pub(super) fn is_kept_by_another(
+pub(in crate::repo) fn is_kept_by_another(
     get: &impl Get,
     id: RepoId,
     digest: &Digest,
@@ -313,19 +331,23 @@ pub(super) fn is_kept_by_another(
 }
 
 /// Whether any repository keeps or shows the digest: one seek, however many name it.
-pub(super) fn is_referenced(get: &impl Get, digest: &Digest) -> Result<bool, StoreError> {
+pub(in crate::repo) fn is_referenced(get: &impl Get, digest: &Digest) -> Result<bool, StoreError> {
     let (from, to) = keys::refs(digest).range();
     Ok(!get.scan(Table::Refs, &from, &to, 1)?.is_empty())
 }
 
 /// What was wanted has come: those who named it before now hold it, the first of them at once, the others when none of those
 /// does any more ([`kept_by_next`]) or the link's lease ends. Answers whether there were any.
-pub(super) fn arrive(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<bool, StoreError> {
+pub(in crate::repo) fn arrive(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<bool, StoreError> {
     hold_wanted(tx, id, digest, WANTED_MAX)
 }
 
 /// A manifest let go what is here: if no other one keeps it, the next of those who named it before it came does.
-pub(super) fn kept_by_next(
+pub(in crate::repo) fn kept_by_next(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -364,7 +386,7 @@ fn hold_wanted(
 }
 
 /// The repository's usage row.
-pub(super) fn usage(get: &impl Get, id: RepoId) -> Result<UsageRecord, StoreError> {
+pub(in crate::repo) fn usage(get: &impl Get, id: RepoId) -> Result<UsageRecord, StoreError> {
     match get.get(Table::Usage, &keys::repo(id))? {
         Some(row) => UsageRecord::from_bytes(&row),
         None => Ok(UsageRecord::default()),

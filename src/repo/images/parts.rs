@@ -3,14 +3,14 @@
 //! them all. What came as a part ends when no index that is kept lists it any more; what was pushed for its own sake stays
 //! as long as its subject. An index that lists a manifest and not its subject is a list of referrers, and takes nothing with it.
 //!
-//! Owns the mark (a mention of class [`Class::Part`](super::keys::Class::Part)); ends nothing itself.
+//! Owns the mark (a mention of class [`Class::Part`](crate::repo::rows::keys::Class::Part)); ends nothing itself.
 
-use super::batch::MANIFEST_ROWS;
-use super::change::NewManifest;
-use super::format::{Child, Inspected};
-use super::keys::{self, Class, Name};
-use super::record::ItemRecord;
-use super::rows::{live, number};
+use crate::repo::change::NewManifest;
+use crate::repo::format::{Child, Inspected};
+use crate::repo::images::batch::MANIFEST_ROWS;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::ItemRecord;
+use crate::repo::rows::{live, number};
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId};
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ const PARENTS: usize = 16;
 const IS_PART: &[u8] = &[];
 
 /// The most rows that [`came`] writes for a manifest.
-pub(super) fn rows(inspected: &Inspected) -> usize {
+pub(in crate::repo) fn rows(inspected: &Inspected) -> usize {
     listed(inspected).count() + 1
 }
 
@@ -44,7 +44,7 @@ fn listed(inspected: &Inspected) -> impl Iterator<Item = &Child> {
 
 /// A manifest was put. If it has a subject, that says whether it came as a part: `was_wanted` by what came before it and names
 /// it and its subject. If it lists others, those that were pushed just before and whose subject it lists, too, are its parts.
-pub(super) fn came(
+pub(in crate::repo) fn came(
     tx: &mut Txn<'_>,
     id: RepoId,
     new: &NewManifest,
@@ -104,12 +104,12 @@ fn is_beside_its_subject(
 }
 
 /// Whether the value of its mention says that a manifest is a part.
-pub(super) fn is_part(value: &[u8]) -> bool {
+pub(in crate::repo) fn is_part(value: &[u8]) -> bool {
     value == IS_PART
 }
 
 /// Whether its live subject keeps a manifest.
-pub(super) fn is_kept_by_subject(
+pub(in crate::repo) fn is_kept_by_subject(
     get: &impl Get,
     id: RepoId,
     digest: &Digest,
@@ -124,7 +124,11 @@ pub(super) fn is_kept_by_subject(
 }
 
 /// Drops what is only mentioned of a manifest that is gone: its lease, and how it came.
-pub(super) fn forget(tx: &mut Txn<'_>, id: RepoId, digest: &Digest) -> Result<(), StoreError> {
+pub(in crate::repo) fn forget(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<(), StoreError> {
     tx.delete(Table::Mentions, &keys::held(digest, id))?;
     tx.delete(Table::Mentions, &keys::part(digest, id))
 }

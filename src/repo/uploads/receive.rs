@@ -3,12 +3,12 @@
 //! Bytes are hashed by the thread that received them, while they are near: at most what a connection holds, which takes it
 //! some 0.2 ms. The disk, which takes as long as receiving and hashing, is waited for elsewhere meanwhile.
 
-use super::Repos;
-use super::error::RepoError;
-use super::piece::{HELD, Piece};
-use super::sessions::Turn;
-use super::state::lock;
 use crate::blobs::{Ahead, Ingest, UploadName};
+use crate::repo::Repos;
+use crate::repo::error::RepoError;
+use crate::repo::state::lock;
+use crate::repo::uploads::piece::{HELD, Piece};
+use crate::repo::uploads::sessions::Turn;
 use crate::types::{ContentRange, Digest};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -38,7 +38,7 @@ impl Repos {
     ///
     /// Every byte held is paid for from the budget of all uploads. Where that is used up, what this upload holds is
     /// written before it waits. With `digest`, for the end of an upload, the last piece comes back and is not written yet.
-    pub(super) async fn receive(
+    pub(in crate::repo) async fn receive(
         &self,
         turn: &mut Turn,
         range: Option<ContentRange>,

@@ -5,12 +5,25 @@
 //! and at stop, its bytes are synced and then its row saved (`saving`). What a row does not cover is hashed from the file
 //! if the machine was not rebooted meanwhile, else cut off.
 
-use super::error::RepoError;
-use super::giving_up::Over;
-use super::receive::Body;
-use super::sessions::{Hold, Session, Slot, Turn};
-use super::state::lock;
-use super::{Repos, new_upload_id, pushes};
+pub(in crate::repo) mod closing;
+pub(in crate::repo) mod fill;
+pub(in crate::repo) mod fills;
+pub(in crate::repo) mod giving_up;
+pub(in crate::repo) mod hashing;
+pub(in crate::repo) mod memory;
+pub(in crate::repo) mod owners;
+pub(in crate::repo) mod piece;
+pub(in crate::repo) mod receive;
+pub(in crate::repo) mod resume;
+pub(in crate::repo) mod saving;
+pub(in crate::repo) mod sessions;
+
+use crate::repo::error::RepoError;
+use crate::repo::state::lock;
+use crate::repo::uploads::giving_up::Over;
+use crate::repo::uploads::receive::Body;
+use crate::repo::uploads::sessions::{Hold, Session, Slot, Turn};
+use crate::repo::{Repos, new_upload_id, pushes};
 use crate::store::Need;
 use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
@@ -53,7 +66,7 @@ impl Drop for Park {
 }
 
 /// Closes an upload's file; one that cannot be synced takes nothing more, as its next request hears.
-pub(super) fn rest(slot: &Slot) {
+pub(in crate::repo) fn rest(slot: &Slot) {
     if let Some(ingest) = lock(slot).as_mut()
         && let Err(error) = ingest.rest()
     {
@@ -229,7 +242,7 @@ impl Repos {
     /// Ends the turn of an upload that came to no good end, as what is on disk of it says: it is over, or it waits there to
     /// be taken up and counts for its owner. Until that is known no other request gets it. What was hashed of it is not
     /// believed any more: whether the disk took those bytes nobody knows.
-    pub(super) async fn settle(&self, turn: Turn, repo: RepoId) {
+    pub(in crate::repo) async fn settle(&self, turn: Turn, repo: RepoId) {
         let algorithm = turn.session.algorithm;
         if self.settle_upload(turn.id, repo, algorithm).await {
             turn.leave();
@@ -239,7 +252,12 @@ impl Repos {
     }
 
     /// Gives up a refused upload, whose file has this repository in its name.
-    pub(super) async fn drop_refused(&self, session: &Session, id: UploadId, repo: RepoId) {
+    pub(in crate::repo) async fn drop_refused(
+        &self,
+        session: &Session,
+        id: UploadId,
+        repo: RepoId,
+    ) {
         if let Err(error) = self.discard(session, id, Some(repo)).await {
             tracing::debug!(upload = %id, %error, "the file of a refused upload stays until it is reaped");
         }
@@ -253,7 +271,7 @@ impl Repos {
 
     /// The repository that an upload is for: the one that it was begun for, if the name still means that; for one that
     /// was begun before there was any, the name's, made if it is not there.
-    pub(super) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
+    pub(in crate::repo) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
         let home = self.home_of(&session.name).await?;
         if session.repo.get().is_none() {
             let id = match home {

@@ -1,11 +1,11 @@
 //! Files of uploads that are hashed again: hop by hop, few at once, each in turn with the others, however long one is. Between
 //! two hops those end whose repository was deleted meanwhile.
 
-use super::Repos;
-use super::error::RepoError;
-use super::sessions::Turn;
-use super::state::lock;
 use crate::blobs::{Ingest, Place, Resumed, Resuming, TwinStep, UploadName};
+use crate::repo::Repos;
+use crate::repo::error::RepoError;
+use crate::repo::state::lock;
+use crate::repo::uploads::sessions::Turn;
 use crate::types::{Algorithm, RepoId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// Files that are hashed at once: more would take the threads and processors of those who read.
-pub(super) const AT_ONCE: usize = 2;
+pub(in crate::repo) const AT_ONCE: usize = 2;
 /// Bytes of a file that are hashed in one go.
 const HOP: u64 = 16 << 20;
 
 impl Repos {
     /// Hashes what no state covers of a file; nobody does for a client that went away. `UploadUnknown` if its repository is
     /// deleted.
-    pub(super) async fn hash_again(
+    pub(in crate::repo) async fn hash_again(
         &self,
         name: UploadName,
         mut resuming: Resuming,
@@ -49,7 +49,10 @@ impl Repos {
 
     /// The place that is another name of an upload's file, if it has one: see [`crate::blobs::Blobs::twin`]. It is looked
     /// for to the end, also if its client goes away: one look settles which name stays.
-    pub(super) async fn twin_of(&self, name: UploadName) -> Result<Option<Place>, RepoError> {
+    pub(in crate::repo) async fn twin_of(
+        &self,
+        name: UploadName,
+    ) -> Result<Option<Place>, RepoError> {
         let blobs = self.0.blobs.clone();
         let mut search = self.block(move || Ok(blobs.twin(name)?)).await?;
         while let Some(part) = search.take() {
@@ -67,7 +70,7 @@ impl Repos {
 
     /// Opens the file of this turn's upload if it rests. Where the file system numbers files anew it is hashed to see that it
     /// is the same; a request that is dropped meanwhile leaves that to the next one, as far as it came.
-    pub(super) async fn wake(&self, turn: &Turn) -> Result<(), RepoError> {
+    pub(in crate::repo) async fn wake(&self, turn: &Turn) -> Result<(), RepoError> {
         let mut most = 0;
         while lock(&turn.session.ingest)
             .as_ref()
@@ -88,7 +91,7 @@ impl Repos {
 
     /// The same of an upload that is to end, and in nobody else's reach. If its digest is of another algorithm than it was
     /// begun with, what is in the file is hashed with that.
-    pub(super) async fn woken(
+    pub(in crate::repo) async fn woken(
         &self,
         mut ingest: Ingest,
         algorithm: Algorithm,

@@ -7,15 +7,15 @@
 mod turn;
 
 use turn::has_open;
-pub(super) use turn::{Hold, Turn};
+pub(in crate::repo) use turn::{Hold, Turn};
 
-use super::error::RepoError;
-use super::home::Home;
-use super::owners::Owners;
-use super::quota::Uploads;
-use super::saving::Row;
-use super::state::lock;
 use crate::blobs::{Hashed, Ingest};
+use crate::repo::error::RepoError;
+use crate::repo::home::Home;
+use crate::repo::quota::Uploads;
+use crate::repo::state::lock;
+use crate::repo::uploads::owners::Owners;
+use crate::repo::uploads::saving::Row;
 use crate::types::{Algorithm, RepoId, RepoName, UploadId};
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -35,11 +35,11 @@ const OPEN_FILES: usize = 64;
 const REST: Duration = Duration::from_secs(10);
 
 /// The bytes of an upload; `None` before the first and after the last request.
-pub(super) type Slot = Arc<Mutex<Option<Ingest>>>;
+pub(in crate::repo) type Slot = Arc<Mutex<Option<Ingest>>>;
 
 /// One upload in memory.
 #[derive(Clone)]
-pub(super) struct Session {
+pub(in crate::repo) struct Session {
     pub name: RepoName,
     pub algorithm: Algorithm,
     pub ingest: Slot,
@@ -118,7 +118,7 @@ impl Session {
 }
 
 /// The uploads in memory.
-pub(super) struct Sessions {
+pub(in crate::repo) struct Sessions {
     open: Arc<Mutex<Open>>,
     bytes: Arc<Uploads>,
     taking_up: [tokio::sync::Mutex<()>; LANES],

@@ -1,15 +1,15 @@
 //! Uploads that end without becoming a blob: cancelled, left alone for too long, broken off where nothing of them may stay,
 //! or begun for a repository that was deleted. Their files, rows and bytes go, whoever has them at that moment.
 
-use super::Repos;
-use super::error::RepoError;
-use super::failures::Failures;
-use super::keys;
-use super::record::{RepoRecord, UploadRecord};
-use super::sessions::{Session, Turn};
-use super::state::lock;
-use super::upload::rest;
 use crate::blobs::{Ingest, Listing, Purpose, UploadFile, UploadName};
+use crate::repo::Repos;
+use crate::repo::error::RepoError;
+use crate::repo::failures::Failures;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::{RepoRecord, UploadRecord};
+use crate::repo::state::lock;
+use crate::repo::uploads::rest;
+use crate::repo::uploads::sessions::{Session, Turn};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
 use crate::types::{RepoId, UploadId};
@@ -28,7 +28,7 @@ const FILES: usize = 1000;
 const REPOS: usize = 1000;
 
 /// Gives an upload up when dropped, unless it is a blob by then. No request gets it after that, and one that has it ends.
-pub(super) struct Over {
+pub(in crate::repo) struct Over {
     repos: Repos,
     id: UploadId,
     /// Only if a quota let it go on without room for it: then nothing of it may stay.
@@ -70,7 +70,7 @@ impl Drop for Over {
 
 impl Repos {
     /// Gives up the upload of this turn.
-    pub(super) async fn give_up(&self, turn: Turn) -> Result<(), RepoError> {
+    pub(in crate::repo) async fn give_up(&self, turn: Turn) -> Result<(), RepoError> {
         let repos = self.clone();
         self.to_its_end(async move {
             repos.discard(&turn.session, turn.id, None).await?;
@@ -81,7 +81,7 @@ impl Repos {
     }
 
     /// Gives up an upload that was closed, once no request has it any more.
-    pub(super) async fn give_up_closed(&self, id: UploadId) {
+    pub(in crate::repo) async fn give_up_closed(&self, id: UploadId) {
         if let Some(turn) = self.0.sessions.last(id).await
             && let Err(error) = self.give_up(turn).await
         {
@@ -193,13 +193,16 @@ impl Repos {
     }
 
     /// The files of all uploads, or of all fills, for [`Repos::listed`].
-    pub(super) async fn listing(&self, purpose: Purpose) -> Result<Option<Listing>, RepoError> {
+    pub(in crate::repo) async fn listing(
+        &self,
+        purpose: Purpose,
+    ) -> Result<Option<Listing>, RepoError> {
         let blobs = self.0.blobs.clone();
         self.block(move || Ok(Some(blobs.listing(purpose)?))).await
     }
 
     /// Some more of them; `None` at the end, and after an error.
-    pub(super) async fn listed(
+    pub(in crate::repo) async fn listed(
         &self,
         listing: &mut Option<Listing>,
     ) -> Result<Option<Vec<UploadFile>>, RepoError> {
@@ -226,7 +229,7 @@ impl Repos {
     }
 
     /// Removes what is left of an upload that is not in memory. The caller has seen to it that nobody takes it up.
-    pub(super) async fn end_left(&self, file: UploadName) -> Result<(), RepoError> {
+    pub(in crate::repo) async fn end_left(&self, file: UploadName) -> Result<(), RepoError> {
         let blobs = self.0.blobs.clone();
         self.block(move || Ok(blobs.discard(file)?)).await?;
         self.0.uploads.end(file.id);
@@ -235,7 +238,7 @@ impl Repos {
     }
 
     /// Those repositories that are deleted.
-    pub(super) async fn deleted(
+    pub(in crate::repo) async fn deleted(
         &self,
         repos: HashSet<RepoId>,
     ) -> Result<HashSet<RepoId>, RepoError> {
@@ -262,7 +265,7 @@ impl Repos {
 
     /// Ends the uploads of a repository that was deleted just now, in memory and of before. One that is being written ends
     /// with its next piece, which nobody waits for here.
-    pub(super) async fn end_uploads_of(&self, repo: RepoId) -> Result<(), RepoError> {
+    pub(in crate::repo) async fn end_uploads_of(&self, repo: RepoId) -> Result<(), RepoError> {
         self.close_uploads_of(|of| of == repo).await;
         let mut failures = Failures::default();
         let mut listing = self.listing(Purpose::Session).await?;
@@ -303,7 +306,7 @@ impl Repos {
     }
 
     /// Removes an upload's file and row. `named` is the repository in the file's name, where its ingest is gone.
-    pub(super) async fn discard(
+    pub(in crate::repo) async fn discard(
         &self,
         session: &Session,
         id: UploadId,
@@ -327,7 +330,7 @@ impl Repos {
     }
 
     /// The row of an upload that is over, unless it never had one.
-    pub(super) async fn drop_row_of(
+    pub(in crate::repo) async fn drop_row_of(
         &self,
         session: &Session,
         id: UploadId,
@@ -339,7 +342,7 @@ impl Repos {
         }
     }
 
-    pub(super) async fn drop_row(&self, id: UploadId) -> Result<(), RepoError> {
+    pub(in crate::repo) async fn drop_row(&self, id: UploadId) -> Result<(), RepoError> {
         let key = keys::upload(id);
         let wanted = key.clone();
         if self

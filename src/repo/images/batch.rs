@@ -4,9 +4,9 @@
 //! found by the transaction itself, which stores nothing then, and the list is halved. One manifest alone always fits: see
 //! [`MANIFEST_ROWS`].
 
-use super::change::NewManifest;
-use super::error::RepoError;
-use super::parts;
+use crate::repo::change::NewManifest;
+use crate::repo::error::RepoError;
+use crate::repo::images::parts;
 use crate::store::StoreError;
 use std::ops::Range;
 
@@ -14,17 +14,17 @@ use std::ops::Range;
 const ROWS: usize = 3500;
 /// Row changes for what a manifest names: a reference for each digest, a mark for each part of an index. With
 /// [`TAGS`], the two for each quota of the longest name, and those who waited for it
-/// ([`WANTED_MAX`](super::rows::WANTED_MAX)), they stay within a transaction.
-pub(super) const MANIFEST_ROWS: usize = 4000;
+/// ([`WANTED_MAX`](crate::repo::rows::WANTED_MAX)), they stay within a transaction.
+pub(in crate::repo) const MANIFEST_ROWS: usize = 4000;
 /// Tags that one manifest gets in one transaction.
-pub(super) const TAGS: usize = 64;
+pub(in crate::repo) const TAGS: usize = 64;
 /// Row changes of one tag that moves: its rows, and what asks the collector to look at what it meant.
 const TAG_ROWS: usize = 7;
 /// Row changes of any manifest: its own, and those of the revision.
 const OWN_ROWS: usize = 30;
 
 /// Row changes that a manifest comes to where so many quotas hold its repository.
-pub(super) fn cost(new: &NewManifest, quotas: usize) -> usize {
+pub(in crate::repo) fn cost(new: &NewManifest, quotas: usize) -> usize {
     let inspected = &new.inspected;
     inspected.children.len()
         + parts::rows(inspected)
@@ -34,13 +34,13 @@ pub(super) fn cost(new: &NewManifest, quotas: usize) -> usize {
 }
 
 /// Row changes of the links of all that a manifest names, where so many quotas hold its repository.
-pub(super) fn cost_of_links(new: &NewManifest, quotas: usize) -> usize {
+pub(in crate::repo) fn cost_of_links(new: &NewManifest, quotas: usize) -> usize {
     (3 + quotas) * new.inspected.children.len()
 }
 
 /// A transaction that manifests are put into, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Filling(usize);
+pub(in crate::repo) struct Filling(usize);
 
 impl Filling {
     /// Whether one of this cost fits beside those before it; if not it is the first of the next transaction.
@@ -53,7 +53,7 @@ impl Filling {
 
 /// Commits a list of this length, in the order given, in as many transactions as it takes: a part that touches too many
 /// rows is halved. With an error, from where on nothing was committed.
-pub(super) async fn commit_in_parts<F>(
+pub(in crate::repo) async fn commit_in_parts<F>(
     len: usize,
     mut commit: impl FnMut(Range<usize>) -> F,
 ) -> Result<(), (usize, RepoError)>

@@ -3,11 +3,11 @@
 //! Live rows and those of the past are read in one order, page by page; a tag's rows say themselves whether it was there.
 //! Of one that was moved often, no more than a page of rows is looked at.
 
-use super::TagPage;
-use super::bounded::{Next, Pages};
-use super::error::RepoError;
-use super::keys::{self, Class, Name};
-use super::record::ItemRecord;
+use crate::repo::TagPage;
+use crate::repo::bounded::{Next, Pages};
+use crate::repo::error::RepoError;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::ItemRecord;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{RepoId, Rev, Tag};
@@ -18,7 +18,7 @@ const HOPS: usize = 8;
 
 /// A page in the making, between two hops.
 #[derive(Clone)]
-pub(super) struct TagsAt {
+pub(in crate::repo) struct TagsAt {
     rev: Rev,
     limit: usize,
     tags: Vec<Tag>,

@@ -1,7 +1,7 @@
 //! The fills under way in this process: each blob of a repository has one at a time.
 
-use super::error::RepoError;
-use super::state::lock;
+use crate::repo::error::RepoError;
+use crate::repo::state::lock;
 use crate::types::{Digest, RepoId, UploadId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ type Open = Mutex<HashMap<(RepoId, Digest), Option<UploadId>>>;
 
 /// Who fills what.
 #[derive(Default)]
-pub(super) struct Fills(Arc<Open>);
+pub(in crate::repo) struct Fills(Arc<Open>);
 
 /// The right to fill one blob of one repository; given back when dropped.
-pub(super) struct FillTurn {
+pub(in crate::repo) struct FillTurn {
     open: Arc<Open>,
     what: (RepoId, Digest),
 }

@@ -1,14 +1,15 @@
 //! Reading as of a revision: what tags, manifests and blobs a repository showed then. Not cached: it is asked rarely.
-//! What takes more than a seek goes on from hop to hop, a few reads at once ([`super::bounded`]).
+//! What takes more than a seek goes on from hop to hop, a few reads at once ([`crate::repo::bounded`]).
 
-use super::bounded::{Next, Pages, left};
-use super::error::RepoError;
-use super::keys::{self, Class, Name};
-use super::record::ChangeRecord;
-use super::restore::readable;
-use super::tags_at::TagsAt;
-use super::{Blob, Inner, Manifest, Repos, TagPage, read, rows};
 use crate::cache::Cache;
+use crate::repo::bounded::{Next, Pages, left};
+use crate::repo::error::RepoError;
+use crate::repo::history::tags_at::TagsAt;
+use crate::repo::images::read;
+use crate::repo::images::restore::readable;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::ChangeRecord;
+use crate::repo::{Blob, Inner, Manifest, Repos, TagPage, rows};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table};
@@ -21,8 +22,8 @@ impl Repos {
     pub async fn rev_at(&self, name: &RepoName, at_ms: u64) -> Result<Rev, RepoError> {
         let name = name.clone();
         self.hop(move |_, r| {
-            let (id, record) =
-                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
+            let (id, record) = crate::repo::visible(r, name.as_str())?
+                .ok_or(RepoError::NameUnknown(name.clone()))?;
             // Times rise with revisions, but for a clock that was set back; then any revision of that time will do.
             let (mut below, mut above) = (0, record.head + 1);
             while above - below > 1 {
@@ -149,9 +150,13 @@ fn made(r: &Read<'_>, id: RepoId, from: Rev, to: Rev) -> Result<Option<(Rev, u64
 }
 
 /// The repository of a name, if it can still be read as of the revision.
-pub(super) fn repo_at(r: &Read<'_>, name: &RepoName, rev: Rev) -> Result<RepoId, RepoError> {
-    let (id, record) =
-        super::visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+pub(in crate::repo) fn repo_at(
+    r: &Read<'_>,
+    name: &RepoName,
+    rev: Rev,
+) -> Result<RepoId, RepoError> {
+    let (id, record) = crate::repo::visible(r, name.as_str())?
+        .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     readable(&record, rev)?;
     Ok(id)
 }
@@ -200,7 +205,7 @@ fn is_there(
 
 /// Manifests that were lately read as of a revision, or found to need a blob then, the latest first: who pulls an image
 /// of the past asks for a manifest and then for its blobs.
-pub(super) type Recent = Cache<(RepoId, Rev), Arc<[(Digest, Rev)]>>;
+pub(in crate::repo) type Recent = Cache<(RepoId, Rev), Arc<[(Digest, Rev)]>>;
 
 /// Bytes of memory for them.
 const RECENT_BYTES: u64 = 2 << 20;
@@ -208,7 +213,7 @@ const RECENT_BYTES: u64 = 2 << 20;
 const RECENT: usize = 16;
 
 /// Nothing yet.
-pub(super) fn recent() -> Recent {
+pub(in crate::repo) fn recent() -> Recent {
     Cache::new(RECENT_BYTES, None, |_, manifests| {
         16 + manifests.len() * size_of::<(Digest, Rev)>()
     })

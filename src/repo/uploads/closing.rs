@@ -1,19 +1,22 @@
 //! Closings: an upload becomes a blob of its repository. Once begun, one comes to its end whether or not its client waits.
 
-use super::error::RepoError;
-use super::memory::Memory;
-use super::piece::Piece;
-use super::sessions::Turn;
-use super::state::lock;
-use super::{Repos, fill, keys, manifest, pushes, rows};
 use crate::blobs::{BlobErrorKind, Ingest, Sealed, UploadName, Verified};
+use crate::repo::error::RepoError;
+use crate::repo::images::manifest;
+use crate::repo::rows::keys;
+use crate::repo::state::lock;
+use crate::repo::uploads::fill;
+use crate::repo::uploads::memory::Memory;
+use crate::repo::uploads::piece::Piece;
+use crate::repo::uploads::sessions::Turn;
+use crate::repo::{Repos, pushes, rows};
 use crate::store::{Need, Table};
 use crate::types::{Digest, RepoId, RepoName};
 use std::sync::Arc;
 
 /// Who brings a blob.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Bringer {
+pub(in crate::repo) enum Bringer {
     /// A client, into the repository that the upload was begun for, if that takes pushes.
     Push,
     /// A mirror run, into the repository that the fill was begun for.
@@ -30,7 +33,7 @@ enum Ready {
 
 impl Repos {
     /// Makes a blob of an upload's bytes and the `last` that came for it; `acknowledged` were there before the request.
-    pub(super) async fn end_upload(
+    pub(in crate::repo) async fn end_upload(
         &self,
         mut turn: Turn,
         last: Piece,
@@ -88,7 +91,7 @@ impl Repos {
     }
 
     /// Takes the `last` bytes, checks the digest, makes all durable unless the store has them, and links the blob.
-    pub(super) async fn seal(
+    pub(in crate::repo) async fn seal(
         &self,
         name: &RepoName,
         ingest: Ingest,

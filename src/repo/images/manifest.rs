@@ -1,13 +1,15 @@
 //! Manifests: reading, and the one transaction that makes them visible.
 
-use super::batch::{self, Filling};
-use super::change::{Change, NewManifest};
-use super::error::RepoError;
-use super::record::{BlobRecord, RepoRecord};
-use super::rows;
-use super::state::lock;
-use super::{Inner, KeptTag, Put, PutManifest, Repos, fill, inline, pushes, visible};
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
+use crate::repo::change::{Change, NewManifest};
+use crate::repo::error::RepoError;
+use crate::repo::images::batch::{self, Filling};
+use crate::repo::rows;
+use crate::repo::rows::inline;
+use crate::repo::rows::record::{BlobRecord, RepoRecord};
+use crate::repo::state::lock;
+use crate::repo::uploads::fill;
+use crate::repo::{Inner, KeptTag, Put, PutManifest, Repos, pushes, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
@@ -87,8 +89,8 @@ impl Repos {
 
     async fn put_one(&self, name: &RepoName, put: PutManifest) -> Result<Put, RepoError> {
         let who = match &put.source {
-            super::Source::Push { by } => by.clone(),
-            super::Source::Registry { registry, .. } => registry.clone(),
+            crate::repo::Source::Push { by } => by.clone(),
+            crate::repo::Source::Registry { registry, .. } => registry.clone(),
         };
         let ready = self.ready(put).await?;
         let mut done = [answer(&ready.new)];
@@ -315,13 +317,16 @@ fn home(
 }
 
 /// The repository of a change by its owner; a mirror's content may be deleted, too.
-pub(super) fn writable(tx: &Txn<'_>, name: &RepoName) -> Result<(RepoId, RepoRecord), RepoError> {
+pub(in crate::repo) fn writable(
+    tx: &Txn<'_>,
+    name: &RepoName,
+) -> Result<(RepoId, RepoRecord), RepoError> {
     visible(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
 }
 
 /// Few bytes stay with the commit; many become a durable file first.
 fn place(inner: &Inner, digest: &Digest, bytes: &Bytes) -> Result<Body, RepoError> {
-    let id = super::new_upload_id()?;
+    let id = crate::repo::new_upload_id()?;
     let name = UploadName::session(id, RepoId(0), digest.algorithm());
     let mut ingest = inner.blobs.begin(name);
     ingest.write(bytes)?;
@@ -358,7 +363,7 @@ fn put_body(
 }
 
 /// Writes the row of a durable blob, unless a good one is there; answers the content file that is now spare.
-pub(super) fn put_blob(
+pub(in crate::repo) fn put_blob(
     tx: &mut Txn<'_>,
     sealed: &Sealed,
     at_ms: u64,

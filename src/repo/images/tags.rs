@@ -1,12 +1,12 @@
 //! Tags, names and views: lists cost the page that is asked for, whatever lies around it.
 
-use super::bounded::{LOOKS, Next, Pages};
-use super::change::Change;
-use super::error::RepoError;
-use super::keys::{self, Class, Name};
-use super::record::{ChangeRecord, ItemRecord, RepoRecord};
-use super::rows;
-use super::{NamePage, Origin, RepoView, Repos, TagChange, TagPage};
+use crate::repo::bounded::{LOOKS, Next, Pages};
+use crate::repo::change::Change;
+use crate::repo::error::RepoError;
+use crate::repo::rows;
+use crate::repo::rows::keys::{self, Class, Name};
+use crate::repo::rows::record::{ChangeRecord, ItemRecord, RepoRecord};
+use crate::repo::{NamePage, Origin, RepoView, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
@@ -21,8 +21,8 @@ impl Repos {
     pub async fn tags(&self, name: &RepoName, page: &Page) -> Result<TagPage, RepoError> {
         let (name, page) = (name.clone(), page.clone());
         self.hop(move |_, r| {
-            let (id, _) =
-                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
+            let (id, _) = crate::repo::visible(r, name.as_str())?
+                .ok_or(RepoError::NameUnknown(name.clone()))?;
             let (mut from, to) = keys::items(id, Class::Tag, false).range();
             if let Some(last) = page.last.as_deref().filter(|l| !l.contains('\0')) {
                 // Behind every row of `last` itself, before every longer tag: no tag has a byte this small.
@@ -56,8 +56,8 @@ impl Repos {
     ) -> Result<Vec<TagChange>, RepoError> {
         let (name, tag) = (name.clone(), tag.clone());
         let spans = self.hop(move |_, r| {
-            let (id, _) =
-                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
+            let (id, _) = crate::repo::visible(r, name.as_str())?
+                .ok_or(RepoError::NameUnknown(name.clone()))?;
             let mut spans = Vec::new();
             for past in [false, true] {
                 let (from, to) = keys::item_rows(id, &Name::tag(tag.as_str()), past).range();
@@ -101,7 +101,7 @@ impl Repos {
         let context = self.context(who, "tag.delete");
         let (wanted, tag) = (name.clone(), tag.clone());
         let change = self.change(name, Need::Removes, "tag.delete", move |tx| {
-            let (id, record) = super::manifest::writable(tx, &wanted)?;
+            let (id, record) = crate::repo::images::manifest::writable(tx, &wanted)?;
             let mut change = Change::open(tx, id, record, &context);
             if !change.delete_tag(tag.as_str())? {
                 return Err(RepoError::ManifestUnknown(tag.to_string()));
@@ -137,7 +137,7 @@ impl Repos {
                     page.next = name.map(str::to_owned);
                     let seen = r.get(Table::Repos, &keys::repo(RepoId(rows::number(id))))?;
                     let seen = seen.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
-                    if seen.is_some_and(|record| !super::is_unborn(&record)) {
+                    if seen.is_some_and(|record| !crate::repo::is_unborn(&record)) {
                         page.names.extend(name.and_then(|n| n.parse().ok()));
                     }
                 }
@@ -152,8 +152,8 @@ impl Repos {
     pub async fn view(&self, name: &RepoName) -> Result<RepoView, RepoError> {
         let name = name.clone();
         self.hop(move |_, r| {
-            let (id, record) =
-                super::visible(r, name.as_str())?.ok_or(RepoError::NameUnknown(name.clone()))?;
+            let (id, record) = crate::repo::visible(r, name.as_str())?
+                .ok_or(RepoError::NameUnknown(name.clone()))?;
             let usage = rows::usage(r, id)?;
             Ok(RepoView {
                 name: record.name,

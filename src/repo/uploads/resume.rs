@@ -1,13 +1,14 @@
 //! Uploads of before: taken up from their rows and files after a restart, or after a request that broke off. Of a
 //! closing that was cut off, the rows say whether it was the end.
 
-use super::error::RepoError;
-use super::quota::Uploads;
-use super::reclaim::condemn_stray;
-use super::record::{RepoRecord, UploadRecord};
-use super::sessions::Sessions;
-use super::{Origin, Repos, keys, pushes};
 use crate::blobs::{BlobErrorKind, Blobs, Ingest, Purpose, Saved, UploadFile, UploadName};
+use crate::repo::error::RepoError;
+use crate::repo::quota::Uploads;
+use crate::repo::reclaim::condemn_stray;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::{RepoRecord, UploadRecord};
+use crate::repo::uploads::sessions::Sessions;
+use crate::repo::{Origin, Repos, pushes};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Store, StoreError, Table};
 use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
@@ -25,7 +26,7 @@ struct Left {
 impl Repos {
     /// Brings an upload of before into memory. If its client goes away before it is hashed that ends, and who comes back
     /// goes on from there.
-    pub(super) async fn find_session(
+    pub(in crate::repo) async fn find_session(
         &self,
         name: &RepoName,
         id: UploadId,
@@ -109,7 +110,7 @@ impl Repos {
 
     /// The same from a file and what its row says of it; `None` if it is a blob by now, and the file is gone then. The
     /// caller has seen to it that nobody else takes it up.
-    pub(super) async fn take_up_file(
+    pub(in crate::repo) async fn take_up_file(
         &self,
         name: UploadName,
         saved: Option<Saved>,
@@ -181,7 +182,7 @@ impl Repos {
 }
 
 /// Counts what a process before this one left of uploads and fills, for quotas and for who began them.
-pub(super) fn count_left(
+pub(in crate::repo) fn count_left(
     store: &Store,
     blobs: &Blobs,
     uploads: &Uploads,
@@ -215,7 +216,10 @@ pub(super) fn count_left(
 ///
 /// After a reboot, what has no row is whole in name only, and goes first: once this boot is noted nothing would tell it
 /// from what is written from now on.
-pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<String>, RepoError> {
+pub(in crate::repo) fn remember_boot(
+    store: &Store,
+    blobs: &Blobs,
+) -> Result<Option<String>, RepoError> {
     const KEY: &[u8] = b"boot_id";
     let now = blobs.boot_id();
     let before = store
@@ -239,7 +243,7 @@ pub(super) fn remember_boot(store: &Store, blobs: &Blobs) -> Result<Option<Strin
 /// Removes what mirror runs of older versions left half done: fills that look like uploads of clients, under ids that
 /// anybody can compute. Until the first start of a version that has fills of their own a mirror took no pushes, so every
 /// upload file of a mirror's repository is one of them; after it, each is a client's.
-pub(super) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<(), RepoError> {
+pub(in crate::repo) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<(), RepoError> {
     const DONE: &[u8] = b"no_old_fills";
     if store.read(|r| r.get(Table::Meta, DONE))?.is_some() {
         return Ok(());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The uploads of each owner.
 #[derive(Default)]
-pub(super) struct Owners {
+pub(in crate::repo) struct Owners {
     counts: HashMap<Arc<str>, usize>,
     on_disk: HashMap<UploadId, OnDisk>,
 }

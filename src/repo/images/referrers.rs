@@ -3,13 +3,14 @@
 //! A list is short, as nearly every one is, or it is made in full by who has asked for leave: what it takes in memory is
 //! known before.
 
-use super::bounded::{Next, Pages};
-use super::error::RepoError;
-use super::keys;
-use super::moment::repo_at;
-use super::record::ReferrerRecord;
-use super::state::lock;
-use super::{Inner, ReferrerPage, Repos, read, visible};
+use crate::repo::bounded::{Next, Pages};
+use crate::repo::error::RepoError;
+use crate::repo::history::moment::repo_at;
+use crate::repo::images::read;
+use crate::repo::rows::keys;
+use crate::repo::rows::record::ReferrerRecord;
+use crate::repo::state::lock;
+use crate::repo::{Inner, ReferrerPage, Repos, visible};
 use crate::store::record::Record;
 use crate::store::{Read, Row, Table};
 use crate::types::{Digest, RepoId, RepoName, Rev};

@@ -1,11 +1,12 @@
 //! Blobs as a repository shows them: a link lets it, nothing else does.
 
-use super::bounded::left;
-use super::error::RepoError;
-use super::keys::{self, Class};
-use super::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
-use super::{read, rows};
 use crate::blobs::{BlobError, Place};
+use crate::repo::bounded::left;
+use crate::repo::error::RepoError;
+use crate::repo::images::read;
+use crate::repo::rows;
+use crate::repo::rows::keys::{self, Class};
+use crate::repo::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, Table};
 use crate::types::{Digest, RepoId, RepoName};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 /// What is known of a blob in a repository; of small blobs that is everything.
 #[derive(Clone)]
-pub(super) struct Known {
+pub(in crate::repo) struct Known {
     generation: u64,
     size: u64,
     /// Until this running time (ms) a HEAD needs to renew nothing.
@@ -195,7 +196,7 @@ impl Repos {
             let Some(blob) = rows::blob(tx, &digest)?.filter(|_| linked) else {
                 return Ok(false);
             };
-            let (id, _) = super::pushes::home_or_new(tx, &wanted, context.at_ms)?;
+            let (id, _) = crate::repo::pushes::home_or_new(tx, &wanted, context.at_ms)?;
             rows::link(tx, id, &digest, blob.size, context.lease_ms)?;
             Ok(true)
         });
@@ -219,7 +220,7 @@ impl Repos {
                 if class == Class::Link as u8
                     && let Some(row) = r.get(Table::Repos, &keys::repo(id))?
                 {
-                    let record = super::record::RepoRecord::from_bytes(&row)?;
+                    let record = crate::repo::rows::record::RepoRecord::from_bytes(&row)?;
                     if let Ok(name) = record.name.parse::<RepoName>()
                         && !record.deleted
                         && !is_unborn(&record)
@@ -250,12 +251,12 @@ impl Inner {
 
     /// Until when (running ms) a HEAD needs not renew a lease that ends at `end`: until a quarter of it is gone, so that
     /// a client can rely on the other three.
-    pub(super) fn rests_until(&self, end: u64) -> u64 {
+    pub(in crate::repo) fn rests_until(&self, end: u64) -> u64 {
         end.saturating_sub(self.options.lease.as_millis() as u64 / 4 * 3)
     }
 
     /// A blob's content file.
-    pub(super) fn open_place(
+    pub(in crate::repo) fn open_place(
         &self,
         digest: &Digest,
         place: &Place,
@@ -279,7 +280,7 @@ impl Inner {
 
 /// What came of a new lease. On a disk that has not even room for that the old one goes on, for who asks may be pulling; who
 /// would push finds the disk full.
-pub(super) fn renewed(done: Result<(), RepoError>) -> Result<(), RepoError> {
+pub(in crate::repo) fn renewed(done: Result<(), RepoError>) -> Result<(), RepoError> {
     match done {
         Err(RepoError::Store(error)) if error.is_full() => {
             tracing::debug!(%error, "a lease is not renewed");

@@ -1,0 +1,15 @@
+//! What images mean: manifests, tags, referrers, blobs and what holds them together.
+//!
+//! Owns the items of repositories of kind `oci` and their rules. The rooms beside it (rows, history, uploads, quota, reclaim,
+//! check) know items of any class; where they must know what an image needs they ask here.
+
+pub(in crate::repo) mod batch;
+pub(in crate::repo) mod blob;
+pub(in crate::repo) mod delete;
+pub(in crate::repo) mod lists;
+pub(in crate::repo) mod manifest;
+pub(in crate::repo) mod parts;
+pub(in crate::repo) mod read;
+pub(in crate::repo) mod referrers;
+pub(in crate::repo) mod restore;
+pub(in crate::repo) mod tags;
