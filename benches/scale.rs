@@ -197,7 +197,7 @@ impl Bench {
         add(
             "catalog from the middle",
             samples(SAMPLES, async |_| {
-                self.repos.names(Some(&repo), PAGE).await.unwrap();
+                self.repos.names(None, Some(&repo), PAGE).await.unwrap();
             })
             .await,
         );

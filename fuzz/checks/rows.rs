@@ -61,7 +61,7 @@ pub fn key(data: &[u8]) {
     };
     if let Some(((id, class), past)) = head {
         let start = || Key::new().u64(id).u8(class).u8(past);
-        if let Some((tag, rev)) = keys::tag_of_item(data) {
+        if let Some((tag, rev)) = keys::text_of_item(data) {
             assert!(data.starts_with(&start().text(tag).not_u64(rev.0).done()));
         }
         if let Some((digest, rev)) = keys::manifest_of_item(data) {
@@ -75,7 +75,7 @@ pub fn key(data: &[u8]) {
         if let Some((parent, rev)) = keys::parent_of(rest) {
             assert!(rest.starts_with(&Key::new().raw(parent.as_key()).u64(rev.0).done()));
         }
-        if let Some((tag, rev)) = keys::tag_of_ref(rest) {
+        if let Some((tag, rev)) = keys::text_of_ref(rest) {
             assert!(rest.starts_with(&Key::new().text(tag).u64(rev.0).done()));
         }
     }

@@ -273,24 +273,34 @@ impl Ingest {
     /// keeps the bytes as they are: if the store turns out to have the blob at commit they are
     /// not needed ([`Verified::discard`]), else [`Verified::seal`] makes them durable. `wanted` may be of another
     /// algorithm than the upload was begun with. On `Digest` and `Changed` the upload is gone.
-    pub fn verify(mut self, wanted: &Digest) -> Result<Verified, BlobError> {
+    pub fn verify(self, wanted: &Digest) -> Result<Verified, BlobError> {
+        self.check(Some(wanted))
+    }
+
+    /// The same of bytes whose digest nobody named: any is right, and it is of the upload's algorithm.
+    pub fn verify_unnamed(self) -> Result<Verified, BlobError> {
+        self.check(None)
+    }
+
+    fn check(mut self, wanted: Option<&Digest>) -> Result<Verified, BlobError> {
         self.usable()?;
         self.wake(u64::MAX)?;
-        let other = self.hashed_as(wanted.algorithm());
+        let algorithm = wanted.map_or(self.upload.name.algorithm, Digest::algorithm);
+        let other = self.hashed_as(algorithm);
         let (upload, promised) = (self.upload, self.promised);
         upload.check_alone()?;
-        let got = if wanted.algorithm() == upload.name.algorithm {
+        let got = if algorithm == upload.name.algorithm {
             self.hasher.finish()
         } else {
             upload.hash_from(other.hasher, other.at)?.finish()
         };
-        if got == *wanted {
+        let Some(wanted) = wanted.filter(|wanted| got != **wanted) else {
             return Ok(Verified {
                 upload,
                 digest: got,
                 promised,
             });
-        }
+        };
         // The sender must hear of the digest first; a file that would not go is reaped with the idle ones.
         let _ = upload.files.discard(upload.name);
         Err(BlobError::Digest {

@@ -245,7 +245,18 @@ impl From<RepoError> for Fail {
             | RepoError::NotAttached { .. }
             | RepoError::Quota { .. }
             | RepoError::HistoryFull { .. } => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
-            RepoError::Refused(_) => Self::new(StatusCode::CONFLICT, "DENIED", text),
+            RepoError::SnapshotUnknown { .. } => not_found("NAME_UNKNOWN", text),
+            RepoError::PathUnknown(_) => not_found("NOT_FOUND", text),
+            RepoError::FileDamaged(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", text)
+            }
+            RepoError::Precondition { .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "DENIED", text)
+            }
+            RepoError::Refused(_)
+            | RepoError::OtherKind { .. }
+            | RepoError::Exists(_)
+            | RepoError::PathTaken { .. } => Self::new(StatusCode::CONFLICT, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
             RepoError::Crowded | RepoError::OneAtATime | RepoError::Restless => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)

@@ -2,7 +2,7 @@
 
 use crate::blobs::{BlobError, BlobErrorKind};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::types::{Digest, RepoName};
+use crate::types::{Digest, Kind, RepoName};
 use std::sync::Arc;
 
 /// A refused or failed repository operation. Nothing was changed unless the text says so.
@@ -100,6 +100,56 @@ pub enum RepoError {
         /// Repositories that keep most of them, and how many bytes each.
         by: Vec<(String, u64)>,
     },
+    /// The name belongs to a repository of another kind.
+    #[error(
+        "{name} is a repository of kind {}, not {wanted}; use another name, or that repository's own protocol",
+        is.map_or("unknown", Kind::word)
+    )]
+    OtherKind {
+        /// The repository.
+        name: RepoName,
+        /// What it is; `None` for a kind that this version does not know.
+        is: Option<Kind>,
+        /// What it would have to be.
+        wanted: Kind,
+    },
+    /// The repository is there already, or its name lies above or below that of another.
+    #[error("{0}")]
+    Exists(String),
+    /// No such snapshot of the repository, and no revision or time either.
+    #[error("{name} has no snapshot {title}")]
+    SnapshotUnknown {
+        /// The repository.
+        name: String,
+        /// What was asked for.
+        title: String,
+    },
+    /// No file or folder at this path.
+    #[error("{0} is not in this repository")]
+    PathUnknown(String),
+    /// The file's bytes are gone or damaged.
+    #[error(
+        "the bytes of {0} are damaged or gone here; upload it again, or restore it from a backup"
+    )]
+    FileDamaged(String),
+    /// A file lies where a folder is needed, or a folder where a file would be.
+    #[error("{path} cannot be a file: {taken} is {}", if *is_file { "a file, and not a folder" } else { "a folder" })]
+    PathTaken {
+        /// The path of the file.
+        path: String,
+        /// What is in its way.
+        taken: String,
+        /// Whether that is a file.
+        is_file: bool,
+    },
+    /// The file is not what the request says that it replaces.
+    #[error("{path} {}; nothing was changed", if *is_there { "is there, and is not what the request expects" } else { "is not there" })]
+    Precondition {
+        /// The path of the file.
+        path: String,
+        /// Whether there is a file.
+        is_there: bool,
+    },
     /// Too many long reads go on.
     #[error(
         "many long reads of this registry go on at the moment, of the past or before a delete; nothing was changed, try again shortly"
@@ -177,6 +227,12 @@ pub enum RepoErrorKind {
     ManifestUnknown,
     /// The blob is not there.
     BlobUnknown,
+    /// The file is not there.
+    PathUnknown,
+    /// The snapshot is not there.
+    SnapshotUnknown,
+    /// The file is not as it was expected.
+    Precondition,
     /// The upload is not there.
     UploadUnknown,
     /// The chunk is out of order.
@@ -247,19 +303,28 @@ impl RepoError {
             Self::ManifestUnknown(_) => K::ManifestUnknown,
             Self::BlobUnknown(_) => K::BlobUnknown,
             Self::UploadUnknown => K::UploadUnknown,
+            Self::PathUnknown(_) => K::PathUnknown,
+            Self::SnapshotUnknown { .. } => K::SnapshotUnknown,
+            Self::Precondition { .. } => K::Precondition,
             Self::OutOfOrder { .. } => K::OutOfOrder,
             Self::Size { .. } => K::Size,
             Self::Digest(_) => K::Digest,
             Self::ManifestInvalid(_) => K::ManifestInvalid,
             Self::ManifestBlobUnknown(_) => K::ManifestBlobUnknown,
             Self::TooLarge(_) => K::TooLarge,
-            Self::ReadOnly(_) | Self::NotAttached { .. } | Self::Refused(_) => K::Refused,
+            Self::ReadOnly(_)
+            | Self::NotAttached { .. }
+            | Self::OtherKind { .. }
+            | Self::Exists(_)
+            | Self::PathTaken { .. }
+            | Self::Refused(_) => K::Refused,
             Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
             Self::UploadBusy
             | Self::TooManyUploads { .. }
             | Self::Crowded
             | Self::OneAtATime
             | Self::Restless => K::Busy,
+            Self::FileDamaged(_) => K::Damaged,
             Self::Body(_) => K::Body,
             Self::Task(_) => K::Internal,
             Self::Blob(e) => match e.kind() {

@@ -8,7 +8,7 @@
 use super::pushes::Pushes;
 use super::state::Generations;
 use crate::cache::Cache;
-use crate::types::{RepoId, RepoName};
+use crate::types::{Kind, RepoId, RepoName};
 
 /// Memory for it: some ten thousand names.
 const BYTES: u64 = 1 << 20;
@@ -18,6 +18,8 @@ const BYTES: u64 = 1 << 20;
 pub(super) struct Home {
     /// The repository.
     pub id: RepoId,
+    /// Its kind.
+    pub kind: Kind,
     /// What it takes.
     pub pushes: Pushes,
     generation: u64,
@@ -52,9 +54,16 @@ impl Homes {
     }
 
     /// The store has this repository for the name.
-    pub fn found(&self, name: &RepoName, id: RepoId, pushes: Pushes, generation: u64) -> Home {
+    pub fn found(
+        &self,
+        name: &RepoName,
+        (id, kind): (RepoId, Kind),
+        pushes: Pushes,
+        generation: u64,
+    ) -> Home {
         let home = Home {
             id,
+            kind,
             pushes,
             generation,
         };
@@ -89,15 +98,20 @@ mod tests {
         let name: RepoName = "a/b".parse().expect("a name");
         assert!(homes.get(&name).is_none());
         let before = homes.generation(&name);
-        let home = homes.found(&name, RepoId(1), Pushes::All, before);
+        let home = homes.found(&name, (RepoId(1), Kind::Oci), Pushes::All, before);
         assert!(homes.is(&name, home));
         assert_eq!(homes.get(&name).map(|home| home.id), Some(RepoId(1)));
         homes.end(&name);
         assert!(!homes.is(&name, home) && homes.get(&name).is_none());
         // Read before, put in after.
-        homes.found(&name, RepoId(1), Pushes::All, before);
+        homes.found(&name, (RepoId(1), Kind::Oci), Pushes::All, before);
         assert!(homes.get(&name).is_none());
-        homes.found(&name, RepoId(2), Pushes::All, homes.generation(&name));
+        homes.found(
+            &name,
+            (RepoId(2), Kind::Oci),
+            Pushes::All,
+            homes.generation(&name),
+        );
         assert_eq!(homes.get(&name).map(|home| home.id), Some(RepoId(2)));
         homes.end_all();
         assert!(homes.get(&name).is_none());

@@ -4,10 +4,11 @@
 //! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
 
 mod bounded;
-mod change;
 pub mod check;
+mod edit;
 mod error;
 mod failures;
+mod files;
 pub mod format;
 mod history;
 mod home;
@@ -18,15 +19,21 @@ mod quota;
 pub mod reclaim;
 mod removal;
 pub mod rows;
+mod rules;
 mod settings;
+mod shown;
 mod state;
+mod tree;
 mod uploads;
 mod values;
 
 pub use bounded::{Asker, LongRead};
 pub use error::{RepoError, RepoErrorKind};
+pub use files::{Entry, FileView, Filed, FolderPage, NewFile, PartDone, PartRange, When};
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
+pub use shown::At;
+pub use tree::Tree;
 pub use uploads::fill::Fill;
 pub use uploads::receive::Body;
 pub use values::{
@@ -38,7 +45,7 @@ use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
-use crate::types::{Digest, Reference, RepoId, RepoName, UploadId, wall_ms};
+use crate::types::{Digest, Kind, Reference, RepoId, RepoName, UploadId, wall_ms};
 use bounded::LongReads;
 use format::Format;
 use history::moment;
@@ -50,6 +57,7 @@ use rows::record::RepoRecord;
 use state::{Absence, Generations};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tree::Trees;
 use uploads::fills::Fills;
 use uploads::memory::Memory;
 use uploads::sessions::Sessions;
@@ -108,11 +116,17 @@ struct Inner {
     /// Who gives up history below which quota.
     turns: Arc<Turns>,
     fills: Fills,
+    /// The names of repositories that are no registries.
+    trees: Arc<Trees>,
+    /// Files that were lately asked for.
+    files: files::Known,
     /// Who hashes files of uploads.
     hashing: tokio::sync::Semaphore,
     memory: Memory,
     /// Held while a manifest is read.
     inspecting: Mutex<()>,
+    /// Listings of folders.
+    listings: LongReads,
     /// Lists of names that look far for a few.
     far: LongReads,
     /// Reads of the past that take more than a seek.
@@ -139,12 +153,14 @@ impl Repos {
         let uploads = Arc::new(Uploads::default());
         let sessions = Sessions::new(Arc::clone(&uploads));
         resume::count_left(&store, &blobs, &uploads, &sessions)?;
+        let trees = Trees::load(&store)?;
         let inner = Inner {
             store,
             blobs,
             turns: Arc::default(),
             memory: Memory::new(options.upload_memory),
             inspecting: Mutex::new(()),
+            listings: LongReads::after_a_hop(),
             far: LongReads::new(),
             past: LongReads::new(),
             recent: moment::recent(),
@@ -160,6 +176,8 @@ impl Repos {
             sessions,
             uploads,
             fills: Fills::default(),
+            trees: Arc::new(trees),
+            files: files::known(),
             hashing: tokio::sync::Semaphore::new(hashing::AT_ONCE),
             written_in_boot,
         };
@@ -249,8 +267,8 @@ impl Repos {
         }
     }
 
-    fn context(&self, who: &str, why: &'static str) -> change::Context {
-        change::Context {
+    fn context(&self, who: &str, why: &'static str) -> edit::Context {
+        edit::Context {
             who: who.into(),
             why,
             at_ms: wall_ms(),
@@ -259,10 +277,10 @@ impl Repos {
         }
     }
 
-    /// Whether the repository exists, as readers see it.
+    /// Whether the repository of images exists, as readers see it.
     pub async fn exists(&self, name: &RepoName) -> Result<bool, RepoError> {
         let name = name.clone();
-        self.hop(move |_, r| Ok(visible(r, name.as_str())?.is_some()))
+        self.hop(move |_, r| Ok(visible(r, name.as_str(), Kind::Oci)?.is_some()))
             .await
     }
 
@@ -271,14 +289,18 @@ impl Repos {
     pub async fn ensure_mirror(&self, name: &RepoName) -> Result<RepoId, RepoError> {
         let (wanted, at_ms) = (name.clone(), wall_ms());
         let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
-        if let Some((id, _)) = found.await? {
+        if let Some((id, record)) = found.await? {
+            pushes::is_of(name, &record, Kind::Oci)?;
             return Ok(id);
         }
         let name = name.clone();
         let write = self.write(Need::Grows, "repo.create", move |tx| {
             let (id, _) = match rows::find(tx, name.as_str())? {
-                Some(found) => found,
-                None => rows::create(tx, &name, Origin::Mirror.code(), at_ms)?,
+                Some((id, record)) => {
+                    pushes::is_of(&name, &record, Kind::Oci)?;
+                    (id, record)
+                }
+                None => rows::create(tx, &name, Kind::Oci, Origin::Mirror.code(), at_ms)?,
             };
             Ok(id)
         });
@@ -292,15 +314,18 @@ impl Repos {
         let wanted = name.clone();
         let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
         let (turns, ended) = (Arc::clone(&self.0.turns), name.clone());
+        let trees = Arc::clone(&self.0.trees);
         let then = move || {
             homes.end(&ended);
             generations.bump(&ended);
             turns.changed(&ended);
+            trees.remove(&ended);
         };
         let drop_name = move |tx: &mut Txn<'_>| {
-            let (id, mut record) = visible(tx, wanted.as_str())?
+            let (id, mut record) = any_visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             record.deleted = true;
+            tx.delete(Table::Meta, &keys::tree(wanted.as_str()))?;
             tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
             tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
             let key = keys::due(tx.running_ms(), DueKind::Repo, &keys::repo(id));
@@ -345,8 +370,17 @@ fn is_unborn(record: &RepoRecord) -> bool {
     record.origin == Origin::Mirror.code() && record.head == 0
 }
 
-/// The repository of a name, as readers see it.
-fn visible(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
+/// The repository of a name and kind, as readers see it.
+fn visible(
+    get: &impl Get,
+    name: &str,
+    kind: Kind,
+) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
+    Ok(any_visible(get, name)?.filter(|(_, record)| record.kind == kind.code()))
+}
+
+/// The same of any kind.
+fn any_visible(get: &impl Get, name: &str) -> Result<Option<(RepoId, RepoRecord)>, StoreError> {
     Ok(rows::find(get, name)?.filter(|(_, record)| !is_unborn(record)))
 }
 

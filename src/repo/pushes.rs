@@ -4,15 +4,15 @@
 //! A mirror takes what is attached to its manifests, and nothing that could stand for an image: its other tags mean what
 //! the other registry says. What was attached here is not the other registry's, so its runs leave it ([`without_ours`]).
 
-use super::change::NewManifest;
 use super::error::RepoError;
 use super::home::Home;
+use super::images::edit::NewManifest;
 use super::rows::keys::{self, Class, Name};
 use super::rows::record::{RepoRecord, SourceRecord};
 use super::{KeptTag, Origin, Repos, is_unborn, rows};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{AttachedTag, Digest, MediaType, Reference, RepoId, RepoName, Tag};
+use crate::types::{AttachedTag, Digest, Kind, MediaType, Reference, RepoId, RepoName, Tag};
 
 /// What of a push a repository takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,27 +51,41 @@ impl Pushes {
 pub(super) fn home(
     get: &impl Get,
     name: &RepoName,
+    kind: Kind,
 ) -> Result<Option<(RepoId, RepoRecord)>, RepoError> {
     let Some((id, record)) = rows::find(get, name.as_str())? else {
         return Ok(None);
     };
+    is_of(name, &record, kind)?;
     Pushes::of(&record).admit(name)?;
     Ok((!is_unborn(&record)).then_some((id, record)))
 }
 
-/// The repository of a push, made if it is not there, as [`home`] has it. One whose first mirror run never ended becomes
+/// Refuses a repository that is of another kind.
+pub(super) fn is_of(name: &RepoName, record: &RepoRecord, kind: Kind) -> Result<(), RepoError> {
+    if record.kind == kind.code() {
+        return Ok(());
+    }
+    Err(RepoError::OtherKind {
+        name: name.clone(),
+        is: Kind::of(record.kind),
+        wanted: kind,
+    })
+}
+
+/// The repository of images of a push, made if it is not there, as [`home`] has it. One whose first mirror run never ended becomes
 /// local.
 pub(super) fn home_or_new(
     tx: &mut Txn<'_>,
     name: &RepoName,
     at_ms: u64,
 ) -> Result<(RepoId, RepoRecord), RepoError> {
-    if let Some(found) = home(tx, name)? {
+    if let Some(found) = home(tx, name, Kind::Oci)? {
         return Ok(found);
     }
     let local = Origin::Local.code();
     let Some((id, mut record)) = rows::find(tx, name.as_str())? else {
-        return rows::create(tx, name, local, at_ms);
+        return rows::create(tx, name, Kind::Oci, local, at_ms);
     };
     record.origin = local;
     tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
@@ -80,8 +94,13 @@ pub(super) fn home_or_new(
 
 /// Refuses the bytes of an upload that was begun for `repo`, unless the name still means just that repository and it
 /// takes pushes: one that was deleted meanwhile, and perhaps made anew, has nothing of it.
-pub(super) fn same_home(get: &impl Get, name: &RepoName, repo: RepoId) -> Result<(), RepoError> {
-    match home(get, name)? {
+pub(super) fn same_home(
+    get: &impl Get,
+    name: &RepoName,
+    kind: Kind,
+    repo: RepoId,
+) -> Result<(), RepoError> {
+    match home(get, name, kind)? {
         Some((id, _)) if id == repo => Ok(()),
         _ => Err(RepoError::UploadUnknown),
     }
@@ -230,7 +249,7 @@ fn stays(
 impl Repos {
     /// Refuses a push into a repository that takes none, before its bytes come.
     pub async fn check_pushes(&self, name: &RepoName) -> Result<(), RepoError> {
-        self.home_of(name).await.map(drop)
+        self.home_of(name, Kind::Oci).await.map(drop)
     }
 
     /// The same of a manifest: what of it is known before its bytes.
@@ -240,7 +259,7 @@ impl Repos {
         reference: &Reference,
         tags: &[Tag],
     ) -> Result<(), RepoError> {
-        let found = self.home_of(name).await?;
+        let found = self.home_of(name, Kind::Oci).await?;
         if found.is_none_or(|home| home.pushes == Pushes::All) {
             return Ok(());
         }
@@ -251,7 +270,7 @@ impl Repos {
         let name = name.clone();
         self.hop(move |_, r| {
             // It may be another one by now: then the commit says so.
-            let Some((id, record)) = home(r, &name)? else {
+            let Some((id, record)) = home(r, &name, Kind::Oci)? else {
                 return Ok(());
             };
             let tags = tags
@@ -269,16 +288,20 @@ impl Repos {
     }
 
     /// As [`home`], from memory where the name is known there.
-    pub(super) async fn home_of(&self, name: &RepoName) -> Result<Option<Home>, RepoError> {
-        if let Some(home) = self.0.homes.get(name) {
+    pub(super) async fn home_of(
+        &self,
+        name: &RepoName,
+        kind: Kind,
+    ) -> Result<Option<Home>, RepoError> {
+        if let Some(home) = self.0.homes.get(name).filter(|home| home.kind == kind) {
             return Ok(Some(home));
         }
         let generation = self.0.homes.generation(name);
         let wanted = name.clone();
-        let found = self.hop(move |_, r| home(r, &wanted)).await?;
+        let found = self.hop(move |_, r| home(r, &wanted, kind)).await?;
         Ok(found.map(|(id, record)| {
             let pushes = Pushes::of(&record);
-            self.0.homes.found(name, id, pushes, generation)
+            self.0.homes.found(name, (id, kind), pushes, generation)
         }))
     }
 }

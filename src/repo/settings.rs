@@ -1,15 +1,39 @@
-//! The settings of one repository, which stand in its row.
+//! One repository as people see it, and its settings: both stand in its row.
 
 use super::error::RepoError;
 use super::images::manifest;
 use super::rows::keys;
-use super::{Origin, Repos, SettingsChange};
+use super::{Origin, RepoView, Repos, SettingsChange, rows};
 use crate::store::record::Record;
 use crate::store::{Lane, Need, Table, Txn};
-use crate::types::RepoName;
+use crate::types::{Kind, RepoName, Rev};
 use std::sync::Arc;
 
 impl Repos {
+    /// A repository in figures.
+    pub async fn view(&self, name: &RepoName) -> Result<RepoView, RepoError> {
+        let name = name.clone();
+        self.hop(move |_, r| {
+            let (id, record) = crate::repo::any_visible(r, name.as_str())?
+                .ok_or(RepoError::NameUnknown(name.clone()))?;
+            let usage = rows::usage(r, id)?;
+            Ok(RepoView {
+                kind: Kind::of(record.kind),
+                name: record.name,
+                origin: Origin::of(record.origin),
+                rev: Rev(record.head),
+                tags: usage.tags,
+                manifests: usage.manifests,
+                files: usage.files,
+                bytes: usage.bytes,
+                horizon: Rev(record.horizon),
+                keep_ms: record.keep_ms,
+                attachments: (record.origin != Origin::Local.code()).then_some(record.attachments),
+            })
+        })
+        .await
+    }
+
     /// Changes settings of the repository, all or none of them. How long a history keeps what was closed counts for what is
     /// closed from now on, and for the rest with the next `gc`; what pushes are taken counts from the answer on.
     ///

@@ -2,7 +2,7 @@
 
 use super::images::referrers::ReferrerEnd;
 use super::rows::record::SourceRecord;
-use crate::types::{Digest, MediaType, Reference, RepoName, Rev, Tag};
+use crate::types::{Digest, Kind, MediaType, Reference, RepoName, Rev, Tag};
 use bytes::Bytes;
 use std::fmt;
 use std::fs::File;
@@ -155,6 +155,9 @@ impl ReferrerPage {
 pub struct RepoView {
     /// Its name.
     pub name: String,
+    /// What it holds; none for a kind that this version does not know.
+    #[serde(default = "oci")]
+    pub kind: Option<Kind>,
     /// How it gets its content.
     pub origin: Origin,
     /// Its newest revision.
@@ -163,7 +166,10 @@ pub struct RepoView {
     pub tags: u64,
     /// Live manifests.
     pub manifests: u64,
-    /// Bytes of its blobs and manifests, each once.
+    /// Live files.
+    #[serde(default)]
+    pub files: u64,
+    /// Bytes of its blobs, manifests and files, each content once.
     pub bytes: u64,
     /// The oldest revision that can still be read.
     pub horizon: Rev,
@@ -172,6 +178,10 @@ pub struct RepoView {
     /// Whether it takes pushes of what is attached to its manifests; none for one that takes every push.
     #[serde(default)]
     pub attachments: Option<bool>,
+}
+
+fn oci() -> Option<Kind> {
+    Some(Kind::Oci)
 }
 
 /// How long a repository's history keeps what was closed.

@@ -30,6 +30,10 @@ pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [
         run: mentions_apart,
         rewrites: &["refs"],
     },
+    Step {
+        run: other_kinds,
+        rewrites: &[],
+    },
 ];
 
 /// Rows in memory at once.
@@ -81,6 +85,13 @@ fn mentions_apart(txn: &WriteTransaction) -> Result<(), StoreError> {
             None => return Ok(()),
         }
     }
+}
+
+/// Schema 5 has repositories of other kinds than oci, snapshots and pins. A program that knows none would serve the first as
+/// images, and drop what the others keep.
+#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
+fn other_kinds(_txn: &WriteTransaction) -> Result<(), StoreError> {
+    Ok(())
 }
 
 #[cfg(test)]

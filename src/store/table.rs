@@ -9,7 +9,8 @@ use redb::TableDefinition;
 /// Every table. Keys and values are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// name -> raw bytes; names that begin with `store.` are the store's own.
+    /// name -> raw bytes; names that begin with `store.` are the store's own, `tree ` and a name is a repository that is no
+    /// registry.
     Meta,
     /// repo id -> kind, origin, policy, head, horizon, stage. An id is never used twice.
     Repos,
@@ -21,11 +22,12 @@ pub enum Table {
     Changes,
     /// digest, repo id, class, name, added rev -> nothing; of class link: the lease's end.
     Refs,
-    /// The same key, of what names a digest and keeps nothing of it -> nothing; of class held: the lease's end.
+    /// The same key, of what names a digest and keeps nothing of it -> nothing; of class held: the lease's end; of class path,
+    /// without a name: how many live files have the digest.
     Mentions,
     /// repo id, past, subject, artifact type, digest, !added rev -> removed rev, descriptor without long annotations.
     Referrers,
-    /// repo id, rev, owner -> nothing.
+    /// repo id, rev, owner (1 and a snapshot's title) -> nothing.
     Pins,
     /// digest -> size, first seen, place, damaged.
     Blobs,
@@ -53,7 +55,7 @@ pub enum Table {
     QuotaHolders,
     /// job id -> the job.
     Jobs,
-    /// snapshot name -> the snapshot.
+    /// repo id, title -> the snapshot.
     Snapshots,
     /// view name -> the view.
     Views,

@@ -3,6 +3,7 @@
 //! Owns the classes, their codes and facts, and names as (class, bytes). Knows no rows and no keys.
 
 use super::digest::Digest;
+use super::path::FilePath;
 use std::fmt;
 
 /// Class of an item or reference. The codes stand in keys and never change.
@@ -21,6 +22,8 @@ pub enum Class {
     /// How a manifest with a subject came. An empty value: as a part of an index; without one that lists it the subject alone
     /// does not keep it. Else when it was pushed for its own sake (running ms). Mentions only.
     Part = 5,
+    /// A file at a path.
+    Path = 6,
 }
 
 /// How the names of a class are written.
@@ -39,6 +42,8 @@ pub enum Counted {
     Tags,
     /// Among the manifests, with its bytes.
     Manifests,
+    /// Among the files, with its bytes.
+    Files,
 }
 
 /// What is true of all items and references of a class.
@@ -50,14 +55,14 @@ pub struct Facts {
     pub name: Option<Form>,
     /// A reference of it keeps the bytes of its digest. What keeps none stands in a table of its own.
     pub keeps: bool,
-    /// The repository shows the bytes that its name is the digest of.
+    /// A live one lets the repository show the bytes that it means.
     pub shows: bool,
     /// Where its live items count.
     pub counted: Option<Counted>,
 }
 
 /// The table: one line a class, in the order of their codes.
-const FACTS: [(Class, Facts); 6] = [
+const FACTS: [(Class, Facts); 7] = [
     (Class::Link, Facts::new("link", None, true, true, None)),
     (
         Class::Tag,
@@ -79,6 +84,10 @@ const FACTS: [(Class, Facts); 6] = [
     ),
     (Class::Held, Facts::new("lease", None, false, false, None)),
     (Class::Part, Facts::new("mark", None, false, false, None)),
+    (
+        Class::Path,
+        Facts::new("file", Some(Form::Text), true, true, Some(Counted::Files)),
+    ),
 ];
 
 impl Facts {
@@ -139,6 +148,11 @@ impl<'a> Name<'a> {
     /// The name of a manifest.
     pub fn manifest(digest: &'a Digest) -> Self {
         Self::new(Class::Manifest, digest.as_key())
+    }
+
+    /// The name of a file.
+    pub fn path(path: &'a FilePath) -> Self {
+        Self::new(Class::Path, path.as_str().as_bytes())
     }
 
     /// A name of any class, as its bytes stand in a key: a text without its end mark, or a digest's key form. The caller has
@@ -228,7 +242,7 @@ mod tests {
             assert!(facts.keeps || !facts.shows);
         }
         assert_eq!(Class::of(FACTS.len() as u8), None);
-        assert!(Class::of_items().eq([Class::Tag, Class::Manifest]));
+        assert!(Class::of_items().eq([Class::Tag, Class::Manifest, Class::Path]));
     }
 
     #[test]

@@ -26,7 +26,9 @@ impl RepoName {
     }
 }
 
-fn parse(text: &str) -> Option<u64> {
+/// The time (wall clock, ms) that a text in UTC means, to the end of its second: `20261101t120000z`, or `20261101` for the end
+/// of that day.
+pub fn parse(text: &str) -> Option<u64> {
     let digits = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
     let all = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     let (date, time) = match text.len() {

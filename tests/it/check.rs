@@ -618,7 +618,7 @@ async fn a_dangling_tag_is_told_of_and_left() {
         let rows = copy.rows();
         let id = app(&rows);
         let (key, row) = live(&rows, "v2");
-        let (_, added) = keys::tag_of_item(&key).unwrap();
+        let (_, added) = keys::text_of_item(&key).unwrap();
         let target = row.digest().unwrap();
         rows.edit(Table::Items, &key, |row: &mut ItemRecord| {
             row.target = world.old.as_key().to_vec();

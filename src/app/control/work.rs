@@ -142,7 +142,7 @@ async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
             let mut repos = Vec::new();
             let mut next = after;
             loop {
-                let page = app.repos.names(next.as_deref(), Page::MAX).await?;
+                let page = app.repos.names(None, next.as_deref(), Page::MAX).await?;
                 for name in &page.names {
                     match app.repos.view(name).await {
                         Ok(view) => repos.push(view),

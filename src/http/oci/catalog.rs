@@ -8,7 +8,7 @@ use crate::http::error::Fail;
 use crate::http::lists::Leave;
 use crate::http::request::Req;
 use crate::repo::LongRead;
-use crate::types::RepoName;
+use crate::types::{Kind, RepoName};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::LINK;
@@ -48,7 +48,9 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
             at_once = BATCH.1;
         }
         batches += 1;
-        let batch = repos.names(last.as_deref(), at_once).await?;
+        let batch = repos
+            .names(Some(Kind::Oci), last.as_deref(), at_once)
+            .await?;
         last = batch.next;
         looking = last.is_some();
         for name in batch.names {

@@ -194,7 +194,7 @@ impl Search {
         let (_, _, rest) = keys::ref_head(key)?;
         match self.what {
             What::Tags => {
-                let (tag, added) = keys::tag_of_ref(rest)?;
+                let (tag, added) = keys::text_of_ref(rest)?;
                 Some((Name::tag(tag).to_owned(), added))
             }
             What::Manifests => {

@@ -2,6 +2,7 @@
 
 use super::children;
 use super::mend::Mend;
+use super::refs;
 use super::report::{Kind, Problem};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, has_manifest, inspected};
 use crate::repo::error::RepoError;
@@ -121,6 +122,7 @@ fn one(
     }
     changes(walk, r, &item, &row)?;
     match &item.name.as_manifest() {
+        None if item.name.class() == Class::Path => file_rows(walk, r, &item, &row),
         None => tag_rows(walk, r, &item, &row),
         Some(digest) => {
             let inspected = inspected(walk, inner, r, digest, &row.media_type);
@@ -238,6 +240,31 @@ pub(super) fn expect(
         let problem = item.problem(Kind::RefMissing, what).digest(digest);
         let mend = Mend::write(item.why(), table, key, Vec::new());
         walk.mend(problem, mend);
+    }
+    Ok(())
+}
+
+/// A file's reference, and that its content is counted among the live ones.
+fn file_rows(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    item: &Item<'_>,
+    row: &ItemRecord,
+) -> Result<(), RepoError> {
+    let Some(target) = row.digest() else {
+        return Ok(());
+    };
+    let key = keys::item_ref(&target, item.id, &item.name, item.added);
+    expect(walk, r, item, (Table::Refs, key), &target)?;
+    let counted = keys::files(&target, item.id);
+    if !item.past && r.get(Table::Mentions, &counted)?.is_none() {
+        let live = refs::live_files(r, item.id, &target)?;
+        let what = format!(
+            "{} counts no live files with the content {target}; it has {live}",
+            item.repo
+        );
+        let problem = item.problem(Kind::FilesWrong, what);
+        refs::tell_files(walk, item.id, (&target, live), None, problem);
     }
     Ok(())
 }

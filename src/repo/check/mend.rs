@@ -26,6 +26,7 @@ pub(super) enum Mend {
         id: RepoId,
         tags: i128,
         manifests: i128,
+        files: i128,
         bytes: i128,
     },
     /// Add what was found missing to what a quota counts.
@@ -103,6 +104,7 @@ impl Mend {
                 id,
                 tags,
                 manifests,
+                files,
                 bytes,
             } => {
                 if tx.get(Table::Repos, &keys::repo(*id))?.is_none() {
@@ -113,6 +115,7 @@ impl Mend {
                 let usage = UsageRecord {
                     tags: plus(usage.tags, *tags),
                     manifests: plus(usage.manifests, *manifests),
+                    files: plus(usage.files, *files),
                     bytes: plus(usage.bytes, *bytes),
                 };
                 tx.put(Table::Usage, &keys::repo(*id), &usage.to_bytes()?)?;

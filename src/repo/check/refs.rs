@@ -47,7 +47,8 @@ pub(super) fn page(
         }
         match class {
             c if c == Class::Link as u8 && rest.is_empty() => link(walk, r, &one, row)?,
-            c if c == Class::Tag as u8 => tag(walk, r, &one, rest)?,
+            c if c == Class::Tag as u8 => named(walk, r, &one, (Class::Tag, rest))?,
+            c if c == Class::Path as u8 => named(walk, r, &one, (Class::Path, rest))?,
             c if c == Class::Manifest as u8 => manifest(walk, inner, r, &one, rest)?,
             _ => unreadable(walk, Table::Refs, key, value),
         }
@@ -69,6 +70,7 @@ pub(super) fn mentions(
             Some((one, c, [])) if c == Class::Held as u8 || c == Class::Part as u8 => {
                 held(walk, r, &one, c)?;
             }
+            Some((one, c, [])) if c == Class::Path as u8 => files(walk, r, &one)?,
             Some((one, c, rest)) if c == Class::Wanted as u8 => {
                 manifest(walk, inner, r, &one, rest)?;
             }
@@ -152,18 +154,89 @@ fn link(
     Ok(())
 }
 
-fn tag(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, rest: &[u8]) -> Result<(), RepoError> {
-    let Some((tag, added)) = keys::tag_of_ref(rest) else {
+/// How many live files have the content. It is counted again in this one read.
+fn files(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<(), RepoError> {
+    if let Some(blob) = r.get(Table::Blobs, one.digest.as_key())? {
+        let size = walk::readable(BlobRecord::from_bytes(&blob))?.map(|blob| blob.size);
+        walk.usage.entry(one.id.0).or_default().bytes += size.unwrap_or_default();
+    }
+    let live = live_files(r, one.id, &one.digest)?;
+    let counted = one.value.try_into().map(u64::from_be_bytes).ok();
+    if counted == Some(live) {
+        return Ok(());
+    }
+    let name = repo_name(r, one.id)?;
+    let what = format!(
+        "{name} counts {} live files with the content {}; it has {live}",
+        counted.map_or("an unreadable number of".to_owned(), |n| n.to_string()),
+        one.digest
+    );
+    tell_files(
+        walk,
+        one.id,
+        (&one.digest, live),
+        Some(one.value),
+        Problem::new(Kind::FilesWrong, what).repo(name),
+    );
+    Ok(())
+}
+
+/// Notes how many live files have a content, where the row says otherwise or is missing.
+pub(super) fn tell_files(
+    walk: &mut Walk,
+    id: RepoId,
+    (digest, live): (&Digest, u64),
+    seen: Option<&[u8]>,
+    problem: Problem,
+) {
+    let key = keys::files(digest, id);
+    let right = (live > 0).then(|| live.to_be_bytes().to_vec());
+    let mend = Mend::Rows {
+        guard: vec![(Table::Mentions, key.clone(), seen.map(<[u8]>::to_vec))],
+        change: vec![(Table::Mentions, key, right)],
+    };
+    walk.mend(problem.digest(digest), mend);
+}
+
+/// How many live files of a repository have a content.
+pub(super) fn live_files(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<u64, RepoError> {
+    let (mut from, to) = keys::refs_in(digest, id, Class::Path).range();
+    let mut live = 0;
+    loop {
+        let rows = r.scan(Table::Refs, &from, &to, PAGE)?;
+        for (key, _) in &rows {
+            let rest = keys::ref_head(key).and_then(|(_, _, rest)| keys::text_of_ref(rest));
+            if let Some((path, added)) = rest {
+                let name = Name::new(Class::Path, path.as_bytes());
+                let row = r.get(Table::Items, &keys::item(id, &name, false, added))?;
+                live += u64::from(row.is_some());
+            }
+        }
+        match walk::next(&rows, PAGE) {
+            Some(next) => from = next,
+            None => return Ok(live),
+        }
+    }
+}
+
+/// The reference of an item whose class has texts as names.
+fn named(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    one: &Ref<'_>,
+    (class, rest): (Class, &[u8]),
+) -> Result<(), RepoError> {
+    let Some((text, added)) = keys::text_of_ref(rest) else {
         unreadable(walk, one.table, one.key, one.value);
         return Ok(());
     };
-    let name = Name::tag(tag);
+    let name = Name::new(class, text.as_bytes());
     match item(r, one.id, &name, added)? {
         Found::Unreadable => Ok(()),
         Found::There(row) if row.digest() == Some(one.digest) => Ok(()),
         Found::There(row) if row.digest().is_none() => Ok(()),
         Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
-        _ => extra(walk, r, one, &format!("tag {tag}")),
+        _ => extra(walk, r, one, &name.to_string()),
     }
 }
 

@@ -137,6 +137,10 @@ kinds! {
     ChangeHeadMissing = Damage,
     /// A change in the history that no item knows of.
     ChangeExtra = Damage,
+    /// A repository counts other live files of a content than it has.
+    FilesWrong = Damage,
+    /// A repository that is no registry is not found by its paths, or a path would find none.
+    TreeWrong = Damage,
     /// A repository's figures are wrong.
     UsageWrong = Damage,
     /// Figures of a repository that is not there.

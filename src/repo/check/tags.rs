@@ -70,7 +70,7 @@ pub(super) fn touched(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<Vec<S
                 continue;
             };
             if class == Class::Tag as u8 {
-                let tag = keys::tag_of_ref(rest);
+                let tag = keys::text_of_ref(rest);
                 if let Some((tag, added)) = tag {
                     let row = walk::readable(rows::live(r, id, &Name::tag(tag)))?.flatten();
                     if row.is_some_and(|(rev, _)| rev == added) {

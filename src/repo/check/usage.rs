@@ -87,14 +87,22 @@ fn compare(
     let name = repo_name(r, id)?;
     let is = seen.clone().unwrap_or_default();
     let what = format!(
-        "{name} counts {} tags, {} manifests, {} bytes; it has {}, {}, {}",
-        is.tags, is.manifests, is.bytes, right.tags, right.manifests, right.bytes
+        "{name} counts {} tags, {} manifests, {} files, {} bytes; it has {}, {}, {}, {}",
+        is.tags,
+        is.manifests,
+        is.files,
+        is.bytes,
+        right.tags,
+        right.manifests,
+        right.files,
+        right.bytes
     );
     let more = |is: u64, right: u64| i128::from(right) - i128::from(is);
     let mend = Mend::Usage {
         id,
         tags: more(is.tags, right.tags),
         manifests: more(is.manifests, right.manifests),
+        files: more(is.files, right.files),
         bytes: more(is.bytes, right.bytes),
     };
     walk.mend(Problem::new(Kind::UsageWrong, what).repo(name), mend);
@@ -147,7 +155,30 @@ fn count(r: &Read<'_>, ids: &BTreeSet<u64>) -> Result<HashMap<u64, UsageRecord>,
         }
         match walk::next(&rows, 10 * PAGE) {
             Some(next) => from = next,
-            None => return Ok(sums),
+            None => break,
+        }
+    }
+    count_files(r, &mut sums)?;
+    Ok(sums)
+}
+
+/// The bytes of live files, each content once a repository.
+fn count_files(r: &Read<'_>, sums: &mut HashMap<u64, UsageRecord>) -> Result<(), RepoError> {
+    let mut from = Vec::new();
+    loop {
+        let rows = r.scan(Table::Mentions, &from, &[], 10 * PAGE)?;
+        for (key, _) in &rows {
+            if let Some((id, class, [])) = keys::ref_head(key)
+                && class == Class::Path as u8
+                && let Some(sum) = sums.get_mut(&id.0)
+                && let Some(digest) = Parts(key).digest()
+            {
+                sum.bytes += size_of(r, &digest)?;
+            }
+        }
+        match walk::next(&rows, 10 * PAGE) {
+            Some(next) => from = next,
+            None => return Ok(()),
         }
     }
 }

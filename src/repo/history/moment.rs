@@ -6,14 +6,14 @@ use crate::repo::bounded::{Next, Pages, left};
 use crate::repo::error::RepoError;
 use crate::repo::history::tags_at::TagsAt;
 use crate::repo::images::read;
-use crate::repo::images::restore::readable;
 use crate::repo::rows::keys::{self, Class, Name};
-use crate::repo::rows::record::ChangeRecord;
+use crate::repo::rows::record::{ChangeRecord, RepoRecord};
+use crate::repo::shown::readable;
 use crate::repo::{Blob, Inner, Manifest, Repos, TagPage, rows};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table};
-use crate::types::{Digest, Page, Reference, RepoId, RepoName, Rev};
+use crate::types::{Digest, Kind, Page, Reference, RepoId, RepoName, Rev};
 use std::sync::Arc;
 
 impl Repos {
@@ -22,19 +22,10 @@ impl Repos {
     pub async fn rev_at(&self, name: &RepoName, at_ms: u64) -> Result<Rev, RepoError> {
         let name = name.clone();
         self.hop(move |_, r| {
-            let (id, record) = crate::repo::visible(r, name.as_str())?
+            let (id, record) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
                 .ok_or(RepoError::NameUnknown(name.clone()))?;
-            // Times rise with revisions, but for a clock that was set back; then any revision of that time will do.
-            let (mut below, mut above) = (0, record.head + 1);
-            while above - below > 1 {
-                let middle = below + (above - below) / 2;
-                match made(r, id, Rev(middle), Rev(above))? {
-                    Some((_, at)) if at <= at_ms => below = middle,
-                    _ => above = middle,
-                }
-            }
-            let rev = Rev(below);
-            readable(&record, rev)?;
+            let rev = rev_at(r, id, &record, at_ms)?;
+            readable(r, id, &record, rev)?;
             Ok(rev)
         })
         .await
@@ -129,6 +120,25 @@ impl Repos {
 const LOST: &str =
     "many revisions of a repository have lost their time; `dryport check` says which";
 
+/// The newest revision that was made at this time (wall clock, ms) or before.
+pub(in crate::repo) fn rev_at(
+    r: &Read<'_>,
+    id: RepoId,
+    record: &RepoRecord,
+    at_ms: u64,
+) -> Result<Rev, RepoError> {
+    // Times rise with revisions, but for a clock that was set back; then any revision of that time will do.
+    let (mut below, mut above) = (0, record.head + 1);
+    while above - below > 1 {
+        let middle = below + (above - below) / 2;
+        match made(r, id, Rev(middle), Rev(above))? {
+            Some((_, at)) if at <= at_ms => below = middle,
+            _ => above = middle,
+        }
+    }
+    Ok(Rev(below))
+}
+
 /// The first revision from `from` on, before `to`, that the history has a time of.
 fn made(r: &Read<'_>, id: RepoId, from: Rev, to: Rev) -> Result<Option<(Rev, u64)>, RepoError> {
     let mut key = keys::change_head(id, from);
@@ -155,9 +165,9 @@ pub(in crate::repo) fn repo_at(
     name: &RepoName,
     rev: Rev,
 ) -> Result<RepoId, RepoError> {
-    let (id, record) = crate::repo::visible(r, name.as_str())?
+    let (id, record) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
         .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
-    readable(&record, rev)?;
+    readable(r, id, &record, rev)?;
     Ok(id)
 }
 

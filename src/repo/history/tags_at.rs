@@ -132,7 +132,7 @@ impl Half {
             match self.pages.next(r, 1)? {
                 Next::Rows(page) => {
                     for (key, row) in page {
-                        if let Some((tag, added)) = keys::tag_of_item(&key) {
+                        if let Some((tag, added)) = keys::text_of_item(&key) {
                             let removed = ItemRecord::from_bytes(&row)?.removed;
                             let tag = tag.to_owned();
                             self.rows.push_back(Span {

@@ -4,8 +4,8 @@
 //! found by the transaction itself, which stores nothing then, and the list is halved. One manifest alone always fits: see
 //! [`MANIFEST_ROWS`].
 
-use crate::repo::change::NewManifest;
 use crate::repo::error::RepoError;
+use crate::repo::images::edit::NewManifest;
 use crate::repo::images::parts;
 use crate::store::StoreError;
 use std::ops::Range;

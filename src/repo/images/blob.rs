@@ -9,7 +9,7 @@ use crate::repo::rows::keys::{self, Class};
 use crate::repo::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, Table};
-use crate::types::{Digest, RepoId, RepoName};
+use crate::types::{Digest, Kind, RepoId, RepoName};
 use bytes::Bytes;
 use std::fs::File;
 use std::sync::Arc;
@@ -189,7 +189,7 @@ impl Repos {
         let context = self.context("", "blob.mount");
         let (wanted, digest, from) = (name.clone(), *digest, from.clone());
         let write = self.write(Need::Grows, "blob.mount", move |tx| {
-            let Some((source, _)) = visible(tx, from.as_str())? else {
+            let Some((source, _)) = visible(tx, from.as_str(), Kind::Oci)? else {
                 return Ok(false);
             };
             let linked = tx.get(Table::Refs, &keys::link(&digest, source))?.is_some();
@@ -297,7 +297,8 @@ fn look_up(
     digest: &Digest,
     generation: u64,
 ) -> Result<Known, RepoError> {
-    let (id, _) = visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let (id, _) = visible(r, name.as_str(), Kind::Oci)?
+        .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     linked(inner, r, id, digest, generation)
 }
 

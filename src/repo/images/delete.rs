@@ -2,13 +2,13 @@
 //! names the digest is searched for outside the writer ([`Search`]). A search that ends within one hop waits for nobody.
 
 use crate::repo::bounded::{Asker, Rest, Search, What};
-use crate::repo::change::Change;
+use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
 use crate::repo::images::manifest;
 use crate::repo::rows::keys;
 use crate::repo::{Repos, rows, visible};
 use crate::store::{Get, Need, Table};
-use crate::types::{Digest, ItemName, RepoId, RepoName, Rev};
+use crate::types::{Digest, ItemName, Kind, RepoId, RepoName, Rev};
 
 /// Tags that one transaction of a manifest's deletion removes.
 const TAGS_AT_ONCE: usize = 400;
@@ -42,7 +42,7 @@ impl Repos {
             refuse(&digest, done.found())?;
             let (wanted, told) = (name.clone(), done.clone());
             let change = self.change(name, Need::Removes, "blob.delete", move |tx| {
-                let (id, _) = visible(tx, wanted.as_str())?
+                let (id, _) = visible(tx, wanted.as_str(), Kind::Oci)?
                     .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
                 is_linked(tx, id, &digest)?;
                 if id != told.id() {
@@ -97,7 +97,7 @@ impl Repos {
                 } else {
                     Rest::TooMuch
                 };
-                let mut change = Change::open(tx, id, record, &context);
+                let mut change = Edit::open(tx, id, record, &context);
                 for tag in &tags {
                     change.delete_tag_of(tag, &digest)?;
                 }
@@ -147,7 +147,7 @@ impl Repos {
                 let mut search = if let Some(search) = state.take() {
                     search
                 } else {
-                    let (id, record) = visible(r, name.as_str())?
+                    let (id, record) = visible(r, name.as_str(), Kind::Oci)?
                         .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
                     if what == What::Manifests {
                         is_linked(r, id, &digest)?;

@@ -5,7 +5,7 @@
 //! manifest, the collector decides.
 
 use crate::repo::bounded::{Asker, left};
-use crate::repo::change::{Change, Context};
+use crate::repo::edit::{Context, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::manifest;
 use crate::repo::images::read;
@@ -15,7 +15,7 @@ use crate::repo::rows::record::ItemRecord;
 use crate::repo::{Inner, Repos, rows, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, StoreError, Table, Txn};
-use crate::types::{AttachedTag, Digest, MediaType, Reference, RepoId, RepoName, Tag};
+use crate::types::{AttachedTag, Digest, Kind, MediaType, Reference, RepoId, RepoName, Tag};
 
 /// Tags of a list that its deletion looks at, live or past: it has one, and had it once or twice.
 const TAGS: usize = 64;
@@ -154,7 +154,7 @@ fn delete(
     let Some(tags) = tags else {
         return Ok(false);
     };
-    let mut change = Change::open(tx, id, record, context);
+    let mut change = Edit::open(tx, id, record, context);
     for tag in &tags {
         change.delete_tag(tag)?;
     }
@@ -183,7 +183,7 @@ fn doom(
     reference: &Reference,
     before: Option<&Doomed>,
 ) -> Result<Judged, RepoError> {
-    let Some((id, _)) = visible(r, name.as_str())? else {
+    let Some((id, _)) = visible(r, name.as_str(), Kind::Oci)? else {
         return Ok(Judged::Other);
     };
     let (item, kind) = match reference {
@@ -272,7 +272,7 @@ fn all_tags(tx: &Txn<'_>, doomed: &Doomed) -> Result<Option<Vec<String>>, RepoEr
     }
     let mut tags: Vec<String> = Vec::new();
     for (key, _) in &refs {
-        let tag = keys::ref_head(key).and_then(|(_, _, rest)| keys::tag_of_ref(rest));
+        let tag = keys::ref_head(key).and_then(|(_, _, rest)| keys::text_of_ref(rest));
         let Some((tag, _)) = tag else { continue };
         let live = rows::live(tx, id, &Name::tag(tag))?;
         if live.is_none_or(|(_, item)| item.digest() != Some(*digest))

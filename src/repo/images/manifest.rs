@@ -1,9 +1,10 @@
 //! Manifests: reading, and the one transaction that makes them visible.
 
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
-use crate::repo::change::{Change, NewManifest};
+use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
 use crate::repo::images::batch::{self, Filling};
+use crate::repo::images::edit::NewManifest;
 use crate::repo::rows;
 use crate::repo::rows::inline;
 use crate::repo::rows::record::{BlobRecord, RepoRecord};
@@ -12,7 +13,7 @@ use crate::repo::uploads::fill;
 use crate::repo::{Inner, KeptTag, Put, PutManifest, Repos, pushes, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
-use crate::types::{Algorithm, Digest, Reference, RepoId, RepoName};
+use crate::types::{Algorithm, Digest, Kind, Reference, RepoId, RepoName};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -258,7 +259,7 @@ impl Repos {
                     None => Cow::Borrowed(&r.new),
                 });
             }
-            let mut change = Change::open(tx, id, record, &context);
+            let mut change = Edit::open(tx, id, record, &context);
             for new in &news {
                 if strict {
                     let missing = change.missing(&new.inspected)?;
@@ -321,7 +322,7 @@ pub(in crate::repo) fn writable(
     tx: &Txn<'_>,
     name: &RepoName,
 ) -> Result<(RepoId, RepoRecord), RepoError> {
-    visible(tx, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
+    visible(tx, name.as_str(), Kind::Oci)?.ok_or_else(|| RepoError::NameUnknown(name.clone()))
 }
 
 /// Few bytes stay with the commit; many become a durable file first.

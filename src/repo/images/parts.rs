@@ -5,9 +5,9 @@
 //!
 //! Owns the mark (a mention of class [`Class::Part`](crate::repo::rows::keys::Class::Part)); ends nothing itself.
 
-use crate::repo::change::NewManifest;
 use crate::repo::format::{Child, Inspected};
 use crate::repo::images::batch::MANIFEST_ROWS;
+use crate::repo::images::edit::NewManifest;
 use crate::repo::rows::keys::{self, Class, Name};
 use crate::repo::rows::record::ItemRecord;
 use crate::repo::rows::{live, number};

@@ -9,7 +9,7 @@ use crate::repo::rows::keys::{self, Name};
 use crate::repo::state::lock;
 use crate::repo::{Blob, BlobBody, Inner, Manifest, Repos, reclaim, rows, visible};
 use crate::store::{Get, Need, Read, StoreErrorKind, Table};
-use crate::types::{Digest, MediaType, Reference, RepoName};
+use crate::types::{Digest, Kind, MediaType, Reference, RepoName};
 use bytes::Bytes;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Repos {
         let context = self.context("", "lease.renew");
         let write = self.write(Need::Removes, "lease.renew", move |tx| {
             let unknown = || RepoError::ManifestUnknown(digest.to_string());
-            let (id, record) = visible(tx, wanted.as_str())?.ok_or_else(unknown)?;
+            let (id, record) = visible(tx, wanted.as_str(), Kind::Oci)?.ok_or_else(unknown)?;
             rows::live(tx, id, &Name::manifest(&digest))?.ok_or_else(unknown)?;
             let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
             Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
@@ -111,7 +111,8 @@ fn read_manifest(
     name: &RepoName,
     reference: &Reference,
 ) -> Result<(Manifest, u64), RepoError> {
-    let (id, _) = visible(r, name.as_str())?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let (id, _) = visible(r, name.as_str(), Kind::Oci)?
+        .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
     let item = match reference {
         Reference::Tag(tag) => rows::live(r, id, &Name::tag(tag.as_str()))?,

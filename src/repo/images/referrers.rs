@@ -13,7 +13,7 @@ use crate::repo::state::lock;
 use crate::repo::{Inner, ReferrerPage, Repos, visible};
 use crate::store::record::Record;
 use crate::store::{Read, Row, Table};
-use crate::types::{Digest, RepoId, RepoName, Rev};
+use crate::types::{Digest, Kind, RepoId, RepoName, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, VecDeque};
@@ -103,7 +103,7 @@ impl Repos {
         }
         let query = query.clone();
         self.hop(move |inner, r| {
-            let Some((id, _)) = visible(r, name.as_str())? else {
+            let Some((id, _)) = visible(r, name.as_str(), Kind::Oci)? else {
                 return Ok(Default::default());
             };
             Walk::of(inner, r, subject, &query, short).page(id)

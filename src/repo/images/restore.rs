@@ -3,17 +3,19 @@
 //! Nothing is restored that the history does not keep: a revision before the repository's horizon is refused.
 
 use crate::repo::bounded::{is_spent, left};
-use crate::repo::change::{Change, NewManifest};
+use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
 use crate::repo::images::batch::{self, Filling};
+use crate::repo::images::edit::NewManifest;
 use crate::repo::images::manifest;
 use crate::repo::images::read;
 use crate::repo::rows::keys::{self, Class, Name};
-use crate::repo::rows::record::{ItemRecord, RepoRecord};
+use crate::repo::rows::record::ItemRecord;
+use crate::repo::shown::readable;
 use crate::repo::{Inner, Repos, rows};
 use crate::store::{Get, Need, Read, StoreError, Table, Txn};
-use crate::types::{Digest, RepoId, RepoName, Rev, Tag};
+use crate::types::{Digest, Kind, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,9 +39,9 @@ impl Repos {
     ) -> Result<Digest, RepoError> {
         let (wanted, what) = (name.clone(), tag.clone());
         let step = move |inner: &Inner, r: &Read<'_>, state: &mut Option<Closure>| {
-            let (id, record) = crate::repo::visible(r, wanted.as_str())?
+            let (id, record) = crate::repo::visible(r, wanted.as_str(), Kind::Oci)?
                 .ok_or(RepoError::NameUnknown(wanted.clone()))?;
-            readable(&record, rev)?;
+            readable(r, id, &record, rev)?;
             let mut closure = if let Some(closure) = state.take() {
                 closure
             } else {
@@ -114,7 +116,7 @@ impl Repos {
                 }
                 rows::blob(tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;
             }
-            let mut change = Change::open(tx, id, record, &context);
+            let mut change = Edit::open(tx, id, record, &context);
             for new in &batch[part.clone()] {
                 change.put_manifest(new)?;
             }
@@ -151,23 +153,6 @@ impl Repos {
         }
         Ok(())
     }
-}
-
-/// Refuses a revision that is to come, or that the history no longer keeps.
-pub(in crate::repo) fn readable(record: &RepoRecord, rev: Rev) -> Result<(), RepoError> {
-    if rev.0 > record.head {
-        return Err(RepoError::Refused(format!(
-            "{} is at revision {}; there is no revision {} yet",
-            record.name, record.head, rev.0
-        )));
-    }
-    if rev.0 < record.horizon {
-        return Err(RepoError::Refused(format!(
-            "the history of {} is kept from revision {} on; revision {} is gone. Keep it longer with: dryport repo set {} --history-keep TIME, and below a quota more of it with: dryport quota set PREFIX SIZE --history SIZE",
-            record.name, record.horizon, rev.0, record.name
-        )));
-    }
-    Ok(())
 }
 
 fn gone(digest: &Digest) -> RepoError {

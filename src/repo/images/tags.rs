@@ -1,16 +1,16 @@
 //! Tags, names and views: lists cost the page that is asked for, whatever lies around it.
 
 use crate::repo::bounded::{LOOKS, Next, Pages};
-use crate::repo::change::Change;
+use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
 use crate::repo::rows;
 use crate::repo::rows::keys::{self, Class, Name};
 use crate::repo::rows::record::{ChangeRecord, ItemRecord, RepoRecord};
-use crate::repo::{NamePage, Origin, RepoView, Repos, TagChange, TagPage};
+use crate::repo::{NamePage, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table};
-use crate::types::{Page, RepoId, RepoName, Rev, Tag};
+use crate::types::{Kind, Page, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
 
 /// The most changes of one tag that a history shows.
@@ -21,7 +21,7 @@ impl Repos {
     pub async fn tags(&self, name: &RepoName, page: &Page) -> Result<TagPage, RepoError> {
         let (name, page) = (name.clone(), page.clone());
         self.hop(move |_, r| {
-            let (id, _) = crate::repo::visible(r, name.as_str())?
+            let (id, _) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
                 .ok_or(RepoError::NameUnknown(name.clone()))?;
             let (mut from, to) = keys::items(id, Class::Tag, false).range();
             if let Some(last) = page.last.as_deref().filter(|l| !l.contains('\0')) {
@@ -40,7 +40,7 @@ impl Repos {
             let more = rows.len() > limit;
             let tags = rows.iter().take(limit);
             let tags: Vec<Tag> = tags
-                .filter_map(|(key, _)| keys::tag_of_item(key)?.0.parse().ok())
+                .filter_map(|(key, _)| keys::text_of_item(key)?.0.parse().ok())
                 .collect();
             let next = tags.last().filter(|_| more).map(ToString::to_string);
             Ok(TagPage { tags, next })
@@ -56,13 +56,13 @@ impl Repos {
     ) -> Result<Vec<TagChange>, RepoError> {
         let (name, tag) = (name.clone(), tag.clone());
         let spans = self.hop(move |_, r| {
-            let (id, _) = crate::repo::visible(r, name.as_str())?
+            let (id, _) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
                 .ok_or(RepoError::NameUnknown(name.clone()))?;
             let mut spans = Vec::new();
             for past in [false, true] {
                 let (from, to) = keys::item_rows(id, &Name::tag(tag.as_str()), past).range();
                 for (key, value) in r.scan(Table::Items, &from, &to, HISTORY_MAX)? {
-                    if let Some((_, added)) = keys::tag_of_item(&key) {
+                    if let Some((_, added)) = keys::text_of_item(&key) {
                         spans.push((added, ItemRecord::from_bytes(&value)?));
                     }
                 }
@@ -102,7 +102,7 @@ impl Repos {
         let (wanted, tag) = (name.clone(), tag.clone());
         let change = self.change(name, Need::Removes, "tag.delete", move |tx| {
             let (id, record) = crate::repo::images::manifest::writable(tx, &wanted)?;
-            let mut change = Change::open(tx, id, record, &context);
+            let mut change = Edit::open(tx, id, record, &context);
             if !change.delete_tag(tag.as_str())? {
                 return Err(RepoError::ManifestUnknown(tag.to_string()));
             }
@@ -112,9 +112,14 @@ impl Repos {
         change.await
     }
 
-    /// Repository names after `last`, in order, at most `limit`; the caller filters by what may be seen. There may be
+    /// Repository names, of one kind or of all, after `last`, in order, at most `limit`; the caller filters by what may be seen. There may be
     /// fewer, or none, and more to come.
-    pub async fn names(&self, last: Option<&str>, limit: usize) -> Result<NamePage, RepoError> {
+    pub async fn names(
+        &self,
+        kind: Option<Kind>,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<NamePage, RepoError> {
         let last = last.filter(|l| !l.contains('\0')).map(str::to_owned);
         self.hop(move |_, r| {
             let from = last
@@ -137,35 +142,16 @@ impl Repos {
                     page.next = name.map(str::to_owned);
                     let seen = r.get(Table::Repos, &keys::repo(RepoId(rows::number(id))))?;
                     let seen = seen.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
-                    if seen.is_some_and(|record| !crate::repo::is_unborn(&record)) {
+                    if seen.is_some_and(|record| {
+                        let wanted = kind.is_none_or(|kind| kind.code() == record.kind);
+                        wanted && !crate::repo::is_unborn(&record)
+                    }) {
                         page.names.extend(name.and_then(|n| n.parse().ok()));
                     }
                 }
             }
             page.next = None;
             Ok(page)
-        })
-        .await
-    }
-
-    /// A repository in figures.
-    pub async fn view(&self, name: &RepoName) -> Result<RepoView, RepoError> {
-        let name = name.clone();
-        self.hop(move |_, r| {
-            let (id, record) = crate::repo::visible(r, name.as_str())?
-                .ok_or(RepoError::NameUnknown(name.clone()))?;
-            let usage = rows::usage(r, id)?;
-            Ok(RepoView {
-                name: record.name,
-                origin: Origin::of(record.origin),
-                rev: Rev(record.head),
-                tags: usage.tags,
-                manifests: usage.manifests,
-                bytes: usage.bytes,
-                horizon: Rev(record.horizon),
-                keep_ms: record.keep_ms,
-                attachments: (record.origin != Origin::Local.code()).then_some(record.attachments),
-            })
         })
         .await
     }

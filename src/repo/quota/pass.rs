@@ -54,8 +54,12 @@ fn visit(
         let name = name_of(get, id)?.and_then(|name| name.parse::<RepoName>().ok());
         if name.is_some_and(|name| name.is_under(prefix)) {
             let is_manifest = rows::live(get, id, &Name::manifest(digest))?.is_some();
+            let is_file = get
+                .get(Table::Mentions, &keys::files(digest, id))?
+                .is_some();
             counts.held = 1;
-            counts.shown = u64::from(class == Class::Link as u8) + u64::from(is_manifest);
+            counts.shown =
+                u64::from(class == Class::Link as u8) + u64::from(is_manifest) + u64::from(is_file);
         }
     }
     Ok(Some(Visit { id, counts }))

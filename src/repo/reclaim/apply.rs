@@ -4,17 +4,17 @@ use super::Tally;
 use super::list::end_list;
 use super::places::condemn;
 use super::release::closed_at;
-use super::release::{drop_ref, end_revision, let_go, release, suspect, tidy};
+use super::release::{end_revision, release, suspect, tidy};
 use super::step::{Done, Step};
 use crate::repo::bounded::is_spent;
-use crate::repo::change::{Change, Context};
+use crate::repo::edit::{Context, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::parts;
-use crate::repo::quota;
 use crate::repo::rows::inline;
 use crate::repo::rows::keys::{self, Class, DueKind, Name};
 use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
+use crate::repo::rules::{self, Dropped};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, ItemName, RepoId, Rev};
@@ -304,7 +304,7 @@ fn untagged(
         tx.put(Table::Due, &key, &since.to_be_bytes())?;
         return Ok(false);
     }
-    let mut change = Change::open(tx, id, record, context);
+    let mut change = Edit::open(tx, id, record, context);
     change.delete_manifest(digest)?;
     change.finish()?;
     let what = [keys::due_in(id, digest), added.0.to_be_bytes().to_vec()].concat();
@@ -329,25 +329,15 @@ fn drop_row(
     let item = ItemRecord::from_bytes(&row)?;
     tx.delete(Table::Items, &key)?;
     let name = name.as_name();
-    if let Some(digest) = &name.as_manifest() {
-        let own = keys::item_ref(digest, id, &name, added);
-        if past {
-            drop_ref(tx, id, digest, &own)?;
-        } else {
-            // Only a deleted repository loses rows that are live.
-            tx.delete(Table::Refs, &own)?;
-            parts::forget(tx, id, digest)?;
-            quota::lose(tx, id, digest, item.size)?;
-        }
-        if let Ok(subject) = Digest::from_key(&item.own) {
-            let row = keys::referrer(id, past, &subject, &item.artifact_type, digest, added);
-            tx.delete(Table::Referrers, &row)?;
-        }
-        let_go(tx, id, digest, context.lease_ms)?;
-    } else if let Some(target) = item.digest() {
-        drop_ref(tx, id, &target, &keys::item_ref(&target, id, &name, added))?;
-        let_go(tx, id, &target, context.lease_ms)?;
-    }
+    let dropped = Dropped {
+        id,
+        name,
+        added,
+        past,
+        item: &item,
+        lease_ms: context.lease_ms,
+    };
+    rules::of(name.class()).dropped(tx, &dropped)?;
     // The change that added it says nothing any more, unless the same revision closed the row before it.
     if !closed_at(tx, id, &name, added)? {
         tx.delete(Table::Changes, &keys::change(id, added, &name))?;

@@ -3,7 +3,7 @@
 
 use super::plan::Plan;
 use super::step::Step;
-use crate::repo::change::{Change, Context};
+use crate::repo::edit::{Context, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::lists::{Looked, look};
 use crate::repo::rows;
@@ -80,7 +80,7 @@ pub(super) fn end_list(
     if means != Some(*digest) {
         return Ok(false);
     }
-    let mut change = Change::open(tx, id, record, context);
+    let mut change = Edit::open(tx, id, record, context);
     change.delete_tag(tag)?;
     change.finish()?;
     Ok(true)

@@ -17,7 +17,7 @@ mod survey;
 mod unlink;
 
 use super::bounded::is_spent;
-use super::change::Context;
+use super::edit::Context;
 use super::error::RepoError;
 use super::state::lock;
 use super::{Repos, wall_ms};
@@ -31,6 +31,7 @@ use step::{Done, Step};
 
 pub(super) use apply::is_needed;
 pub(super) use places::{condemn_stray, is_named};
+pub(super) use release::{drop_ref, let_go};
 pub use survey::{Holding, Survey};
 pub use unlink::Unlinking;
 

@@ -26,7 +26,7 @@ pub(super) fn release(
 }
 
 /// Drops a reference that keeps the digest and does not show it; that it was there counts once.
-pub(super) fn drop_ref(
+pub(in crate::repo) fn drop_ref(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
@@ -57,7 +57,7 @@ pub(super) fn suspect(
 
 /// After a reference went: a manifest is looked at, a link without another reference gets a new lease, and a digest
 /// that the repository does not even show is looked at as a whole.
-pub(super) fn let_go(
+pub(in crate::repo) fn let_go(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,

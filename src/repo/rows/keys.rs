@@ -15,6 +15,12 @@ pub fn table(class: Class) -> Table {
     }
 }
 
+/// A pin's owner is a snapshot; its title follows.
+const SNAPSHOT: u8 = 1;
+
+/// How the rows of `meta` begin that name repositories which are no registries.
+const TREES: &[u8] = b"tree ";
+
 /// What a `due` row asks to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DueKind {
@@ -91,6 +97,26 @@ pub fn name(name: &str) -> Vec<u8> {
     Key::new().text(name).done()
 }
 
+/// `meta`: the name of a repository that is no registry; the value is its number.
+pub fn tree(name: &str) -> Vec<u8> {
+    Key::new().raw(TREES).text(name).done()
+}
+
+/// `meta` from and to: all repositories that are no registries.
+pub fn trees() -> (Vec<u8>, Vec<u8>) {
+    Key::new().raw(TREES).range()
+}
+
+/// The name in such a row's key.
+pub fn name_of_tree(key: &[u8]) -> Option<&str> {
+    Parts(key.strip_prefix(TREES)?).text()
+}
+
+/// `meta` from and to: the repositories that are no registries and whose names begin with `name/`.
+pub fn trees_below(name: &str) -> (Vec<u8>, Vec<u8>) {
+    Key::new().raw(TREES).raw(name.as_bytes()).raw(b"/").range()
+}
+
 /// `repos`, `usage`: id.
 pub fn repo(id: RepoId) -> Vec<u8> {
     Key::new().u64(id.0).done()
@@ -111,8 +137,8 @@ pub fn item(id: RepoId, name: &Name<'_>, past: bool, added: Rev) -> Vec<u8> {
     item_rows(id, name, past).not_u64(added.0).done()
 }
 
-/// The tag and added revision of a tag's item key.
-pub fn tag_of_item(key: &[u8]) -> Option<(&str, Rev)> {
+/// The name and added revision of the key of an item whose class has texts as names.
+pub fn text_of_item(key: &[u8]) -> Option<(&str, Rev)> {
     let mut parts = Parts(key);
     parts.u64()?;
     parts.u8()?;
@@ -231,6 +257,38 @@ pub fn part(digest: &Digest, id: RepoId) -> Vec<u8> {
     refs_in(digest, id, Class::Part).done()
 }
 
+/// `mentions`: how many live files of one repository have this content.
+pub fn files(digest: &Digest, id: RepoId) -> Vec<u8> {
+    refs_in(digest, id, Class::Path).done()
+}
+
+/// `pins`: all of a repository.
+pub fn pins(id: RepoId) -> Key {
+    Key::new().u64(id.0)
+}
+
+/// `pins`: a snapshot keeps a revision.
+pub fn pin(id: RepoId, rev: Rev, title: &str) -> Vec<u8> {
+    pins(id).u64(rev.0).u8(SNAPSHOT).text(title).done()
+}
+
+/// The revision of a pin's key.
+pub fn rev_of_pin(key: &[u8]) -> Option<Rev> {
+    let mut parts = Parts(key);
+    parts.u64()?;
+    parts.u64().map(Rev)
+}
+
+/// `snapshots`: all of a repository.
+pub fn snapshots(id: RepoId) -> Key {
+    Key::new().u64(id.0)
+}
+
+/// `snapshots`: one.
+pub fn snapshot(id: RepoId, title: &str) -> Vec<u8> {
+    snapshots(id).text(title).done()
+}
+
 /// `refs` from and to: what keeps a digest in one repository beside its link: its items, live or past.
 pub fn keepers(digest: &Digest, id: RepoId) -> (Vec<u8>, Vec<u8>) {
     // The link's class is the first.
@@ -274,8 +332,8 @@ pub fn parent_of(rest: &[u8]) -> Option<(Digest, Rev)> {
     Some((parts.digest()?, Rev(parts.u64()?)))
 }
 
-/// Tag and added revision of the rest of a tag reference's key.
-pub fn tag_of_ref(rest: &[u8]) -> Option<(&str, Rev)> {
+/// Name and added revision of the rest of the key of a reference whose class has texts as names.
+pub fn text_of_ref(rest: &[u8]) -> Option<(&str, Rev)> {
     let mut parts = Parts(rest);
     Some((parts.text()?, Rev(parts.u64()?)))
 }

@@ -12,7 +12,7 @@ use crate::repo::quota;
 use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{Digest, RepoId, RepoName, Rev};
+use crate::types::{Digest, Kind, RepoId, RepoName, Rev};
 
 /// How many wanted references one arrival turns into real ones: beside the largest manifest and what most quotas count of
 /// it ([`crate::repo::images::batch`]) it stays within a transaction.
@@ -47,6 +47,7 @@ pub(in crate::repo) fn number(bytes: &[u8]) -> u64 {
 pub(in crate::repo) fn create(
     tx: &mut Txn<'_>,
     name: &RepoName,
+    kind: Kind,
     origin: u8,
     at_ms: u64,
 ) -> Result<(RepoId, RepoRecord), RepoError> {
@@ -60,7 +61,7 @@ pub(in crate::repo) fn create(
     tx.put(Table::Meta, NEXT, &(id + 1).to_be_bytes())?;
     let record = RepoRecord {
         name: name.as_str().into(),
-        kind: 1,
+        kind: kind.code(),
         origin,
         strict: None,
         head: 0,
@@ -72,11 +73,11 @@ pub(in crate::repo) fn create(
         attachments: true,
     };
     let id = RepoId(id);
-    tx.put(
-        Table::Names,
-        &keys::name(name.as_str()),
-        &id.0.to_be_bytes(),
-    )?;
+    let number = id.0.to_be_bytes();
+    tx.put(Table::Names, &keys::name(name.as_str()), &number)?;
+    if kind.is_tree() {
+        tx.put(Table::Meta, &keys::tree(name.as_str()), &number)?;
+    }
     tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
     Ok((id, record))
 }

@@ -18,7 +18,7 @@ macro_rules! record {
 pub struct RepoRecord {
     /// Its name (kept after deletion, for reports).
     pub name: String,
-    /// 1 = oci; other formats take further numbers.
+    /// A code of [`Kind`](crate::types::Kind).
     pub kind: u8,
     /// 0 = local, 1 = mirror, 2 = cache.
     pub origin: u8,
@@ -264,10 +264,39 @@ pub struct UsageRecord {
     pub tags: u64,
     /// Live manifests.
     pub manifests: u64,
-    /// Bytes of linked blobs and live manifests, each once.
+    /// Bytes of linked blobs, live manifests and live files, each content once.
     pub bytes: u64,
+    /// Live files.
+    pub files: u64,
 }
-record!(UsageRecord, "usage", 1);
+
+impl Record for UsageRecord {
+    const NAME: &'static str = "usage";
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| decode_body::<UsageRecordV1>(Self::NAME, body).map(Self::from))
+    }
+}
+
+/// [`UsageRecord`] as of version 1: there were images alone.
+#[derive(Decode)]
+struct UsageRecordV1 {
+    tags: u64,
+    manifests: u64,
+    bytes: u64,
+}
+
+impl From<UsageRecordV1> for UsageRecord {
+    fn from(old: UsageRecordV1) -> Self {
+        Self {
+            tags: old.tags,
+            manifests: old.manifests,
+            bytes: old.bytes,
+            files: 0,
+        }
+    }
+}
 
 impl UsageRecord {
     /// A live item of this class and of so many bytes came.
@@ -278,6 +307,8 @@ impl UsageRecord {
                 self.manifests += 1;
                 self.bytes += size;
             }
+            // Its bytes count with the first file that has them.
+            Some(Counted::Files) => self.files += 1,
             None => {}
         }
     }
@@ -290,10 +321,29 @@ impl UsageRecord {
                 self.manifests = self.manifests.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub(size);
             }
+            Some(Counted::Files) => self.files = self.files.saturating_sub(1),
             None => {}
         }
     }
 }
+
+/// A name for a revision that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotRecord {
+    /// The revision.
+    pub rev: u64,
+    /// When it was made (wall clock, ms).
+    pub at_ms: u64,
+    /// Who made it.
+    pub who: String,
+    /// When it ends (running ms); `None`: when somebody deletes it.
+    pub ends: Option<u64>,
+    /// It cannot be deleted until this is taken back.
+    pub held: bool,
+    /// The root digest of what it shows, in key form, once it was computed.
+    pub root: Option<Vec<u8>>,
+}
+record!(SnapshotRecord, "snapshot", 1);
 
 /// A quota on a prefix of repository names.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -1,7 +1,10 @@
-//! Closings: an upload becomes a blob of its repository. Once begun, one comes to its end whether or not its client waits.
+//! Closings: an upload becomes a blob of its repository, or a file. Once begun, one comes to its end whether or not its
+//! client waits.
 
 use crate::blobs::{BlobErrorKind, Ingest, Sealed, UploadName, Verified};
+use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
+use crate::repo::files::{Filed, NewFile};
 use crate::repo::images::manifest;
 use crate::repo::rows::keys;
 use crate::repo::state::lock;
@@ -11,16 +14,24 @@ use crate::repo::uploads::piece::Piece;
 use crate::repo::uploads::sessions::Turn;
 use crate::repo::{Repos, pushes, rows};
 use crate::store::{Need, Table};
-use crate::types::{Digest, RepoId, RepoName};
+use crate::types::{Digest, Kind, RepoId, RepoName};
 use std::sync::Arc;
 
-/// Who brings a blob.
-#[derive(Debug, Clone, Copy)]
+/// Who brings bytes, and what becomes of them.
+#[derive(Debug, Clone)]
 pub(in crate::repo) enum Bringer {
     /// A client, into the repository that the upload was begun for, if that takes pushes.
     Push,
+    /// A client, who makes a file of the repository of them.
+    File(Arc<NewFile>),
     /// A mirror run, into the repository that the fill was begun for.
     Fill,
+}
+
+/// Bytes that a repository has now.
+struct Linked {
+    /// The file that they became.
+    filed: Option<Filed>,
 }
 
 /// Bytes whose digest was checked.
@@ -38,8 +49,8 @@ impl Repos {
         mut turn: Turn,
         last: Piece,
         acknowledged: u64,
-        digest: &Digest,
-    ) -> Result<(), RepoError> {
+        (digest, by): (Option<Digest>, Bringer),
+    ) -> Result<Option<Filed>, RepoError> {
         let (id, mut session) = (turn.id, turn.session.clone());
         let ingest = lock(&session.ingest).take();
         let ingest = match ingest {
@@ -55,8 +66,8 @@ impl Repos {
             _ => {
                 let repo = self.repo_of(&session).await?;
                 // Its file, if there will be one, has this in its name.
-                session.algorithm = digest.algorithm();
-                let name = UploadName::session(id, repo, digest.algorithm());
+                session.algorithm = digest.map_or(session.algorithm, |d| d.algorithm());
+                let name = UploadName::session(id, repo, session.algorithm);
                 self.0.blobs.begin(name).of(session.owner.clone())
             }
         };
@@ -64,15 +75,13 @@ impl Repos {
         if !self.0.unlimited.is_known() {
             self.0.uploads.ending(id);
         }
-        let done = self
-            .seal(&session.name, ingest, last, digest, Bringer::Push)
-            .await;
+        let done = self.seal(&session.name, ingest, last, digest, by).await;
         let over = match &done {
             // Bytes that the disk refused are taken up from as far as they came.
             Err(RepoError::Blob(error)) => error.kind() == BlobErrorKind::Digest,
             // A commit of which it is not known whether it stands leaves the upload as it was.
             Err(error) => error.stored_nothing(),
-            Ok(()) => true,
+            Ok(_) => true,
         };
         if over {
             let _ = self.drop_row_of(&session, id).await;
@@ -90,52 +99,57 @@ impl Repos {
         done
     }
 
-    /// Takes the `last` bytes, checks the digest, makes all durable unless the store has them, and links the blob.
+    /// Takes the `last` bytes, checks the digest if one was named, makes all durable unless the store has them, and links the
+    /// blob, or files it.
     pub(in crate::repo) async fn seal(
         &self,
         name: &RepoName,
         ingest: Ingest,
         mut last: Piece,
-        digest: &Digest,
+        digest: Option<Digest>,
         by: Bringer,
-    ) -> Result<(), RepoError> {
-        let (digest, by) = (*digest, (by, ingest.repo()));
+    ) -> Result<Option<Filed>, RepoError> {
+        let by = (by, ingest.repo());
         // Few bytes that come back from their file are in memory until the commit, as those that came last are.
         let _held_to_the_end = if last.bytes.is_empty() {
             self.0.memory.take(Memory::price(ingest.inline_len())).await
         } else {
             std::mem::take(&mut last.share)
         };
-        let ingest = self.woken(ingest, digest.algorithm()).await?;
+        let algorithm = digest.map_or(ingest.algorithm(), |digest| digest.algorithm());
+        let ingest = self.woken(ingest, algorithm).await?;
         let sealed = match self.check_last(ingest, last, digest).await? {
             Ready::New(sealed) => sealed,
             Ready::Known(verified) => {
-                let size = verified.size();
+                let (digest, size) = (verified.digest(), verified.size());
                 // A row whose file is gone is no reason to drop what has come.
-                if !self.is_lost(&digest).await? && self.link(name, by, None, digest, size).await? {
+                if !self.is_lost(&digest).await?
+                    && let Some(linked) = self.link(name, &by, None, digest, size).await?
+                {
                     // Only now that the commit stands are these bytes spare.
-                    return self.block(move || Ok(verified.discard()?)).await;
+                    self.block(move || Ok(verified.discard()?)).await?;
+                    return Ok(linked.filed);
                 }
                 self.block(move || Ok(verified.seal()?)).await?
             }
         };
-        let size = sealed.size;
+        let (digest, size) = (sealed.digest, sealed.size);
         let place = sealed.body.place().cloned();
         let upload = sealed.upload;
-        let linked = self.link(name, by, Some(sealed), digest, size).await;
+        let linked = self.link(name, &by, Some(sealed), digest, size).await;
         if linked.as_ref().is_err_and(RepoError::stored_nothing) {
             self.drop_spare(place.into_iter().collect()).await;
         }
         // A client that is refused keeps nothing of a full disk. A mirror run goes on with what it has.
-        let over = match (&linked, by.0) {
+        let over = match (&linked, &by.0) {
             (Ok(_), _) => true,
-            (Err(error), Bringer::Push) => error.stored_nothing(),
+            (Err(error), Bringer::Push | Bringer::File(_)) => error.stored_nothing(),
             (Err(error), Bringer::Fill) => error.is_refusal(),
         };
         if let Some(upload) = upload.filter(|_| over) {
             self.drop_file(upload).await;
         }
-        linked.map(|_| ())
+        Ok(linked?.and_then(|linked| linked.filed))
     }
 
     /// Takes the `last` bytes, checks the digest, and makes all durable unless the store has them.
@@ -143,14 +157,18 @@ impl Repos {
         &self,
         mut ingest: Ingest,
         last: Piece,
-        digest: Digest,
+        digest: Option<Digest>,
     ) -> Result<Ready, RepoError> {
         let inner = Arc::clone(&self.0);
         self.block(move || {
             let Piece { bytes, ahead, .. } = last;
             ingest.write_hashed(&bytes, ahead)?;
             inner.memory.give_back(bytes);
-            let verified = ingest.verify(&digest)?;
+            let verified = match &digest {
+                Some(digest) => ingest.verify(digest)?,
+                None => ingest.verify_unnamed()?,
+            };
+            let digest = verified.digest();
             let known = inner
                 .store
                 .read(|r| Ok::<_, RepoError>(rows::blob(r, &digest)?.is_some()))?;
@@ -163,22 +181,23 @@ impl Repos {
         .await
     }
 
-    /// Links the blob, which ends its fill; with `sealed` its row is written, too. `false`: the row was expected and is not there.
+    /// Links the blob, which ends its fill, or files it; with `sealed` its row is written, too. `None`: the row was expected and
+    /// is not there.
     async fn link(
         &self,
         name: &RepoName,
-        by: (Bringer, RepoId),
+        by: &(Bringer, RepoId),
         sealed: Option<Sealed>,
         digest: Digest,
         size: u64,
-    ) -> Result<bool, RepoError> {
+    ) -> Result<Option<Linked>, RepoError> {
         // An upload has had its room since its bytes came.
-        let _room = match by.0 {
-            Bringer::Push => None,
+        let _room = match &by.0 {
+            Bringer::Push | Bringer::File(_) => None,
             Bringer::Fill => Some(self.commit_room(name, vec![(digest, Some(size))]).await?),
         };
         self.with_history(name, || {
-            self.link_once(name, by, sealed.clone(), digest, size)
+            self.link_once(name, by.clone(), sealed.clone(), digest, size)
         })
         .await
     }
@@ -190,12 +209,19 @@ impl Repos {
         sealed: Option<Sealed>,
         digest: Digest,
         size: u64,
-    ) -> Result<bool, RepoError> {
+    ) -> Result<Option<Linked>, RepoError> {
+        if let Bringer::File(new) = by {
+            return self
+                .file_once(name, (new, repo), sealed, digest, size)
+                .await;
+        }
         let context = self.context("", "blob.put");
         let wanted = name.clone();
         let write = self.write(Need::Grows, "blob.put", move |tx| {
             match by {
-                Bringer::Push => pushes::same_home(tx, &wanted, repo)?,
+                Bringer::Push | Bringer::File(_) => {
+                    pushes::same_home(tx, &wanted, Kind::Oci, repo)?;
+                }
                 Bringer::Fill => {
                     let found = rows::find(tx, wanted.as_str())?;
                     if found.is_none_or(|(id, _)| id != repo) {
@@ -214,13 +240,44 @@ impl Repos {
             }
             Ok(Some(spare))
         });
-        match write.await? {
-            Some(spare) => {
-                self.drop_spare(spare.into_iter().collect()).await;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        let Some(spare) = write.await? else {
+            return Ok(None);
+        };
+        self.drop_spare(spare.into_iter().collect()).await;
+        Ok(Some(Linked { filed: None }))
+    }
+
+    /// The same for bytes that become a file.
+    async fn file_once(
+        &self,
+        name: &RepoName,
+        (new, repo): (Arc<NewFile>, RepoId),
+        sealed: Option<Sealed>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<Option<Linked>, RepoError> {
+        let context = self.context(&new.who, "file.put");
+        let wanted = name.clone();
+        let change = self.change(name, Need::Grows, "file.put", move |tx| {
+            pushes::same_home(tx, &wanted, Kind::File, repo)?;
+            let Some((id, record)) = rows::find(tx, wanted.as_str())? else {
+                return Err(RepoError::UploadUnknown);
+            };
+            let spare = match &sealed {
+                Some(sealed) => manifest::put_blob(tx, sealed, context.at_ms)?,
+                None if rows::blob(tx, &digest)?.is_none() => return Ok(None),
+                None => None,
+            };
+            let mut edit = Edit::open(tx, id, record, &context);
+            let filed = edit.put_file(&new, &digest, size)?;
+            edit.finish()?;
+            Ok(Some((spare, filed)))
+        });
+        let Some((spare, filed)) = change.await? else {
+            return Ok(None);
+        };
+        self.drop_spare(spare.into_iter().collect()).await;
+        Ok(Some(Linked { filed: Some(filed) }))
     }
 
     /// The upload is over, whether its file goes now or with the idle ones.

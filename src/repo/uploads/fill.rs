@@ -164,12 +164,12 @@ impl Repos {
             // What was paused of it counted until now.
             repos.0.uploads.end(id);
             let last = Piece::default();
-            let done = repos.seal(&name, ingest, last, &digest, Bringer::Fill);
+            let done = repos.seal(&name, ingest, last, Some(digest), Bringer::Fill);
             let done = done.await;
             if done.as_ref().is_err_and(RepoError::is_refusal) {
                 repos.drop_fill(repo, &digest, id).await?;
             }
-            done
+            done.map(drop)
         })
         .await
     }

@@ -19,13 +19,15 @@ pub(in crate::repo) mod saving;
 pub(in crate::repo) mod sessions;
 
 use crate::repo::error::RepoError;
+use crate::repo::files::Filed;
 use crate::repo::state::lock;
+use crate::repo::uploads::closing::Bringer;
 use crate::repo::uploads::giving_up::Over;
-use crate::repo::uploads::receive::Body;
+use crate::repo::uploads::receive::{Body, Goal};
 use crate::repo::uploads::sessions::{Hold, Session, Slot, Turn};
 use crate::repo::{Repos, new_upload_id, pushes};
 use crate::store::Need;
-use crate::types::{Algorithm, ContentRange, Digest, RepoId, RepoName, UploadId, wall_ms};
+use crate::types::{Algorithm, ContentRange, Digest, Kind, RepoId, RepoName, UploadId, wall_ms};
 use std::sync::Arc;
 
 /// Closes an upload's file where many are open, if its request is dropped at any point.
@@ -83,32 +85,51 @@ impl Repos {
         algorithm: Algorithm,
         owner: &str,
     ) -> Result<UploadId, RepoError> {
-        let home = self.home_of(name).await?;
-        let id = new_upload_id()?;
-        let (sessions, most) = (&self.0.sessions, self.0.options.uploads_max);
-        let session = Session::new(name.clone(), home, algorithm, owner.into());
-        sessions.begin(id, session, most)?;
+        let home = self.home_of(name, Kind::Oci).await?;
+        let session = Session::new(name.clone(), Kind::Oci, home, algorithm, owner.into());
+        self.begin_session(new_upload_id()?, session)
+    }
+
+    /// Takes a new upload in.
+    pub(in crate::repo) fn begin_session(
+        &self,
+        id: UploadId,
+        session: Session,
+    ) -> Result<UploadId, RepoError> {
+        let most = self.0.options.uploads_max;
+        self.0.sessions.begin(id, session, most)?;
         Ok(id)
     }
 
     /// Bytes that have arrived.
     pub async fn upload_offset(&self, name: &RepoName, id: UploadId) -> Result<u64, RepoError> {
-        Ok(self.session_of(name, id).await?.offset)
+        Ok(self.session_of(name, Kind::Oci, id).await?.offset)
     }
 
     /// The upload, if its repository takes pushes and is still the one that the upload was begun for: what every method
     /// of an upload asks first.
-    async fn session_of(&self, name: &RepoName, id: UploadId) -> Result<Session, RepoError> {
-        let home = self.home_of(name).await?;
-        self.find_session(name, id).await?;
+    pub(in crate::repo) async fn session_of(
+        &self,
+        name: &RepoName,
+        kind: Kind,
+        id: UploadId,
+    ) -> Result<Session, RepoError> {
+        let home = self.home_of(name, kind).await?;
+        self.find_session(name, kind, id).await?;
         let session = self.0.sessions.get(id);
-        let session = session.filter(|s| s.name == *name && s.is_of(home) && s.is_open());
+        let session =
+            session.filter(|s| s.name == *name && s.kind == kind && s.is_of(home) && s.is_open());
         session.ok_or(RepoError::UploadUnknown)
     }
 
     /// As [`Repos::session_of`], for this request alone.
-    async fn turn_of(&self, name: &RepoName, id: UploadId) -> Result<Turn, RepoError> {
-        self.session_of(name, id).await?;
+    pub(in crate::repo) async fn turn_of(
+        &self,
+        name: &RepoName,
+        kind: Kind,
+        id: UploadId,
+    ) -> Result<Turn, RepoError> {
+        self.session_of(name, kind, id).await?;
         self.0.sessions.take_soon(id, name).await
     }
 
@@ -121,10 +142,21 @@ impl Repos {
         len: Option<u64>,
         body: impl Body,
     ) -> Result<u64, RepoError> {
-        let mut turn = self.turn_of(name, id).await?;
+        let turn = self.turn_of(name, Kind::Oci, id).await?;
+        self.append_in(turn, range, len, body).await
+    }
+
+    /// The same in a turn of the upload.
+    pub(in crate::repo) async fn append_in(
+        &self,
+        mut turn: Turn,
+        range: Option<ContentRange>,
+        len: Option<u64>,
+        body: impl Body,
+    ) -> Result<u64, RepoError> {
         let park = Park::of(self, &turn);
         let before = turn.session.offset;
-        let received = self.receive(&mut turn, range, len, None, body).await;
+        let received = self.receive(&mut turn, range, len, Goal::More, body).await;
         park.end();
         if let Err(error) = received {
             Box::pin(self.let_go_of_failed(turn, before, &error)).await;
@@ -165,12 +197,27 @@ impl Repos {
         body: impl Body,
         digest: &Digest,
     ) -> Result<(), RepoError> {
-        let mut turn = self.turn_of(name, id).await?;
+        let turn = self.turn_of(name, Kind::Oci, id).await?;
+        let end = (Some(*digest), Bringer::Push);
+        self.finish_in(turn, range, len, body, end).await.map(drop)
+    }
+
+    /// The same in a turn of the upload, for whatever becomes of its bytes; `None` as digest takes any.
+    pub(in crate::repo) async fn finish_in(
+        &self,
+        mut turn: Turn,
+        range: Option<ContentRange>,
+        len: Option<u64>,
+        body: impl Body,
+        end: (Option<Digest>, Bringer),
+    ) -> Result<Option<Filed>, RepoError> {
+        let id = turn.id;
         let park = Park::of(self, &turn);
         // Dropped before the turn: no request comes in between.
         let over = Over::if_spared(self, id);
         let before = turn.session.offset;
-        let received = self.receive(&mut turn, range, len, Some(digest), body);
+        let goal = Goal::End(end.0);
+        let received = self.receive(&mut turn, range, len, goal, body);
         let last = received.await;
         park.end();
         // Nothing may stay of a spared one, whatever was acknowledged.
@@ -183,8 +230,8 @@ impl Repos {
                 return Err(error);
             }
         };
-        let (repos, digest) = (self.clone(), *digest);
-        self.to_its_end(async move { repos.end_upload(turn, last, before, &digest).await })
+        let repos = self.clone();
+        self.to_its_end(async move { repos.end_upload(turn, last, before, end).await })
             .await
     }
 
@@ -265,17 +312,21 @@ impl Repos {
 
     /// Gives an upload up; its bytes are freed at once.
     pub async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Result<(), RepoError> {
-        let turn = self.turn_of(name, id).await?;
+        let turn = self.turn_of(name, Kind::Oci, id).await?;
         self.give_up(turn).await
     }
 
     /// The repository that an upload is for: the one that it was begun for, if the name still means that; for one that
     /// was begun before there was any, the name's, made if it is not there.
     pub(in crate::repo) async fn repo_of(&self, session: &Session) -> Result<RepoId, RepoError> {
-        let home = self.home_of(&session.name).await?;
+        let home = self.home_of(&session.name, session.kind).await?;
         if session.repo.get().is_none() {
             let id = match home {
                 Some(home) => home.id,
+                // A push makes no repository of files.
+                None if session.kind != Kind::Oci => {
+                    return Err(RepoError::NameUnknown(session.name.clone()));
+                }
                 None => self.make_home(&session.name).await?,
             };
             return Ok(*session.repo.get_or_init(|| id));

@@ -33,21 +33,40 @@ where
     type Error = E;
 }
 
+/// What comes after these bytes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::repo) enum Goal {
+    /// More of the upload.
+    More,
+    /// Its end, with this digest if one was named.
+    End(Option<Digest>),
+}
+
+impl Goal {
+    fn digest(self) -> Option<Digest> {
+        match self {
+            Self::More => None,
+            Self::End(digest) => digest,
+        }
+    }
+}
+
 impl Repos {
     /// Streams a body into the upload's ingest: one piece is written while the next is received.
     ///
     /// Every byte held is paid for from the budget of all uploads. Where that is used up, what this upload holds is
-    /// written before it waits. With `digest`, for the end of an upload, the last piece comes back and is not written yet.
+    /// written before it waits. At the end of an upload the last piece comes back and is not written yet.
     pub(in crate::repo) async fn receive(
         &self,
         turn: &mut Turn,
         range: Option<ContentRange>,
         len: Option<u64>,
-        digest: Option<&Digest>,
+        goal: Goal,
         mut body: impl Body,
     ) -> Result<Piece, RepoError> {
         let before = turn.session.offset;
-        self.check_chunk(turn, range, len, digest).await?;
+        let digest = goal.digest();
+        self.check_chunk(turn, range, len, digest.as_ref()).await?;
         let mut writer = Writer::new(self, turn, digest);
         let mut piece = Piece::default();
         let mut broken = None;
@@ -70,7 +89,7 @@ impl Repos {
             }
             self.gather(frame, &mut piece, &mut writer).await?;
         }
-        if digest.is_none() || broken.is_some() {
+        if matches!(goal, Goal::More) || broken.is_some() {
             writer.write(std::mem::take(&mut piece)).await?;
         }
         writer.flush().await?;
@@ -189,11 +208,11 @@ struct Writer<'a> {
     ahead: Ahead,
     pending: Option<JoinHandle<Result<u64, RepoError>>>,
     /// Of all bytes, where that is known.
-    digest: Option<&'a Digest>,
+    digest: Option<Digest>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(repos: &'a Repos, turn: &'a mut Turn, digest: Option<&'a Digest>) -> Self {
+    fn new(repos: &'a Repos, turn: &'a mut Turn, digest: Option<Digest>) -> Self {
         let session = &turn.session;
         let begun = lock(&session.ingest).as_ref().map(Ingest::ahead);
         Self {
@@ -249,7 +268,8 @@ impl<'a> Writer<'a> {
         let session = &self.turn.session;
         let all = session.offset.saturating_add(more as u64);
         let (repos, id) = (self.repos, self.turn.id);
-        repos.upload_room(&session.name, id, all, self.digest).await
+        let digest = self.digest.as_ref();
+        repos.upload_room(&session.name, id, all, digest).await
     }
 
     async fn flush(&mut self) -> Result<(), RepoError> {

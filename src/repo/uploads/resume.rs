@@ -11,7 +11,7 @@ use crate::repo::uploads::sessions::Sessions;
 use crate::repo::{Origin, Repos, pushes};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Store, StoreError, Table};
-use crate::types::{Algorithm, Hasher, RepoId, RepoName, UploadId, wall_ms};
+use crate::types::{Algorithm, Hasher, Kind, RepoId, RepoName, UploadId, wall_ms};
 use std::collections::HashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ impl Repos {
     pub(in crate::repo) async fn find_session(
         &self,
         name: &RepoName,
+        kind: Kind,
         id: UploadId,
     ) -> Result<(), RepoError> {
         if self.0.sessions.get(id).is_some() {
@@ -38,13 +39,13 @@ impl Repos {
         let _until_dropped = waits.clone().drop_guard();
         let (repos, name) = (self.clone(), name.clone());
         // Of a client that went away nothing may run on beside what the next one does.
-        self.to_its_end(async move { repos.reopen(&name, id, &waits).await })
+        self.to_its_end(async move { repos.reopen((&name, kind), id, &waits).await })
             .await
     }
 
     async fn reopen(
         &self,
-        name: &RepoName,
+        (name, kind): (&RepoName, Kind),
         id: UploadId,
         waits: &CancellationToken,
     ) -> Result<(), RepoError> {
@@ -55,7 +56,7 @@ impl Repos {
         if self.0.sessions.get(id).is_some() {
             return Ok(());
         }
-        let found = match self.take_up(name, id, waits).await {
+        let found = match self.take_up((name, kind), id, waits).await {
             Err(RepoError::Blob(e)) if e.kind() == BlobErrorKind::Damaged => {
                 // Nothing of it can be used, so there is nothing that the client could go on with.
                 tracing::info!(upload = %id, error = %e, "an upload of before the restart is given up");
@@ -70,7 +71,8 @@ impl Repos {
             let rested = self.block(move || Ok(ingest.rest().map(|()| ingest)?));
             ingest = rested.await?;
         }
-        self.0.sessions.insert(id, name.clone(), algorithm, ingest);
+        let of = (name.clone(), kind);
+        self.0.sessions.insert(id, of, algorithm, ingest);
         Ok(())
     }
 
@@ -78,11 +80,11 @@ impl Repos {
     /// there is none, or if it is a blob by now. Not to be called twice at once for one upload.
     async fn take_up(
         &self,
-        name: &RepoName,
+        (name, kind): (&RepoName, Kind),
         id: UploadId,
         waits: &CancellationToken,
     ) -> Result<Option<(Algorithm, Ingest)>, RepoError> {
-        let Some(left) = self.left(name, id).await? else {
+        let Some(left) = self.left((name, kind), id).await? else {
             return Ok(None);
         };
         let Left {
@@ -145,11 +147,15 @@ impl Repos {
         Ok(Some(self.hash_again(name, resuming, waits).await?))
     }
 
-    async fn left(&self, name: &RepoName, id: UploadId) -> Result<Option<Left>, RepoError> {
+    async fn left(
+        &self,
+        (name, kind): (&RepoName, Kind),
+        id: UploadId,
+    ) -> Result<Option<Left>, RepoError> {
         let wanted = name.clone();
         self.hop(move |inner, r| {
-            let (repo, _) =
-                pushes::home(r, &wanted)?.ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            let (repo, _) = pushes::home(r, &wanted, kind)?
+                .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             let row = r.get(Table::Uploads, &keys::upload(id))?;
             if let Some(row) = row {
                 let row = UploadRecord::from_bytes(&row)?;

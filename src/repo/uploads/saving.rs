@@ -104,9 +104,9 @@ impl Repos {
     async fn save(&self, session: &Session, id: UploadId, saved: Saved) -> Result<(), RepoError> {
         let (wanted, algorithm) = (session.name.clone(), session.algorithm);
         let (repo, saved_ms) = (session.repo.get().copied(), wall_ms());
-        let owner = session.owner.clone().unwrap_or_default();
+        let (owner, kind) = (session.owner.clone().unwrap_or_default(), session.kind);
         let write = self.write(Need::Grows, "upload.save", move |tx| {
-            let Some((_, repo)) = pushes::home(tx, &wanted)?
+            let Some((_, repo)) = pushes::home(tx, &wanted, kind)?
                 .zip(repo)
                 .filter(|((home, _), repo)| home == repo)
             else {

@@ -16,7 +16,7 @@ use crate::repo::quota::Uploads;
 use crate::repo::state::lock;
 use crate::repo::uploads::owners::Owners;
 use crate::repo::uploads::saving::Row;
-use crate::types::{Algorithm, RepoId, RepoName, UploadId};
+use crate::types::{Algorithm, Kind, RepoId, RepoName, UploadId};
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,6 +41,8 @@ pub(in crate::repo) type Slot = Arc<Mutex<Option<Ingest>>>;
 #[derive(Clone)]
 pub(in crate::repo) struct Session {
     pub name: RepoName,
+    /// The kind of repository that it is for.
+    pub kind: Kind,
     pub algorithm: Algorithm,
     pub ingest: Slot,
     pub offset: u64,
@@ -65,10 +67,17 @@ pub(in crate::repo) struct Session {
 
 impl Session {
     /// One of `owner`, without a byte.
-    pub fn new(name: RepoName, home: Option<Home>, algorithm: Algorithm, owner: Arc<str>) -> Self {
+    pub fn new(
+        name: RepoName,
+        kind: Kind,
+        home: Option<Home>,
+        algorithm: Algorithm,
+        owner: Arc<str>,
+    ) -> Self {
         let repo = home.map_or_else(OnceLock::new, |home| home.id.into());
         Self {
             name,
+            kind,
             algorithm,
             offset: 0,
             ingest: Arc::default(),
@@ -85,9 +94,10 @@ impl Session {
     }
 
     /// One that is on disk.
-    fn taken_up(name: RepoName, algorithm: Algorithm, ingest: Ingest) -> Self {
+    fn taken_up(name: RepoName, kind: Kind, algorithm: Algorithm, ingest: Ingest) -> Self {
         Self {
             name,
+            kind,
             algorithm,
             offset: ingest.offset(),
             repo: Arc::new(ingest.repo().into()),
@@ -177,8 +187,14 @@ impl Sessions {
     }
 
     /// An upload that is on disk is taken up.
-    pub fn insert(&self, id: UploadId, name: RepoName, algorithm: Algorithm, ingest: Ingest) {
-        let mut session = Session::taken_up(name, algorithm, ingest);
+    pub fn insert(
+        &self,
+        id: UploadId,
+        (name, kind): (RepoName, Kind),
+        algorithm: Algorithm,
+        ingest: Ingest,
+    ) {
+        let mut session = Session::taken_up(name, kind, algorithm, ingest);
         session.parked = has_open(&session.ingest);
         let mut open = lock(&self.open);
         if !open.all.contains_key(&id) {
@@ -383,7 +399,13 @@ mod tests {
             UploadId([1; 16]),
             "a/b".parse::<RepoName>().expect("a name"),
         );
-        let session = Session::new(name.clone(), None, Algorithm::Sha256, "owner".into());
+        let session = Session::new(
+            name.clone(),
+            Kind::Oci,
+            None,
+            Algorithm::Sha256,
+            "owner".into(),
+        );
         sessions.begin(id, session, 1).expect("begun");
         (sessions, id, name)
     }

@@ -57,6 +57,24 @@ fn golden_repositories() {
         tags: 1,
         manifests: 2,
         bytes: 1 << 40,
+        files: 3,
+    });
+    golden::check_old(
+        1,
+        &UsageRecord {
+            tags: 1,
+            manifests: 2,
+            bytes: 1 << 40,
+            files: 0,
+        },
+    );
+    golden::check(&SnapshotRecord {
+        rev: 300,
+        at_ms: 1_700_000_000_000,
+        who: "ann".into(),
+        ends: Some(86_400_000),
+        held: true,
+        root: Some(key()),
     });
 }
 

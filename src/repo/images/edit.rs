@@ -1,72 +1,29 @@
-//! One revision of one repository in the making: items put and closed, with every row derived from them (refs, due,
-//! changes, usage, feed), all in the caller's transaction.
-//!
-//! Open a [`Change`], put and close items, finish it. If nothing changed there is no new revision.
+//! Manifests and tags in an [`Edit`]: what is derived from a manifest beside its item (what it names, its subject, leases),
+//! in the caller's transaction.
 
-use super::error::RepoError;
-use super::format::Inspected;
-use super::images::parts;
-use super::quota;
-use super::rows::keys::{self, Class, DueKind, Name};
-use super::rows::record::{
-    ChangeRecord, FeedRecord, ItemRecord, ReferrerRecord, RepoRecord, SourceRecord, UsageRecord,
-};
-use super::rows::{self, arrive, live, usage};
+use super::parts;
+use crate::repo::edit::Edit;
+use crate::repo::error::RepoError;
+use crate::repo::format::Inspected;
+use crate::repo::quota;
+use crate::repo::rows::keys::{self, Class, DueKind, Name};
+use crate::repo::rows::record::{ItemRecord, ReferrerRecord, SourceRecord};
+use crate::repo::rows::{self, arrive, live};
 use crate::store::record::Record;
-use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{AttachedTag, Digest, ItemName, RepoId, Rev, Tag};
-
-/// What the rows of a transaction need to know beside the rows.
-#[derive(Debug, Clone)]
-pub(super) struct Context {
-    /// Who does it.
-    pub who: String,
-    /// The action.
-    pub why: &'static str,
-    /// Wall clock, ms: taken before the closure, which may run again.
-    pub at_ms: u64,
-    /// How long a link holds without a reference (running ms).
-    pub lease_ms: u64,
-    /// How long the history keeps what was closed (running ms), unless the repository says otherwise.
-    pub keep_ms: u64,
-}
+use crate::store::{Get, StoreError, Table};
+use crate::types::{AttachedTag, Digest, ItemName, Rev, Tag};
 
 /// A manifest about to become an item; its bytes are durable or go into `bytes` in the same transaction.
 #[derive(Debug, Clone)]
-pub(super) struct NewManifest {
+pub(in crate::repo) struct NewManifest {
     pub digest: Digest,
     pub size: u64,
     pub inspected: Inspected,
     pub source: SourceRecord,
     pub tags: Vec<Tag>,
 }
-/// One revision of one repository in the making.
-pub(super) struct Change<'a, 't> {
-    tx: &'a mut Txn<'t>,
-    id: RepoId,
-    record: RepoRecord,
-    rev: Rev,
-    changed: bool,
-    /// Rows were closed, which the history keeps for a while.
-    closed: bool,
-    context: &'a Context,
-}
 
-impl<'a, 't> Change<'a, 't> {
-    /// Begins the next revision.
-    pub fn open(tx: &'a mut Txn<'t>, id: RepoId, record: RepoRecord, context: &'a Context) -> Self {
-        let rev = Rev(record.head + 1);
-        Self {
-            tx,
-            id,
-            record,
-            rev,
-            changed: false,
-            closed: false,
-            context,
-        }
-    }
-
+impl Edit<'_, '_> {
     /// Whether the manifest's content may be missing; answers what is missing.
     pub fn missing(&self, inspected: &Inspected) -> Result<Vec<Digest>, StoreError> {
         let mut missing = Vec::new();
@@ -103,13 +60,8 @@ impl<'a, 't> Change<'a, 't> {
         Ok(())
     }
 
-    /// How long the repository keeps what was closed.
-    fn keep_ms(&self) -> u64 {
-        self.record.keep_ms.unwrap_or(self.context.keep_ms)
-    }
-
     /// A manifest without a tag, or with one less: a lease keeps it for those who rely on having seen it.
-    fn hold(&mut self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn hold(&mut self, digest: &Digest) -> Result<(), StoreError> {
         let (lease_ms, keep_ms) = (self.context.lease_ms, self.keep_ms());
         rows::hold(self.tx, self.id, digest, lease_ms, keep_ms)
     }
@@ -136,9 +88,8 @@ impl<'a, 't> Change<'a, 't> {
             self.add_referrer(new, subject)?;
         }
         let name = Name::manifest(&new.digest);
-        self.add(&name, &item)?;
+        self.put(&name, &item)?;
         let own = keys::item_ref(&new.digest, self.id, &name, self.rev);
-        self.tx.put(Table::Refs, &own, &[])?;
         quota::gain(self.tx, self.id, &new.digest, new.size, &own)?;
         for child in &new.inspected.children {
             let class = if rows::holds(self.tx, self.id, &child.digest)? {
@@ -149,9 +100,7 @@ impl<'a, 't> Change<'a, 't> {
             let key = keys::manifest_ref(&child.digest, self.id, class, &new.digest, self.rev);
             self.tx.put(keys::table(class), &key, &[])?;
         }
-        let was_wanted = arrive(self.tx, self.id, &new.digest)?;
-        self.count(|usage| usage.add(Class::Manifest, new.size))?;
-        Ok(was_wanted)
+        Ok(arrive(self.tx, self.id, &new.digest)?)
     }
 
     fn add_referrer(&mut self, new: &NewManifest, subject: &Digest) -> Result<(), StoreError> {
@@ -178,66 +127,12 @@ impl<'a, 't> Change<'a, 't> {
             }
             self.close(&name, added, item)?;
         }
-        self.add(&name, &self.item(new))?;
-        let key = keys::item_ref(&new.digest, self.id, &name, self.rev);
-        self.tx.put(Table::Refs, &key, &[])?;
-        self.count(|usage| usage.add(Class::Tag, new.size))
-    }
-
-    fn add(&mut self, name: &Name<'_>, item: &ItemRecord) -> Result<(), StoreError> {
-        // Within one revision the last write wins: a row that this revision closed stays in the past, one that it
-        // added before is overwritten by the same key.
-        self.tx.put(
-            Table::Items,
-            &keys::item(self.id, name, false, self.rev),
-            &item.to_bytes()?,
-        )?;
-        self.tx
-            .put(Table::Changes, &keys::change(self.id, self.rev, name), &[])?;
-        self.changed = true;
-        Ok(())
-    }
-
-    /// Closes a live row: it moves to the past, and what it needed stays referenced until the history is pruned.
-    fn close(
-        &mut self,
-        name: &Name<'_>,
-        added: Rev,
-        mut item: ItemRecord,
-    ) -> Result<(), StoreError> {
-        self.tx
-            .delete(Table::Items, &keys::item(self.id, name, false, added))?;
-        let target = item.digest();
-        if added < self.rev {
-            item.removed = self.rev.0;
-            self.tx.put(
-                Table::Items,
-                &keys::item(self.id, name, true, added),
-                &item.to_bytes()?,
-            )?;
-        } else if let (Class::Tag, Some(target)) = (name.class(), &target) {
-            // Added by this very revision: nobody ever saw it, so it leaves no past.
-            let key = keys::item_ref(target, self.id, name, added);
-            self.tx.delete(Table::Refs, &key)?;
-        }
-        self.tx
-            .put(Table::Changes, &keys::change(self.id, self.rev, name), &[])?;
-        self.changed = true;
-        self.closed = true;
-        self.count(|usage| usage.take(name.class(), item.size))?;
-        let Some(digest) = &name.as_manifest() else {
-            return target.map_or(Ok(()), |digest| self.hold(&digest));
-        };
-        quota::lose(self.tx, self.id, digest, item.size)?;
-        parts::forget(self.tx, self.id, digest)?;
-        self.leave_referrers(digest)?;
-        self.leave_blobs(digest)?;
-        self.close_referrer(digest, added, &item)
+        self.put(&name, &self.item(new))
     }
 
     /// Those who referred to a manifest that is gone are looked at by the collector; and the list of them, if there is one,
     /// when their leases are over.
-    fn leave_referrers(&mut self, subject: &Digest) -> Result<(), StoreError> {
+    pub(super) fn leave_referrers(&mut self, subject: &Digest) -> Result<(), StoreError> {
         let (from, to) = keys::referrers(self.id, false, subject).range();
         let now = self.tx.running_ms();
         let what = keys::due_in(self.id, subject);
@@ -254,14 +149,14 @@ impl<'a, 't> Change<'a, 't> {
     }
 
     /// The blobs of a manifest that is gone are looked at by the collector.
-    fn leave_blobs(&mut self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn leave_blobs(&mut self, digest: &Digest) -> Result<(), StoreError> {
         let what = keys::due_in(self.id, digest);
         let now = self.tx.running_ms();
         self.tx
             .put(Table::Due, &keys::due(now, DueKind::Closed, &what), &[])
     }
 
-    fn close_referrer(
+    pub(super) fn close_referrer(
         &mut self,
         digest: &Digest,
         added: Rev,
@@ -307,54 +202,14 @@ impl<'a, 't> Change<'a, 't> {
             None => Ok(false),
         }
     }
-
-    fn count(&mut self, change: impl FnOnce(&mut UsageRecord)) -> Result<(), StoreError> {
-        let mut usage = usage(self.tx, self.id)?;
-        change(&mut usage);
-        self.tx
-            .put(Table::Usage, &keys::repo(self.id), &usage.to_bytes()?)
-    }
-
-    /// Moves the head and writes the revision's change and feed rows, if anything changed.
-    pub fn finish(mut self) -> Result<Rev, RepoError> {
-        if !self.changed {
-            return Ok(Rev(self.record.head));
-        }
-        let context = self.context;
-        let row = ChangeRecord {
-            at_ms: context.at_ms,
-            who: context.who.clone(),
-            why: context.why.into(),
-        };
-        self.tx.put(
-            Table::Changes,
-            &keys::change_head(self.id, self.rev),
-            &row.to_bytes()?,
-        )?;
-        let feed = FeedRecord {
-            repo: self.id.0,
-            name: self.record.name.clone(),
-            rev: self.rev.0,
-            at_ms: context.at_ms,
-            who: context.who.clone(),
-            why: context.why.into(),
-        };
-        self.tx.append(&feed.to_bytes()?)?;
-        if self.closed {
-            let now = self.tx.running_ms();
-            let what = keys::due_rev(self.id, self.rev);
-            let key = keys::due(now + self.keep_ms(), DueKind::History, &what);
-            self.tx.put(Table::Due, &key, &now.to_be_bytes())?;
-        }
-        self.record.head = self.rev.0;
-        self.tx
-            .put(Table::Repos, &keys::repo(self.id), &self.record.to_bytes()?)?;
-        Ok(self.rev)
-    }
 }
 
 /// A manifest's row among the referrers of its subject.
-pub(super) fn referrer_row(inspected: &Inspected, size: u64, removed: u64) -> ReferrerRecord {
+pub(in crate::repo) fn referrer_row(
+    inspected: &Inspected,
+    size: u64,
+    removed: u64,
+) -> ReferrerRecord {
     ReferrerRecord {
         removed,
         media_type: inspected.media_type.as_str().into(),

@@ -1,0 +1,160 @@
+//! A repository at a revision: what every read takes. A name is resolved to one once, in one place, which also checks its kind.
+//!
+//! Owns how a name and a reference to its past become a revision, and which revisions can be read. Must not know what items
+//! mean.
+
+use super::error::RepoError;
+use super::history::moment::rev_at;
+use super::rows::keys::{self, Name};
+use super::rows::record::{ItemRecord, RepoRecord, SnapshotRecord};
+use super::{rows, visible};
+use crate::store::record::Record;
+use crate::store::{Get, Read, StoreError, Table};
+use crate::types::{Kind, RepoId, RepoName, Rev, Title, moment};
+use std::sync::Arc;
+
+/// As of when a repository is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum At {
+    /// Now.
+    Head,
+    /// What it showed at this time (wall clock, ms).
+    Time(u64),
+    /// What a reference means: the title of a snapshot, else `gREV`, else a time as `at/` reads it.
+    Named(Arc<str>),
+}
+
+impl At {
+    /// The longest reference in bytes.
+    pub const MAX: usize = Title::MAX;
+
+    /// A reference; none for a text that cannot be one.
+    pub fn named(text: &str) -> Option<Self> {
+        let could_be = Title::is_component(text);
+        could_be.then(|| Self::Named(text.into()))
+    }
+}
+
+/// A repository at a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// The repository.
+    pub id: RepoId,
+    /// The revision.
+    pub rev: Rev,
+    /// It is the head, and nobody is at work on the next one: what is live is what it shows.
+    pub is_live: bool,
+}
+
+impl Shown {
+    /// Of a repository's row.
+    fn head(id: RepoId, record: &RepoRecord) -> Self {
+        Self {
+            id,
+            rev: Rev(record.head),
+            is_live: record.stage.is_none(),
+        }
+    }
+
+    /// What a name means here: its row and the revision that added it.
+    pub fn item(
+        &self,
+        get: &impl Get,
+        name: &Name<'_>,
+    ) -> Result<Option<(Rev, ItemRecord)>, StoreError> {
+        if self.is_live {
+            let live = rows::live(get, self.id, name)?;
+            return Ok(live.filter(|(added, _)| *added <= self.rev));
+        }
+        rows::at(get, self.id, name, self.rev)
+    }
+}
+
+/// The repository of a name and kind, as of then.
+pub(super) fn shown(
+    r: &Read<'_>,
+    name: &RepoName,
+    kind: Kind,
+    at: &At,
+) -> Result<Shown, RepoError> {
+    let (id, record) =
+        visible(r, name.as_str(), kind)?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    if *at == At::Head {
+        return Ok(Shown::head(id, &record));
+    }
+    let rev = resolve(r, id, &record, at)?;
+    readable(r, id, &record, rev)?;
+    Ok(Shown {
+        id,
+        rev,
+        is_live: false,
+    })
+}
+
+/// The revision that `at` means.
+pub(super) fn resolve(
+    r: &Read<'_>,
+    id: RepoId,
+    record: &RepoRecord,
+    at: &At,
+) -> Result<Rev, RepoError> {
+    match at {
+        At::Head => Ok(Rev(record.head)),
+        At::Time(ms) => rev_at(r, id, record, *ms),
+        At::Named(text) => {
+            if let Some(row) = r.get(Table::Snapshots, &keys::snapshot(id, text))? {
+                return Ok(Rev(SnapshotRecord::from_bytes(&row)?.rev));
+            }
+            if let Some(rev) = Title::revision(text) {
+                return Ok(rev);
+            }
+            match moment::parse(text) {
+                Some(ms) => rev_at(r, id, record, ms),
+                None => Err(RepoError::SnapshotUnknown {
+                    name: record.name.clone(),
+                    title: text.to_string(),
+                }),
+            }
+        }
+    }
+}
+
+/// Refuses a revision that is to come, or that the history no longer keeps and no snapshot does.
+pub(super) fn readable(
+    get: &impl Get,
+    id: RepoId,
+    record: &RepoRecord,
+    rev: Rev,
+) -> Result<(), RepoError> {
+    if rev.0 > record.head {
+        return Err(RepoError::Refused(format!(
+            "{} is at revision {}; there is no revision {} yet",
+            record.name, record.head, rev.0
+        )));
+    }
+    if rev.0 >= record.horizon || is_pinned(get, id, rev)? {
+        return Ok(());
+    }
+    Err(RepoError::Refused(format!(
+        "the history of {} is kept from revision {} on; revision {} is gone. Keep it longer with: dryport repo set {} --history-keep TIME, and below a quota more of it with: dryport quota set PREFIX SIZE --history SIZE",
+        record.name, record.horizon, rev.0, record.name
+    )))
+}
+
+/// Whether something keeps just this revision.
+pub(super) fn is_pinned(get: &impl Get, id: RepoId, rev: Rev) -> Result<bool, StoreError> {
+    let (from, to) = keys::pins(id).u64(rev.0).range();
+    Ok(!get.scan(Table::Pins, &from, &to, 1)?.is_empty())
+}
+
+/// Whether something keeps a revision from `added` on and before `removed`: then a row that was there so long stays.
+pub(super) fn is_pinned_within(
+    get: &impl Get,
+    id: RepoId,
+    added: Rev,
+    removed: Rev,
+) -> Result<bool, StoreError> {
+    let from = keys::pins(id).u64(added.0).done();
+    let to = keys::pins(id).u64(removed.0).done();
+    Ok(!get.scan(Table::Pins, &from, &to, 1)?.is_empty())
+}
