@@ -6,13 +6,17 @@
 
 mod check;
 mod mirror;
+mod snapshot;
 mod work;
 
 use crate::auth::{RoleGrant, UserView};
 pub use crate::gc::Report;
 pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
-use crate::repo::{QuotaView, RepoView, SettingsChange, TagChange};
+use crate::repo::{
+    QuotaView, RepoView, Restored, SettingsChange, SnapshotDiff, SnapshotPage, SnapshotView,
+    TagChange,
+};
 pub use crate::store::{DatabaseCopy, DatabaseStatus};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,6 +25,7 @@ use std::sync::Arc;
 pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
+pub use snapshot::SnapshotRequest;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
 
@@ -110,6 +115,9 @@ pub enum Request {
     RepoDelete {
         /// Its name.
         name: String,
+        /// Its snapshots go with it.
+        #[serde(default)]
+        with_snapshots: bool,
     },
     /// One page of a repository's tags. Answered by [`Reply::Tags`].
     TagList {
@@ -141,6 +149,8 @@ pub enum Request {
         /// What it meant when.
         when: When,
     },
+    /// Something about snapshots.
+    Snapshot(SnapshotRequest),
     /// Changes settings of a repository.
     RepoSet {
         /// The repository.
@@ -199,6 +209,7 @@ impl Request {
             Self::TagHistory { .. } => "tag-history",
             Self::TagDelete { .. } => "tag-delete",
             Self::TagRestore { .. } => "tag-restore",
+            Self::Snapshot(request) => request.name(),
             Self::RepoSet { .. } => "repo-set",
             Self::QuotaSet { .. } => "quota-set",
             Self::QuotaList => "quota-list",
@@ -254,6 +265,14 @@ pub enum Reply {
     History(Vec<TagChange>),
     /// The digest that the tag means again.
     Restored(String),
+    /// One page of snapshots.
+    Snapshots(SnapshotPage),
+    /// One snapshot, with its root digest.
+    SnapshotShown(SnapshotView),
+    /// What changed between two.
+    SnapshotDiff(SnapshotDiff),
+    /// What a restore came to.
+    SnapshotRestored(Restored),
     /// The quotas, by prefix.
     Quotas(Vec<QuotaView>),
     /// What the sweep did.

@@ -20,6 +20,7 @@ mod repo;
 mod serve;
 mod session;
 mod settings;
+mod snapshot;
 mod tag;
 mod terminal;
 mod trust;
@@ -69,6 +70,8 @@ enum Command {
     Repo(repo::RepoCommand),
     #[command(subcommand)]
     Tag(tag::TagCommand),
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     Mirror(mirror::Mirror),
     #[command(subcommand)]
     Quota(quota::QuotaCommand),
@@ -147,6 +150,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Trust(trust) => trust.run().await,
         Command::Repo(repo) => repo.run().await,
         Command::Tag(tag) => tag.run().await,
+        Command::Snapshot(snapshot) => snapshot.run().await,
         Command::Mirror(mirror) => mirror.run().await,
         Command::Quota(quota) => quota.run().await,
         Command::Gc(gc) => gc.run().await,

@@ -79,6 +79,9 @@ pub(super) struct Delete {
     place: Place,
     /// The repository, for example team/app
     name: String,
+    /// Delete its snapshots with it; one that is held never goes
+    #[arg(long)]
+    with_snapshots: bool,
 }
 
 impl RepoCommand {
@@ -125,9 +128,16 @@ impl RepoCommand {
                 session.quick(Request::RepoSet { name, change }).await?;
                 output::print(&text)
             }
-            Self::Delete(Delete { name, .. }) => {
+            Self::Delete(Delete {
+                name,
+                with_snapshots,
+                ..
+            }) => {
                 session
-                    .quick(Request::RepoDelete { name: name.clone() })
+                    .quick(Request::RepoDelete {
+                        name: name.clone(),
+                        with_snapshots,
+                    })
                     .await?;
                 output::print(&format!(
                     "Deleted {name}. Its bytes are freed in the background."

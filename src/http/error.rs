@@ -221,7 +221,9 @@ impl From<RepoError> for Fail {
         let text = error.to_string();
         let not_found = |code, text| Self::new(StatusCode::NOT_FOUND, code, text);
         match error {
-            RepoError::NameUnknown(_) => not_found("NAME_UNKNOWN", text),
+            RepoError::NameUnknown(_) | RepoError::NothingMatches(_) => {
+                not_found("NAME_UNKNOWN", text)
+            }
             RepoError::ManifestUnknown(_) => not_found("MANIFEST_UNKNOWN", text),
             RepoError::BlobUnknown(_) => not_found("BLOB_UNKNOWN", text),
             RepoError::UploadUnknown => not_found("BLOB_UPLOAD_UNKNOWN", text),

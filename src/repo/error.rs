@@ -116,6 +116,9 @@ pub enum RepoError {
     /// The repository is there already, or its name lies above or below that of another.
     #[error("{0}")]
     Exists(String),
+    /// No repository has a name of this pattern.
+    #[error("no repository matches {0}; nothing was done")]
+    NothingMatches(String),
     /// No such snapshot of the repository, and no revision or time either.
     #[error("{name} has no snapshot {title}")]
     SnapshotUnknown {
@@ -299,7 +302,7 @@ impl RepoError {
     pub fn kind(&self) -> RepoErrorKind {
         use RepoErrorKind as K;
         match self {
-            Self::NameUnknown(_) => K::NameUnknown,
+            Self::NameUnknown(_) | Self::NothingMatches(_) => K::NameUnknown,
             Self::ManifestUnknown(_) => K::ManifestUnknown,
             Self::BlobUnknown(_) => K::BlobUnknown,
             Self::UploadUnknown => K::UploadUnknown,

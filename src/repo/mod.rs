@@ -22,6 +22,7 @@ pub mod rows;
 mod rules;
 mod settings;
 mod shown;
+mod snapshots;
 mod state;
 mod tree;
 mod uploads;
@@ -33,6 +34,9 @@ pub use files::{Entry, FileView, Filed, FolderPage, NewFile, PartDone, PartRange
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
 pub use shown::At;
+pub use snapshots::{
+    DiffItem, NewSnapshot, Restored, SnapshotDiff, SnapshotPage, SnapshotPlace, SnapshotView,
+};
 pub use tree::Tree;
 pub use uploads::fill::Fill;
 pub use uploads::receive::Body;
@@ -309,7 +313,15 @@ impl Repos {
 
     /// Drops the repository's name: nothing of it is served from then on. Its unfinished uploads end, its rows are dropped
     /// by the collector.
-    pub async fn delete(&self, name: &RepoName, who: &str) -> Result<(), RepoError> {
+    ///
+    /// # Errors
+    /// [`RepoError::Refused`] if it has snapshots, unless they go with it, and always if one of them is held.
+    pub async fn delete(
+        &self,
+        name: &RepoName,
+        who: &str,
+        with_snapshots: bool,
+    ) -> Result<(), RepoError> {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
         let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
@@ -324,6 +336,7 @@ impl Repos {
         let drop_name = move |tx: &mut Txn<'_>| {
             let (id, mut record) = any_visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            snapshots::to_go_with(tx, id, &record, with_snapshots)?;
             record.deleted = true;
             tx.delete(Table::Meta, &keys::tree(wanted.as_str()))?;
             tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;

@@ -7,7 +7,7 @@ use super::error::RepoError;
 use super::history::moment::rev_at;
 use super::rows::keys::{self, Name};
 use super::rows::record::{ItemRecord, RepoRecord, SnapshotRecord};
-use super::{rows, visible};
+use super::{any_visible, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table};
 use crate::types::{Kind, RepoId, RepoName, Rev, Title, moment};
@@ -77,8 +77,23 @@ pub(super) fn shown(
     kind: Kind,
     at: &At,
 ) -> Result<Shown, RepoError> {
-    let (id, record) =
-        visible(r, name.as_str(), kind)?.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let found = any_visible(r, name.as_str())?.filter(|(_, record)| record.kind == kind.code());
+    of(r, name, found, at)
+}
+
+/// The same of any kind.
+pub(super) fn any_shown(r: &Read<'_>, name: &RepoName, at: &At) -> Result<Shown, RepoError> {
+    let found = any_visible(r, name.as_str())?;
+    of(r, name, found, at)
+}
+
+fn of(
+    r: &Read<'_>,
+    name: &RepoName,
+    found: Option<(RepoId, RepoRecord)>,
+    at: &At,
+) -> Result<Shown, RepoError> {
+    let (id, record) = found.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     if *at == At::Head {
         return Ok(Shown::head(id, &record));
     }
@@ -154,7 +169,32 @@ pub(super) fn is_pinned_within(
     added: Rev,
     removed: Rev,
 ) -> Result<bool, StoreError> {
+    if removed <= added {
+        return Ok(false);
+    }
     let from = keys::pins(id).u64(added.0).done();
     let to = keys::pins(id).u64(removed.0).done();
     Ok(!get.scan(Table::Pins, &from, &to, 1)?.is_empty())
+}
+
+/// Whether the row of the past that this revision added is there and something keeps a revision that shows it.
+pub(super) fn is_past_pinned(
+    get: &impl Get,
+    id: RepoId,
+    name: &Name<'_>,
+    added: Rev,
+) -> Result<bool, StoreError> {
+    let Some(row) = get.get(Table::Items, &keys::item(id, name, true, added))? else {
+        return Ok(false);
+    };
+    let item = ItemRecord::from_bytes(&row)?;
+    is_pinned_within(get, id, added, Rev(item.removed))
+}
+
+/// The first revision from `rev` on that something keeps.
+pub(super) fn next_pin(get: &impl Get, id: RepoId, rev: Rev) -> Result<Option<Rev>, StoreError> {
+    let from = keys::pins(id).u64(rev.0).done();
+    let (_, to) = keys::pins(id).range();
+    let pin = get.scan(Table::Pins, &from, &to, 1)?.pop();
+    Ok(pin.and_then(|(key, _)| keys::rev_of_pin(&key)))
 }

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio_util::sync::CancellationToken;
 
 /// Who the log and the history name for a change made here.
-const OPERATOR: &str = "operator";
+pub(super) const OPERATOR: &str = "operator";
 
 /// Does one thing. `news` hears how far slow work is; `stop` ends it early (what was fetched is kept and taken up by the
 /// next run). Every change is durable when this returns.
@@ -49,6 +49,7 @@ pub async fn execute(
         | Request::RepoShow { .. }
         | Request::RepoDelete { .. }
         | Request::RepoSet { .. } => repos(app, request).await,
+        Request::Snapshot(request) => super::snapshot::run(app, request).await,
         Request::TagList { .. }
         | Request::TagHistory { .. }
         | Request::TagDelete { .. }
@@ -130,8 +131,12 @@ async fn accounts(app: &App, request: Request) -> Result<Reply, Fault> {
 async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
     match request {
         Request::RepoShow { name } => Ok(Reply::Repo(app.repos.view(&repo(&name)?).await?)),
-        Request::RepoDelete { name } => {
-            app.repos.delete(&repo(&name)?, OPERATOR).await?;
+        Request::RepoDelete {
+            name,
+            with_snapshots,
+        } => {
+            let name = repo(&name)?;
+            app.repos.delete(&name, OPERATOR, with_snapshots).await?;
             Ok(Reply::Done)
         }
         Request::RepoSet { name, change } => {
@@ -238,7 +243,7 @@ fn user(text: &str) -> Result<UserName, Fault> {
     Ok(text.parse::<UserName>()?)
 }
 
-fn repo(text: &str) -> Result<RepoName, Fault> {
+pub(super) fn repo(text: &str) -> Result<RepoName, Fault> {
     Ok(text.parse::<RepoName>()?)
 }
 
@@ -302,9 +307,12 @@ impl From<RepoError> for Fault {
     fn from(error: RepoError) -> Self {
         let kind = match &error {
             RepoError::NameUnknown(_)
+            | RepoError::NothingMatches(_)
+            | RepoError::SnapshotUnknown { .. }
             | RepoError::ManifestUnknown(_)
             | RepoError::BlobUnknown(_) => FaultKind::NotFound,
             RepoError::ReadOnly(_)
+            | RepoError::Exists(_)
             | RepoError::NotAttached { .. }
             | RepoError::Refused(_)
             | RepoError::Quota { .. }

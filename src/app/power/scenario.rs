@@ -215,7 +215,7 @@ impl Client<'_> {
 
     async fn delete_repo(&self, repo: &RepoName) -> Done {
         let promise = self.ledger.all_gone(repo);
-        let work = self.service.repos.delete(repo, "power");
+        let work = self.service.repos.delete(repo, "power", false);
         self.ledger.doing(promise, work).await
     }
 

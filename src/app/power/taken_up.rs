@@ -37,7 +37,7 @@ fn nobody_waits_for_an_upload_that_is_taken_up_and_it_ends_with_its_repository()
         let client = tokio::spawn(async move { repos.upload_offset(&asked, id).await });
         until(|| disk.marks.came() > before);
         let repos = &service.repos;
-        let deleted = timeout(SOON, repos.delete(&name, "ann")).await;
+        let deleted = timeout(SOON, repos.delete(&name, "ann", false)).await;
         deleted.expect("waits for no upload").expect("deleted");
         let reaped = timeout(SOON, repos.reap_uploads()).await;
         let reaped = reaped.expect("waits for no upload").expect("looked at");

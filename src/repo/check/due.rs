@@ -72,7 +72,7 @@ fn strange(
     let name = kind_name(kind);
     let at_once = matches!(
         kind,
-        DueKind::Orphan | DueKind::Subject | DueKind::Past | DueKind::Closed
+        DueKind::Orphan | DueKind::Subject | DueKind::Past | DueKind::Closed | DueKind::Unpinned
     );
     if at_once && at > r.running_ms() + AHEAD_MS {
         let text =
@@ -117,10 +117,13 @@ fn repository(kind: DueKind, what: &[u8]) -> (Option<u64>, Option<u64>) {
     match kind {
         DueKind::Lease => (parts.digest().and_then(|_| parts.u64()), None),
         DueKind::Orphan => (None, None),
-        DueKind::Untagged | DueKind::Subject | DueKind::Repo | DueKind::Closed | DueKind::List => {
-            (parts.u64(), None)
-        }
-        DueKind::History => (parts.u64(), parts.u64()),
+        DueKind::Untagged
+        | DueKind::Subject
+        | DueKind::Repo
+        | DueKind::Closed
+        | DueKind::List
+        | DueKind::Snapshot => (parts.u64(), None),
+        DueKind::History | DueKind::Unpinned => (parts.u64(), parts.u64()),
         DueKind::Past => (parts.u64(), parts.digest().and_then(|_| parts.u64())),
     }
 }
@@ -136,6 +139,8 @@ fn kind_name(kind: DueKind) -> &'static str {
         DueKind::Past => "a removed manifest",
         DueKind::Repo => "the rest",
         DueKind::Closed => "the blobs of a removed manifest",
+        DueKind::Unpinned => "what a snapshot kept",
+        DueKind::Snapshot => "a snapshot's end",
     }
 }
 
@@ -180,7 +185,10 @@ fn note(walk: &mut Walk, key: &[u8]) -> bool {
             parts.u64().is_some() && parts.digest().is_some(),
             what.len(),
         ),
-        DueKind::History => (parts.u64().is_some() && parts.u64().is_some(), what.len()),
+        DueKind::History | DueKind::Unpinned => {
+            (parts.u64().is_some() && parts.u64().is_some(), what.len())
+        }
+        DueKind::Snapshot => (parts.u64().is_some() && parts.text().is_some(), what.len()),
         // What follows says where in the referrers to go on.
         DueKind::Subject => {
             let read = parts.u64().is_some() && parts.digest().is_some();

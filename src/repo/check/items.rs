@@ -9,6 +9,7 @@ use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
 use crate::repo::rows::keys::{self, Class, DueKind, ItemKey, Name};
 use crate::repo::rows::record::{ItemRecord, RepoRecord};
+use crate::repo::shown::is_pinned_within;
 use crate::repo::{Inner, reclaim, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -116,11 +117,11 @@ fn one(
         expected_only(walk, inner, r, &item, &row);
         return Ok(());
     };
-    if is_going(walk, &record, &item, &row) {
+    if is_going(walk, r, &record, &item, &row)? {
         expected_only(walk, inner, r, &item, &row);
         return Ok(());
     }
-    changes(walk, r, &item, &row)?;
+    changes(walk, r, &record, &item, &row)?;
     match &item.name.as_manifest() {
         None if item.name.class() == Class::Path => file_rows(walk, r, &item, &row),
         None => tag_rows(walk, r, &item, &row),
@@ -160,7 +161,9 @@ fn contradiction(item: &Item<'_>, row: &ItemRecord) -> Option<&'static str> {
     if item.past == (row.removed == Rev::NEVER.0) {
         return Some("live and removed at once");
     }
-    if row.removed <= item.added.0 {
+    // One that is hidden is about to go.
+    let is_hidden = item.past && row.is_hidden(item.added);
+    if row.removed <= item.added.0 && !is_hidden {
         return Some("removed before it was added");
     }
     let Some(target) = row.digest() else {
@@ -171,16 +174,26 @@ fn contradiction(item: &Item<'_>, row: &ItemRecord) -> Option<&'static str> {
 }
 
 /// Whether the collector is about to drop the item, and may have dropped some of its rows.
-fn is_going(walk: &Walk, record: &RepoRecord, item: &Item<'_>, row: &ItemRecord) -> bool {
-    if record.deleted || (item.past && row.removed <= record.horizon) {
-        return true;
+fn is_going(
+    walk: &Walk,
+    r: &Read<'_>,
+    record: &RepoRecord,
+    item: &Item<'_>,
+    row: &ItemRecord,
+) -> Result<bool, RepoError> {
+    if record.deleted || (item.past && row.is_hidden(item.added)) {
+        return Ok(true);
+    }
+    if item.past && row.removed <= record.horizon {
+        // Unless a revision that shows it is kept.
+        return Ok(!is_pinned_within(r, item.id, item.added, Rev(row.removed))?);
     }
     let manifest = item.name.as_manifest().filter(|_| item.past);
-    manifest.is_some_and(|digest| {
+    Ok(manifest.is_some_and(|digest| {
         let added = item.added.0.to_be_bytes();
         let what = [keys::due_in(item.id, &digest).as_slice(), &added].concat();
         walk.has_due(DueKind::Past as u8, &what)
-    })
+    }))
 }
 
 /// Notes what an item's references are, without asking whether they are there.
@@ -200,6 +213,7 @@ fn expected_only(walk: &mut Walk, inner: &Inner, r: &Read<'_>, item: &Item<'_>, 
 fn changes(
     walk: &mut Walk,
     r: &Read<'_>,
+    record: &RepoRecord,
     item: &Item<'_>,
     row: &ItemRecord,
 ) -> Result<(), RepoError> {
@@ -207,7 +221,8 @@ fn changes(
     if item.past {
         revs.push(Rev(row.removed));
         let what = keys::due_rev(item.id, Rev(row.removed));
-        if !walk.has_due(DueKind::History as u8, &what) {
+        // Behind the horizon only a pin keeps it, and it is looked at when that goes.
+        if row.removed > record.horizon && !walk.has_due(DueKind::History as u8, &what) {
             let suspect = Suspect::History(item.id, Rev(row.removed));
             walk.suspects.push(suspect);
         }

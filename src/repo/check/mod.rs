@@ -11,6 +11,7 @@ mod heads;
 mod history;
 mod items;
 mod mend;
+mod pins;
 mod quotas;
 mod refs;
 mod report;
@@ -79,6 +80,9 @@ impl Repos {
         pass.pages(|w, _, r, from| history::referrers(w, r, from))
             .await?;
         pass.pages(|w, _, r, from| history::changes(w, r, from))
+            .await?;
+        pass.pages(|w, _, r, from| pins::pins(w, r, from)).await?;
+        pass.pages(|w, _, r, from| pins::snapshots(w, r, from))
             .await?;
         pass.pages(|w, _, r, from| heads::repos(w, r, from)).await?;
         pass.pages(|w, _, r, from| heads::names(w, r, from)).await?;

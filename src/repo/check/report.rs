@@ -137,6 +137,14 @@ kinds! {
     ChangeHeadMissing = Damage,
     /// A change in the history that no item knows of.
     ChangeExtra = Damage,
+    /// A revision is kept for a snapshot that there is not.
+    PinExtra = Damage,
+    /// A snapshot keeps nothing.
+    PinMissing = Damage,
+    /// A pin cannot be read.
+    PinUnreadable = Damage,
+    /// A snapshot's row cannot be read.
+    SnapshotUnreadable = Damage,
     /// A repository counts other live files of a content than it has.
     FilesWrong = Damage,
     /// A repository that is no registry is not found by its paths, or a path would find none.

@@ -50,7 +50,7 @@ impl Repos {
                 let digest = digest.ok_or_else(|| {
                     RepoError::ManifestUnknown(format!("{what} at revision {}", rev.0))
                 })?;
-                Closure::of(digest, what.clone())
+                Closure::of(vec![(digest, vec![what.clone()])])
             };
             if closure.go_on(inner, r, (id, rev))? {
                 return Ok(Some(closure));
@@ -61,7 +61,9 @@ impl Repos {
         let closure = self
             .long_read(|inner| &inner.searches, None, None, step)
             .await?;
-        let digest = closure.top;
+        // The tag's own manifest comes last.
+        let digest = closure.found.last().map(|new| new.digest);
+        let digest = digest.ok_or_else(|| RepoError::ManifestUnknown(tag.to_string()))?;
         let quotas = self.quotas_above(name).await?;
         let (mut batch, mut filling) = (Vec::new(), Filling::default());
         for new in closure.found {
@@ -155,7 +157,7 @@ impl Repos {
     }
 }
 
-fn gone(digest: &Digest) -> RepoError {
+pub(in crate::repo) fn gone(digest: &Digest) -> RepoError {
     RepoError::Refused(format!(
         "the bytes of {digest} are gone or damaged, so what the tag meant cannot be restored"
     ))
@@ -163,7 +165,12 @@ fn gone(digest: &Digest) -> RepoError {
 
 /// Checks that what a manifest names is still here, and shows it again if it is a blob that was deleted by hand since. What
 /// the repository never had is not granted by naming it.
-fn relink(tx: &mut Txn<'_>, id: RepoId, child: &Digest, lease_ms: u64) -> Result<(), RepoError> {
+pub(in crate::repo) fn relink(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    child: &Digest,
+    lease_ms: u64,
+) -> Result<(), RepoError> {
     if was_manifest(tx, id, child)? {
         return Ok(());
     }
@@ -191,28 +198,29 @@ fn was_manifest(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, Rep
 
 /// The manifests to put back, children before parents, on their way from hop to hop.
 #[derive(Clone)]
-struct Closure {
-    top: Digest,
+pub(in crate::repo) struct Closure {
     /// What is to be looked at: a manifest, its tags, and whether those below it were looked at.
     open: Vec<(Digest, Vec<Tag>, bool)>,
     seen: HashSet<Digest>,
     entered: usize,
-    found: Vec<Arc<NewManifest>>,
+    pub found: Vec<Arc<NewManifest>>,
 }
 
 impl Closure {
-    fn of(top: Digest, tag: Tag) -> Self {
+    /// Of these manifests, each with the tags that are to mean it.
+    pub fn of(tops: Vec<(Digest, Vec<Tag>)>) -> Self {
+        let seen = tops.iter().map(|(top, _)| *top).collect();
+        let tops = tops.into_iter();
         Self {
-            top,
-            open: vec![(top, vec![tag], false)],
-            seen: HashSet::new(),
+            open: tops.map(|(top, tags)| (top, tags, false)).collect(),
+            seen,
             entered: 0,
             found: Vec::new(),
         }
     }
 
     /// Goes on for one hop; whether all was found.
-    fn go_on(
+    pub fn go_on(
         &mut self,
         inner: &Inner,
         r: &Read<'_>,

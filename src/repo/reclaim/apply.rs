@@ -12,9 +12,11 @@ use crate::repo::error::RepoError;
 use crate::repo::images::parts;
 use crate::repo::rows::inline;
 use crate::repo::rows::keys::{self, Class, DueKind, Name};
-use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord};
+use crate::repo::rows::record::{BlobRecord, ItemRecord, ReferrerRecord, RepoRecord};
 use crate::repo::rows::{self, number};
 use crate::repo::rules::{self, Dropped};
+use crate::repo::shown::{is_past_pinned, is_pinned_within};
+use crate::repo::snapshots;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, ItemName, RepoId, Rev};
@@ -44,9 +46,17 @@ pub(super) fn step(
             name,
             past,
             added,
+            at_once,
         } => {
-            if drop_row(tx, *id, name, *past, *added, context)? {
+            let stays = *past && !at_once && is_past_pinned(tx, *id, &name.as_name(), *added)?;
+            if !stays && drop_row(tx, *id, name, *past, *added, context)? {
                 tally.history_dropped += 1;
+                touch(tx, *id, touched)?;
+            }
+        }
+        Step::Expire { key, id, title } => {
+            tx.delete(Table::Due, key)?;
+            if snapshots::expire(tx, *id, title)? {
                 touch(tx, *id, touched)?;
             }
         }
@@ -82,6 +92,10 @@ fn list(
             children,
             at_once,
         } => {
+            // A revision that is kept by then shows the manifest with all that it names.
+            if !at_once && is_past_pinned(tx, *id, &Name::manifest(parent), *added)? {
+                return Ok(Done::All);
+            }
             touch(tx, *id, touched)?;
             let lease_ms = if *at_once { 0 } else { context.lease_ms };
             each(tx, children, |tx, child| {
@@ -307,10 +321,34 @@ fn untagged(
     let mut change = Edit::open(tx, id, record, context);
     change.delete_manifest(digest)?;
     change.finish()?;
+    hide(tx, id, digest, added)?;
+    Ok(true)
+}
+
+/// Takes a manifest that was just closed out of the past, unless a revision that shows it is kept: from here on no revision
+/// shows it, so none that is kept later can, and its rows go without waiting for the history.
+fn hide(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, added: Rev) -> Result<(), StoreError> {
+    let key = keys::item(id, &Name::manifest(digest), true, added);
+    let Some(row) = tx.get(Table::Items, &key)? else {
+        return Ok(());
+    };
+    let mut item = ItemRecord::from_bytes(&row)?;
+    if is_pinned_within(tx, id, added, Rev(item.removed))? {
+        return Ok(());
+    }
+    item.removed = added.0;
+    tx.put(Table::Items, &key, &item.to_bytes()?)?;
+    if let Ok(subject) = Digest::from_key(&item.own) {
+        let key = keys::referrer(id, true, &subject, &item.artifact_type, digest, added);
+        if let Some(row) = tx.get(Table::Referrers, &key)? {
+            let mut row = ReferrerRecord::from_bytes(&row)?;
+            row.removed = added.0;
+            tx.put(Table::Referrers, &key, &row.to_bytes()?)?;
+        }
+    }
     let what = [keys::due_in(id, digest), added.0.to_be_bytes().to_vec()].concat();
     let now = tx.running_ms();
-    tx.put(Table::Due, &keys::due(now, DueKind::Past, &what), &[])?;
-    Ok(true)
+    tx.put(Table::Due, &keys::due(now, DueKind::Past, &what), &[])
 }
 
 /// Drops an item's row with the rows derived from it, but for what its children need (they were let go before).

@@ -7,6 +7,7 @@ use crate::repo::error::RepoError;
 use crate::repo::images::read;
 use crate::repo::rows::keys;
 use crate::repo::rows::record::ItemRecord;
+use crate::repo::shown::{is_pinned_within, next_pin};
 use crate::store::record::Record;
 use crate::store::{Get, Table};
 use crate::types::{Digest, ItemName, RepoId, Rev};
@@ -64,6 +65,57 @@ impl Plan<'_, '_> {
         }
     }
 
+    /// A part of what a revision kept that nothing keeps any more, from this change row on; answers where the next one
+    /// begins. What only it kept was closed before the next one that is kept, and by a revision whose history is over: the
+    /// rest is planned when its time comes.
+    pub(super) fn unpinned(
+        &mut self,
+        key: &[u8],
+        (id, rev): (RepoId, Rev),
+        from: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, RepoError> {
+        let record = self.record(id)?.filter(|record| !record.deleted);
+        let next_kept = next_pin(self.read, id, rev)?;
+        let end = record.map(|record| {
+            record
+                .horizon
+                .min(next_kept.map_or(u64::MAX, |next| next.0))
+        });
+        let Some(end) = end.filter(|end| *end > rev.0) else {
+            self.done(key)?;
+            return Ok(None);
+        };
+        let (start, _) = keys::change_names(id, Rev(rev.0 + 1));
+        let to = keys::change_head(id, Rev(end + 1));
+        let rows = from.unwrap_or(start);
+        let rows = self.read.scan(Table::Changes, &rows, &to, NAMES)?;
+        let mut tidied: Vec<(Rev, Vec<ItemName>)> = Vec::new();
+        let (mut dropped, mut again) = (0, None);
+        for (change, _) in &rows {
+            let name = keys::name_of_change(change).map(|name| name.to_owned());
+            let (Some(name), Some(closing)) = (name, keys::rev_of_change(change)) else {
+                continue;
+            };
+            dropped += self.closed_by(&name, (id, closing))?;
+            if dropped >= ITEMS {
+                again = Some(change.clone());
+                break;
+            }
+            match tidied.last_mut().filter(|(rev, _)| *rev == closing) {
+                Some((_, names)) => names.push(name),
+                None => tidied.push((closing, vec![name])),
+            }
+        }
+        for (rev, names) in tidied {
+            self.push(Step::Tidy { id, rev, names })?;
+        }
+        let next = again.or_else(|| next(&rows));
+        if next.is_none() {
+            self.done(key)?;
+        }
+        Ok(next)
+    }
+
     /// The steps that drop what a revision closed under a name, and older rows of it; answers how many, and [`ITEMS`] where
     /// there may be more.
     fn closed_by(&mut self, name: &ItemName, (id, rev): (RepoId, Rev)) -> Result<usize, RepoError> {
@@ -75,7 +127,9 @@ impl Plan<'_, '_> {
         for (key, value) in self.read.scan(Table::Items, &from, &to, ITEMS)? {
             let added = keys::added_of_item(&key);
             let item = ItemRecord::from_bytes(&value)?;
-            if let Some(added) = added.filter(|_| item.removed <= rev.0) {
+            if let Some(added) = added.filter(|_| item.removed <= rev.0)
+                && !is_pinned_within(self.read, id, added, Rev(item.removed))?
+            {
                 self.item(id, name, true, added, &item, false)?;
                 dropped += 1;
             }
@@ -114,6 +168,7 @@ impl Plan<'_, '_> {
             name: name.clone(),
             past,
             added,
+            at_once,
         })
     }
 

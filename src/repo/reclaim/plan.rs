@@ -117,6 +117,12 @@ impl<'a, 'r> Plan<'a, 'r> {
                 return self.list(key, at, (RepoId(id), subject), from);
             }
         }
+        if let Some((_, DueKind::Unpinned, what)) = keys::due_parts(key) {
+            let mut parts = Parts(what);
+            if let (Some(id), Some(rev)) = (parts.u64(), parts.u64()) {
+                return self.unpinned(key, (RepoId(id), Rev(rev)), from);
+            }
+        }
         self.whole(key, value).map(|()| None)
     }
 
@@ -138,7 +144,18 @@ impl<'a, 'r> Plan<'a, 'r> {
                     self.untagged(key, at, number(value), id, digest)
                 }
                 // Those that can be read were planned before.
-                DueKind::History | DueKind::List => return None,
+                DueKind::History | DueKind::List | DueKind::Unpinned => return None,
+                DueKind::Snapshot => {
+                    let (id, title) = (RepoId(parts.u64()?), parts.text()?.to_owned());
+                    if at > self.now {
+                        return Some(Ok(()));
+                    }
+                    self.push(Step::Expire {
+                        key: key.into(),
+                        id,
+                        title,
+                    })
+                }
                 DueKind::Subject => {
                     let (id, subject) = (RepoId(parts.u64()?), parts.digest()?);
                     self.subject(key, id, &subject, parts.rest())
@@ -364,7 +381,14 @@ impl<'a, 'r> Plan<'a, 'r> {
             return Ok(());
         }
         let mut left = 2 * NAMES;
-        for table in [Table::Changes, Table::Referrers, Table::Fills] {
+        let tables = [
+            Table::Changes,
+            Table::Referrers,
+            Table::Fills,
+            Table::Pins,
+            Table::Snapshots,
+        ];
+        for table in tables {
             let (from, to) = keys::of_repo(id).range();
             let rows = self.read.scan(table, &from, &to, left)?;
             left -= rows.len();

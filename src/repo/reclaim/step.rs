@@ -66,6 +66,14 @@ pub(super) enum Step {
         name: ItemName,
         past: bool,
         added: Rev,
+        /// Whatever keeps it: its repository is deleted.
+        at_once: bool,
+    },
+    /// A snapshot's time ended.
+    Expire {
+        key: Vec<u8>,
+        id: RepoId,
+        title: String,
     },
     /// Change rows of a revision go, as far as no item needs them.
     Tidy {
@@ -103,6 +111,7 @@ impl Step {
             Self::Later { .. } => 2,
             Self::Lease { .. } | Self::Orphan { .. } | Self::EndRepo { .. } => 4,
             Self::Row { .. } => 10,
+            Self::Expire { .. } => 5,
             Self::List { .. } => 14,
             Self::Untagged { .. } => 17,
             Self::Suspect { digests, .. } => 2 * digests.len(),

@@ -47,6 +47,10 @@ pub enum DueKind {
     /// A manifest was closed a lease ago: the list of what refers to it, under the tag made of its digest, is to go with it.
     /// Repository id, digest.
     List = 9,
+    /// A revision is kept no longer by something: rows that only it kept are to go. Repository id, revision.
+    Unpinned = 10,
+    /// A snapshot's time ends: repository id, title.
+    Snapshot = 11,
 }
 
 impl DueKind {
@@ -62,6 +66,8 @@ impl DueKind {
             Self::Repo,
             Self::Closed,
             Self::List,
+            Self::Unpinned,
+            Self::Snapshot,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == code)
@@ -279,6 +285,14 @@ pub fn rev_of_pin(key: &[u8]) -> Option<Rev> {
     parts.u64().map(Rev)
 }
 
+/// Repository, revision and title of a snapshot's pin; none for the key of another.
+pub fn pin_of_snapshot(key: &[u8]) -> Option<(RepoId, Rev, &str)> {
+    let mut parts = Parts(key);
+    let (id, rev) = (RepoId(parts.u64()?), Rev(parts.u64()?));
+    let title = (parts.u8()? == SNAPSHOT).then(|| parts.text())??;
+    parts.rest().is_empty().then_some((id, rev, title))
+}
+
 /// `snapshots`: all of a repository.
 pub fn snapshots(id: RepoId) -> Key {
     Key::new().u64(id.0)
@@ -287,6 +301,18 @@ pub fn snapshots(id: RepoId) -> Key {
 /// `snapshots`: one.
 pub fn snapshot(id: RepoId, title: &str) -> Vec<u8> {
     snapshots(id).text(title).done()
+}
+
+/// Repository and title of a snapshot's key.
+pub fn snapshot_parts(key: &[u8]) -> Option<(RepoId, &str)> {
+    let mut parts = Parts(key);
+    let found = (RepoId(parts.u64()?), parts.text()?);
+    parts.rest().is_empty().then_some(found)
+}
+
+/// What a `due` row of a snapshot names.
+pub fn due_snapshot(id: RepoId, title: &str) -> Vec<u8> {
+    Key::new().u64(id.0).text(title).done()
 }
 
 /// `refs` from and to: what keeps a digest in one repository beside its link: its items, live or past.

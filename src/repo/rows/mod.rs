@@ -235,7 +235,8 @@ pub(in crate::repo) fn was_needed_after(
     for (parent, added) in parents(get, id, digest)? {
         let past = keys::item(id, &Name::manifest(&parent), true, added);
         if let Some(row) = get.get(Table::Items, &past)?
-            && ItemRecord::from_bytes(&row)?.removed > head.0
+            && let item = ItemRecord::from_bytes(&row)?
+            && (item.removed > head.0 || item.is_hidden(added))
         {
             return Ok(true);
         }

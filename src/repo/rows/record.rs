@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 use crate::store::record::{Decode, Encode, Record, decode_body};
-use crate::types::{Class, Counted, Digest};
+use crate::types::{Class, Counted, Digest, Rev};
 
 macro_rules! record {
     ($type:ident, $name:literal, $version:literal) => {
@@ -143,6 +143,11 @@ impl ItemRecord {
     /// The target digest, if the row is whole.
     pub fn digest(&self) -> Option<Digest> {
         Digest::from_key(&self.target).ok()
+    }
+
+    /// Whether no revision shows it: the collector hid it before it drops it.
+    pub fn is_hidden(&self, added: Rev) -> bool {
+        self.removed == added.0
     }
 }
 

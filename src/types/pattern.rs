@@ -1,0 +1,108 @@
+//! Patterns of repository names: `team/*`, `docker.io/**`.
+
+use super::{NameError, RepoName};
+use std::fmt;
+use std::str::FromStr;
+
+/// A name, or a pattern of names. `*` stands for any run of characters within a component, `**` as a component for any
+/// number of components, at the end for at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoPattern(String);
+
+impl RepoPattern {
+    /// The name, if it is one and no pattern.
+    pub fn as_name(&self) -> Option<RepoName> {
+        if self.0.contains('*') {
+            return None;
+        }
+        self.0.parse().ok()
+    }
+
+    /// Whether a name is one of those that it stands for.
+    pub fn matches(&self, name: &RepoName) -> bool {
+        let pattern: Vec<&str> = self.0.split('/').collect();
+        let name: Vec<&str> = name.as_str().split('/').collect();
+        components(&pattern, &name)
+    }
+}
+
+fn components(pattern: &[&str], name: &[&str]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty(),
+        Some((&"**", [])) => !name.is_empty(),
+        Some((&"**", rest)) => (0..=name.len()).any(|skip| components(rest, &name[skip..])),
+        Some((first, rest)) => name
+            .split_first()
+            .is_some_and(|(own, others)| component(first, own) && components(rest, others)),
+    }
+}
+
+fn component(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, rest)) => text.strip_prefix(before).is_some_and(|text| {
+            let mut starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            starts.any(|at| component(rest, &text[at..]))
+        }),
+    }
+}
+
+impl FromStr for RepoPattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        // With a letter for each star it must read as a name, so at most as many stars as a name has characters.
+        text.replace("**", "a")
+            .replace('*', "a")
+            .parse::<RepoName>()?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for RepoPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let matches = |pattern: &str, name: &str| {
+            let pattern: RepoPattern = pattern.parse().expect("a pattern");
+            pattern.matches(&name.parse().expect("a name"))
+        };
+        for (pattern, name) in [
+            ("a/b", "a/b"),
+            ("docker.io/**", "docker.io/library/alpine"),
+            ("docker.io/**", "docker.io/x"),
+            ("**", "a/b/c"),
+            ("**/app", "app"),
+            ("**/app", "x/y/app"),
+            ("team/*", "team/app"),
+            ("team/a*", "team/app"),
+            ("team/*p", "team/app"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("a/b", "a/bc"),
+            ("docker.io/**", "docker.io"),
+            ("team/*", "team/app/x"),
+            ("team/*", "teams/app"),
+            ("team/a*", "team/b"),
+            ("**/app", "x/apps"),
+        ] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+        for bad in ["", "/a", "A/*", "a b/**", "a//*"] {
+            assert!(bad.parse::<RepoPattern>().is_err(), "{bad}");
+        }
+        let name = |text: &str| text.parse::<RepoPattern>().expect("a pattern").as_name();
+        assert_eq!(name("a/b").map(|name| name.to_string()), Some("a/b".into()));
+        assert_eq!(name("a/*"), None);
+    }
+}
