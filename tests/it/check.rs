@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use dryport::repo::rows::keys::{self, Class, DueKind, Name};
 use dryport::repo::rows::record::{
     BlobRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord, RepoRecord,
-    UploadRecord, UsageRecord,
+    SnapshotRecord, UploadRecord, UsageRecord,
 };
 use dryport::store::Table;
 use dryport::store::record::Record;
@@ -865,6 +865,45 @@ async fn history() {
         }),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn snapshots_and_pins() {
+    all(vec![
+        case("pin-extra", "of a snapshot that there is not", |_, c| {
+            let rows = c.rows();
+            let id = app(&rows);
+            let rev = rows.added(id, &Name::tag("v1"));
+            rows.put(Table::Pins, &keys::pin(id, rev, "ghost"), b"");
+        }),
+        case("pin-extra", "of another revision than it has", |_, c| {
+            let rows = c.rows();
+            let id = app(&rows);
+            let rev = rows.added(id, &Name::tag("v1"));
+            put_snapshot(&rows, id, rev);
+            rows.put(Table::Pins, &keys::pin(id, rev, "june"), b"");
+            rows.put(Table::Pins, &keys::pin(id, Rev(rev.0 - 1), "june"), b"");
+        }),
+        case("pin-missing", "of a snapshot", |_, c| {
+            let rows = c.rows();
+            let id = app(&rows);
+            put_snapshot(&rows, id, rows.added(id, &Name::tag("v1")));
+        }),
+    ])
+    .await;
+}
+
+fn put_snapshot(rows: &Rows, id: RepoId, rev: Rev) {
+    let row = SnapshotRecord {
+        rev: rev.0,
+        at_ms: 1,
+        who: "a test".into(),
+        ends: None,
+        held: false,
+        root: None,
+    };
+    let row = row.to_bytes().unwrap();
+    rows.put(Table::Snapshots, &keys::snapshot(id, "june"), &row);
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ mod ranges;
 mod restart;
 mod searches;
 mod sent_files;
+mod snapshots;
 mod stop;
 mod streams;
 mod trust;

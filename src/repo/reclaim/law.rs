@@ -1,6 +1,8 @@
 //! The law of the collector: whatever clients do between any two of its transactions, and however little each of these
 //! does, what a tag needs stays, and in the end everything else is gone.
 
+mod kept;
+
 use super::plan::Plan;
 use super::*;
 use crate::blobs::{BlobOptions, Blobs};
@@ -105,6 +107,9 @@ struct World {
     tags: BTreeMap<(u64, u64), u64>,
     /// Steps that were planned and not carried out yet, of two collections at once: a sweep, and a quota's.
     planned: [VecDeque<Step>; 2],
+    /// Snapshots, and how many there ever were.
+    kept: Vec<kept::Kept>,
+    made: u64,
 }
 
 impl World {
@@ -144,6 +149,8 @@ impl World {
             dice: Dice(seed),
             tags: BTreeMap::new(),
             planned: <[VecDeque<Step>; 2]>::default(),
+            kept: Vec::new(),
+            made: 0,
         }
     }
 
@@ -232,8 +239,24 @@ impl World {
         true
     }
 
+    /// Collects until there is nothing more to do. Running time must pass the last leases, which are of nothing.
+    async fn to_the_end(&mut self, seed: u64) {
+        let end = std::time::Instant::now() + Duration::from_mins(2);
+        let mut quiet = 0;
+        while quiet < 3 {
+            assert!(std::time::Instant::now() < end, "seed {seed}: no end");
+            if self.collect().await {
+                quiet = 0;
+            } else {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                quiet += 1;
+            }
+        }
+    }
+
     /// What the tags need, as far as it is there, and whether it is all there.
     async fn check(&self, at_end: bool) {
+        let kept = self.check_kept().await;
         let tagged: Vec<(u64, u64)> = self.tags.iter().map(|((r, _), m)| (*r, *m)).collect();
         let check = self.repos.hop(move |_, r| {
             let mut needed = BTreeSet::new();
@@ -275,6 +298,7 @@ impl World {
                 BlobRecord::from_bytes(&row)?;
                 there.insert(Digest::from_key(&key).expect("a digest"));
             }
+            needed.extend(&kept);
             assert!(there.is_superset(&needed), "freed though it is needed");
             for (key, _) in r.scan(Table::Refs, &[], &[], 10_000)? {
                 let (digest, _) = Digest::split_key(&key).expect("a digest");
@@ -320,18 +344,7 @@ async fn what_a_tag_needs_stays_and_in_the_end_all_else_is_gone() {
             }
             world.check(false).await;
         }
-        // Running time must pass the last leases, which are of nothing.
-        let end = std::time::Instant::now() + Duration::from_mins(2);
-        let mut quiet = 0;
-        while quiet < 3 {
-            assert!(std::time::Instant::now() < end, "seed {seed}: no end");
-            if world.collect().await {
-                quiet = 0;
-            } else {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                quiet += 1;
-            }
-        }
+        world.to_the_end(seed).await;
         world.check(true).await;
         world.repos.close().await;
     }

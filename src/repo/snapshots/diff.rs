@@ -8,6 +8,7 @@ use crate::repo::{Repos, rows};
 use crate::store::{Get, Read, Table};
 use crate::types::{Digest, ItemName, RepoId, RepoName, Rev};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Changes read in one hop.
 const CHANGES: usize = 1_000;
@@ -40,6 +41,7 @@ pub struct SnapshotDiff {
 }
 
 /// What a name meant at two revisions.
+#[derive(Clone)]
 pub(super) struct Pair {
     pub name: ItemName,
     pub before: Option<ItemRecord>,
@@ -55,6 +57,19 @@ impl Pair {
                 a.target == b.target && a.size == b.size && a.media_type == b.media_type
             }
             _ => false,
+        }
+    }
+
+    /// Whether it is a manifest that is in one of the two alone, and something there names it.
+    fn is_named(&self, r: &Read<'_>, before: Shown, after: Shown) -> Result<bool, RepoError> {
+        let there = match (&self.before, &self.after) {
+            (Some(_), None) => before,
+            (None, Some(_)) => after,
+            _ => return Ok(false),
+        };
+        match self.name.as_name().as_manifest() {
+            Some(digest) => is_named(r, there.id, &digest, there.rev),
+            None => Ok(false),
         }
     }
 }
@@ -114,10 +129,35 @@ impl Repos {
     ) -> Result<Vec<Pair>, RepoError> {
         let names = self.changed_between(name, before, after).await?;
         let mut pairs = self.compare(&names, before, after).await?;
+        pairs.retain(|pair| !pair.is_same());
+        let pairs = self.without_named(pairs, before, after).await?;
         // Both are still kept: what was read is what they show.
         self.pair_of(name, from, to).await?;
-        pairs.retain(|pair| !pair.is_same());
         Ok(pairs)
+    }
+
+    /// Leaves out manifests that came or went with what names them.
+    async fn without_named(
+        &self,
+        pairs: Vec<Pair>,
+        before: Shown,
+        after: Shown,
+    ) -> Result<Vec<Pair>, RepoError> {
+        let mut left = Vec::with_capacity(pairs.len());
+        let mut pairs = pairs.into_iter().peekable();
+        while pairs.peek().is_some() {
+            let some: Vec<Pair> = pairs.by_ref().take(NAMES).collect();
+            let some = Arc::new(some);
+            let asked = Arc::clone(&some);
+            let named = self.hop(move |_, r| {
+                let named = asked.iter().map(|pair| pair.is_named(r, before, after));
+                named.collect::<Result<Vec<bool>, RepoError>>()
+            });
+            let named = named.await?;
+            let some = some.iter().zip(named).filter(|(_, named)| !named);
+            left.extend(some.map(|(pair, _)| pair.clone()));
+        }
+        Ok(left)
     }
 
     /// The names that changed between two revisions, each once.
@@ -187,20 +227,14 @@ impl Repos {
     }
 }
 
-/// What a name means at a revision; a manifest that something else names then is none of its own.
+/// What a name means at a revision.
 fn item(
     r: &Read<'_>,
     id: RepoId,
     name: &Name<'_>,
     rev: Rev,
 ) -> Result<Option<ItemRecord>, RepoError> {
-    let found = rows::at(r, id, name, rev)?;
-    if let Some(digest) = name.as_manifest().filter(|_| found.is_some())
-        && is_named(r, id, &digest, rev)?
-    {
-        return Ok(None);
-    }
-    Ok(found.map(|(_, item)| item))
+    Ok(rows::at(r, id, name, rev)?.map(|(_, item)| item))
 }
 
 /// Whether a tag or another manifest names a manifest at a revision, as far as that is seen in a few looks.
