@@ -7,6 +7,7 @@ use super::settings::Place;
 use crate::app::control::{Reply, Request, SnapshotRequest};
 use crate::repo::{DiffItem, SnapshotDiff, SnapshotView};
 use clap::{Args, Subcommand};
+use std::fmt::Write as _;
 
 /// Keep what repositories show now or showed before, under a title: make, list, compare, restore and delete snapshots
 #[derive(Debug, Subcommand)]
@@ -289,10 +290,11 @@ async fn show(session: &Session, of: At, format: Format) -> Result<(), Failure> 
     );
     if view.title.is_some() {
         let by = &view.created_by;
-        text += &format!("Made        {} by {by}\n", output::time(view.created_ms));
+        let made = output::time(view.created_ms);
+        let _ = writeln!(text, "Made        {made} by {by}");
         let state = state(&view);
         if !state.is_empty() {
-            text += &format!("State       {state}\n");
+            let _ = writeln!(text, "State       {state}");
         }
     }
     output::print(&text)
@@ -348,14 +350,14 @@ fn table(diff: &SnapshotDiff) -> String {
 fn markdown(title: &str, diff: &SnapshotDiff) -> String {
     let mut text = format!("# {title}\n");
     for (what, items) in lists(diff) {
-        text += &format!("\n## {} {what}\n", items.len());
+        let _ = writeln!(text, "\n## {} {what}", items.len());
         if items.is_empty() {
             continue;
         }
         text += "\n| name | bytes |\n|---|---:|\n";
         for item in items {
             let name = item.name.replace('\\', "\\\\").replace('|', "\\|");
-            text += &format!("| {name} | {} |\n", item.bytes);
+            let _ = writeln!(text, "| {name} | {} |", item.bytes);
         }
     }
     text

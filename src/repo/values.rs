@@ -180,6 +180,10 @@ pub struct RepoView {
     pub attachments: Option<bool>,
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the value of a field that may be missing"
+)]
 fn oci() -> Option<Kind> {
     Some(Kind::Oci)
 }

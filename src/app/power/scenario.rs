@@ -310,10 +310,10 @@ impl Client<'_> {
         let digest = Digest::of(SHA256, &bytes);
         let keep = self.push(e, &content(rng, 10), SHA256).await?;
         self.manifest(e, &[keep], &["keep"], None, 3).await?;
-        self.fill(e, &bytes).await?;
+        Box::pin(self.fill(e, &bytes)).await?;
         self.delete_blob(e, digest).await?;
         self.service.sweep().await?;
-        self.fill(e, &bytes).await?;
+        Box::pin(self.fill(e, &bytes)).await?;
         self.service.sweep().await.map(drop)
     }
 }

@@ -142,17 +142,17 @@ impl Walk {
             let Some(path) = firsts.map(|found| &found.path).min().cloned() else {
                 return Ok(Left::None);
             };
-            let mut shows = None;
+            let mut there = None;
             for half in &mut *halves {
                 while let Some(found) = half.rows.pop_front_if(|found| found.path == path) {
-                    if shows.is_none() && found.is_there(shown.rev) {
-                        shows = found.file;
+                    if there.is_none() && found.is_there(shown.rev) {
+                        there = found.file;
                     }
                 }
             }
             // A path of the past may have more rows than were read: then it is looked up, and they are stepped over.
-            if shows.is_none() && halves.iter().any(Half::is_cut) {
-                shows = shown
+            if there.is_none() && halves.iter().any(Half::is_cut) {
+                there = shown
                     .item(r, &Name::new(Class::Path, path.as_bytes()))?
                     .and_then(|(_, item)| FileEntry::of(&item));
                 for half in &mut *halves {
@@ -161,7 +161,7 @@ impl Walk {
             }
             let name = path.get(self.folder.len()..).unwrap_or_default();
             let sub = name.find('/').map(|slash| &name[..=slash]);
-            if let Some(file) = shows {
+            if let Some(file) = there {
                 if self.entries.len() >= self.limit {
                     return Ok(Left::Some);
                 }

@@ -204,8 +204,8 @@ impl Repos {
             Ok::<_, StoreError>(fresh.to_vec())
         };
         let store = &self.0.store;
-        let made = store.write(Lane::Request, Need::Grows, "parts.secret", make);
-        Ok(made.await?)
+        let write = store.write(Lane::Request, Need::Grows, "parts.secret", make);
+        Ok(write.await?)
     }
 }
 

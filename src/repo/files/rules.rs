@@ -71,7 +71,7 @@ fn went(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, size: u64) -> Result<(), 
             tx.delete(Table::Mentions, &key)?;
             quota::lose(tx, id, digest, size)?;
             count(tx, id, |usage| {
-                usage.bytes = usage.bytes.saturating_sub(size)
+                usage.bytes = usage.bytes.saturating_sub(size);
             })
         }
         more => tx.put(Table::Mentions, &key, &(more - 1).to_be_bytes()),

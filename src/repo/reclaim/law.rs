@@ -240,7 +240,7 @@ impl World {
     }
 
     /// Collects until there is nothing more to do. Running time must pass the last leases, which are of nothing.
-    async fn to_the_end(&mut self, seed: u64) {
+    async fn collect_all(&mut self, seed: u64) {
         let end = std::time::Instant::now() + Duration::from_mins(2);
         let mut quiet = 0;
         while quiet < 3 {
@@ -344,7 +344,7 @@ async fn what_a_tag_needs_stays_and_in_the_end_all_else_is_gone() {
             }
             world.check(false).await;
         }
-        world.to_the_end(seed).await;
+        world.collect_all(seed).await;
         world.check(true).await;
         world.repos.close().await;
     }

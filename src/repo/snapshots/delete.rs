@@ -55,7 +55,7 @@ impl Repos {
         };
         tracing::info!(target: "audit", action, repo = %name, %title, who);
         let (wanted, title) = (name.clone(), title.clone());
-        let hold = move |tx: &mut Txn<'_>| {
+        let mark = move |tx: &mut Txn<'_>| {
             let (id, mut snapshot) = find(tx, &wanted, &title)?;
             snapshot.held = held;
             let key = keys::snapshot(id, title.as_str());
@@ -67,7 +67,7 @@ impl Repos {
             }
             Ok::<_, RepoError>(())
         };
-        self.write(Need::Keeps, action, hold).await
+        self.write(Need::Keeps, action, mark).await
     }
 }
 

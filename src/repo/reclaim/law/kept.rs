@@ -163,12 +163,12 @@ async fn a_snapshot_never_changes_and_what_it_kept_goes_with_it() {
             }
             world.check(false).await;
         }
-        world.to_the_end(seed).await;
+        world.collect_all(seed).await;
         world.check(true).await;
         for kept in std::mem::take(&mut world.kept) {
             world.let_go(&kept).await;
         }
-        world.to_the_end(seed).await;
+        world.collect_all(seed).await;
         world.check(true).await;
         let left = world.repos.hop(|_, r| {
             let pins = r.scan(Table::Pins, &[], &[], 1)?.len();
