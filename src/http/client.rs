@@ -9,6 +9,7 @@ mod forwarded;
 mod tests;
 
 use crate::config::{Network, ProxyHeader};
+use axum::http::header::HOST;
 use axum::http::{HeaderMap, Uri};
 use forwarded::{Malformed, Node, Said};
 use std::net::{IpAddr, SocketAddr};
@@ -52,7 +53,7 @@ impl Caller {
         // RFC 9112 section 3.2.2: beside a host in the request's target, the header does not count.
         let target = uri.authority().map(axum::http::uri::Authority::as_str);
         let target = target.map(|name| name.rsplit_once('@').map_or(name, |(_, host)| host));
-        let own = target.or_else(|| headers.get("host").and_then(|v| v.to_str().ok()));
+        let own = target.or_else(|| headers.get(HOST).and_then(|v| v.to_str().ok()));
         let ip = peer.addr.ip().to_canonical();
         let through = is_trusted(ip, trusted);
         let mut caller = Self {

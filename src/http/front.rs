@@ -10,14 +10,14 @@ use axum::http::uri::Authority;
 
 /// Whether a request may be taken up at all.
 pub fn check(peer: Peer, head: &Parts, caller: &Caller) -> Result<(), Fail> {
-    let hosts = head.headers.get_all(HOST).iter().count();
+    let all = head.headers.get_all(HOST);
+    let (hosts, mut named) = (all.iter().count(), all.iter());
     if peer.astray {
         let known = hosts > 0 || head.uri.authority().is_some();
         return Err(astray(known.then_some(caller.host.as_str())));
     }
     // RFC 9112 section 3.2: one that names two, or none that can be read, may be for another host than a proxy took it to
     // be for.
-    let mut named = head.headers.get_all(HOST).iter();
     let target = head.uri.authority().map(Authority::as_str);
     let why = match hosts {
         0 if head.version == Version::HTTP_11 => "no Host header, which HTTP/1.1 needs",

@@ -44,7 +44,7 @@ use access::{Counted, Ids, Record, RequestId};
 use auth::{anonymous, authenticate, who};
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::header::{CONNECTION, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONNECTION, EXPECT, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use connections::{Connections, Use};
@@ -159,7 +159,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     );
     let mut record = record(&state, id, &head, &route, caller.ip);
     let front = front::check(peer, &head, &caller);
-    let expects = head.headers.contains_key("expect");
+    let expects = head.headers.contains_key(EXPECT);
     let version = head.version;
     let protocol = matches!(&route, Ok(Route::Oci(_)) | Err(_));
     let mut body = Incoming::new(body, Duration::from_secs(config.progress_seconds.max(1)));
