@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod formats;
 pub mod gc;
 pub mod http;
+pub mod jobs;
 pub mod mirror;
 pub mod repo;
 pub mod store;

@@ -27,6 +27,7 @@ impl App {
         tasks.spawn(async move { collector.keep_sweeping(until).await });
         let (checker, until) = (self.checker.clone(), stop.clone());
         tasks.spawn(async move { checker.keep_scrubbing(until).await });
+        tasks.spawn(self.runner.clone().keep(self.clone(), stop.clone()));
         tasks
     }
 }

@@ -5,11 +5,13 @@
 //! before: whoever can open the socket, or the data directory itself, is the operator.
 
 mod check;
+mod jobs;
 mod mirror;
 mod snapshot;
 mod work;
 
 use crate::auth::{RoleGrant, UserView};
+use crate::types::JobId;
 pub use crate::gc::Report;
 pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
@@ -22,10 +24,12 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::jobs::{JobLine, JobState, JobView};
 pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
 pub use snapshot::SnapshotRequest;
+pub(in crate::app) use mirror::run as run_mirror;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
 
@@ -33,10 +37,19 @@ pub(super) use work::{of_store, trust_view};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Progress {
+    /// The work is this job.
+    Job(JobBegun),
     /// Of a copy from another registry.
     Mirror(MirrorProgress),
     /// Of a check.
     Check(CheckProgress),
+}
+
+/// The job that does what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobBegun {
+    /// Its number.
+    pub job: JobId,
 }
 
 /// Hears how far slow work is. Called from any thread; must not block.
@@ -186,8 +199,31 @@ pub enum Request {
     Check(CheckRequest),
     /// Fetches damaged contents again. Answered by [`Reply::Refetched`].
     Refetch(Box<RefetchJob>),
-    /// Copies an image from another registry. Answered by [`Reply::Mirrored`], with [`Progress`] on the way.
+    /// Copies an image from another registry. Answered by [`Reply::Mirrored`], with [`Progress`] on the way; detached, by
+    /// [`Reply::Job`] once it has begun.
     Mirror(Box<MirrorJob>),
+    /// Every job, the newest first. Answered by [`Reply::Jobs`].
+    JobList,
+    /// One job. Answered by [`Reply::Job`].
+    JobShow {
+        /// Its number.
+        id: JobId,
+    },
+    /// A job's log. Answered by [`Reply::JobLog`].
+    JobLog {
+        /// Its number.
+        id: JobId,
+    },
+    /// Has a job end.
+    JobCancel {
+        /// Its number.
+        id: JobId,
+    },
+    /// Queues a job again that failed or was cancelled.
+    JobRetry {
+        /// Its number.
+        id: JobId,
+    },
 }
 
 impl Request {
@@ -219,6 +255,11 @@ impl Request {
             Self::Check(_) => "check",
             Self::Refetch(_) => "refetch",
             Self::Mirror(_) => "mirror",
+            Self::JobList => "job-list",
+            Self::JobShow { .. } => "job-show",
+            Self::JobLog { .. } => "job-log",
+            Self::JobCancel { .. } => "job-cancel",
+            Self::JobRetry { .. } => "job-retry",
         }
     }
 }
@@ -285,6 +326,18 @@ pub enum Reply {
     Refetched(Vec<Refetched>),
     /// The image is there.
     Mirrored(MirrorReport),
+    /// A job.
+    Job(Box<JobView>),
+    /// The jobs, the newest first.
+    Jobs {
+        /// They.
+        jobs: Vec<JobView>,
+    },
+    /// A job's log, the oldest line first.
+    JobLog {
+        /// Its lines.
+        lines: Vec<JobLine>,
+    },
 }
 
 /// Certificate and address of the server.
@@ -384,7 +437,8 @@ mod tests {
             digest: "sha256:00".into(),
             size: 7,
         });
-        for progress in [check, mirror] {
+        let job = Progress::Job(JobBegun { job: JobId(7) });
+        for progress in [check, mirror, job] {
             let text = serde_json::to_string(&progress).expect("json");
             let back: Progress = serde_json::from_str(&text).expect("same");
             assert_eq!(back, progress);

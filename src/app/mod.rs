@@ -11,7 +11,9 @@ mod first;
 mod options;
 #[cfg(test)]
 mod power;
+mod runner;
 mod secrets;
+mod tally;
 
 use crate::auth::{Auth, AuthError};
 use crate::blobs::{BlobError, BlobErrorKind, Blobs};
@@ -19,6 +21,8 @@ use crate::config::Config;
 use crate::datadir::{DirError, DirErrorKind};
 use crate::gc::Collector;
 use crate::gc::check::Checker;
+use crate::jobs::{JobError, Jobs};
+use runner::Runner;
 use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, DatabaseStatus, Store, StoreError};
 use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
@@ -45,6 +49,8 @@ pub struct App {
     pub checker: Checker,
     /// Accounts.
     pub auth: Auth,
+    /// Jobs.
+    runner: Runner,
     /// Certificates; none without a TLS listener.
     pub tls: Option<Tls>,
     /// The configuration in force.
@@ -92,6 +98,9 @@ pub enum AppError {
     /// The accounts.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// The jobs.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// The certificates.
     #[error("certificate: {0}")]
     Tls(#[from] TlsError),
@@ -172,6 +181,7 @@ impl App {
             options::check(&config),
         );
         let initial = Arc::new(first::Initial::load(&config.data));
+        let jobs_of = store.clone();
         Ok(Self {
             store,
             blobs,
@@ -179,6 +189,7 @@ impl App {
             collector,
             checker,
             auth,
+            runner: Runner::new(Jobs::open(jobs_of)?),
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
             initial,

@@ -10,13 +10,15 @@ use crate::app::control::{FaultKind, MirrorJob, MirrorReport, Progress, Reply, R
 use crate::fetch::credentials;
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 const HELP: &str = "\
 Copies everything that belongs to the image: all platforms, signatures, attached documents. Nothing is
 visible before all of it is here. Run the command again to go on after a break: what is here is not
-fetched twice. The running server does the work; without one this command does it itself.
+fetched twice. The running server does the work, as a job (`dryport job`): it goes on if the connection to this
+command breaks, and the same command listens to it again. An interrupt (Ctrl-C) ends it. Without a server this
+command does the work itself.
 
 The image itself must be whole. What is attached to it (signatures, attestations, SBOMs) and cannot be read is
 left out and named; the command then ends with exit code 6, after the image is here.
@@ -71,6 +73,9 @@ pub(super) struct Mirror {
     /// Read credentials from this file of docker's config.json form instead of your own
     #[arg(long, value_name = "FILE")]
     pub(super) creds_file: Option<PathBuf>,
+    /// Leave the copy to the running server and end at once; prints the job's number (see `dryport job`)
+    #[arg(long)]
+    pub(super) detach: bool,
     #[command(flatten)]
     pub(super) format: Format,
 }
@@ -87,19 +92,29 @@ impl Mirror {
         let interrupt =
             tokio::spawn(async move { cancel_on_signal(stopped, || clears.finish()).await });
         let ticker = shown.clone().tick();
-        let hears = shown.clone();
-        let news = move |now| {
-            if let Progress::Mirror(now) = now {
-                hears.hear(&now);
-            }
+        let (hears, begun) = (shown.clone(), Arc::new(OnceLock::new()));
+        let is = Arc::clone(&begun);
+        let news = move |now| match now {
+            Progress::Mirror(now) => hears.hear(&now),
+            // It is told of once.
+            Progress::Job(now) => drop(is.set(now.job)),
+            Progress::Check(_) => {}
         };
-        let reply = session.ask(request, Arc::new(news), stop).await;
+        let reply = session.ask(request, Arc::new(news), stop.clone()).await;
         ticker.abort();
         shown.finish();
+        if let (true, Some(id)) = (stop.is_cancelled(), begun.get()) {
+            // Who interrupts the command wants the work to stop; who loses the connection does not. One that ended
+            // meanwhile cannot be cancelled, and need not be.
+            let _ = session.quick(Request::JobCancel { id: *id }).await;
+        }
         session.close().await;
         interrupt.abort();
-        let Reply::Mirrored(report) = reply? else {
-            return Err(unexpected());
+        let report = match reply? {
+            Reply::Mirrored(report) => report,
+            Reply::Job(job) if format.json => return output::json(&job),
+            Reply::Job(job) => return output::print(&job.id.to_string()),
+            _ => return Err(unexpected()),
         };
         if format.json {
             output::json(&report)?;
@@ -151,6 +166,7 @@ impl Mirror {
             realms: self.realm,
             allow_hosts: self.allow_host,
             login,
+            detach: self.detach,
         })
     }
 }

@@ -11,6 +11,7 @@ mod exit;
 mod gc;
 mod help;
 mod init;
+mod job;
 mod mirror;
 mod output;
 mod password;
@@ -73,6 +74,8 @@ enum Command {
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
     Mirror(mirror::Mirror),
+    #[command(subcommand)]
+    Job(job::JobCommand),
     #[command(subcommand)]
     Quota(quota::QuotaCommand),
     Gc(gc::Gc),
@@ -152,6 +155,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Tag(tag) => tag.run().await,
         Command::Snapshot(snapshot) => snapshot.run().await,
         Command::Mirror(mirror) => mirror.run().await,
+        Command::Job(mirror) => mirror.run().await,
         Command::Quota(quota) => quota.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Check(check) => check.run().await,

@@ -53,7 +53,7 @@ pub enum Table {
     Quotas,
     /// prefix, digest -> how often repositories below the prefix show it, and how many of them keep it.
     QuotaHolders,
-    /// job id -> the job.
+    /// job id, 0 -> the job; job id, 1, line -> a line of its log.
     Jobs,
     /// repo id, title -> the snapshot.
     Snapshots,

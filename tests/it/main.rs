@@ -47,6 +47,7 @@ mod gc;
 mod gc_bounds;
 mod harness;
 mod hostile;
+mod jobs;
 mod lists;
 mod log;
 mod lost_files;

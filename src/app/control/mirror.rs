@@ -34,9 +34,13 @@ pub struct MirrorJob {
     pub allow_hosts: Vec<String>,
     /// What to log in to the registry with.
     pub login: Option<Credential>,
+    /// Nobody waits for it: the running server goes on with it.
+    #[serde(default)]
+    pub detach: bool,
 }
 
-pub(super) async fn run(
+/// Does the work of such a job; `stop` ends it early.
+pub(in crate::app) async fn run(
     app: &App,
     job: MirrorJob,
     news: News,

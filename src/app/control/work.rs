@@ -26,9 +26,12 @@ pub async fn execute(
     match request {
         Request::Trust => trust(app).map(Reply::Trust),
         Request::DbStatus => Ok(Reply::Database(app.store.status()?)),
-        Request::Mirror(job) => super::mirror::run(app, *job, news, stop)
-            .await
-            .map(Reply::Mirrored),
+        Request::Mirror(job) => super::jobs::mirror(app, *job, OPERATOR, news, stop).await,
+        Request::JobList
+        | Request::JobShow { .. }
+        | Request::JobLog { .. }
+        | Request::JobCancel { .. }
+        | Request::JobRetry { .. } => super::jobs::ask(app, request).await,
         Request::Gc { purge_history } => {
             let swept = app.collector.sweep(purge_history).await?;
             Ok(Reply::Swept(swept))

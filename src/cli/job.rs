@@ -1,0 +1,134 @@
+//! `dryport job`.
+
+use super::exit::Failure;
+use super::output::{self, Format};
+use super::session::{Session, unexpected};
+use super::settings::Place;
+use crate::app::control::{JobLine, JobView, Reply, Request};
+use crate::types::JobId;
+use clap::{Args, Subcommand};
+
+/// List, show or end jobs: slow work that goes on without its command
+#[derive(Debug, Subcommand)]
+pub(super) enum JobCommand {
+    /// List all jobs, the newest first
+    List(List),
+    /// Show one job: what it does, how far it is, what came of it
+    Show(One),
+    /// Show what happened to a job
+    Log(One),
+    /// Have a job end; what it has fetched stays for the next one
+    Cancel(One),
+    /// Try a job again that failed or was cancelled
+    ///
+    /// One that needs credentials or a certificate keeps neither: give its own command again instead, which takes it up.
+    Retry(One),
+}
+
+/// Arguments of `job list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Arguments of the others.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    #[command(flatten)]
+    place: Place,
+    /// The job's number, as `job list` shows it
+    #[arg(value_name = "ID")]
+    id: u64,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl JobCommand {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let (place, format, request) = match self {
+            Self::List(List { place, format }) => (place, format, Request::JobList),
+            Self::Show(one) => one.into_request(|id| Request::JobShow { id }),
+            Self::Log(one) => one.into_request(|id| Request::JobLog { id }),
+            Self::Cancel(one) => one.into_request(|id| Request::JobCancel { id }),
+            Self::Retry(one) => one.into_request(|id| Request::JobRetry { id }),
+        };
+        let session = Session::open(&place.enter()?, "job").await?;
+        let reply = session.quick(request).await;
+        session.close().await;
+        match reply? {
+            Reply::Jobs { jobs } if format.json => output::json(&jobs),
+            Reply::Jobs { jobs } => list(&jobs),
+            Reply::Job(job) if format.json => output::json(&job),
+            Reply::Job(job) => output::print(&text(&job)),
+            Reply::JobLog { lines } if format.json => output::json(&lines),
+            Reply::JobLog { lines } => log(&lines),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+impl One {
+    fn into_request(self, request: impl FnOnce(JobId) -> Request) -> (Place, Format, Request) {
+        (self.place, self.format, request(JobId(self.id)))
+    }
+}
+
+fn list(jobs: &[JobView]) -> Result<(), Failure> {
+    if jobs.is_empty() {
+        return output::print("No jobs.");
+    }
+    let row = |job: &JobView| {
+        vec![
+            job.id.to_string(),
+            job.kind.clone(),
+            job.state.to_string(),
+            output::time(job.made_ms),
+            job.what.clone(),
+        ]
+    };
+    let rows: Vec<_> = jobs.iter().map(row).collect();
+    output::print(&output::table(&["ID", "KIND", "STATE", "MADE", "WHAT"], &rows))
+}
+
+fn text(job: &JobView) -> String {
+    let mut lines = vec![
+        format!("Job:       {}", job.id),
+        format!("Kind:      {}", job.kind),
+        format!("What:      {}", job.what),
+        format!("State:     {}", job.state),
+        format!("Made:      {} by {}", output::time(job.made_ms), job.who),
+    ];
+    if let Some(begun) = job.begun_ms {
+        lines.push(format!(
+            "Begun:     {}, {}",
+            output::time(begun),
+            output::count(job.attempts.into(), "time")
+        ));
+    }
+    if let Some(ended) = job.ended_ms {
+        lines.push(format!("Ended:     {}", output::time(ended)));
+    }
+    if let Some(progress) = &job.progress {
+        let number = |key: &str| progress.get(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        lines.push(format!(
+            "Progress:  {} of {} blobs, {} of {}",
+            number("blobs_done"),
+            number("blobs"),
+            output::size(number("bytes_done")),
+            output::size(number("bytes"))
+        ));
+    }
+    if let Some(error) = &job.error {
+        lines.push(format!("Error:     {error}"));
+    }
+    lines.join("\n")
+}
+
+fn log(lines: &[JobLine]) -> Result<(), Failure> {
+    let text = |line: &JobLine| format!("{}  {}", output::time(line.at_ms), line.text);
+    let lines: Vec<_> = lines.iter().map(text).collect();
+    output::print(&lines.join("\n"))
+}
