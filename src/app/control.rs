@@ -11,7 +11,6 @@ mod snapshot;
 mod work;
 
 use crate::auth::{RoleGrant, UserView};
-use crate::types::JobId;
 pub use crate::gc::Report;
 pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
 pub use crate::repo::reclaim::Survey;
@@ -20,6 +19,7 @@ use crate::repo::{
     TagChange,
 };
 pub use crate::store::{DatabaseCopy, DatabaseStatus};
+use crate::types::JobId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub enum Progress {
 pub struct JobBegun {
     /// Its number.
     pub job: JobId,
+    /// Another command had begun it.
+    pub joined: bool,
 }
 
 /// Hears how far slow work is. Called from any thread; must not block.
@@ -437,7 +439,10 @@ mod tests {
             digest: "sha256:00".into(),
             size: 7,
         });
-        let job = Progress::Job(JobBegun { job: JobId(7) });
+        let job = Progress::Job(JobBegun {
+            job: JobId(7),
+            joined: true,
+        });
         for progress in [check, mirror, job] {
             let text = serde_json::to_string(&progress).expect("json");
             let back: Progress = serde_json::from_str(&text).expect("same");

@@ -22,11 +22,11 @@ use crate::datadir::{DirError, DirErrorKind};
 use crate::gc::Collector;
 use crate::gc::check::Checker;
 use crate::jobs::{JobError, Jobs};
-use runner::Runner;
 use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, DatabaseStatus, Store, StoreError};
 use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
 use control::{Fault, FaultKind, TrustView};
+use runner::Runner;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

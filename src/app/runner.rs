@@ -44,6 +44,8 @@ struct Live {
 pub(super) struct Heard {
     /// The job.
     pub id: JobId,
+    /// Another command had begun it.
+    pub joined: bool,
     live: Live,
     news: broadcast::Receiver<Progress>,
 }
@@ -88,7 +90,10 @@ impl Runner {
         let recover = async || {
             let left = self.0.jobs.recover().await?;
             if left > 0 {
-                tracing::info!(jobs = left, "jobs that had begun go on, or wait for their command");
+                tracing::info!(
+                    jobs = left,
+                    "jobs that had begun go on, or wait for their command"
+                );
             }
             Ok::<_, JobError>(())
         };
@@ -138,7 +143,13 @@ impl Runner {
     fn hear(&self, id: JobId) -> Option<Heard> {
         let live = lock(&self.0.live).get(&id).cloned()?;
         let news = live.news.subscribe();
-        Some(Heard { id, live, news })
+        let joined = true;
+        Some(Heard {
+            id,
+            joined,
+            live,
+            news,
+        })
     }
 
     /// Has a job end that somebody cancelled.
@@ -175,6 +186,7 @@ impl Runner {
         });
         Heard {
             id,
+            joined: false,
             live,
             news: heard,
         }
@@ -245,7 +257,9 @@ impl Runner {
             match self.0.jobs.beat(id, lock_json(&tally), happened).await {
                 Ok(true) => stop.cancel(),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(job = %id, %error, "the state of a job cannot be written"),
+                Err(error) => {
+                    tracing::warn!(job = %id, %error, "the state of a job cannot be written")
+                }
             }
         }
     }
@@ -286,7 +300,10 @@ impl Runner {
             live.stop.cancel();
         }
         self.0.tasks.close();
-        if tokio::time::timeout(DRAIN, self.0.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.0.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("a job is cut off; it is taken up again at the next start");
         }
     }
@@ -300,12 +317,20 @@ impl Runner {
             None => serde_json::from_str::<MirrorJob>(&claimed.spec).map_err(|e| e.to_string()),
         };
         let outcome = match job {
-            _ if claimed.kind != MIRROR => {
-                Outcome::Waits(format!("this version runs no jobs of kind {}", claimed.kind))
-            }
+            _ if claimed.kind != MIRROR => Outcome::Waits(format!(
+                "this version runs no jobs of kind {}",
+                claimed.kind
+            )),
             Err(error) => Outcome::Waits(format!("its input cannot be read: {error}")),
             Ok(job) => {
-                let mut heard = self.run(app, claimed, MirrorJob { detach: true, ..job });
+                let mut heard = self.run(
+                    app,
+                    claimed,
+                    MirrorJob {
+                        detach: true,
+                        ..job
+                    },
+                );
                 // What came of it stands in its row.
                 let _ = heard.live.end.wait_for(Option::is_some).await;
                 return;
@@ -350,7 +375,10 @@ impl Heard {
                 }
             }
         }
-        let done = end.wait_for(Option::is_some).await.map(|end| (*end).clone());
+        let done = end
+            .wait_for(Option::is_some)
+            .await
+            .map(|end| (*end).clone());
         while let Ok(now) = self.news.try_recv() {
             news(now);
         }
@@ -366,7 +394,10 @@ enum Next {
 }
 
 fn lost() -> Fault {
-    Fault::new(FaultKind::Failed, "the job ended without saying how; the log says why")
+    Fault::new(
+        FaultKind::Failed,
+        "the job ended without saying how; the log says why",
+    )
 }
 
 fn lock_json(tally: &Mutex<Tally>) -> String {

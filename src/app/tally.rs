@@ -60,7 +60,10 @@ impl Tally {
                 self.line(format!("{why}; again in {wait_ms} ms"));
             }
             MirrorProgress::Committed { manifests, tags } => {
-                self.line(format!("{manifests} manifests are visible, tags {}", tags.join(", ")));
+                self.line(format!(
+                    "{manifests} manifests are visible, tags {}",
+                    tags.join(", ")
+                ));
             }
         }
     }

@@ -90,7 +90,10 @@ fn list(jobs: &[JobView]) -> Result<(), Failure> {
         ]
     };
     let rows: Vec<_> = jobs.iter().map(row).collect();
-    output::print(&output::table(&["ID", "KIND", "STATE", "MADE", "WHAT"], &rows))
+    output::print(&output::table(
+        &["ID", "KIND", "STATE", "MADE", "WHAT"],
+        &rows,
+    ))
 }
 
 fn text(job: &JobView) -> String {
@@ -112,7 +115,12 @@ fn text(job: &JobView) -> String {
         lines.push(format!("Ended:     {}", output::time(ended)));
     }
     if let Some(progress) = &job.progress {
-        let number = |key: &str| progress.get(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let number = |key: &str| {
+            progress
+                .get(key)
+                .and_then(serde_json::Value::as_u64)
+                .unwrap_or(0)
+        };
         lines.push(format!(
             "Progress:  {} of {} blobs, {} of {}",
             number("blobs_done"),

@@ -17,7 +17,7 @@ const HELP: &str = "\
 Copies everything that belongs to the image: all platforms, signatures, attached documents. Nothing is
 visible before all of it is here. Run the command again to go on after a break: what is here is not
 fetched twice. The running server does the work, as a job (`dryport job`): it goes on if the connection to this
-command breaks, and the same command listens to it again. An interrupt (Ctrl-C) ends it. Without a server this
+command breaks, and the same command listens to it again. An interrupt (Ctrl-C) of the command that began it ends it. Without a server this
 command does the work itself.
 
 The image itself must be whole. What is attached to it (signatures, attestations, SBOMs) and cannot be read is
@@ -97,6 +97,10 @@ impl Mirror {
         let news = move |now| match now {
             Progress::Mirror(now) => hears.hear(&now),
             // It is told of once.
+            Progress::Job(now) if now.joined => output::note(&format!(
+                "another command began this copy as job {}; an interrupt ends this command alone",
+                now.job
+            )),
             Progress::Job(now) => drop(is.set(now.job)),
             Progress::Check(_) => {}
         };

@@ -2,7 +2,9 @@
 
 use super::record::{JobLineRecord, JobRecord};
 use super::rows::{all, erase, find, lines, log, put};
-use super::{ATTEMPTS, Claimed, JobError, JobLine, JobState, JobView, Jobs, LEASE, NewJob, Outcome};
+use super::{
+    ATTEMPTS, Claimed, JobError, JobLine, JobState, JobView, Jobs, LEASE, NewJob, Outcome,
+};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Table, Txn};
 use crate::types::{JobId, wall_ms};
@@ -289,7 +291,11 @@ fn make_room(tx: &mut Txn<'_>) -> Result<(), JobError> {
             over -= 1;
         }
     }
-    if over > 0 { Err(JobError::Many(KEPT)) } else { Ok(()) }
+    if over > 0 {
+        Err(JobError::Many(KEPT))
+    } else {
+        Ok(())
+    }
 }
 
 /// The first job whose time has come: it is queued, or who ran it has not been heard of for too long.
@@ -360,7 +366,10 @@ mod tests {
     fn pauses_grow_to_an_hour() {
         for (attempts, least) in [(1, 30), (2, 60), (3, 120), (8, 3600), (60, 3600)] {
             let pause = pause(attempts, 1_700_000_000_123) / 1000;
-            assert!((least..=least + least / 5).contains(&pause), "{attempts}: {pause}");
+            assert!(
+                (least..=least + least / 5).contains(&pause),
+                "{attempts}: {pause}"
+            );
         }
     }
 }

@@ -50,6 +50,14 @@ impl Trees {
         }
     }
 
+    /// Reads them again, after rows were mended.
+    pub fn reload(&self, store: &Store) -> Result<(), StoreError> {
+        let Self(names) = Self::load(store)?;
+        let fresh = names.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
     fn add(&self, name: &RepoName) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         names.insert(name.clone());

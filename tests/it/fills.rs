@@ -1,7 +1,6 @@
 //! Blobs that a mirror brings belong to nobody else: whatever a client does, the bytes behind a digest hash to it.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -370,26 +369,14 @@ async fn a_paused_run_is_closed_to_others_and_goes_on() {
 async fn two_runs_of_one_image_fetch_it_once() {
     let (world, target, first) = half_way().await;
     // One that waits can be stopped; the first goes on.
-    let seen = world.manifests_asked();
-    let mut second = begin(&target, &world.source("v1"), "copy");
-    until("the second run has its plan", SOON, async || {
-        world.manifests_asked() > seen
-    })
-    .await;
-    // It waits a moment after that, which nothing shows.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut second = join(&target, &world.source("v1"), "copy").await;
     run_kill(&second);
     until("the second run ends", SOON, async || {
         second.try_wait().unwrap().is_some()
     })
     .await;
     assert_ne!(second.wait().unwrap().code(), Some(0));
-    let seen = world.manifests_asked();
-    let third = begin(&target, &world.source("v1"), "copy");
-    until("the third run has its plan", SOON, async || {
-        world.manifests_asked() > seen
-    })
-    .await;
+    let third = join(&target, &world.source("v1"), "copy").await;
     world.hold(false);
     success(first).await;
     success(third).await;
@@ -401,6 +388,26 @@ async fn two_runs_of_one_image_fetch_it_once() {
     );
     world.assert_law(&target, "copy").await;
     assert!(uploads(&target).is_empty());
+}
+
+/// The same command said again, once it listens to the run that goes on.
+async fn join(target: &Server, source: &str, name: &str) -> Child {
+    let dir = target.dir();
+    let mut command = dryport(&["mirror", "--data", &dir, source, "--to", name]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let heard = tokio::task::spawn_blocking(move || {
+        use std::io::BufRead as _;
+        let mut lines = std::io::BufReader::new(stderr)
+            .lines()
+            .map_while(Result::ok);
+        let found = lines.any(|line| line.contains("another command began this copy"));
+        // The pipe must not close before the command ends.
+        std::thread::spawn(move || lines.for_each(drop));
+        found
+    });
+    assert!(heard.await.unwrap(), "it did not join the other run");
+    child
 }
 
 fn run_kill(child: &Child) {

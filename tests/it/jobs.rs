@@ -79,16 +79,25 @@ async fn begun(dir: &str) -> String {
 #[tokio::test]
 async fn a_detached_copy_is_left_to_the_server() {
     let (gated, server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
-    let id = run_ok(&args(&dir, &source, &["--detach"])).trim().to_owned();
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
+    let id = run_ok(&args(&dir, &source, &["--detach"]))
+        .trim()
+        .to_owned();
     let job = show(&dir, &id);
-    assert_eq!((&job["kind"], &job["attempts"]), (&"mirror".into(), &1.into()), "{job:#}");
+    assert_eq!(
+        (&job["kind"], &job["attempts"]),
+        (&"mirror".into(), &1.into()),
+        "{job:#}"
+    );
     assert!(job["what"].as_str().unwrap().contains("to copy"), "{job:#}");
     gated.open();
     is(&dir, &id, "done").await;
     let job = show(&dir, &id);
     assert_eq!(job["result"]["name"], "copy", "{job:#}");
-    assert_eq!(job["progress"]["blobs"], job["progress"]["blobs_done"], "{job:#}");
+    assert_eq!(
+        job["progress"]["blobs"], job["progress"]["blobs_done"],
+        "{job:#}"
+    );
     let anyone = server.anonymous();
     anyone.get("/v2/copy/manifests/v1").await.expect(200);
     let log = run_ok(&["job", "log", &id, "--data", &dir]);
@@ -105,22 +114,32 @@ async fn without_a_server_nothing_is_detached() {
     gated.open();
     let mut server = Server::start().await;
     server.kill();
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
     let output = run(&args(&dir, &source, &["--detach"]));
     assert_eq!(output.status.code(), Some(3), "{}", text_of(&output));
-    assert!(text_of(&output).contains("no server runs"), "{}", text_of(&output));
+    assert!(
+        text_of(&output).contains("no server runs"),
+        "{}",
+        text_of(&output)
+    );
     assert!(list(&dir).is_empty());
     // The command does it itself, and it is remembered.
     run_ok(&args(&dir, &source, &[]));
     let jobs = list(&dir);
-    assert_eq!((jobs.len(), &jobs[0]["state"]), (1, &"done".into()), "{jobs:#?}");
+    assert_eq!(
+        (jobs.len(), &jobs[0]["state"]),
+        (1, &"done".into()),
+        "{jobs:#?}"
+    );
 }
 
 #[tokio::test]
 async fn a_job_goes_on_after_kill_9() {
     let (gated, mut server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
-    let id = run_ok(&args(&dir, &source, &["--detach"])).trim().to_owned();
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
+    let id = run_ok(&args(&dir, &source, &["--detach"]))
+        .trim()
+        .to_owned();
     is(&dir, &id, "running").await;
     server.kill();
     server.restart().await;
@@ -129,15 +148,21 @@ async fn a_job_goes_on_after_kill_9() {
     is(&dir, &id, "done").await;
     let job = show(&dir, &id);
     assert_eq!(job["attempts"], 2, "{job:#}");
-    server.anonymous().get("/v2/copy/manifests/v1").await.expect(200);
+    server
+        .anonymous()
+        .get("/v2/copy/manifests/v1")
+        .await
+        .expect(200);
     assert_eq!(list(&dir).len(), 1);
 }
 
 #[tokio::test]
 async fn a_job_goes_on_after_a_stop() {
     let (gated, mut server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
-    let id = run_ok(&args(&dir, &source, &["--detach"])).trim().to_owned();
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
+    let id = run_ok(&args(&dir, &source, &["--detach"]))
+        .trim()
+        .to_owned();
     is(&dir, &id, "running").await;
     server.signal("TERM");
     assert_eq!(server.exit_code(SOON).await, Some(0));
@@ -149,25 +174,39 @@ async fn a_job_goes_on_after_a_stop() {
 #[tokio::test]
 async fn what_needs_credentials_waits_for_its_command() {
     let (gated, mut server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
-    let host = source.trim_start_matches("docker://").split('/').next().unwrap();
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
+    let host = source
+        .trim_start_matches("docker://")
+        .split('/')
+        .next()
+        .unwrap();
     let file = server.home().join("config.json");
     // "ann:secret".
     let auth = serde_json::json!({"auths": {host: {"auth": "YW5uOnNlY3JldA=="}}});
     std::fs::write(&file, auth.to_string()).unwrap();
     let creds = ["--creds-file", file.to_str().unwrap()];
-    let id = run_ok(&args(&dir, &source, &[&creds[..], &["--detach"]].concat())).trim().to_owned();
+    let id = run_ok(&args(&dir, &source, &[&creds[..], &["--detach"]].concat()))
+        .trim()
+        .to_owned();
     is(&dir, &id, "running").await;
     server.kill();
     server.restart().await;
     is(&dir, &id, "waiting").await;
     let output = run(&["job", "retry", &id, "--data", &dir]);
     assert_eq!(output.status.code(), Some(3), "{}", text_of(&output));
-    assert!(text_of(&output).contains("give that command again"), "{}", text_of(&output));
+    assert!(
+        text_of(&output).contains("give that command again"),
+        "{}",
+        text_of(&output)
+    );
     gated.open();
     run_ok(&args(&dir, &source, &creds));
     let jobs = list(&dir);
-    assert_eq!((jobs.len(), &jobs[0]["state"]), (1, &"done".into()), "{jobs:#?}");
+    assert_eq!(
+        (jobs.len(), &jobs[0]["state"]),
+        (1, &"done".into()),
+        "{jobs:#?}"
+    );
     // Nothing of what the command gave is on disk, or in the log.
     for text in ["YW5uOnNlY3JldA", "secret"] {
         assert!(!server.log().contains(text));
@@ -175,14 +214,18 @@ async fn what_needs_credentials_waits_for_its_command() {
             .args(["-rlaF", text, &dir])
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8_lossy(&grep.stdout), "", "{text} in the data directory");
+        assert_eq!(
+            String::from_utf8_lossy(&grep.stdout),
+            "",
+            "{text} in the data directory"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_copy_outlives_its_command_and_is_joined_by_the_same_one() {
     let (gated, server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
     let mut first = spawn(&dir, &source, &[]);
     let id = begun(&dir).await;
     first.kill().unwrap();
@@ -193,15 +236,24 @@ async fn a_copy_outlives_its_command_and_is_joined_by_the_same_one() {
     let output = second.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     let jobs = list(&dir);
-    assert_eq!((jobs.len(), jobs[0]["id"].to_string()), (1, id), "{jobs:#?}");
-    assert_eq!((&jobs[0]["state"], &jobs[0]["attempts"]), (&"done".into(), &1.into()));
+    assert_eq!(
+        (jobs.len(), jobs[0]["id"].to_string()),
+        (1, id),
+        "{jobs:#?}"
+    );
+    assert_eq!(
+        (&jobs[0]["state"], &jobs[0]["attempts"]),
+        (&"done".into(), &1.into())
+    );
 }
 
 #[tokio::test]
 async fn a_job_is_cancelled_and_tried_again() {
     let (gated, server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
-    let id = run_ok(&args(&dir, &source, &["--detach"])).trim().to_owned();
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
+    let id = run_ok(&args(&dir, &source, &["--detach"]))
+        .trim()
+        .to_owned();
     is(&dir, &id, "running").await;
     run_ok(&["job", "cancel", &id, "--data", &dir]);
     is(&dir, &id, "cancelled").await;
@@ -214,7 +266,11 @@ async fn a_job_is_cancelled_and_tried_again() {
     assert_eq!(output.status.code(), Some(3), "{}", text_of(&output));
     for command in ["show", "log", "cancel", "retry"] {
         let output = run(&["job", command, "99", "--data", &dir]);
-        assert!(text_of(&output).contains("no job 99"), "{}", text_of(&output));
+        assert!(
+            text_of(&output).contains("no job 99"),
+            "{}",
+            text_of(&output)
+        );
         assert!(!output.status.success());
     }
 }
@@ -222,7 +278,7 @@ async fn a_job_is_cancelled_and_tried_again() {
 #[tokio::test]
 async fn an_interrupt_ends_the_job_of_a_command() {
     let (gated, server) = (Gated::start(), Server::start().await);
-    let (dir, source) = (server.dir(), gated.fake.source("v1"));
+    let (dir, source) = (server.dir(), gated.fake.source(":v1"));
     let mut command = spawn(&dir, &source, &[]);
     let id = begun(&dir).await;
     // The command must have heard which job is its own.
@@ -241,13 +297,19 @@ async fn a_detached_copy_that_fails_is_tried_again_later() {
     // Nobody listens there.
     let port = crate::harness::free_port();
     let source = format!("docker://127.0.0.1:{port}/team/app:v1");
-    let id = run_ok(&args(&dir, &source, &["--detach"])).trim().to_owned();
+    let id = run_ok(&args(&dir, &source, &["--detach"]))
+        .trim()
+        .to_owned();
     is(&dir, &id, "queued").await;
     let job = show(&dir, &id);
     assert!(job["error"].is_string(), "{job:#}");
     let log = run_ok(&["job", "log", &id, "--data", &dir]);
     assert!(log.contains("the next try is in"), "{log}");
     // What is wrong for good is not.
-    let id = run_ok(&args(&dir, &source, &["--detach", "--platform", "nonsense"]));
+    let id = run_ok(&args(
+        &dir,
+        &source,
+        &["--detach", "--platform", "nonsense"],
+    ));
     is(&dir, id.trim(), "failed").await;
 }

@@ -26,7 +26,10 @@ pub(super) async fn mirror(
         let job = runner.jobs().await?.show(heard.id).await?;
         return Ok(Reply::Job(Box::new(job)));
     }
-    news(Progress::Job(JobBegun { job: heard.id }));
+    news(Progress::Job(JobBegun {
+        job: heard.id,
+        joined: heard.joined,
+    }));
     heard.out(runner, news, gone).await.map(Reply::Mirrored)
 }
 

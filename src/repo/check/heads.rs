@@ -2,6 +2,7 @@
 
 use super::mend::Mend;
 use super::report::{Kind, Problem};
+use super::trees;
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind};
@@ -65,6 +66,7 @@ pub(super) fn repos(
         }
         walk.note_name(&record.name);
         name_of(walk, r, id, &record, (key, value))?;
+        trees::of_repo(walk, r, id, &record, (key, value))?;
         revisions(walk, r, id, &record, (key, value))?;
     }
     Ok(walk::next(&rows, PAGE))

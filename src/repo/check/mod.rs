@@ -16,6 +16,7 @@ mod quotas;
 mod refs;
 mod report;
 mod tags;
+mod trees;
 mod uploads;
 mod usage;
 mod walk;
@@ -93,6 +94,12 @@ impl Repos {
         })
         .await?;
         pass.once(due::confirm).await?;
+        pass.once(|w, _, r| trees::strays(w, r)).await?;
+        if pass.repair {
+            let repos = self.clone();
+            self.block(move || Ok(repos.0.trees.reload(&repos.0.store)?))
+                .await?;
+        }
         let unsure = Arc::new(options.unsure);
         pass.once(move |w, _, r| {
             tags::unsure(w, r, &unsure)?;
