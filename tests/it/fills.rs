@@ -66,10 +66,6 @@ impl World {
             .count()
     }
 
-    fn manifests_asked(&self) -> usize {
-        self.upstream.manners.lock().unwrap().manifests
-    }
-
     /// What readers get for the layer and the manifest hashes to its digest, and a deep check finds nothing.
     async fn assert_law(&self, target: &Server, repo: &str) {
         let anyone = target.anonymous();
