@@ -28,8 +28,8 @@ pub use crate::jobs::{JobLine, JobState, JobView};
 pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
-pub use snapshot::SnapshotRequest;
 pub(in crate::app) use mirror::run as run_mirror;
+pub use snapshot::SnapshotRequest;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
 
