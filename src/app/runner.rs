@@ -258,7 +258,7 @@ impl Runner {
                 Ok(true) => stop.cancel(),
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(job = %id, %error, "the state of a job cannot be written")
+                    tracing::warn!(job = %id, %error, "the state of a job cannot be written");
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::fake::{Answer, Fake};
 use crate::harness::{Server, dryport, found, run, run_ok, text_of, until};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A registry whose blobs are only given away while the gate is open.
 struct Gated {
@@ -283,7 +283,7 @@ async fn an_interrupt_ends_the_job_of_a_command() {
     let id = begun(&dir).await;
     // The command must have heard which job is its own.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let pid = rustix::process::Pid::from_raw(command.id() as i32).unwrap();
+    let pid = rustix::process::Pid::from_raw(command.id().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert!(!command.wait().unwrap().success());
     is(&dir, &id, "cancelled").await;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// What to copy, and how to reach it. Credentials are the calling user's and serve this one run: they are neither stored
 /// nor logged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct MirrorJob {
     /// `docker://HOST/NAME[:TAG|@DIGEST]`.
     pub source: String,

@@ -56,7 +56,7 @@ pub(super) fn strays(walk: &mut Walk, r: &Read<'_>) -> Result<(), RepoError> {
                 Owner::Unreadable => true,
             };
             if !is_it {
-                let what = format!("paths of {} lead to no such repository", name);
+                let what = format!("paths of {name} lead to no such repository");
                 let mend = Mend::drop(Vec::new(), Table::Meta, key.clone(), value.clone());
                 walk.mend(Problem::new(Kind::TreeWrong, what), mend);
             }
