@@ -26,7 +26,7 @@ use dryport::formats::oci::Oci;
 use dryport::http::route;
 use dryport::repo::format::Format as _;
 use dryport::repo::rows::record::{ItemRecord, SourceRecord};
-use dryport::repo::{PutManifest, RepoOptions, Repos, Source};
+use dryport::repo::{At, PutManifest, RepoOptions, Repos, Source};
 use dryport::store::record::Record as _;
 use dryport::store::{Get as _, Lane, Need, Store, StoreError, StoreOptions, Table};
 use dryport::types::{Algorithm, ByteRanges, Digest, Page, Reference, RepoName};
@@ -295,7 +295,7 @@ fn repo_page_of_100_tags(bencher: Bencher, tags: u64) {
     let world = World::new();
     let (repos, name) = repos(&world, world.dir.path(), tags);
     let page = Page::parse(Some("100"), Some("t000500")).unwrap();
-    bencher.bench_local(|| world.wait(repos.tags(&name, &page)).unwrap());
+    bencher.bench_local(|| world.wait(repos.tags(&name, &At::Head, &page)).unwrap());
 }
 
 #[divan::bench]
@@ -303,5 +303,5 @@ fn repo_manifest_by_tag(bencher: Bencher) {
     let world = World::new();
     let (repos, name) = repos(&world, world.dir.path(), 10);
     let tag: Reference = "v1".parse().unwrap();
-    bencher.bench_local(|| world.wait(repos.manifest(&name, &tag)).unwrap());
+    bencher.bench_local(|| world.wait(repos.manifest(&name, &At::Head, &tag)).unwrap());
 }

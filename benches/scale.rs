@@ -18,7 +18,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{repos, scratch};
-use dryport::repo::{PutManifest, ReferrerQuery, Repos, Source};
+use dryport::repo::{At, PutManifest, ReferrerQuery, Repos, Source};
 use dryport::store::Store;
 use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag};
 use futures_util::{StreamExt as _, stream};
@@ -183,14 +183,20 @@ impl Bench {
         add(
             "tags",
             samples(SAMPLES, async |_| {
-                self.repos.tags(&self.name, &first).await.unwrap();
+                self.repos
+                    .tags(&self.name, &At::Head, &first)
+                    .await
+                    .unwrap();
             })
             .await,
         );
         add(
             "tags from the middle",
             samples(SAMPLES, async |_| {
-                self.repos.tags(&self.name, &second).await.unwrap();
+                self.repos
+                    .tags(&self.name, &At::Head, &second)
+                    .await
+                    .unwrap();
             })
             .await,
         );

@@ -3,7 +3,7 @@
 use super::text;
 use dryport::mirror::Source;
 use dryport::types::{
-    Algorithm, AttachedTag, Digest, MediaType, Reference, RepoName, Tag, UploadId,
+    Algorithm, AttachedTag, Digest, MediaType, Moment, Reference, RepoName, Tag, UploadId,
 };
 
 /// What no name of any kind may hold: what leads out of a folder, splits a header or a log line, or means something
@@ -103,12 +103,20 @@ fn moment(name: &RepoName) {
         return;
     };
     assert!(name.as_str().ends_with(&format!("/{present}")));
-    assert_eq!(name.present().as_str(), present.as_str());
-    // The end of the last second of the year 9999.
-    assert!(
-        at <= 253_402_300_799_999 && at % 1000 == 999,
-        "{name}: {at}"
-    );
+    match at {
+        Moment::Time(at) => {
+            assert_eq!(name.present().as_str(), present.as_str());
+            // The end of the last second of the year 9999.
+            assert!(
+                at <= 253_402_300_799_999 && at % 1000 == 999,
+                "{name}: {at}"
+            );
+        }
+        Moment::Snapshot(title) => {
+            assert_eq!(name.present().as_str(), name.as_str());
+            assert_eq!(name.as_str(), format!("snap/{title}/{present}"));
+        }
+    }
 }
 
 /// Digests: one spelling each, as text and as key; hashes of algorithms and upload ids likewise.

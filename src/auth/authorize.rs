@@ -65,10 +65,10 @@ fn open_to_all(action: Action) -> bool {
 pub(super) fn anybody_may(switches: Switches, action: Action, resource: Resource<'_>) -> bool {
     match action {
         Action::RepoPull | Action::RepoList => {
-            switches.anonymous_pull && matches!(resource, Resource::Repo(_))
+            switches.anonymous_pull && resource != Resource::Server
         }
         Action::RepoPush | Action::TagWrite => {
-            switches.anonymous_push && matches!(resource, Resource::Repo(_))
+            switches.anonymous_push && resource != Resource::Server
         }
         // Its list is cut to what may be seen, but a closed box does not answer strangers at all.
         Action::Catalog => switches.anonymous_pull,
@@ -101,6 +101,7 @@ fn role_may(grant: &RoleGrant, action: Action, resource: Resource<'_>) -> bool {
     };
     match resource {
         Resource::Repo(name) => grant.role >= least && name.present().is_under(&grant.prefix),
+        Resource::Past { now, .. } => grant.role >= least && now.is_under(&grant.prefix),
         Resource::Server => grant.role == Role::Admin && grant.prefix.is_empty(),
     }
 }
@@ -108,7 +109,7 @@ fn role_may(grant: &RoleGrant, action: Action, resource: Resource<'_>) -> bool {
 /// Whether a token's scopes leave room for the action.
 pub(super) fn scope_holds(scopes: &[Scope], action: Action, resource: Resource<'_>) -> bool {
     let on_repo = |word: &str| match resource {
-        Resource::Repo(name) => scopes
+        Resource::Repo(name) | Resource::Past { asked: name, .. } => scopes
             .iter()
             .any(|s| s.kind == "repository" && s.name == name.as_str() && s.holds(word)),
         Resource::Server => false,

@@ -2,7 +2,7 @@
 
 use super::token::{self, Access, Refresh, Subject};
 use super::{Action, Auth, AuthError, Grant, Issued, Principal, Resource, Scope, UserName};
-use crate::types::{RepoName, wall_ms};
+use crate::types::{Moment, RepoName, wall_ms};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
@@ -150,8 +150,20 @@ impl Auth {
             ("push", Action::RepoPush),
             ("delete", Action::RepoDelete),
         ] {
-            let may = self.authorize_user(who, action, Resource::Repo(&name));
-            if scope.holds(word) && may.await? {
+            if !scope.holds(word) {
+                continue;
+            }
+            let mut may = self
+                .authorize_user(who, action, Resource::Repo(&name))
+                .await?;
+            // It may be a snapshot's name: whether it is, and whose rights hold then, each request finds out.
+            if action == Action::RepoPull
+                && let Some((Moment::Snapshot(_), now)) = name.moment()
+            {
+                let now = Resource::Repo(&now);
+                may |= self.authorize_user(who, action, now).await?;
+            }
+            if may {
                 actions.push(word.to_owned());
             }
         }

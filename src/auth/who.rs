@@ -126,12 +126,19 @@ impl FromStr for UserName {
 }
 
 /// What it is asked on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'a> {
     /// The server as a whole.
     Server,
     /// One repository, whether it exists or not.
     Repo(&'a RepoName),
+    /// A repository as it was, by a name of its own.
+    Past {
+        /// The repository, whose rights hold.
+        now: &'a RepoName,
+        /// The name that was asked for, which the scope of a token speaks of.
+        asked: &'a RepoName,
+    },
 }
 
 /// Roles, each holding what the one before it may. The order is stored: append only.

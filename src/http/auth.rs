@@ -8,6 +8,7 @@ use super::error::Fail;
 use super::request::Req;
 use crate::auth::{Action, Auth, AuthErrorKind, Grant, Lost, Principal, Resource};
 use crate::config::Config;
+use crate::repo::Meant;
 use crate::types::RepoName;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
@@ -143,6 +144,17 @@ pub fn scope(action: Action, name: &RepoName) -> String {
     format!("repository:{name}:{actions}")
 }
 
+/// What the rights of a request on a name are asked on.
+fn resource<'a>(asked: &'a RepoName, meant: Option<&'a Meant>) -> Resource<'a> {
+    match meant {
+        Some(meant) => Resource::Past {
+            now: &meant.name,
+            asked,
+        },
+        None => Resource::Repo(asked),
+    }
+}
+
 impl Req {
     /// 401 with a challenge for `scope`.
     pub fn unauthorized(&self, scope: &str, error: Option<&str>) -> Fail {
@@ -171,32 +183,39 @@ impl Req {
         Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text).with(WWW_AUTHENTICATE, challenge)
     }
 
-    /// Whether the request may do `action` on `name`.
+    /// What a name of the past means; nothing for an ordinary name.
+    pub async fn meant(&self, name: &RepoName) -> Result<Option<Meant>, Fail> {
+        if !name.may_be_past() {
+            return Ok(None);
+        }
+        // Rare, and too large to lie in every request's future.
+        Ok(Box::pin(self.state.app.repos.meant(name)).await?)
+    }
+
+    /// Whether the request may do `action` on `name`. For a name of the past the rights on what it means hold.
     pub async fn may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
-        Ok(self
-            .state
-            .app
-            .auth
-            .authorize(&self.grant, action, Resource::Repo(name))
-            .await?)
+        let meant = self.meant(name).await?;
+        let auth = &self.state.app.auth;
+        let resource = resource(name, meant.as_ref());
+        Ok(auth.authorize(&self.grant, action, resource).await?)
     }
 
     /// Whether the user behind the request may, whatever the token's scope says.
     pub async fn user_may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
-        Ok(self
-            .state
-            .app
-            .auth
-            .authorize_user(&self.grant.principal, action, Resource::Repo(name))
-            .await?)
+        let meant = self.meant(name).await?;
+        let auth = &self.state.app.auth;
+        let resource = resource(name, meant.as_ref());
+        let may = auth.authorize_user(&self.grant.principal, action, resource);
+        Ok(may.await?)
     }
 
     /// Whether anybody may, without an account.
     pub async fn anybody_may(&self, action: Action, name: &RepoName) -> Result<bool, Fail> {
+        let meant = self.meant(name).await?;
         let auth = &self.state.app.auth;
-        Ok(auth
-            .authorize_user(&Principal::Anonymous, action, Resource::Repo(name))
-            .await?)
+        let resource = resource(name, meant.as_ref());
+        let may = auth.authorize_user(&Principal::Anonymous, action, resource);
+        Ok(may.await?)
     }
 
     /// Fails unless the request may do `action` on `name`: 401 where other credentials or a wider token would help, 404

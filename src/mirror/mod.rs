@@ -28,7 +28,7 @@ pub use refetch::refetch;
 
 use crate::fetch::{Client, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};
-use crate::types::{Digest, NameError, RepoName};
+use crate::types::{Digest, Moment, NameError, RepoName};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -279,7 +279,7 @@ pub async fn run(
         Some(name) => name,
         None => source.default_target()?,
     };
-    if let Some((_, now)) = target.moment() {
+    if let Some((Moment::Time(_), now)) = target.moment() {
         return Err(MirrorError::Usage(format!(
             "{target} means {now} as it was at that time, and the past takes no images; choose another name with --to NAME"
         )));

@@ -31,6 +31,7 @@ mod values;
 pub use bounded::{Asker, LongRead};
 pub use error::{RepoError, RepoErrorKind};
 pub use files::{Entry, FileView, Filed, FolderPage, NewFile, PartDone, PartRange, When};
+pub use history::moment::Meant;
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
 pub use shown::At;
@@ -49,12 +50,12 @@ use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
-use crate::types::{Digest, Kind, Reference, RepoId, RepoName, UploadId, wall_ms};
+use crate::types::{Kind, RepoId, RepoName, UploadId, wall_ms};
 use bounded::LongReads;
 use format::Format;
 use history::moment;
 use home::Homes;
-use images::{blob, read};
+use images::{blob, past, read};
 use quota::{Turns, Uploads};
 use rows::keys::{self, DueKind};
 use rows::record::RepoRecord;
@@ -109,8 +110,8 @@ struct Inner {
     store: Store,
     blobs: Blobs,
     options: RepoOptions,
-    manifests: Cache<(RepoName, Reference), read::Known>,
-    small: Cache<(RepoName, Digest), blob::Known>,
+    manifests: Cache<read::Key, read::Known>,
+    small: Cache<blob::Key, blob::Known>,
     generations: Arc<Generations>,
     homes: Arc<Homes>,
     unlimited: Arc<Absence>,
@@ -136,7 +137,9 @@ struct Inner {
     /// Reads of the past that take more than a seek.
     past: LongReads,
     /// What was lately found in the past.
-    recent: moment::Recent,
+    recent: past::Recent,
+    /// Names of the past that were lately asked for.
+    names: moment::KnownNames,
     /// Searches for what needs something, before it is deleted.
     searches: LongReads,
     /// Searches for the oldest history, and for who keeps most of it.
@@ -167,7 +170,8 @@ impl Repos {
             listings: LongReads::after_a_hop(),
             far: LongReads::new(),
             past: LongReads::new(),
-            recent: moment::recent(),
+            recent: past::recent(),
+            names: moment::known_names(),
             searches: LongReads::after_a_hop(),
             histories: LongReads::after_a_hop(),
             removals: removal::Removals::default(),

@@ -14,9 +14,10 @@ use crate::types::{Kind, RepoId, RepoName, Rev, Title, moment};
 use std::sync::Arc;
 
 /// As of when a repository is read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum At {
     /// Now.
+    #[default]
     Head,
     /// What it showed at this time (wall clock, ms).
     Time(u64),

@@ -24,6 +24,7 @@ pub use ids::{JobId, RepoId, Rev, UploadId, wall_ms};
 pub use item::{Class, Counted, Facts, Form, ItemName, Name};
 pub use kind::{Kind, KindError};
 pub use media_type::{MediaType, MediaTypeError};
+pub use moment::Moment;
 pub use name::{NameError, Reference, RepoName, Tag};
 pub use page::{Page, PageError};
 pub use path::{FilePath, Folder, PathError};

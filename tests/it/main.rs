@@ -83,6 +83,7 @@ mod restart;
 mod searches;
 mod sent_files;
 mod snapshots;
+mod snapshots_pull;
 mod stop;
 mod streams;
 mod trust;

@@ -6,7 +6,7 @@ use super::{Fault, FaultKind, News, Progress, Reply, Request, TrustView, When};
 use crate::app::App;
 use crate::auth::{AuthError, AuthErrorKind, RoleGrant, UserName};
 use crate::blobs::BlobErrorKind;
-use crate::repo::RepoError;
+use crate::repo::{At, RepoError};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::types::{NameError, Page, RepoName, Rev, Tag};
 use std::net::{IpAddr, SocketAddr};
@@ -182,7 +182,7 @@ async fn tags(app: &App, request: Request) -> Result<Reply, Fault> {
                 n: None,
                 last: after,
             };
-            let found = app.repos.tags(&repo(&name)?, &page).await?;
+            let found = app.repos.tags(&repo(&name)?, &At::Head, &page).await?;
             Ok(Reply::Tags {
                 tags: found.tags.iter().map(Tag::to_string).collect(),
                 more: found.next.is_some(),

@@ -10,7 +10,7 @@ use super::state::{Op, State};
 use crate::blobs::Place;
 use crate::repo::check::{Kind, RowsOptions};
 use crate::repo::rows::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
-use crate::repo::{Blob, BlobBody, RepoError, RepoErrorKind};
+use crate::repo::{At, Blob, BlobBody, RepoError, RepoErrorKind};
 use crate::store::key::Parts;
 use crate::store::record::Record as _;
 use crate::store::{Get as _, Row, StoreError, Table};
@@ -153,14 +153,14 @@ impl Check<'_> {
             Key::Manifest(_, digest) => Reference::Digest(*digest),
             Key::Blob(name, digest) => return self.blob(name, digest).await,
         };
-        match repos.manifest(key.repo(), &reference).await {
+        match repos.manifest(key.repo(), &At::Head, &reference).await {
             Ok(manifest) => self.verified(&manifest.blob),
             Err(e) => absent(&e),
         }
     }
 
     async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Option<Digest>, String> {
-        match self.service.repos.blob(name, digest).await {
+        match self.service.repos.blob(name, &At::Head, digest).await {
             Ok(blob) => self.verified(&blob),
             Err(e) => absent(&e),
         }

@@ -1,11 +1,11 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs").
 
-use super::{CONTENT_DIGEST, empty, immutable, past, past_place};
+use super::{Asked, CONTENT_DIGEST, empty, immutable, past_place};
 use crate::auth::Action;
 use crate::http::body::{self, Content, put};
 use crate::http::error::Fail;
 use crate::http::request::Req;
-use crate::repo::{Blob, BlobBody, RepoError};
+use crate::repo::{At, Blob, BlobBody, RepoError};
 use crate::types::{Digest, RepoName};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
@@ -14,12 +14,11 @@ use axum::http::{Method, Response, StatusCode};
 const KIND: &str = "application/octet-stream";
 
 /// GET and HEAD, with ranges and 304.
-pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
+pub async fn get(req: &Req, asked: &Asked, digest: &Digest) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
-    let place = past_place(req, name).await?;
-    let mut response = if let Some((name, rev)) = past(req, name).await? {
-        let blob = repos.blob_at(&name, digest, rev).await?;
-        drop(place);
+    let Asked { url, name, at } = asked;
+    let mut response = if *at != At::Head {
+        let blob = Box::pin(of_past(req, asked, digest)).await?;
         if req.method == Method::HEAD {
             described(digest, KIND, blob.size)
         } else if body::not_modified(&req.headers, digest) {
@@ -28,19 +27,30 @@ pub async fn get(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response
             body::respond(req, digest, KIND, content(req, blob)).await?
         }
     } else if req.method == Method::HEAD {
-        described(digest, KIND, repos.blob_size(name, digest).await?)
+        described(digest, KIND, repos.blob_size(name, at, digest).await?)
     } else if req.headers.contains_key(IF_NONE_MATCH) && body::not_modified(&req.headers, digest) {
         // The tag matches by the URL alone; whether the repository shows the blob must still be asked.
-        repos.blob_size(name, digest).await?;
+        repos.blob_size(name, at, digest).await?;
         unchanged(digest)
     } else {
-        let blob = repos.blob(name, digest).await?;
+        let blob = repos.blob(name, at, digest).await?;
         body::respond(req, digest, KIND, content(req, blob)).await?
     };
     put(&mut response, CONTENT_DIGEST, &digest.to_string());
-    let cache = immutable(req, name).await?;
+    let cache = immutable(req, url).await?;
     response.headers_mut().insert(CACHE_CONTROL, cache);
     Ok(response)
+}
+
+/// A blob of the past: most are found at once, and one that is searched for takes a place of its client.
+async fn of_past(req: &Req, asked: &Asked, digest: &Digest) -> Result<Blob, Fail> {
+    let repos = &req.state.app.repos;
+    let found = repos.blob_of_past(&asked.name, &asked.at, digest);
+    if let Some(blob) = found.await? {
+        return Ok(blob);
+    }
+    let _place = past_place(req, asked).await?;
+    Ok(repos.search_blob(&asked.name, &asked.at, digest).await?)
 }
 
 /// 304.

@@ -1,7 +1,7 @@
 //! `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing manifests", "Content Management").
 
 use super::blob::{content, described, unchanged};
-use super::{CONTENT_DIGEST, empty, immutable, past};
+use super::{Asked, CONTENT_DIGEST, empty, immutable};
 use crate::auth::Action;
 use crate::http::auth::who;
 use crate::http::body::{self, put as set};
@@ -12,7 +12,6 @@ use crate::types::{MediaType, Reference, RepoName, Tag};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
-use std::sync::Arc;
 
 /// More `?tag=` in one request are refused (the spec asks for ten): each has a header in the answer, and many clients take
 /// no more than 100 headers.
@@ -24,18 +23,13 @@ const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// GET and HEAD: the bytes and the media type exactly as they were pushed.
-pub async fn get(
-    req: &Req,
-    name: &RepoName,
-    reference: &Reference,
-) -> Result<Response<Body>, Fail> {
+pub async fn get(req: &Req, asked: &Asked, reference: &Reference) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
-    let manifest = if let Some((name, rev)) = past(req, name).await? {
-        Arc::new(repos.manifest_at(&name, reference, rev).await?)
-    } else if req.method == Method::HEAD {
-        repos.manifest_head(name, reference).await?
+    let Asked { url, name, at } = asked;
+    let manifest = if req.method == Method::HEAD {
+        repos.manifest_head(name, at, reference).await?
     } else {
-        repos.manifest(name, reference).await?
+        repos.manifest(name, at, reference).await?
     };
     let (blob, kind) = (&manifest.blob, manifest.media_type.as_str());
     let mut response = if body::not_modified(&req.headers, &blob.digest) {
@@ -47,7 +41,7 @@ pub async fn get(
     };
     set(&mut response, CONTENT_DIGEST, &blob.digest.to_string());
     let cache = if matches!(reference, Reference::Digest(_)) {
-        immutable(req, name).await?
+        immutable(req, url).await?
     } else {
         NO_CACHE
     };

@@ -18,8 +18,8 @@ use super::request::{Incoming, Req};
 use super::route::OciRoute;
 use super::token;
 use crate::auth::{Action, Principal};
-use crate::repo::Repos;
-use crate::types::{RepoName, Rev};
+use crate::repo::{At, Repos};
+use crate::types::{Moment, RepoName};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
@@ -78,11 +78,10 @@ pub async fn answer(
         return Box::pin(token::answer(req, body)).await;
     }
     let req = &*req;
-    if let Some((_, now)) = route.name().and_then(RepoName::moment)
+    if let Some(name) = route.name().filter(|name| name.may_be_past())
         && !matches!(req.method, Method::GET | Method::HEAD)
     {
-        let text = format!("this name means the past, which nobody can change; write to {now}");
-        return Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text));
+        Box::pin(writable(req, name)).await?;
     }
     match route {
         OciRoute::Base => base(req),
@@ -90,16 +89,19 @@ pub async fn answer(
         OciRoute::ExtDiscover => Box::pin(discover(req)).await,
         OciRoute::Catalog => Box::pin(catalog::list(req)).await,
         OciRoute::Tags { name } => {
-            Box::pin(reading(req, name, async |name| tags::list(req, name).await)).await
+            Box::pin(reading(req, name, async |asked| {
+                tags::list(req, asked).await
+            }))
+            .await
         }
         OciRoute::Referrers { name, digest } => {
-            let list = async |name: &RepoName| referrers::list(req, name, &digest).await;
+            let list = async |asked: &Asked| referrers::list(req, asked, &digest).await;
             Box::pin(reading(req, name, list)).await
         }
         OciRoute::Manifest { name, reference } => match req.method {
             Method::GET | Method::HEAD => {
-                reading(req, name, async |name| {
-                    manifest::get(req, name, &reference).await
+                reading(req, name, async |asked| {
+                    manifest::get(req, asked, &reference).await
                 })
                 .await
             }
@@ -109,7 +111,10 @@ pub async fn answer(
         },
         OciRoute::Blob { name, digest } => match req.method {
             Method::GET | Method::HEAD => {
-                reading(req, name, async |name| blob::get(req, name, &digest).await).await
+                reading(req, name, async |asked| {
+                    blob::get(req, asked, &digest).await
+                })
+                .await
             }
             Method::DELETE => Box::pin(blob::delete(req, &name, &digest)).await,
             _ => Err(Fail::method("GET, HEAD, DELETE")),
@@ -152,16 +157,21 @@ async fn discover(req: &Req) -> Result<Response<Body>, Fail> {
 async fn reading(
     req: &Req,
     name: RepoName,
-    handler: impl AsyncFnOnce(&RepoName) -> Result<Response<Body>, Fail>,
+    handler: impl AsyncFnOnce(&Asked) -> Result<Response<Body>, Fail>,
 ) -> Result<Response<Body>, Fail> {
     only_get(req)?;
-    if name.moment().is_some() {
+    if let Some(meant) = req.meant(&name).await? {
         req.require(Action::RepoPull, &name).await?;
-        return handler(&name).await;
+        return handler(&Asked {
+            url: name,
+            name: meant.name,
+            at: meant.at,
+        })
+        .await;
     }
     let Some(ns) = req.query.get("ns").filter(|ns| !ns.is_empty()) else {
         req.require(Action::RepoPull, &name).await?;
-        return handler(&name).await;
+        return handler(&Asked::now(name)).await;
     };
     if let Some(there) = namespaced(ns, &name)
         && req.state.app.repos.exists(&there).await?
@@ -170,7 +180,7 @@ async fn reading(
         if !req.may(Action::RepoPull, &there).await? {
             return Err(with_scopes(req, &there, &name));
         }
-        let mut response = handler(&there).await?;
+        let mut response = handler(&Asked::now(there)).await?;
         put(&mut response, NAMESPACE, ns);
         return Ok(response);
     }
@@ -180,23 +190,57 @@ async fn reading(
             None => Err(fail),
         },
         Err(fail) => Err(fail),
-        Ok(()) => handler(&name).await,
+        Ok(()) => handler(&Asked::now(name)).await,
     }
 }
 
-/// The repository and revision that a name of the past means; `None` for a name of today.
-async fn past(req: &Req, name: &RepoName) -> Result<Option<(RepoName, Rev)>, Fail> {
-    let Some((at_ms, name)) = name.moment() else {
-        return Ok(None);
-    };
-    let rev = req.state.app.repos.rev_at(&name, at_ms).await?;
-    Ok(Some((name, rev)))
+/// What a reading request asks of.
+struct Asked {
+    /// The name in the URL.
+    url: RepoName,
+    /// The repository that it means.
+    name: RepoName,
+    /// As of when.
+    at: At,
 }
 
-/// A place among the reads of the past of this client, for those that take more than a seek; `None` for a name of today.
-/// To be held until what was asked for is known, not until it is sent.
-async fn past_place(req: &Req, name: &RepoName) -> Result<Option<Place>, Fail> {
-    let Some(client) = req.counted().filter(|_| name.moment().is_some()) else {
+impl Asked {
+    /// A repository as it is now.
+    fn now(name: RepoName) -> Self {
+        Self {
+            url: name.clone(),
+            name,
+            at: At::Head,
+        }
+    }
+}
+
+/// Refuses to write to a name of the past, and to one that would become one as soon as there is such a snapshot. What lies
+/// there from before is an ordinary repository.
+async fn writable(req: &Req, name: &RepoName) -> Result<(), Fail> {
+    let Some((moment, now)) = name.moment() else {
+        return Ok(());
+    };
+    let denied = |text| Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text));
+    if req.meant(name).await?.is_some() {
+        return denied(format!(
+            "this name means the past, which nobody can change; write to {now}"
+        ));
+    }
+    if let Moment::Snapshot(title) = moment
+        && !req.state.app.repos.exists(name).await?
+    {
+        return denied(format!(
+            "this name would mean the snapshot {title} of {now} as soon as there is one; write to another name"
+        ));
+    }
+    Ok(())
+}
+
+/// A place among the reads of the past of this client, for those that take more than a seek; none for a repository as it is
+/// now. To be held until what was asked for is known, not until it is sent.
+async fn past_place(req: &Req, asked: &Asked) -> Result<Option<Place>, Fail> {
+    let Some(client) = req.counted().filter(|_| asked.at != At::Head) else {
         return Ok(None);
     };
     let words = ("reads of the past", "try again when they are done");

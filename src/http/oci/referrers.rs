@@ -1,6 +1,6 @@
 //! `/v2/NAME/referrers/DIGEST` (distribution-spec, "Listing Referrers"): an image index, never 404.
 
-use super::{answered, next_link, past, past_place};
+use super::{Asked, answered, next_link, past_place};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::request::Req;
@@ -15,19 +15,18 @@ const BEGIN: &str = r#"{"manifests":["#;
 const END: &str = r#"],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
 
 /// One page of descriptors.
-pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Response<Body>, Fail> {
+pub async fn list(req: &Req, asked: &Asked, digest: &Digest) -> Result<Response<Body>, Fail> {
+    let Asked { url, name, at } = asked;
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
     let after = req.query.get("after").filter(|a| !a.is_empty());
     let after = after.map(str::parse::<ReferrerEnd>).transpose();
-    let place = past_place(req, name).await?;
-    let past = past(req, name).await?;
-    let (there, rev) = past.map_or((name.clone(), None), |(name, rev)| (name, Some(rev)));
+    let place = past_place(req, asked).await?;
     let query = ReferrerQuery {
         artifact_type: filter.map(str::to_owned),
         after: after.map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?,
-        rev,
+        at: at.clone(),
     };
-    let (index, next) = index(req, there, *digest, query).await?;
+    let (index, next) = index(req, name.clone(), *digest, query).await?;
     drop(place);
     let mut response = answered(MediaType::OCI_INDEX, index);
     if filter.is_some() {
@@ -39,7 +38,7 @@ pub async fn list(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respons
         put(
             &mut response,
             LINK,
-            &next_link(&format!("/v2/{name}/referrers/{digest}"), &parameters),
+            &next_link(&format!("/v2/{url}/referrers/{digest}"), &parameters),
         );
     }
     Ok(response)

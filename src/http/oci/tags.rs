@@ -1,12 +1,12 @@
 //! `/v2/NAME/tags/list` (distribution-spec, "Listing Tags").
 
-use super::{answered, next_link, past, past_place};
+use super::{Asked, answered, next_link, past_place};
 use crate::http::body::put;
 use crate::http::error::Fail;
 use crate::http::lists::{Leave, SHORT};
 use crate::http::request::Req;
 use crate::repo::TagPage;
-use crate::types::{Page, RepoName, Rev, Tag};
+use crate::types::{Page, RepoName, Tag};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::LINK;
@@ -33,10 +33,11 @@ pub const fn few(of_one: usize) -> usize {
 }
 
 /// One page of tags, in byte order.
-pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
+pub async fn list(req: &Req, asked: &Asked) -> Result<Response<Body>, Fail> {
+    let name = &asked.url;
     let page = page(req)?;
     let limit = page.limit();
-    let (found, leave) = wanted(req, name, page).await?;
+    let (found, leave) = wanted(req, asked, page).await?;
     let tags: Vec<&str> = found.tags.iter().map(Tag::as_str).collect();
     let text = serde_json::json!({ "name": name.as_str(), "tags": tags });
     let mut response = answered("application/json", leave.body(text.to_string()));
@@ -52,15 +53,16 @@ pub async fn list(req: &Req, name: &RepoName) -> Result<Response<Body>, Fail> {
 }
 
 /// The tags of a page, and the leave that a long one needs.
-async fn wanted(req: &Req, name: &RepoName, page: Page) -> Result<(TagPage, Leave), Fail> {
-    let _place = past_place(req, name).await?;
-    let past = past(req, name).await?;
+async fn wanted(req: &Req, asked: &Asked, page: Page) -> Result<(TagPage, Leave), Fail> {
+    let _place = past_place(req, asked).await?;
+    let repos = &req.state.app.repos;
+    let Asked { name, at, .. } = asked;
     let limit = page.limit();
     let begin = Page {
         n: Some(limit.min(few(Tag::MAX))),
         last: page.last,
     };
-    let mut found = part(req, name, past.as_ref(), &begin).await?;
+    let mut found = repos.tags(name, at, &begin).await?;
     // A page of the past may have ended early, with nothing more in it.
     if found.next.is_none() || found.tags.len() < begin.limit() || found.tags.len() >= limit {
         return Ok((found, Leave::default()));
@@ -71,21 +73,8 @@ async fn wanted(req: &Req, name: &RepoName, page: Page) -> Result<(TagPage, Leav
         n: Some(limit - found.tags.len()),
         last: found.next,
     };
-    let rest = part(req, name, past.as_ref(), &rest).await?;
+    let rest = repos.tags(name, at, &rest).await?;
     found.tags.extend(rest.tags);
     found.next = rest.next;
     Ok((found, leave))
-}
-
-async fn part(
-    req: &Req,
-    name: &RepoName,
-    past: Option<&(RepoName, Rev)>,
-    page: &Page,
-) -> Result<TagPage, Fail> {
-    let repos = &req.state.app.repos;
-    Ok(match past {
-        Some((name, rev)) => repos.tags_at(name, *rev, page).await?,
-        None => repos.tags(name, page).await?,
-    })
 }

@@ -8,6 +8,7 @@ use crate::repo::bounded::{Next, Pages};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, Class, Name};
 use crate::repo::rows::record::ItemRecord;
+use crate::repo::shown::Shown;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
 use crate::types::{RepoId, Rev, Tag};
@@ -19,7 +20,6 @@ const HOPS: usize = 8;
 /// A page in the making, between two hops.
 #[derive(Clone)]
 pub(in crate::repo) struct TagsAt {
-    rev: Rev,
     limit: usize,
     tags: Vec<Tag>,
     /// The last tag that was looked at.
@@ -36,9 +36,8 @@ enum Left {
 
 impl TagsAt {
     /// At most `limit` tags after `last`.
-    pub fn begin(rev: Rev, limit: usize, last: Option<String>) -> Self {
+    pub fn begin(limit: usize, last: Option<String>) -> Self {
         Self {
-            rev,
             limit,
             tags: Vec::new(),
             last,
@@ -47,9 +46,9 @@ impl TagsAt {
     }
 
     /// Goes on for one hop; the page, if it is made.
-    pub fn go_on(&mut self, r: &Read<'_>, id: RepoId) -> Result<Option<TagPage>, RepoError> {
+    pub fn go_on(&mut self, r: &Read<'_>, shown: &Shown) -> Result<Option<TagPage>, RepoError> {
         self.hops += 1;
-        let next = match self.hop(r, id)? {
+        let next = match self.hop(r, shown)? {
             Left::None => None,
             Left::Maybe if self.hops < HOPS => return Ok(None),
             Left::Maybe => self.last.clone(),
@@ -60,7 +59,8 @@ impl TagsAt {
         Ok(Some(TagPage { tags, next }))
     }
 
-    fn hop(&mut self, r: &Read<'_>, id: RepoId) -> Result<Left, RepoError> {
+    fn hop(&mut self, r: &Read<'_>, shown: &Shown) -> Result<Left, RepoError> {
+        let id = shown.id;
         if self.limit == 0 {
             return Ok(Left::None);
         }
@@ -79,7 +79,7 @@ impl TagsAt {
             };
             let mut was_there = false;
             for half in &mut halves {
-                was_there |= half.had(r, id, &tag, self.rev)?;
+                was_there |= half.had(r, id, &tag, shown.rev)?;
             }
             if was_there && let Ok(tag) = tag.parse() {
                 if self.tags.len() == self.limit {

@@ -6,6 +6,8 @@ use crate::repo::error::RepoError;
 use crate::repo::images::read;
 use crate::repo::rows;
 use crate::repo::rows::keys::{self, Class};
+use crate::repo::rows::record::BlobRecord;
+use crate::repo::shown::At;
 use crate::repo::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, Table};
@@ -13,6 +15,9 @@ use crate::types::{Digest, Kind, RepoId, RepoName};
 use bytes::Bytes;
 use std::fs::File;
 use std::sync::Arc;
+
+/// A repository, as of when, and a blob.
+pub(in crate::repo) type Key = (RepoName, At, Digest);
 
 /// What is known of a blob in a repository; of small blobs that is everything.
 #[derive(Clone)]
@@ -33,8 +38,18 @@ enum KnownBody {
 }
 
 impl Known {
+    fn of(blob: BlobRecord, generation: u64, rests_until: u64) -> Self {
+        let place = blob.place.map(|place| KnownBody::Placed(Place(place)));
+        Self {
+            generation,
+            size: blob.size,
+            rests_until,
+            body: place.unwrap_or(KnownBody::Unread),
+        }
+    }
+
     /// Bytes that a cache entry weighs.
-    pub fn weigh(key: &(RepoName, Digest), known: &Self) -> usize {
+    pub fn weigh(key: &Key, known: &Self) -> usize {
         let body = match &known.body {
             KnownBody::Inline(bytes) => bytes.len(),
             KnownBody::Unread => 0,
@@ -47,7 +62,16 @@ impl Known {
 impl Repos {
     /// The blob's length, for HEAD. Renews a lease that is half gone and that nothing else backs, because the client
     /// will rely on the answer and not upload.
-    pub async fn blob_size(&self, name: &RepoName, digest: &Digest) -> Result<u64, RepoError> {
+    /// The past has no leases.
+    pub async fn blob_size(
+        &self,
+        name: &RepoName,
+        at: &At,
+        digest: &Digest,
+    ) -> Result<u64, RepoError> {
+        if *at != At::Head {
+            return Ok(self.blob(name, at, digest).await?.size);
+        }
         let known = self.known(name, digest).await?;
         if self.0.store.running_ms() >= known.rests_until {
             self.renew(name, digest).await?;
@@ -81,33 +105,22 @@ impl Repos {
         Ok(true)
     }
 
-    /// The blob, opened: at once if it is known, and small or its file known to the kernel; else in one hop.
-    pub async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Blob, RepoError> {
+    /// The blob as of then, opened: at once if it is known, and small or its file known to the kernel; else in one hop, and
+    /// of the past where it has to be searched for in several.
+    pub async fn blob(&self, name: &RepoName, at: &At, digest: &Digest) -> Result<Blob, RepoError> {
+        if *at != At::Head {
+            // Rare, and too large to lie in every pull's future.
+            return Box::pin(self.past_blob(name, at, digest)).await;
+        }
         let digest = *digest;
         let generation = self.0.generations.now(name);
-        let key = (name.clone(), digest);
-        if let Some(known) = self
-            .0
-            .small
-            .get(&key)
-            .filter(|k| k.generation == generation)
-            && let Some(body) = self.0.body_now(&digest, &known)
-        {
-            let size = known.size;
-            return Ok(Blob { digest, size, body });
+        let key = (name.clone(), At::Head, digest);
+        if let Some(blob) = self.0.blob_now(&key, generation) {
+            return Ok(blob);
         }
         let opened = self.hop(move |inner, r| {
-            let mut known = look_up(inner, r, &key.0, &digest, generation)?;
-            let size = known.size;
-            let body = if let KnownBody::Placed(place) = &known.body {
-                BlobBody::File(Arc::new(inner.open_place(&digest, place, size)?))
-            } else {
-                let bytes = read::inline(r, &digest, size)?;
-                known.body = KnownBody::Inline(bytes.clone());
-                BlobBody::Inline(bytes)
-            };
-            inner.small.insert(key.clone(), known);
-            Ok(Blob { digest, size, body })
+            let known = look_up(inner, r, &key.0, &digest, generation)?;
+            opened(inner, r, &key, known)
         });
         let opened = opened.await;
         self.unless_lost(&digest, opened).await
@@ -115,7 +128,7 @@ impl Repos {
 
     async fn known(&self, name: &RepoName, digest: &Digest) -> Result<Known, RepoError> {
         let generation = self.0.generations.now(name);
-        let key = (name.clone(), *digest);
+        let key = (name.clone(), At::Head, *digest);
         if let Some(known) = self
             .0
             .small
@@ -126,12 +139,12 @@ impl Repos {
         }
         // What is not remembered is looked at: who hears that the blob is here does not bring it.
         let known = self.hop(move |inner, r| {
-            let known = look_up(inner, r, &key.0, &key.1, generation)?;
+            let known = look_up(inner, r, &key.0, &key.2, generation)?;
             if let KnownBody::Placed(place) = &known.body
                 && inner.blobs.is_lost(place, known.size)
             {
                 let lost = BlobError::Damaged(place.0.clone());
-                return Err(inner.why_missing(&key.1, place, lost));
+                return Err(inner.why_missing(&key.2, place, lost));
             }
             inner.small.insert(key.clone(), known.clone());
             Ok(known)
@@ -152,7 +165,7 @@ impl Repos {
             rows::link(tx, id, &digest, blob.size, lease_ms)
         });
         renewed(write.await)?;
-        self.0.small.remove(&(name.clone(), digest));
+        self.0.small.remove(&(name.clone(), At::Head, digest));
         Ok(())
     }
 
@@ -236,7 +249,35 @@ impl Repos {
     }
 }
 
+/// Opens what is known of a blob, and remembers it.
+pub(super) fn opened(
+    inner: &Inner,
+    r: &Read<'_>,
+    key: &Key,
+    mut known: Known,
+) -> Result<Blob, RepoError> {
+    let (digest, size) = (key.2, known.size);
+    let body = if let KnownBody::Placed(place) = &known.body {
+        BlobBody::File(Arc::new(inner.open_place(&digest, place, size)?))
+    } else {
+        let bytes = read::inline(r, &digest, size)?;
+        known.body = KnownBody::Inline(bytes.clone());
+        BlobBody::Inline(bytes)
+    };
+    inner.small.insert(key.clone(), known);
+    Ok(Blob { digest, size, body })
+}
+
 impl Inner {
+    /// The blob, if it is known and that needs neither the store nor the disk.
+    pub(super) fn blob_now(&self, key: &Key, generation: u64) -> Option<Blob> {
+        let known = self.small.get(key);
+        let known = known.filter(|known| known.generation == generation)?;
+        let body = self.body_now(&key.2, &known)?;
+        let (digest, size) = (key.2, known.size);
+        Some(Blob { digest, size, body })
+    }
+
     /// What is known, ready to be served, if that needs neither the store nor the disk.
     fn body_now(&self, digest: &Digest, known: &Known) -> Option<BlobBody> {
         match &known.body {
@@ -302,6 +343,12 @@ fn look_up(
     linked(inner, r, id, digest, generation)
 }
 
+/// What is known of a blob that a revision of the past shows, which needs no lease.
+pub(super) fn of_past(r: &Read<'_>, digest: &Digest, generation: u64) -> Result<Known, RepoError> {
+    let blob = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
+    Ok(Known::of(blob, generation, u64::MAX))
+}
+
 /// What is known of a blob that the repository links.
 fn linked(
     inner: &Inner,
@@ -322,12 +369,5 @@ fn linked(
     } else {
         inner.rests_until(rows::number(&lease))
     };
-    Ok(Known {
-        generation,
-        size: blob.size,
-        rests_until,
-        body: blob
-            .place
-            .map_or(KnownBody::Unread, |place| KnownBody::Placed(Place(place))),
-    })
+    Ok(Known::of(blob, generation, rests_until))
 }

@@ -10,6 +10,7 @@ pub(in crate::repo) mod edit;
 pub(in crate::repo) mod lists;
 pub(in crate::repo) mod manifest;
 pub(in crate::repo) mod parts;
+pub(in crate::repo) mod past;
 pub(in crate::repo) mod read;
 pub(in crate::repo) mod referrers;
 pub(in crate::repo) mod restore;

@@ -4,8 +4,10 @@ use crate::blobs::{BlobError, BlobErrorKind, Place};
 use crate::repo::error::RepoError;
 use crate::repo::format::{FormatError, Inspected};
 use crate::repo::images::blob::renewed;
+use crate::repo::images::past;
 use crate::repo::rows::inline;
 use crate::repo::rows::keys::{self, Name};
+use crate::repo::shown::{At, shown};
 use crate::repo::state::lock;
 use crate::repo::{Blob, BlobBody, Inner, Manifest, Repos, reclaim, rows, visible};
 use crate::store::{Get, Need, Read, StoreErrorKind, Table};
@@ -16,6 +18,9 @@ use std::sync::Arc;
 
 /// Larger manifests are sent from their files: each client that takes one slowly would hold all of it else.
 const LARGE: u64 = 64 << 10;
+
+/// A repository, as of when, and what is asked for.
+pub(in crate::repo) type Key = (RepoName, At, Reference);
 
 /// A manifest in memory.
 #[derive(Clone)]
@@ -28,29 +33,31 @@ pub(in crate::repo) struct Known {
 
 impl Known {
     /// Bytes that a cache entry weighs.
-    pub fn weigh(key: &(RepoName, Reference), known: &Self) -> usize {
+    pub fn weigh(key: &Key, known: &Self) -> usize {
         key.0.as_str().len() + 65 + known.manifest.blob.size as usize
     }
 }
 
 impl Repos {
-    /// The manifest of a tag or digest: from memory, or in one hop.
+    /// The manifest of a tag or digest, as of then: from memory, or in one hop.
     pub async fn manifest(
         &self,
         name: &RepoName,
+        at: &At,
         reference: &Reference,
     ) -> Result<Arc<Manifest>, RepoError> {
-        Ok(self.known_manifest(name, reference).await?.manifest)
+        Ok(self.known_manifest(name, at, reference).await?.manifest)
     }
 
     /// The same, for HEAD. A client that finds a manifest by digest will not push it: one that no tag and no manifest
-    /// needs gets a new lease, unless it has most of one left.
+    /// needs gets a new lease, unless it has most of one left. The past has none to give.
     pub async fn manifest_head(
         &self,
         name: &RepoName,
+        at: &At,
         reference: &Reference,
     ) -> Result<Arc<Manifest>, RepoError> {
-        let known = self.known_manifest(name, reference).await?;
+        let known = self.known_manifest(name, at, reference).await?;
         if self.0.store.running_ms() < known.rests_until {
             return Ok(known.manifest);
         }
@@ -64,7 +71,7 @@ impl Repos {
             Ok(rows::hold(tx, id, &digest, context.lease_ms, keep_ms)?)
         });
         renewed(write.await)?;
-        let key = (name.clone(), reference.clone());
+        let key = (name.clone(), At::Head, reference.clone());
         self.0.manifests.remove(&key);
         Ok(known.manifest)
     }
@@ -72,17 +79,18 @@ impl Repos {
     async fn known_manifest(
         &self,
         name: &RepoName,
+        at: &At,
         reference: &Reference,
     ) -> Result<Known, RepoError> {
         let generation = self.0.generations.now(name);
-        let key = (name.clone(), reference.clone());
+        let key = (name.clone(), at.clone(), reference.clone());
         if let Some(known) = self.0.manifests.get(&key)
             && known.generation == generation
         {
             return Ok(known);
         }
         let known = self.hop(move |inner, r| {
-            let (manifest, rests_until) = read_manifest(inner, r, &key.0, &key.1)?;
+            let (manifest, rests_until) = read_manifest(inner, r, &key)?;
             let known = Known {
                 generation,
                 rests_until,
@@ -108,15 +116,14 @@ impl Repos {
 fn read_manifest(
     inner: &Inner,
     r: &Read<'_>,
-    name: &RepoName,
-    reference: &Reference,
+    (name, at, reference): &Key,
 ) -> Result<(Manifest, u64), RepoError> {
-    let (id, _) = visible(r, name.as_str(), Kind::Oci)?
-        .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+    let shown = shown(r, name, Kind::Oci, at)?;
+    let id = shown.id;
     let unknown = || RepoError::ManifestUnknown(reference.to_string());
     let item = match reference {
-        Reference::Tag(tag) => rows::live(r, id, &Name::tag(tag.as_str()))?,
-        Reference::Digest(digest) => rows::live(r, id, &Name::manifest(digest))?,
+        Reference::Tag(tag) => shown.item(r, &Name::tag(tag.as_str()))?,
+        Reference::Digest(digest) => shown.item(r, &Name::manifest(digest))?,
     };
     let (_, item) = item.ok_or_else(unknown)?;
     let digest = item.digest().ok_or_else(unknown)?;
@@ -126,6 +133,12 @@ fn read_manifest(
         Err(RepoError::BlobUnknown(_)) => return Err(unknown()),
         read => read?,
     };
+    if *at != At::Head {
+        if let Some((added, _)) = shown.item(r, &Name::manifest(&digest))? {
+            past::remember(inner, &shown, (digest, added));
+        }
+        return Ok((Manifest { blob, media_type }, u64::MAX));
+    }
     let rests_until = match reference {
         Reference::Tag(_) => u64::MAX,
         Reference::Digest(_) if reclaim::is_needed(r, id, &digest, &item)? => u64::MAX,

@@ -5,12 +5,12 @@
 
 use crate::repo::bounded::{Next, Pages};
 use crate::repo::error::RepoError;
-use crate::repo::history::moment::repo_at;
 use crate::repo::images::read;
 use crate::repo::rows::keys;
 use crate::repo::rows::record::ReferrerRecord;
+use crate::repo::shown::{At, shown};
 use crate::repo::state::lock;
-use crate::repo::{Inner, ReferrerPage, Repos, visible};
+use crate::repo::{Inner, ReferrerPage, Repos};
 use crate::store::record::Record;
 use crate::store::{Read, Row, Table};
 use crate::types::{Digest, Kind, RepoId, RepoName, Rev};
@@ -39,8 +39,8 @@ pub struct ReferrerQuery {
     pub artifact_type: Option<String>,
     /// The `next` of the page before.
     pub after: Option<ReferrerEnd>,
-    /// Those of this revision; `None`: of now.
-    pub rev: Option<Rev>,
+    /// As of when.
+    pub at: At,
 }
 
 impl Repos {
@@ -80,12 +80,12 @@ impl Repos {
         short: bool,
     ) -> Result<(ReferrerPage, bool), RepoError> {
         let (name, subject) = (name.clone(), *digest);
-        if let Some(rev) = query.rev {
+        if query.at != At::Head {
             let begun = (query.clone(), 0);
             let step = move |inner: &Inner, r: &Read<'_>, state: &mut (ReferrerQuery, usize)| {
-                let id = repo_at(r, &name, rev)?;
                 let (query, hops) = state;
-                let (page, cut) = Walk::of(inner, r, subject, query, short).page(id)?;
+                let shown = shown(r, &name, Kind::Oci, &query.at)?;
+                let (page, cut) = Walk::of(inner, r, subject, query, short).page(&shown)?;
                 *hops += 1;
                 let goes_on = page.descriptors.is_empty() && page.next.is_some() && !cut;
                 if goes_on && *hops < HOPS {
@@ -103,10 +103,11 @@ impl Repos {
         }
         let query = query.clone();
         self.hop(move |inner, r| {
-            let Some((id, _)) = visible(r, name.as_str(), Kind::Oci)? else {
-                return Ok(Default::default());
+            let shown = match shown(r, &name, Kind::Oci, &At::Head) {
+                Err(RepoError::NameUnknown(_)) => return Ok(Default::default()),
+                shown => shown?,
             };
-            Walk::of(inner, r, subject, &query, short).page(id)
+            Walk::of(inner, r, subject, &query, short).page(&shown)
         })
         .await
     }
@@ -210,11 +211,12 @@ impl<'a> Walk<'a> {
 
     /// The page, and whether it was cut because it is to be short. Live rows and those of the past come in one order: one that changes sides
     /// between two pages is neither lost nor shown twice.
-    fn page(&self, id: RepoId) -> Result<(ReferrerPage, bool), RepoError> {
+    fn page(&self, shown: &crate::repo::shown::Shown) -> Result<(ReferrerPage, bool), RepoError> {
+        let id = shown.id;
         let mut page = Page::default();
         let mut halves: Vec<_> = [false, true]
             .into_iter()
-            .filter(|past| !past || self.query.rev.is_some())
+            .filter(|past| !past || !shown.is_live)
             .filter_map(|past| self.half(id, past))
             .collect();
         let side = keys::referrers(id, false, &self.subject).done().len();
@@ -230,7 +232,7 @@ impl<'a> Walk<'a> {
             let Some((key, value)) = first.and_then(|half| half.rows.pop_front()) else {
                 return Ok((page.shown, false));
             };
-            if !self.add(&mut page, &key, &value)? {
+            if !self.add(&mut page, shown.rev, &key, &value)? {
                 let next = page.end;
                 return Ok((ReferrerPage { next, ..page.shown }, self.short));
             }
@@ -260,7 +262,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Puts a row on the page, if it is to be shown; `false` if the page is full.
-    fn add(&self, page: &mut Page, key: &[u8], value: &[u8]) -> Result<bool, RepoError> {
+    fn add(&self, page: &mut Page, rev: Rev, key: &[u8], value: &[u8]) -> Result<bool, RepoError> {
         let Some(end) = ReferrerEnd::of(key) else {
             return Ok(true);
         };
@@ -268,8 +270,7 @@ impl<'a> Walk<'a> {
             return Ok(false);
         }
         let row = ReferrerRecord::from_bytes(value)?;
-        let asked = |rev: Rev| end.added <= rev && rev.0 < row.removed;
-        if self.query.rev.is_none_or(asked) {
+        if end.added <= rev && rev.0 < row.removed {
             if self.short && row.long {
                 return Ok(false);
             }

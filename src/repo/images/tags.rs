@@ -3,13 +3,15 @@
 use crate::repo::bounded::{LOOKS, Next, Pages};
 use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
+use crate::repo::history::tags_at::TagsAt;
 use crate::repo::rows;
 use crate::repo::rows::keys::{self, Class, Name};
 use crate::repo::rows::record::{ChangeRecord, ItemRecord, RepoRecord};
-use crate::repo::{NamePage, Repos, TagChange, TagPage};
+use crate::repo::shown::{At, shown};
+use crate::repo::{Inner, NamePage, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
-use crate::store::{Get, Need, Table};
+use crate::store::{Get, Need, Read, Table};
 use crate::types::{Kind, Page, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
 
@@ -17,12 +19,32 @@ use std::collections::HashSet;
 const HISTORY_MAX: usize = 1000;
 
 impl Repos {
-    /// One page of the repository's tags.
-    pub async fn tags(&self, name: &RepoName, page: &Page) -> Result<TagPage, RepoError> {
+    /// One page of the repository's tags, as of then. It may be short, or empty, and not the last.
+    pub async fn tags(&self, name: &RepoName, at: &At, page: &Page) -> Result<TagPage, RepoError> {
+        if *at == At::Head
+            && let Some(found) = self.live_tags(name, page).await?
+        {
+            return Ok(found);
+        }
+        let (name, at, limit) = (name.clone(), at.clone(), page.limit());
+        let last = page.last.clone().filter(|l| !l.contains('\0'));
+        let begun = TagsAt::begin(limit, last);
+        let step = move |_: &Inner, r: &Read<'_>, tags: &mut TagsAt| {
+            let shown = shown(r, &name, Kind::Oci, &at)?;
+            tags.go_on(r, &shown)
+        };
+        self.long_read(|inner| &inner.past, None, begun, step).await
+    }
+
+    /// The same of the head, unless somebody is at work on the next revision.
+    async fn live_tags(&self, name: &RepoName, page: &Page) -> Result<Option<TagPage>, RepoError> {
         let (name, page) = (name.clone(), page.clone());
         self.hop(move |_, r| {
-            let (id, _) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
-                .ok_or(RepoError::NameUnknown(name.clone()))?;
+            let shown = shown(r, &name, Kind::Oci, &At::Head)?;
+            if !shown.is_live {
+                return Ok(None);
+            }
+            let id = shown.id;
             let (mut from, to) = keys::items(id, Class::Tag, false).range();
             if let Some(last) = page.last.as_deref().filter(|l| !l.contains('\0')) {
                 // Behind every row of `last` itself, before every longer tag: no tag has a byte this small.
@@ -43,7 +65,7 @@ impl Repos {
                 .filter_map(|(key, _)| keys::text_of_item(key)?.0.parse().ok())
                 .collect();
             let next = tags.last().filter(|_| more).map(ToString::to_string);
-            Ok(TagPage { tags, next })
+            Ok(Some(TagPage { tags, next }))
         })
         .await
     }

@@ -12,7 +12,7 @@ use crate::repo::quota;
 use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
-use crate::types::{Digest, Kind, RepoId, RepoName, Rev};
+use crate::types::{Digest, Kind, Moment, RepoId, RepoName, Rev};
 
 /// How many wanted references one arrival turns into real ones: beside the largest manifest and what most quotas count of
 /// it ([`crate::repo::images::batch`]) it stays within a transaction.
@@ -52,10 +52,18 @@ pub(in crate::repo) fn create(
     at_ms: u64,
 ) -> Result<(RepoId, RepoRecord), RepoError> {
     const NEXT: &[u8] = b"next_repo";
-    if let Some((_, now)) = name.moment() {
-        return Err(RepoError::Refused(format!(
-            "{name} means the past of {now}, which nobody can change"
-        )));
+    match name.moment() {
+        None => {}
+        Some((Moment::Time(_), now)) => {
+            return Err(RepoError::Refused(format!(
+                "{name} means the past of {now}, which nobody can change"
+            )));
+        }
+        Some((Moment::Snapshot(title), now)) => {
+            return Err(RepoError::Refused(format!(
+                "{name} would mean the snapshot {title} of {now} as soon as there is one; nothing was made, choose another name"
+            )));
+        }
     }
     let id = tx.get(Table::Meta, NEXT)?.map_or(1, |n| number(&n));
     tx.put(Table::Meta, NEXT, &(id + 1).to_be_bytes())?;
