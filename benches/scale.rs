@@ -18,9 +18,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{repos, scratch};
-use dryport::repo::{At, PutManifest, ReferrerQuery, Repos, Source};
+use dryport::repo::{At, NewSnapshot, PutManifest, ReferrerQuery, Repos, Source};
 use dryport::store::Store;
-use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag};
+use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag, Title};
 use futures_util::{StreamExt as _, stream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -221,6 +221,66 @@ impl Bench {
             "HEAD blob",
             samples(SAMPLES, async |_| {
                 assert!(self.repos.has_blob(&self.name, &self.blob).await.unwrap());
+            })
+            .await,
+        );
+        println!("{line}");
+        self.past(what, round).await;
+    }
+
+    /// One line of what snapshots cost, whatever the repository holds: make, delete, compare two with 100 changes in between,
+    /// and read a manifest of one beside the same at the head.
+    async fn past(&self, what: &str, round: &str) {
+        let mut line = format!("{what}, snapshots");
+        let mut add = |name: &str, times: Vec<u128>| line.push_str(&figure(name, &times));
+        let title = |n: u64| -> Title { format!("{round}-{n}").parse().unwrap() };
+        let make = async |n| {
+            let new = NewSnapshot {
+                of: self.name.as_str().parse().unwrap(),
+                at: At::Head,
+                title: Some(title(n)),
+                expires_ms: None,
+                held: false,
+                who: "bench".into(),
+            };
+            self.repos.create_snapshots(new).await.unwrap();
+        };
+        let some = SAMPLES / 10;
+        add("create", samples(some, make).await);
+        for n in 0..100 {
+            let tag = format!("{round}-changed-{n}");
+            self.put(&self.name, &tag, None, Some(&tag)).await;
+        }
+        make(some).await;
+        let at = |n| At::named(title(n).as_str()).unwrap();
+        let (first, last) = (at(0), at(some));
+        add(
+            "diff of 100",
+            samples(some, async |_| {
+                let diff = self.repos.diff_snapshots(&self.name, &first, &last);
+                assert_eq!(diff.await.unwrap().added.len(), 100);
+            })
+            .await,
+        );
+        let tag = Reference::Tag("subject".parse().unwrap());
+        for (name, at) in [
+            ("GET at the head", &At::Head),
+            ("GET at a snapshot", &first),
+        ] {
+            add(
+                name,
+                samples(SAMPLES, async |_| {
+                    self.repos.manifest(&self.name, at, &tag).await.unwrap();
+                })
+                .await,
+            );
+        }
+        add(
+            "delete",
+            samples(some, async |n| {
+                let title = title(n);
+                let deleted = self.repos.delete_snapshot(&self.name, &title, "bench");
+                deleted.await.unwrap();
             })
             .await,
         );

@@ -84,6 +84,7 @@ mod searches;
 mod sent_files;
 mod snapshots;
 mod snapshots_pull;
+mod snapshots_quota;
 mod stop;
 mod streams;
 mod trust;

@@ -105,6 +105,8 @@ struct World {
     dice: Dice,
     /// Which manifest a tag means.
     tags: BTreeMap<(u64, u64), u64>,
+    /// Which blob a file is.
+    files: BTreeMap<u64, u64>,
     /// Steps that were planned and not carried out yet, of two collections at once: a sweep, and a quota's.
     planned: [VecDeque<Step>; 2],
     /// Snapshots, and how many there ever were.
@@ -148,6 +150,7 @@ impl World {
             repos: repos.expect("opens"),
             dice: Dice(seed),
             tags: BTreeMap::new(),
+            files: BTreeMap::new(),
             planned: <[VecDeque<Step>; 2]>::default(),
             kept: Vec::new(),
             made: 0,
@@ -257,6 +260,7 @@ impl World {
     /// What the tags need, as far as it is there, and whether it is all there.
     async fn check(&self, at_end: bool) {
         let kept = self.check_kept().await;
+        let live: Vec<_> = self.files.values().map(|n| of(&blob(*n))).collect();
         let tagged: Vec<(u64, u64)> = self.tags.iter().map(|((r, _), m)| (*r, *m)).collect();
         let check = self.repos.hop(move |_, r| {
             let mut needed = BTreeSet::new();
@@ -299,6 +303,7 @@ impl World {
                 there.insert(Digest::from_key(&key).expect("a digest"));
             }
             needed.extend(&kept);
+            needed.extend(&live);
             assert!(there.is_superset(&needed), "freed though it is needed");
             for (key, _) in r.scan(Table::Refs, &[], &[], 10_000)? {
                 let (digest, _) = Digest::split_key(&key).expect("a digest");

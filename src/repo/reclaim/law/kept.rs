@@ -5,7 +5,8 @@ use super::*;
 use crate::repo::history::items_at::ItemsAt;
 use crate::repo::shown::{At, Shown, any_shown};
 use crate::repo::snapshots::NewSnapshot;
-use crate::types::Title;
+use crate::repo::{NewFile, When};
+use crate::types::{FilePath, Kind, Title};
 
 /// A snapshot, and what it showed when it was made.
 pub(super) struct Kept {
@@ -63,7 +64,38 @@ pub(super) fn children(
     Ok(kept)
 }
 
+/// The repository of files.
+const FILES: u64 = REPOS;
+const PATHS: u64 = 4;
+
 impl World {
+    /// Something that a client may do with files.
+    pub(super) async fn request_file(&mut self) {
+        let (at, n) = (name(FILES), self.dice.below(BLOBS));
+        let p = self.dice.below(PATHS);
+        let path: FilePath = ["a", "d/a", "d/b", "e/f/g"][p as usize]
+            .parse()
+            .expect("a path");
+        // It is there from the second time on.
+        let _ = self.repos.create(&at, Kind::File, "").await;
+        if self.dice.below(3) == 0 {
+            let done = self.repos.delete_file(&at, &path, When::Always, "").await;
+            assert_eq!(done.is_ok(), self.files.remove(&p).is_some());
+            return;
+        }
+        let new = NewFile {
+            path,
+            when: When::Always,
+            digest: None,
+            who: String::new(),
+            owner: String::new(),
+        };
+        let body = stream::iter([Ok::<_, Infallible>(blob(n))]);
+        let put = self.repos.put_file(&at, new, None, body).await;
+        put.expect("taken");
+        self.files.insert(p, n);
+    }
+
     /// Makes a snapshot of what a repository shows now, or deletes one.
     pub(super) async fn keep(&mut self) {
         if self.kept.len() >= 3 {
@@ -72,7 +104,7 @@ impl World {
             self.let_go(&kept).await;
             return;
         }
-        let repo = self.dice.below(REPOS);
+        let repo = self.dice.below(REPOS + 1);
         self.made += 1;
         let title: Title = format!("s{}", self.made).parse().expect("a title");
         // Of now, or of a revision before.
@@ -155,7 +187,8 @@ async fn a_snapshot_never_changes_and_what_it_kept_goes_with_it() {
         let mut world = World::new(seed);
         for _ in 0..120 {
             match world.dice.below(8) {
-                0..3 => world.request().await,
+                0..2 => world.request().await,
+                2 => world.request_file().await,
                 3 => world.keep().await,
                 _ => {
                     world.collect().await;
