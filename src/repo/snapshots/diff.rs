@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 /// Changes read in one hop.
 const CHANGES: usize = 1_000;
-/// Names that one hop compares: each costs a few looks.
-const NAMES: usize = 100;
+/// Names that one hop compares: each costs up to four looks.
+const NAMES: usize = 400;
+/// Manifests that one hop looks for names of: each may cost a few dozen looks.
+const MANIFESTS: usize = 100;
 /// Names that may have changed, at most: they are in memory at once.
 const MOST: usize = 500_000;
 /// References of a manifest that are looked at for one that names it.
@@ -146,7 +148,7 @@ impl Repos {
         let mut left = Vec::with_capacity(pairs.len());
         let mut pairs = pairs.into_iter().peekable();
         while pairs.peek().is_some() {
-            let some: Vec<Pair> = pairs.by_ref().take(NAMES).collect();
+            let some: Vec<Pair> = pairs.by_ref().take(MANIFESTS).collect();
             let some = Arc::new(some);
             let asked = Arc::clone(&some);
             let named = self.hop(move |_, r| {
