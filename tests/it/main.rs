@@ -88,6 +88,7 @@ mod snapshots_quota;
 mod stop;
 mod streams;
 mod trust;
+mod upgrade;
 mod uploads_end;
 mod uploads_kept;
 mod upstream;
