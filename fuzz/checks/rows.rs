@@ -3,9 +3,10 @@
 use dryport::auth::Account;
 use dryport::repo::rows::keys;
 use dryport::repo::rows::record::{
-    BlobRecord, ChangeRecord, CondemnedRecord, FeedRecord, FillRecord, ItemRecord, QuotaRecord,
-    ReferrerRecord, RepoRecord, UploadRecord, UsageRecord,
+    BlobRecord, ChangeRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord,
+    RepoRecord, UploadRecord, UsageRecord,
 };
+use dryport::store::feed::FeedRecord;
 use dryport::store::key::{Key, Parts};
 use dryport::store::record::{RECORD_LIMIT, Record};
 
@@ -20,6 +21,7 @@ pub fn record(data: &[u8]) {
     same::<QuotaRecord>(data);
     same::<ReferrerRecord>(data);
     same::<RepoRecord>(data);
+    same::<SnapshotRecord>(data);
     same::<UploadRecord>(data);
     same::<FillRecord>(data);
     same::<UsageRecord>(data);

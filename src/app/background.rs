@@ -3,6 +3,7 @@
 //! Here is only that it is done and until when; how each of them is done is its own module's.
 
 use super::App;
+use crate::store::{Lane, Need, Txn, feed};
 use crate::types::wall_ms;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -10,6 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often idle uploads are looked for.
 const UPLOAD_CHECK: Duration = Duration::from_mins(1);
+/// How often the feed is tended, how long it keeps what it told, and how many rows go at once.
+const FEED_CHECK: Duration = Duration::from_hours(1);
+const FEED_KEEP: Duration = Duration::from_hours(24 * 30);
+const FEED_ROWS: usize = 1000;
 /// How often addresses and the certificate's age are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_mins(1);
 /// How often the wall clock is looked at, and by how much it must be off to have been set.
@@ -27,8 +32,36 @@ impl App {
         tasks.spawn(async move { collector.keep_sweeping(until).await });
         let (checker, until) = (self.checker.clone(), stop.clone());
         tasks.spawn(async move { checker.keep_scrubbing(until).await });
+        tasks.spawn(tend_feed(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep(self.clone(), stop.clone()));
         tasks
+    }
+}
+
+/// Forgets what the feed told long ago: at most once an hour, and only where something was told since.
+async fn tend_feed(app: App, stop: CancellationToken) {
+    let mut fed = app.store.fed();
+    loop {
+        let tend = |tx: &mut Txn<'_>| feed::tend(tx, FEED_KEEP.as_millis() as u64, FEED_ROWS);
+        match app
+            .store
+            .write(Lane::Background, Need::Keeps, "feed.tend", tend)
+            .await
+        {
+            Ok(FEED_ROWS) => continue,
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "old rows of the feed are gone"),
+            Err(error) => tracing::warn!(%error, "old rows of the feed stay for now"),
+        }
+        fed.mark_unchanged();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(FEED_CHECK) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = fed.changed() => if changed.is_err() { return },
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::user::{self, Account};
 use super::{Auth, AuthError, RoleGrant, UserName, UserView, password};
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::{Lane, Need, StoreError, Txn};
 use crate::types::wall_ms;
 use std::sync::Arc;
@@ -121,9 +122,22 @@ impl Auth {
     where
         F: FnMut(&mut Txn<'_>, &UserName) -> Result<(), AuthError> + Send + 'static,
     {
-        let name = name.clone();
-        self.write(Lane::Request, what, move |txn| rows(txn, &name))
-            .await
+        let (name, at_ms) = (name.clone(), wall_ms());
+        self.write(Lane::Request, what, move |txn| {
+            rows(txn, &name)?;
+            let told = FeedRecord {
+                kind: FeedKind::Account as u8,
+                repo: 0,
+                name: name.as_str().into(),
+                rev: 0,
+                at_ms,
+                // Only the operator changes accounts.
+                who: "operator".into(),
+                why: what.into(),
+            };
+            Ok(feed::tell(txn, &told)?)
+        })
+        .await
     }
 
     /// One transaction on accounts. The memory of them ends before the answer, also if the caller has gone away by then,

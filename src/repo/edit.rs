@@ -6,9 +6,10 @@
 
 use super::error::RepoError;
 use super::rows::keys::{self, DueKind, Name};
-use super::rows::record::{ChangeRecord, FeedRecord, ItemRecord, RepoRecord, UsageRecord};
+use super::rows::record::{ChangeRecord, ItemRecord, RepoRecord, UsageRecord};
 use super::rows::usage;
 use super::rules::{self, Closed};
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::record::Record;
 use crate::store::{Get as _, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId, Rev};
@@ -154,6 +155,7 @@ impl<'a, 't> Edit<'a, 't> {
             &row.to_bytes()?,
         )?;
         let feed = FeedRecord {
+            kind: FeedKind::Revision as u8,
             repo: self.id.0,
             name: self.record.name.clone(),
             rev: self.rev.0,
@@ -161,7 +163,7 @@ impl<'a, 't> Edit<'a, 't> {
             who: context.who.clone(),
             why: context.why.into(),
         };
-        self.tx.append(&feed.to_bytes()?)?;
+        feed::tell(self.tx, &feed)?;
         if self.closed {
             let now = self.tx.running_ms();
             let what = keys::due_rev(self.id, self.rev);

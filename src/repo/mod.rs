@@ -48,6 +48,7 @@ pub use values::{
 
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
+use crate::store::feed::FeedKind;
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
 use crate::types::{Kind, RepoId, RepoName, UploadId, wall_ms};
@@ -337,6 +338,7 @@ impl Repos {
             turns.changed(&ended);
             trees.remove(&ended);
         };
+        let (by, at_ms) = (who.to_owned(), wall_ms());
         let drop_name = move |tx: &mut Txn<'_>| {
             let (id, mut record) = any_visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
@@ -347,6 +349,8 @@ impl Repos {
             tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
             let key = keys::due(tx.running_ms(), DueKind::Repo, &keys::repo(id));
             tx.put(Table::Due, &key, &[])?;
+            let by = (by.as_str(), "repo.delete");
+            rows::tell(tx, FeedKind::RepoDeleted, (id, &record), at_ms, by)?;
             Ok::<_, RepoError>(id)
         };
         let repos = self.clone();

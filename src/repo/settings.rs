@@ -4,9 +4,10 @@ use super::error::RepoError;
 use super::images::manifest;
 use super::rows::keys;
 use super::{Origin, RepoView, Repos, SettingsChange, rows};
+use crate::store::feed::FeedKind;
 use crate::store::record::Record;
 use crate::store::{Lane, Need, Table, Txn};
-use crate::types::{Kind, RepoName, Rev};
+use crate::types::{Kind, RepoName, Rev, wall_ms};
 use std::sync::Arc;
 
 impl Repos {
@@ -53,7 +54,7 @@ impl Repos {
             history_keep = change.keep.map(|keep| keep.to_string()),
             attachments = change.attachments,
         );
-        let wanted = name.clone();
+        let (wanted, by, at_ms) = (name.clone(), who.to_owned(), wall_ms());
         let set = move |tx: &mut Txn<'_>| {
             let (id, mut record) = manifest::writable(tx, &wanted)?;
             if let Some(keep) = change.keep {
@@ -67,7 +68,9 @@ impl Repos {
                 }
                 record.attachments = attachments;
             }
-            Ok(tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?)
+            tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+            let by = (by.as_str(), "repo.set");
+            Ok(rows::tell(tx, FeedKind::RepoSet, (id, &record), at_ms, by)?)
         };
         let (homes, turns, ended) = (
             Arc::clone(&self.0.homes),

@@ -107,6 +107,11 @@ fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
+    /// Changes with each batch that was committed: who follows the feed sleeps on it, and then reads on from its cursor.
+    pub fn fed(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.shared.fed.subscribe()
+    }
+
     /// Opens or creates; takes the exclusive lock.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
         Self::open_with(options, disk::machine())
@@ -136,6 +141,7 @@ impl Store {
             stats: stats::Stats::default(),
             clock,
             reserve,
+            fed: tokio::sync::watch::Sender::default(),
         });
         shared.measure();
         let writer = Arc::clone(&shared);

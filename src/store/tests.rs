@@ -487,3 +487,66 @@ async fn memory_hears_of_a_change_before_its_answer_and_also_without_one() {
     assert_eq!(get(&store, "a").as_deref(), Some("2"));
     held.join().unwrap();
 }
+
+#[test]
+fn the_feed_forgets_what_is_old_and_what_everybody_is_done_with() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let write = |n: u64| {
+        let row = n.to_be_bytes();
+        let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "feed", move |tx| {
+            tx.append(&row)
+        });
+        done.unwrap();
+    };
+    let tend = |keep| -> usize {
+        let done: Done<usize> =
+            store.write_blocking(Lane::Background, Need::Keeps, "tend", move |tx| {
+                feed::tend(tx, keep, 3)
+            });
+        done.unwrap()
+    };
+    let rows = || -> Vec<u64> {
+        let page: Done<_> = store.read(|r| feed::read(r, 0, 100));
+        page.unwrap()
+            .rows
+            .iter()
+            .map(|(sequence, _)| *sequence)
+            .collect()
+    };
+    (1..=8).for_each(write);
+    // What is young stays; then no more than asked for goes at once, and never what a consumer has not seen.
+    assert_eq!(tend(DAY), 0);
+    let seen: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "cursor", |tx| {
+        feed::set_cursor(tx, "search", 5)
+    });
+    seen.unwrap();
+    assert_eq!((tend(0), rows()), (3, (4..=8).collect()));
+    assert_eq!((tend(0), rows()), (2, (6..=8).collect()));
+    assert_eq!(tend(0), 0);
+    let seen: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "cursor", |tx| {
+        feed::set_cursor(tx, "search", 8)
+    });
+    seen.unwrap();
+    // The newest row stays: it says that others were there before.
+    assert_eq!((tend(0), rows()), (2, vec![8]));
+    let behind: Done<_> = store.read(|r| feed::read(r, 3, 10));
+    assert!(behind.unwrap().behind);
+}
+
+#[tokio::test]
+async fn who_follows_the_feed_wakes_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let mut fed = store.fed();
+    fed.mark_unchanged();
+    let done: Done<()> = store
+        .write(Lane::Request, Need::Grows, "feed", |tx| tx.append(b"a"))
+        .await;
+    done.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), fed.changed())
+        .await
+        .unwrap()
+        .unwrap();
+}

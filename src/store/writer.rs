@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub stats: Stats,
     pub clock: Clock,
     pub reserve: Arc<Reserve>,
+    /// Told after each batch.
+    pub fed: tokio::sync::watch::Sender<u64>,
 }
 
 /// What the writer thread alone has.
@@ -134,6 +136,9 @@ impl Shared {
         match done {
             Ok(outcome) => {
                 self.note(&outcome, &jobs);
+                if outcome.rows > 0 {
+                    self.fed.send_modify(|batches| *batches += 1);
+                }
                 for job in jobs {
                     job.answer(Ok(()));
                 }

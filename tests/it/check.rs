@@ -565,8 +565,8 @@ async fn repositories() {
             let row = rows.get(Table::Repos, &keys::repo(id)).unwrap();
             let head = RepoRecord::from_bytes(&row).unwrap().head;
             let told = rows.all(Table::Feed).into_iter().rev().find(|(_, row)| {
-                let row = dryport::repo::rows::record::FeedRecord::from_bytes(row).unwrap();
-                row.repo == id.0 && row.rev == head
+                let row = dryport::store::feed::FeedRecord::from_bytes(row).unwrap();
+                row.is_revision_of(id.0) && row.rev == head
             });
             rows.drop_row(Table::Feed, &told.unwrap().0);
         }),

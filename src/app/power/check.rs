@@ -9,8 +9,9 @@ use super::ledger::{Key, Ledger};
 use super::state::{Op, State};
 use crate::blobs::Place;
 use crate::repo::check::{Kind, RowsOptions};
-use crate::repo::rows::record::{BlobRecord, FeedRecord, ItemRecord, RepoRecord};
+use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord};
 use crate::repo::{At, Blob, BlobBody, RepoError, RepoErrorKind};
+use crate::store::feed::FeedRecord;
 use crate::store::key::Parts;
 use crate::store::record::Record as _;
 use crate::store::{Get as _, Row, StoreError, Table};
@@ -298,7 +299,9 @@ impl Check<'_> {
             }
             last = number;
             let row = FeedRecord::from_bytes(&value).expect("a record");
-            told.entry(row.repo).or_default().push(row.rev);
+            if row.is_revision_of(row.repo) {
+                told.entry(row.repo).or_default().push(row.rev);
+            }
         }
         for (key, value) in self.table(Table::Repos) {
             let id = Parts(&key).u64().expect("a number");

@@ -7,7 +7,8 @@ use super::walk::{self, Owner, PAGE, Suspect, Walk, owner};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::number;
-use crate::repo::rows::record::{ChangeRecord, FeedRecord, RepoRecord};
+use crate::repo::rows::record::{ChangeRecord, RepoRecord};
+use crate::store::feed::{FeedKind, FeedRecord};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -27,8 +28,10 @@ pub(super) fn feed(
         }
         let row = walk::readable(FeedRecord::from_bytes(value))?;
         if let Some(row) = row.filter(|_| key.len() == 8) {
-            let newest = walk.told.entry(row.repo).or_default();
-            *newest = row.rev.max(*newest);
+            if row.is_revision_of(row.repo) {
+                let newest = walk.told.entry(row.repo).or_default();
+                *newest = row.rev.max(*newest);
+            }
             continue;
         }
         let what = format!("row {} of the feed", number(key));
@@ -193,7 +196,7 @@ fn not_told(
         let rows = r.scan_back(Table::Feed, &[], &to, PAGE)?;
         for (_, row) in &rows {
             if let Some(row) = walk::readable(FeedRecord::from_bytes(row))?
-                && row.repo == id.0
+                && row.is_revision_of(id.0)
                 && row.rev >= record.head
             {
                 return Ok(());
@@ -217,6 +220,7 @@ fn not_told(
     match change {
         Some(change) => {
             let row = FeedRecord {
+                kind: FeedKind::Revision as u8,
                 repo: id.0,
                 name: record.name.clone(),
                 rev: record.head,

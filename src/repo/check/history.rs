@@ -5,7 +5,8 @@ use super::report::{Kind, Problem};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind, Name};
-use crate::repo::rows::record::{ChangeRecord, FeedRecord, ItemRecord};
+use crate::repo::rows::record::{ChangeRecord, ItemRecord};
+use crate::store::feed::FeedRecord;
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -62,7 +63,7 @@ fn told(r: &Read<'_>, id: RepoId, rev: Rev) -> Result<Option<FeedRecord>, RepoEr
         let rows = r.scan_back(Table::Feed, &[], &to, PAGE)?;
         for (_, row) in &rows {
             if let Some(row) = walk::readable(FeedRecord::from_bytes(row))?
-                && row.repo == id.0
+                && row.is_revision_of(id.0)
                 && row.rev <= rev.0
             {
                 // A repository's revisions are told of in order: an older one ends the search.

@@ -23,10 +23,11 @@ pub(super) use uploads::Uploads;
 use super::Repos;
 use super::error::{RepoError, RepoErrorKind};
 use super::rows::record::QuotaRecord;
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
-use crate::types::{Digest, RepoName};
+use crate::types::{Digest, RepoName, wall_ms};
 use std::sync::Arc;
 
 /// Most quotas that are listed.
@@ -97,6 +98,20 @@ fn shown(prefix: &str) -> String {
     }
 }
 
+/// Tells the feed of a change of a quota, which only the operator makes.
+fn tell(tx: &mut Txn<'_>, prefix: &str, at_ms: u64, why: &str) -> Result<(), StoreError> {
+    let row = FeedRecord {
+        kind: FeedKind::Setting as u8,
+        repo: 0,
+        name: prefix.into(),
+        rev: 0,
+        at_ms,
+        who: "operator".into(),
+        why: why.into(),
+    };
+    feed::tell(tx, &row)
+}
+
 impl Repos {
     /// Sets the bytes that the repositories below a prefix may show, and those that their history may keep beside
     /// (`None`: as many); the empty prefix is the whole box. Returns when what is there has been counted, or when the disk
@@ -107,7 +122,7 @@ impl Repos {
         limit: u64,
         history_limit: Option<u64>,
     ) -> Result<(), RepoError> {
-        let wanted = prefix.to_owned();
+        let (wanted, at_ms) = (prefix.to_owned(), wall_ms());
         let set = move |tx: &mut Txn<'_>| {
             let record = match quota(tx, &wanted)? {
                 Some(record) => QuotaRecord {
@@ -124,7 +139,8 @@ impl Repos {
                     held_to: Some(Vec::new()),
                 },
             };
-            Ok::<_, RepoError>(tx.put(Table::Quotas, &key(&wanted), &record.to_bytes()?)?)
+            tx.put(Table::Quotas, &key(&wanted), &record.to_bytes()?)?;
+            Ok::<_, RepoError>(tell(tx, &wanted, at_ms, "quota.set")?)
         };
         let (store, unlimited) = (&self.0.store, Arc::clone(&self.0.unlimited));
         store

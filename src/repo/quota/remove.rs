@@ -7,6 +7,7 @@ use crate::repo::error::RepoError;
 use crate::repo::{Inner, Repos};
 use crate::store::key::{Key, Parts};
 use crate::store::{Get, Lane, Need, Read, StoreError, Table, Txn};
+use crate::types::wall_ms;
 
 /// Rows of one removed quota that one transaction drops.
 const ROWS: usize = 800;
@@ -14,7 +15,7 @@ const ROWS: usize = 800;
 impl Repos {
     /// Ends a quota.
     pub async fn remove_quota(&self, prefix: &str) -> Result<(), RepoError> {
-        let wanted = prefix.to_owned();
+        let (wanted, at_ms) = (prefix.to_owned(), wall_ms());
         let write = self.write(Need::Keeps, "quota.remove", move |tx| {
             if quota(tx, &wanted)?.is_none() {
                 return Err(RepoError::Refused(format!(
@@ -22,7 +23,8 @@ impl Repos {
                     shown(&wanted)
                 )));
             }
-            Ok(tx.delete(Table::Quotas, &super::key(&wanted))?)
+            tx.delete(Table::Quotas, &super::key(&wanted))?;
+            Ok(super::tell(tx, &wanted, at_ms, "quota.remove")?)
         });
         write.await?;
         self.finish_removal(prefix).await

@@ -10,6 +10,7 @@ use self::keys::{Class, DueKind, Name};
 use crate::repo::error::RepoError;
 use crate::repo::quota;
 use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, Kind, Moment, RepoId, RepoName, Rev};
@@ -87,7 +88,34 @@ pub(in crate::repo) fn create(
         tx.put(Table::Meta, &keys::tree(name.as_str()), &number)?;
     }
     tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+    tell(
+        tx,
+        FeedKind::RepoMade,
+        (id, &record),
+        at_ms,
+        ("", "repo.create"),
+    )?;
     Ok((id, record))
+}
+
+/// Tells the feed of what became of a repository as a whole.
+pub(in crate::repo) fn tell(
+    tx: &mut Txn<'_>,
+    kind: FeedKind,
+    (id, record): (RepoId, &RepoRecord),
+    at_ms: u64,
+    (who, why): (&str, &str),
+) -> Result<(), StoreError> {
+    let row = FeedRecord {
+        kind: kind as u8,
+        repo: id.0,
+        name: record.name.clone(),
+        rev: record.head,
+        at_ms,
+        who: who.into(),
+        why: why.into(),
+    };
+    feed::tell(tx, &row)
 }
 
 /// The live row of a name and the revision that added it.

@@ -404,24 +404,6 @@ impl From<QuotaRecordV1> for QuotaRecord {
     }
 }
 
-/// One visible revision, for whoever follows.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct FeedRecord {
-    /// The repository's id.
-    pub repo: u64,
-    /// Its name.
-    pub name: String,
-    /// The revision.
-    pub rev: u64,
-    /// Wall clock, ms.
-    pub at_ms: u64,
-    /// Who.
-    pub who: String,
-    /// Why.
-    pub why: String,
-}
-record!(FeedRecord, "feed", 1);
-
 /// A content file that no row names any more and that is to be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CondemnedRecord {

@@ -110,14 +110,6 @@ fn golden_changes() {
         who: "ci".into(),
         why: "manifest.put".into(),
     });
-    golden::check(&FeedRecord {
-        repo: 3,
-        name: "team/app".into(),
-        rev: 12,
-        at_ms: 1_700_000_000_000,
-        who: "ci".into(),
-        why: "manifest.put".into(),
-    });
 }
 
 #[test]
