@@ -4,7 +4,7 @@ use dryport::auth::Account;
 use dryport::repo::rows::keys;
 use dryport::repo::rows::record::{
     BlobRecord, ChangeRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord,
-    RepoRecord, UploadRecord, UsageRecord,
+    RepoRecord, SnapshotRecord, UploadRecord, UsageRecord,
 };
 use dryport::store::feed::FeedRecord;
 use dryport::store::key::{Key, Parts};

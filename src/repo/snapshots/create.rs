@@ -129,6 +129,8 @@ fn make(
             &record.to_bytes()?,
         )?;
         tx.put(Table::Pins, &keys::pin(id, rev, &title), &[])?;
+        let by = (new.who.as_str(), "snapshot.create", at_ms);
+        super::tell(tx, id, (name.as_str(), &title, rev), by)?;
         if let Some(end) = record.ends {
             let what = keys::due_snapshot(id, &title);
             tx.put(Table::Due, &keys::due(end, DueKind::Snapshot, &what), &[])?;

@@ -7,7 +7,7 @@ use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::record::{RepoRecord, SnapshotRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
-use crate::types::{RepoId, RepoName, Rev, Title};
+use crate::types::{RepoId, RepoName, Rev, Title, wall_ms};
 
 /// Rows of one look.
 const PAGE: usize = 500;
@@ -27,6 +27,7 @@ impl Repos {
     ) -> Result<(), RepoError> {
         tracing::info!(target: "audit", action = "snapshot.delete", repo = %name, %title, who);
         let (wanted, title) = (name.clone(), title.clone());
+        let (by, at_ms) = (who.to_owned(), wall_ms());
         let delete = move |tx: &mut Txn<'_>| {
             let (id, snapshot) = find(tx, &wanted, &title)?;
             if snapshot.held {
@@ -34,6 +35,8 @@ impl Repos {
                     "the snapshot {title} of {wanted} is held and cannot be deleted; nothing was changed, release it first"
                 )));
             }
+            let of = (wanted.as_str(), title.as_str(), Rev(snapshot.rev));
+            super::tell(tx, id, of, (&by, "snapshot.delete", at_ms))?;
             Ok(remove(tx, id, title.as_str(), &snapshot)?)
         };
         self.change(name, Need::Removes, "snapshot.delete", delete)
@@ -55,11 +58,14 @@ impl Repos {
         };
         tracing::info!(target: "audit", action, repo = %name, %title, who);
         let (wanted, title) = (name.clone(), title.clone());
+        let (by, at_ms) = (who.to_owned(), wall_ms());
         let mark = move |tx: &mut Txn<'_>| {
             let (id, mut snapshot) = find(tx, &wanted, &title)?;
             snapshot.held = held;
             let key = keys::snapshot(id, title.as_str());
             tx.put(Table::Snapshots, &key, &snapshot.to_bytes()?)?;
+            let of = (wanted.as_str(), title.as_str(), Rev(snapshot.rev));
+            super::tell(tx, id, of, (&by, action, at_ms))?;
             if let Some(end) = snapshot.ends.filter(|_| !held) {
                 let what = keys::due_snapshot(id, title.as_str());
                 let due = keys::due(end, DueKind::Snapshot, &what);

@@ -18,7 +18,9 @@ pub use restore::Restored;
 
 use super::rows::record::SnapshotRecord;
 use super::shown::At;
-use crate::types::{Digest, RepoPattern, Title};
+use crate::store::feed::{self, FeedKind, FeedRecord};
+use crate::store::{StoreError, Txn};
+use crate::types::{Digest, RepoId, RepoPattern, Rev, Title};
 
 /// A snapshot to be made.
 #[derive(Debug, Clone)]
@@ -76,4 +78,23 @@ impl SnapshotView {
 fn root_of(record: &SnapshotRecord) -> Option<Digest> {
     let root = record.root.as_deref()?;
     Digest::from_key(root).ok()
+}
+
+/// Tells the feed of what became of a snapshot: repository, title and revision; by whom, why and when.
+fn tell(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    (name, title, rev): (&str, &str, Rev),
+    (who, why, at_ms): (&str, &str, u64),
+) -> Result<(), StoreError> {
+    let row = FeedRecord {
+        kind: FeedKind::Snapshot as u8,
+        repo: id.0,
+        name: format!("{name}@{title}"),
+        rev: rev.0,
+        at_ms,
+        who: who.into(),
+        why: why.into(),
+    };
+    feed::tell(tx, &row)
 }
