@@ -7,6 +7,7 @@
 mod check;
 mod jobs;
 mod mirror;
+mod push;
 mod snapshot;
 mod work;
 
@@ -19,7 +20,7 @@ use crate::repo::{
     TagChange,
 };
 pub use crate::store::{DatabaseCopy, DatabaseStatus};
-use crate::types::JobId;
+use crate::types::{JobId, Kind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
 pub(in crate::app) use mirror::run as run_mirror;
+pub use push::{Pushed, push};
 pub use snapshot::SnapshotRequest;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
@@ -59,6 +61,9 @@ pub type News = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// The socket's path below the data directory.
 pub const SOCKET: &str = "run/control.sock";
+
+/// Where the socket takes files, before the repository and the path, both percent-encoded.
+pub const FILES: &str = "/files/";
 
 /// A text that must not reach a log: `Debug` shows none of it. On the socket it travels as a plain string.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +130,13 @@ pub enum Request {
     RepoShow {
         /// Its name.
         name: String,
+    },
+    /// Makes an empty repository.
+    RepoCreate {
+        /// Its name.
+        name: String,
+        /// What it is to hold.
+        kind: Kind,
     },
     /// Deletes a repository with all its tags.
     RepoDelete {
@@ -242,6 +254,7 @@ impl Request {
             Self::UserRemove { .. } => "user-remove",
             Self::RepoList { .. } => "repo-list",
             Self::RepoShow { .. } => "repo-show",
+            Self::RepoCreate { .. } => "repo-create",
             Self::RepoDelete { .. } => "repo-delete",
             Self::TagList { .. } => "tag-list",
             Self::TagHistory { .. } => "tag-history",
@@ -340,6 +353,8 @@ pub enum Reply {
         /// Its lines.
         lines: Vec<JobLine>,
     },
+    /// The file is there.
+    Pushed(Pushed),
 }
 
 /// Certificate and address of the server.

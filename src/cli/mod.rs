@@ -16,6 +16,7 @@ mod mirror;
 mod output;
 mod password;
 mod progress;
+mod push;
 mod quota;
 mod repo;
 mod serve;
@@ -74,6 +75,7 @@ enum Command {
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
     Mirror(mirror::Mirror),
+    Push(push::Push),
     #[command(subcommand)]
     Job(job::JobCommand),
     #[command(subcommand)]
@@ -155,7 +157,8 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Tag(tag) => tag.run().await,
         Command::Snapshot(snapshot) => snapshot.run().await,
         Command::Mirror(mirror) => mirror.run().await,
-        Command::Job(mirror) => mirror.run().await,
+        Command::Job(job) => job.run().await,
+        Command::Push(push) => push.run().await,
         Command::Quota(quota) => quota.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Check(check) => check.run().await,

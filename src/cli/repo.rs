@@ -6,6 +6,7 @@ use super::session::{Session, unexpected};
 use super::settings::Place;
 use crate::app::control::{Reply, Request};
 use crate::repo::{HistoryKeep, Origin, RepoView, SettingsChange};
+use crate::types::Kind;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 /// List, show or delete repositories
@@ -15,6 +16,8 @@ pub(super) enum RepoCommand {
     List(List),
     /// Show one repository
     Show(Named),
+    /// Make an empty repository
+    Create(Create),
     /// Change a repository's settings
     Set(Set),
     /// Delete a repository with all its tags and their history. There is no way back
@@ -39,6 +42,18 @@ pub(super) struct Named {
     name: String,
     #[command(flatten)]
     format: Format,
+}
+
+/// Arguments of `repo create`.
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    place: Place,
+    /// The repository, for example team/tools
+    name: String,
+    /// What it holds: file, files at paths (`/r/NAME/PATH`); oci, images, which the first push would make as well
+    #[arg(long, value_name = "file|oci")]
+    kind: Kind,
 }
 
 /// Arguments of `repo set`.
@@ -89,6 +104,7 @@ impl RepoCommand {
         let place = match &self {
             Self::List(List { place, .. })
             | Self::Show(Named { place, .. })
+            | Self::Create(Create { place, .. })
             | Self::Set(Set { place, .. })
             | Self::Delete(Delete { place, .. }) => place,
         };
@@ -117,6 +133,14 @@ impl RepoCommand {
                 } else {
                     output::print(&one(&repo))
                 }
+            }
+            Self::Create(Create { name, kind, .. }) => {
+                let text = match kind {
+                    Kind::File => format!("Made {name}. Its files are at /r/{name}/"),
+                    Kind::Oci => format!("Made {name}"),
+                };
+                session.quick(Request::RepoCreate { name, kind }).await?;
+                output::print(&text)
             }
             Self::Set(set) => {
                 let text = format!("Changed {}", set.name);
@@ -173,15 +197,25 @@ fn lines(repos: &[RepoView]) -> String {
     let row = |r: &RepoView| {
         vec![
             r.name.clone(),
+            r.kind.map_or("unknown", Kind::word).to_owned(),
             origin(r.origin).to_owned(),
             r.tags.to_string(),
             r.manifests.to_string(),
+            r.files.to_string(),
             output::size(r.bytes),
         ]
     };
     let rows: Vec<_> = repos.iter().map(row).collect();
     output::table(
-        &["REPOSITORY", "ORIGIN", "TAGS", "MANIFESTS", "SIZE"],
+        &[
+            "REPOSITORY",
+            "KIND",
+            "ORIGIN",
+            "TAGS",
+            "MANIFESTS",
+            "FILES",
+            "SIZE",
+        ],
         &rows,
     )
 }
@@ -192,14 +226,17 @@ fn one(repo: &RepoView) -> String {
         Some(false) => "Attachments off\n",
         None => "",
     };
+    let holds = match repo.kind {
+        Some(Kind::File) => format!("Files       {}", repo.files),
+        _ => format!("Tags        {}\nManifests   {}", repo.tags, repo.manifests),
+    };
     format!(
-        "Repository  {}\nOrigin      {}\nRevision    {} (readable from {})\nTags        {}\nManifests   {}\nSize        {}\n{attachments}",
+        "Repository  {}\nKind        {}\nOrigin      {}\nRevision    {} (readable from {})\n{holds}\nSize        {}\n{attachments}",
         repo.name,
+        repo.kind.map_or("unknown", Kind::word),
         origin(repo.origin),
         repo.rev.0,
         repo.horizon.0,
-        repo.tags,
-        repo.manifests,
         output::size(repo.bytes)
     )
 }

@@ -4,7 +4,9 @@
 use super::exit::Failure;
 use crate::app::control::{self, FaultKind, Line, News, Reply, Request};
 use crate::app::{App, Entered};
-use crate::fetch::unix::{Connection, Socket, UnixError, UnixErrorKind};
+use crate::fetch::unix::{Connection, Lines, Socket, UnixError, UnixErrorKind};
+use bytes::Bytes;
+use futures_util::Stream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,28 @@ impl Session {
             .await
     }
 
+    /// Has a file of `len` bytes taken; `target` is repository and path, as they are and percent-encoded.
+    pub async fn push(
+        &self,
+        (target, encoded): (&str, &str),
+        len: u64,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + Unpin + 'static,
+    ) -> Result<Reply, Failure> {
+        match self {
+            Self::Local(app) => {
+                let pushed = control::push(app, target, len, body).await?;
+                Ok(Reply::Pushed(pushed))
+            }
+            Self::Remote(socket) => {
+                let path = format!("{}{encoded}", control::FILES);
+                let connection = Connection::open(socket).await;
+                let connection = connection.map_err(|e| not_connected(&e))?;
+                let lines = connection.put(&path, len, body).await;
+                answered(lines.map_err(Failure::failed)?, Arc::new(|_| {})).await
+            }
+        }
+    }
+
     /// Gives the lock back, if it is ours.
     pub async fn close(self) {
         if let Self::Local(app) = self {
@@ -117,10 +141,15 @@ async fn remote(socket: Socket, request: Request, news: News) -> Result<Reply, F
     let connection = Connection::open(&socket)
         .await
         .map_err(|e| not_connected(&e))?;
-    let mut lines = connection
+    let lines = connection
         .post("/control", json)
         .await
         .map_err(Failure::failed)?;
+    answered(lines, news).await
+}
+
+/// The reply at the end of an answer.
+async fn answered(mut lines: Lines, news: News) -> Result<Reply, Failure> {
     while let Some(line) = lines.next().await.map_err(Failure::failed)? {
         let line: Line = serde_json::from_slice(&line).map_err(|e| {
             Failure::failed(format!("the running server answers in a way that this command does not know ({e}). Restart the server with this version"))

@@ -11,6 +11,7 @@ pub mod coding;
 pub mod credentials;
 mod download;
 mod error;
+mod put;
 mod realm;
 mod redirect;
 mod retry;

@@ -141,7 +141,7 @@ impl Inner {
     }
 
     /// The error about a host where only the operator may send us; `from` redirected there, else the registry named it.
-    fn inward(&self, url: &Url, from: Option<&Url>, why: &Inward) -> FetchError {
+    pub(super) fn inward(&self, url: &Url, from: Option<&Url>, why: &Inward) -> FetchError {
         FetchError::Inward {
             by: from.map_or_else(|| self.host.clone(), shown),
             host: host_port(url),

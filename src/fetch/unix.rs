@@ -3,8 +3,9 @@
 //! Knows paths and bytes; what they mean is settled by who calls.
 
 use crate::datadir;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use futures_util::{Stream, TryStreamExt as _};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
@@ -171,6 +172,35 @@ impl Connection {
     /// Sends `json` to `path` and hands back the answer's lines as they come. Dropping them closes the connection, which
     /// tells the server to stop.
     pub async fn post(self, path: &str, json: Vec<u8>) -> Result<Lines, UnixError> {
+        let request = hyper::Request::post(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(json)))
+            .map_err(|e| UnixError::Broken(e.to_string()))?;
+        self.send(request).await
+    }
+
+    /// Sends a file of `len` bytes to `path` and hands back the answer's lines.
+    pub async fn put(
+        self,
+        path: &str,
+        len: u64,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
+    ) -> Result<Lines, UnixError> {
+        let frames = body.map_ok(Frame::data);
+        let request = hyper::Request::put(path)
+            .header("host", "localhost")
+            .header("content-length", len)
+            .body(StreamBody::new(Box::pin(frames)))
+            .map_err(|e| UnixError::Broken(e.to_string()))?;
+        self.send(request).await
+    }
+
+    async fn send<B>(self, request: hyper::Request<B>) -> Result<Lines, UnixError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let broken = |e: hyper::Error| UnixError::Broken(e.to_string());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.0))
             .await
@@ -181,11 +211,6 @@ impl Connection {
         })
         .abort_handle();
         let driver = Driver(driver);
-        let request = hyper::Request::post(path)
-            .header("host", "localhost")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(json)))
-            .map_err(|e| UnixError::Broken(e.to_string()))?;
         let answer = sender.send_request(request).await.map_err(broken)?;
         if !answer.status().is_success() {
             return Err(UnixError::Broken(format!(

@@ -62,14 +62,22 @@ pub fn shown(headers: &HeaderMap) -> Option<&str> {
     Some(value.to_str().ok().filter(|_| single).unwrap_or_default())
 }
 
-/// The grant of the credentials shown, anonymous if there are none. `scope`: what the challenge of a refusal asks for.
+/// What a challenge asks for where clients know no token service.
+const PASSWORD: &str = "Basic realm=\"Dryport\", charset=\"UTF-8\"";
+
+/// The grant of the credentials shown, anonymous if there are none. `scope`: what the challenge of a refusal asks for; none: a
+/// name and a password.
 pub async fn authenticate(
     auth: &Auth,
     headers: &HeaderMap,
     caller: &Caller,
     config: &Config,
-    scope: &str,
+    scope: Option<&str>,
 ) -> Result<Grant, Fail> {
+    let challenge = |error| match scope {
+        Some(scope) => challenge(config, caller, scope, error),
+        None => PASSWORD.to_owned(),
+    };
     let Some(value) = shown(headers) else {
         return Ok(anonymous());
     };
@@ -86,13 +94,13 @@ pub async fn authenticate(
             "UNAUTHORIZED",
             "there must be one Authorization header, and it must be Basic or Bearer",
         );
-        return Err(fail.with(WWW_AUTHENTICATE, challenge(config, caller, scope, None)));
+        return Err(fail.with(WWW_AUTHENTICATE, challenge(None)));
     };
     result.map_err(|e| {
         let unauthorized = e.kind() == AuthErrorKind::Unauthorized;
         let fail = Fail::from(e);
         if unauthorized {
-            fail.with(WWW_AUTHENTICATE, challenge(config, caller, scope, error))
+            fail.with(WWW_AUTHENTICATE, challenge(error))
         } else {
             fail
         }
@@ -162,10 +170,15 @@ impl Req {
             Some(_) => "the token does not cover this; ask the token service for a wider one",
             None => "authentication is required",
         };
-        Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text).with(
-            WWW_AUTHENTICATE,
-            challenge(&self.config, &self.caller, scope, error),
-        )
+        Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text)
+            .with(WWW_AUTHENTICATE, self.challenge(scope, error))
+    }
+
+    fn challenge(&self, scope: &str, error: Option<&str>) -> String {
+        if self.asks_password {
+            return PASSWORD.to_owned();
+        }
+        challenge(&self.config, &self.caller, scope, error)
     }
 
     /// The answer to a body that was ended because the right to send it was.
@@ -179,7 +192,7 @@ impl Req {
         let text = "what this was sent with does not count any more: the account was removed, has another password, or \
              anybody's right to push was taken away; nothing of it is committed";
         let error = self.grant.scope.is_some().then_some("invalid_token");
-        let challenge = challenge(&self.config, &self.caller, &scope(action, name), error);
+        let challenge = self.challenge(&scope(action, name), error);
         Fail::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text).with(WWW_AUTHENTICATE, challenge)
     }
 

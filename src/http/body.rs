@@ -6,6 +6,7 @@ use super::pieces::pieces;
 use super::ranges::Leave;
 use super::request::Req;
 use super::sendfile::Outbox;
+use crate::repo::{Blob, BlobBody};
 use crate::types::{ByteRanges, Digest, RangeError, Span};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -15,6 +16,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::fs::File;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Bytes to answer with.
 pub enum Content {
@@ -38,6 +40,25 @@ impl Content {
             Self::File { len, .. } => *len,
         }
     }
+}
+
+/// What to answer with for a blob.
+pub fn content(req: &Req, blob: Blob) -> Content {
+    match blob.body {
+        BlobBody::Inline(bytes) => Content::Bytes(bytes),
+        BlobBody::File(file) => Content::File {
+            file,
+            len: blob.size,
+            outbox: req.outbox.clone(),
+        },
+    }
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 /// The entity tag of content: its digest in quotes.
@@ -72,7 +93,18 @@ pub async fn respond(
     kind: &str,
     content: Content,
 ) -> Result<Response<Body>, Fail> {
-    let mut wanted = wanted(&req.headers, digest, content.len())?;
+    respond_dated(req, (digest, None), kind, content).await
+}
+
+/// The same for content that has been there since a time, in whole seconds since 1970 that no other content of this URL has:
+/// `If-Range` may name that as well.
+pub async fn respond_dated(
+    req: &Req,
+    (digest, since): (&Digest, Option<u64>),
+    kind: &str,
+    content: Content,
+) -> Result<Response<Body>, Fail> {
+    let mut wanted = wanted(&req.headers, (digest, since), content.len())?;
     let mut leave = Leave::default();
     if matches!(wanted, Wanted::Many(_)) {
         match req.state.ranges.leave(req).await? {
@@ -146,14 +178,19 @@ enum Wanted {
 const MOST_TIMES: u64 = 2;
 
 /// What `Range` and `If-Range` ask for.
-fn wanted(headers: &HeaderMap, digest: &Digest, total: u64) -> Result<Wanted, Fail> {
+fn wanted(
+    headers: &HeaderMap,
+    (digest, since): (&Digest, Option<u64>),
+    total: u64,
+) -> Result<Wanted, Fail> {
     let Some(range) = headers.get(RANGE).and_then(|v| v.to_str().ok()) else {
         return Ok(Wanted::All);
     };
-    if headers
-        .get(IF_RANGE)
-        .is_some_and(|v| v.as_bytes() != etag(digest).as_bytes())
-    {
+    let is_of_this = |value: &HeaderValue| {
+        value.as_bytes() == etag(digest).as_bytes()
+            || since.is_some_and(|since| is_date(value, since))
+    };
+    if headers.get(IF_RANGE).is_some_and(|v| !is_of_this(v)) {
         return Ok(Wanted::All);
     }
     let spans = match ByteRanges::parse(range) {
@@ -172,6 +209,13 @@ fn wanted(headers: &HeaderMap, digest: &Digest, total: u64) -> Result<Wanted, Fa
         Some(_) => Wanted::Many(spans),
         None => Wanted::All,
     })
+}
+
+/// Whether a header's value is this date, in whole seconds since 1970.
+fn is_date(value: &HeaderValue, seconds: u64) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    let date = httpdate::parse_http_date(text).ok();
+    date.is_some_and(|date| date == UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 fn unsatisfiable(total: u64) -> Fail {
@@ -209,7 +253,7 @@ mod tests {
 
     async fn get(pairs: &[(&'static str, &str)], content: Content) -> (u16, String) {
         let digest = Digest::of(Algorithm::Sha256, b"0123456789");
-        match wanted(&headers(pairs), &digest, content.len()) {
+        match wanted(&headers(pairs), (&digest, Some(784_111_777)), content.len()) {
             Ok(wanted) => {
                 let wanted = (wanted, Leave::default());
                 let response = answer(wanted, &digest, "text/plain", content);
@@ -262,6 +306,11 @@ mod tests {
                     .0,
                 200
             );
+            for (date, status) in [("37", 206), ("38", 200)] {
+                let date = format!("Sun, 06 Nov 1994 08:49:{date} GMT");
+                let pairs = [("range", "bytes=5-"), ("if-range", date.as_str())];
+                assert_eq!(get(&pairs, make()).await.0, status, "{date}");
+            }
             let (status, body) = get(&[("range", "bytes=0-1,8-9")], make()).await;
             assert_eq!(status, 206);
             assert!(

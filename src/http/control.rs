@@ -5,12 +5,14 @@
 //! `app::control`; when the caller goes away, the work is told to stop.
 
 use crate::app::App;
-use crate::app::control::{self, Fault, FaultKind, Line, Request};
+use crate::app::control::{self, Fault, FaultKind, Line, Reply, Request};
 use crate::fetch::unix::ShortPath;
-use http_body_util::{BodyExt as _, Limited, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
+use futures_util::StreamExt as _;
+use http_body_util::{BodyDataStream, BodyExt as _, Limited, StreamBody};
+use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
@@ -112,6 +114,15 @@ async fn answer(
         _gone: stop.clone().drop_guard(),
     };
     let mut answer = hyper::Response::new(StreamBody::new(stream));
+    if request.method() == hyper::Method::PUT
+        && let Some(target) = request.uri().path().strip_prefix(control::FILES)
+    {
+        let target = percent_decode_str(target).decode_utf8_lossy().into_owned();
+        // In this future: it ends with the connection, and the upload with it.
+        let line = push(&app, &target, request).await;
+        let _ = lines.try_send(encode(&line));
+        return Ok(answer);
+    }
     if request.method() != hyper::Method::POST || request.uri().path() != "/control" {
         *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
         return Ok(answer);
@@ -126,6 +137,33 @@ async fn answer(
         }
     }
     Ok(answer)
+}
+
+/// Takes a file.
+async fn push(app: &App, target: &str, request: hyper::Request<Incoming>) -> Line {
+    let Some(len) = request.body().size_hint().exact() else {
+        let text = "a file needs a length from the start";
+        return Line::Error(Fault::new(FaultKind::Usage, text));
+    };
+    let mut body = BodyDataStream::new(request.into_body());
+    let done = control::push(app, target, len, &mut body).await;
+    // Who is refused sends the rest before it reads why.
+    while let Some(Ok(_)) = body.next().await {}
+    match done {
+        Ok(pushed) => {
+            tracing::info!(
+                command = "push",
+                who = "operator",
+                name = pushed.name,
+                "control request done"
+            );
+            Line::Ok(Reply::Pushed(pushed))
+        }
+        Err(fault) => {
+            tracing::info!(command = "push", who = "operator", kind = ?fault.kind, error = %fault, "control request failed");
+            Line::Error(fault)
+        }
+    }
 }
 
 async fn read(request: hyper::Request<Incoming>) -> Result<Request, Fault> {

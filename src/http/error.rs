@@ -104,17 +104,10 @@ impl Fail {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "DENIED", text)
     }
 
-    /// The answer; logs the cause of a 5xx under `id`.
-    pub fn into_response(self, id: &str) -> Response<Body> {
-        if let Some(cause) = &self.cause {
-            tracing::error!(
-                request = id,
-                status = self.status.as_u16(),
-                cause = cut(cause),
-                "request failed"
-            );
-        }
-        let mut detail = match self.detail.map(|boxed| *boxed) {
+    /// The answer as the registry protocol has it; logs the cause of a 5xx under `id`.
+    pub fn into_response(mut self, id: &str) -> Response<Body> {
+        self.tell(id);
+        let mut detail = match self.detail.take().map(|boxed| *boxed) {
             Some(Value::Object(map)) => map,
             Some(other) => [("info".to_owned(), other)].into_iter().collect(),
             None => serde_json::Map::new(),
@@ -123,10 +116,32 @@ impl Fail {
         let message = clip(&self.message);
         let body =
             json!({ "errors": [{ "code": self.code, "message": message, "detail": detail }] });
-        let mut response = Response::new(Body::from(body.to_string()));
+        self.answer("application/json", body.to_string())
+    }
+
+    /// The answer as people read it who use no client of ours, one line; logs the cause of a 5xx under `id`.
+    pub fn into_text(self, id: &str) -> Response<Body> {
+        self.tell(id);
+        let text = format!("{} (request {id})\n", clip(&self.message));
+        self.answer("text/plain; charset=utf-8", text)
+    }
+
+    fn tell(&self, id: &str) {
+        if let Some(cause) = &self.cause {
+            tracing::error!(
+                request = id,
+                status = self.status.as_u16(),
+                cause = cut(cause),
+                "request failed"
+            );
+        }
+    }
+
+    fn answer(self, kind: &'static str, body: String) -> Response<Body> {
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.append(name, value);
@@ -221,9 +236,9 @@ impl From<RepoError> for Fail {
         let text = error.to_string();
         let not_found = |code, text| Self::new(StatusCode::NOT_FOUND, code, text);
         match error {
-            RepoError::NameUnknown(_) | RepoError::NothingMatches(_) => {
-                not_found("NAME_UNKNOWN", text)
-            }
+            RepoError::NameUnknown(_)
+            | RepoError::NothingMatches(_)
+            | RepoError::SnapshotUnknown { .. } => not_found("NAME_UNKNOWN", text),
             RepoError::ManifestUnknown(_) => not_found("MANIFEST_UNKNOWN", text),
             RepoError::BlobUnknown(_) => not_found("BLOB_UNKNOWN", text),
             RepoError::UploadUnknown => not_found("BLOB_UPLOAD_UNKNOWN", text),
@@ -247,7 +262,6 @@ impl From<RepoError> for Fail {
             | RepoError::NotAttached { .. }
             | RepoError::Quota { .. }
             | RepoError::HistoryFull { .. } => Self::new(StatusCode::FORBIDDEN, "DENIED", text),
-            RepoError::SnapshotUnknown { .. } => not_found("NAME_UNKNOWN", text),
             RepoError::PathUnknown(_) => not_found("NOT_FOUND", text),
             RepoError::FileDamaged(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", text)

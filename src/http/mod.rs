@@ -32,6 +32,7 @@ mod sendfile;
 mod serve;
 mod speak;
 mod token;
+mod tree;
 
 pub use auth::{basic, challenge};
 pub use client::{Caller, Peer};
@@ -40,6 +41,7 @@ pub use serve::{Listener, bind, serve};
 
 use crate::auth::{Action, Principal, net};
 use crate::telemetry::cut;
+use crate::types::RepoName;
 use access::{Counted, Ids, Record, RequestId};
 use auth::{anonymous, authenticate, who};
 use axum::body::Body;
@@ -162,6 +164,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let expects = head.headers.contains_key(EXPECT);
     let version = head.version;
     let protocol = matches!(&route, Ok(Route::Oci(_)) | Err(_));
+    let tree = matches!(&route, Ok(Route::Tree(_)));
     let mut body = Incoming::new(body, Duration::from_secs(config.progress_seconds.max(1)));
     let mut req = Req {
         query: Query::default(),
@@ -173,6 +176,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         grant: anonymous(),
         place: None,
         used: record.used.clone(),
+        asks_password: tree,
         file: None,
         outbox: head.extensions.get::<Outbox>().cloned(),
     };
@@ -190,7 +194,13 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     record.place = req.place.take();
     record.file = req.file.take();
     record.bytes_in = body.bytes();
-    let mut response = result.unwrap_or_else(|fail| fail.into_response(&id.to_string()));
+    let mut response = result.unwrap_or_else(|fail| {
+        if tree {
+            fail.into_text(&id.to_string())
+        } else {
+            fail.into_response(&id.to_string())
+        }
+    });
     finish(&mut response, id, protocol);
     if refuse::drain(body, expects).await && version < Version::HTTP_2 {
         response
@@ -254,6 +264,7 @@ const NOBODY: Peer = Peer {
 fn action(route: &Result<Route, RouteError>, method: &Method) -> crate::auth::Action {
     match route {
         Ok(Route::Oci(route)) => oci::action(route, method),
+        Ok(Route::Tree(_)) => tree::action(method),
         Ok(other) => health::action(other),
         Err(_) => crate::auth::Action::Ping,
     }
@@ -282,11 +293,12 @@ async fn handle(
     })?;
     if !for_token {
         let scope = match &route {
-            Ok(Route::Oci(route)) => oci::challenge_scope(route, &req.method),
-            _ => String::new(),
+            Ok(Route::Oci(route)) => Some(oci::challenge_scope(route, &req.method)),
+            Ok(Route::Tree(_)) => None,
+            _ => Some(String::new()),
         };
-        let auth = &req.state.app.auth;
-        req.grant = authenticate(auth, &req.headers, &req.caller, &req.config, &scope).await?;
+        let (auth, scope) = (&req.state.app.auth, scope.as_deref());
+        req.grant = authenticate(auth, &req.headers, &req.caller, &req.config, scope).await?;
         // No scope: it was a password.
         if let (Principal::User(user), None) = (&req.grant.principal, &req.grant.scope) {
             req.state.app.after_login(user.as_str());
@@ -297,34 +309,54 @@ async fn handle(
         }
     }
     match route.map_err(|error| malformed(error, &req.method))? {
-        Route::Oci(route) => received(req, route, body).await,
+        Route::Oci(route) => {
+            let action = oci::action(&route, &req.method);
+            let opens = oci::opens_a_file(&route, &req.method);
+            let name = route.name().cloned();
+            admit(req, (action, name.as_ref()), opens, body).await?;
+            let done = oci::answer(req, route, body).await;
+            ended(req, (action, name.as_ref()), body, done)
+        }
+        Route::Tree(route) => {
+            let found = tree::find(req, route).await?;
+            let action = tree::action(&req.method);
+            let (name, opens) = (Some(&found.tree.name), tree::opens_a_file(&req.method));
+            admit(req, (action, name), opens, body).await?;
+            let done = tree::answer(req, &found, body).await;
+            ended(req, (action, name), body, done)
+        }
         other => health::answer(req, &other, peer).await,
     }
 }
 
-/// Answers a request of the registry protocol. A body that brings content ends with the right to bring it.
-async fn received(
+/// Before a request that is about a repository is answered: a body that brings content ends with the right to bring it, and who
+/// may open a file has leave for it.
+async fn admit(
     req: &mut Req,
-    route: route::OciRoute,
+    (action, name): (Action, Option<&RepoName>),
+    opens_a_file: bool,
     body: &mut Incoming,
-) -> Result<Response<Body>, Fail> {
-    let action = oci::action(&route, &req.method);
-    let name = route.name().cloned();
+) -> Result<(), Fail> {
     let brings = matches!(action, Action::RepoPush | Action::TagWrite) && !body.ended();
-    if let Some(name) = name.as_ref().filter(|_| brings) {
+    if let Some(name) = name.filter(|_| brings) {
         let auth = &req.state.app.auth;
         body.hold_to(auth.standing(&req.grant, action, name).await?);
     }
-    if let Some(used) = req
-        .used
-        .as_ref()
-        .filter(|_| oci::opens_a_file(&route, &req.method))
-    {
+    if let Some(used) = req.used.as_ref().filter(|_| opens_a_file) {
         req.file = Some(req.state.files.leave(used, PATIENCE).await?);
     }
-    let done = oci::answer(req, route, body).await;
+    Ok(())
+}
+
+/// After it: who lost the right to bring a body is told so.
+fn ended(
+    req: &Req,
+    (action, name): (Action, Option<&RepoName>),
+    body: &Incoming,
+    done: Result<Response<Body>, Fail>,
+) -> Result<Response<Body>, Fail> {
     match (body.lost(), name) {
-        (Some(lost), Some(name)) if done.is_err() => Err(req.lost(lost, action, &name)),
+        (Some(lost), Some(name)) if done.is_err() => Err(req.lost(lost, action, name)),
         _ => done,
     }
 }

@@ -43,6 +43,8 @@ pub struct Req {
     pub place: Option<Place>,
     /// Its use of its connection.
     pub used: Option<Arc<Use>>,
+    /// A challenge asks for a name and a password, not for a token.
+    pub asks_password: bool,
     /// Leave to have a file open.
     pub file: Option<Leave>,
     /// Where its connection has the kernel send files.
@@ -107,6 +109,23 @@ impl Query {
         }
         let pairs = pairs().map(|p| p.split_once('=').unwrap_or((p, "")));
         Ok(Self(pairs.map(|(k, v)| (decode(k), decode(v))).collect()))
+    }
+
+    /// `?a=b&c=d` again; empty for no parameters.
+    pub fn encoded(&self) -> String {
+        let encode = |v: &str| {
+            percent_encoding::utf8_percent_encode(v, percent_encoding::NON_ALPHANUMERIC).to_string()
+        };
+        let pairs = self
+            .0
+            .iter()
+            .map(|(k, v)| format!("{}={}", encode(k), encode(v)));
+        let text = pairs.collect::<Vec<_>>().join("&");
+        if text.is_empty() {
+            text
+        } else {
+            format!("?{text}")
+        }
     }
 
     /// The first value of `key`.
@@ -344,6 +363,10 @@ mod tests {
         assert_eq!(q.get("x"), Some(""));
         assert_eq!(q.get("scope"), Some("repository:a:pull registry"));
         assert_eq!(q.get("none"), None);
+        let again = q.encoded();
+        let again = again.strip_prefix('?').expect("a query");
+        assert_eq!(Query::parse(again), Ok(q));
+        assert_eq!(Query::default().encoded(), "");
         assert!(Query::parse(&"=&".repeat(PARAMETERS)).is_ok());
         let many = Query::parse(&"=&".repeat(PARAMETERS + 1));
         assert_eq!(many, Err(QueryError));

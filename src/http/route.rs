@@ -23,6 +23,8 @@ pub enum Route {
     V1,
     /// The registry protocol.
     Oci(OciRoute),
+    /// Below `/r/`: repositories that are no registries.
+    Tree(TreeRoute),
     /// Nothing that is served here.
     Unknown,
 }
@@ -78,6 +80,15 @@ pub enum OciRoute {
     },
 }
 
+/// A path below `/r/`, decoded once; which repository it names is not looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeRoute {
+    /// The path; `None` if it holds bytes that no name can have.
+    pub path: Option<String>,
+    /// What follows its last `/`, as it came.
+    pub last: String,
+}
+
 /// Why a path under `/v2` names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
@@ -116,19 +127,22 @@ pub enum Class {
     Upload,
     /// Tags, referrers, catalog.
     List,
+    /// Repositories that are no registries.
+    Tree,
     /// Health, metrics and everything else.
     Other,
 }
 
 impl Class {
     /// Every class, in the order of its number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Base,
         Self::Token,
         Self::Manifest,
         Self::Blob,
         Self::Upload,
         Self::List,
+        Self::Tree,
         Self::Other,
     ];
 
@@ -141,6 +155,7 @@ impl Class {
             Self::Blob => "blob",
             Self::Upload => "upload",
             Self::List => "list",
+            Self::Tree => "tree",
             Self::Other => "other",
         }
     }
@@ -160,6 +175,9 @@ pub fn parse(raw: &str) -> Result<Route, RouteError> {
     if raw == "/v1" || raw.starts_with("/v1/") {
         return Ok(Route::V1);
     }
+    if let Some(rest) = raw.strip_prefix("/r/") {
+        return Ok(Route::Tree(tree(rest)));
+    }
     match raw.strip_prefix("/v2/") {
         Some(rest) => {
             let text = percent_decode_str(rest)
@@ -168,6 +186,16 @@ pub fn parse(raw: &str) -> Result<Route, RouteError> {
             oci(&text).map(Route::Oci)
         }
         None => Ok(Route::Unknown),
+    }
+}
+
+fn tree(rest: &str) -> TreeRoute {
+    let path = percent_decode_str(rest).decode_utf8().ok();
+    let path = path.filter(|path| !path.bytes().any(|b| b < 0x20 || b == 0x7f));
+    let last = rest.rsplit('/').next().unwrap_or(rest);
+    TreeRoute {
+        path: path.map(Into::into),
+        last: last.to_owned(),
     }
 }
 
@@ -234,8 +262,10 @@ fn reference(text: &str) -> Result<Reference, RouteError> {
 impl Route {
     /// The class for metrics.
     pub fn class(&self) -> Class {
-        let Self::Oci(oci) = self else {
-            return Class::Other;
+        let oci = match self {
+            Self::Oci(oci) => oci,
+            Self::Tree(_) => return Class::Tree,
+            _ => return Class::Other,
         };
         match oci {
             OciRoute::Base | OciRoute::ExtDiscover => Class::Base,
@@ -334,6 +364,24 @@ mod tests {
             parse("/v2/a%5Cb/manifests/x"),
             Err(RouteError::Encoding)
         ));
+    }
+
+    #[test]
+    fn paths_below_r() {
+        let tree = |path: &str| match parse(path) {
+            Ok(Route::Tree(route)) => (route.path, route.last),
+            other => panic!("{path}: {other:?}"),
+        };
+        let of = |path: &str, last: &str| (Some(path.to_owned()), last.to_owned());
+        assert_eq!(tree("/r/"), of("", ""));
+        assert_eq!(tree("/r/files"), of("files", "files"));
+        assert_eq!(tree("/r/a%2Fb%20c/d/"), of("a/b c/d/", ""));
+        assert_eq!(tree("/r/a/g%2b%2B+x~1"), of("a/g+++x~1", "g%2b%2B+x~1"));
+        assert_eq!(tree("/r/a/%252f"), of("a/%2f", "%252f"));
+        for odd in ["/r/%ff", "/r/a/%00", "/r/a%0a", "/r/a/%7f"] {
+            assert_eq!(tree(odd).0, None, "{odd}");
+        }
+        assert_eq!(parse("/r"), Ok(Route::Unknown));
     }
 
     #[test]

@@ -331,12 +331,10 @@ impl Repos {
         let wanted = name.clone();
         let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
         let (turns, ended) = (Arc::clone(&self.0.turns), name.clone());
-        let trees = Arc::clone(&self.0.trees);
         let then = move || {
             homes.end(&ended);
             generations.bump(&ended);
             turns.changed(&ended);
-            trees.remove(&ended);
         };
         let (by, at_ms) = (who.to_owned(), wall_ms());
         let drop_name = move |tx: &mut Txn<'_>| {
@@ -353,11 +351,13 @@ impl Repos {
             rows::tell(tx, FeedKind::RepoDeleted, (id, &record), at_ms, by)?;
             Ok::<_, RepoError>(id)
         };
-        let repos = self.clone();
+        let (repos, name) = (self.clone(), name.clone());
         self.to_its_end(async move {
             let store = &repos.0.store;
             let drop = store.write_then(Lane::Request, Need::Keeps, "repo.delete", drop_name, then);
-            let id = drop.await?;
+            let dropped = drop.await;
+            repos.settle_tree(&name).await;
+            let id = dropped?;
             if let Err(error) = repos.end_uploads_of(id).await {
                 tracing::warn!(repo = id.0, %error, "some uploads of a deleted repository are removed a minute later");
             }

@@ -5,7 +5,7 @@
 
 use super::error::RepoError;
 use super::rows::keys;
-use super::shown::At;
+use super::shown::{At, shown};
 use super::{Origin, Repos, any_visible, rows};
 use crate::store::{Get, Lane, Need, Store, StoreError, Table, Txn};
 use crate::types::{Kind, RepoName, wall_ms};
@@ -52,21 +52,24 @@ impl Trees {
 
     /// Reads them again, after rows were mended.
     pub fn reload(&self, store: &Store) -> Result<(), StoreError> {
-        let Self(names) = Self::load(store)?;
-        let fresh = names.into_inner().unwrap_or_else(PoisonError::into_inner);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Read while nobody else writes here: what is taken up last was read last.
+        let Self(fresh) = Self::load(store)?;
+        *names = fresh.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(())
     }
 
-    fn add(&self, name: &RepoName) {
+    /// Takes up what the store says of a name, after a change of it was tried.
+    fn settle(&self, store: &Store, name: &RepoName) -> Result<(), StoreError> {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        names.insert(name.clone());
-    }
-
-    /// The name means none any more.
-    pub fn remove(&self, name: &RepoName) {
-        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        names.remove(name);
+        // As there.
+        let key = keys::tree(name.as_str());
+        if store.read::<_, StoreError>(|r| Ok(r.get(Table::Meta, &key)?.is_some()))? {
+            names.insert(name.clone());
+        } else {
+            names.remove(name);
+        }
+        Ok(())
     }
 
     /// The longest one that the path begins with, and what the path says beyond it.
@@ -129,6 +132,46 @@ impl Repos {
         self.0.trees.find(path)
     }
 
+    /// The same tree at the revision that it shows at the moment: what is read page by page stays as it is.
+    pub async fn fixed(&self, tree: &Tree) -> Result<Tree, RepoError> {
+        let tree = tree.clone();
+        self.hop(move |_, r| {
+            let rev = shown(r, &tree.name, Kind::File, &tree.at)?.rev;
+            let at = At::Named(format!("g{}", rev.0).into());
+            Ok(Tree { at, ..tree.clone() })
+        })
+        .await
+    }
+
+    /// The repository of another sort that a path would mean if it were a tree, the longest; none for a kind that this version
+    /// does not know.
+    pub async fn no_tree(&self, path: &str) -> Result<Option<(RepoName, Option<Kind>)>, RepoError> {
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        let heads = ends
+            .chain([path.len()])
+            .take_while(|at| *at <= RepoName::MAX);
+        let names = heads.filter_map(|at| path[..at].parse::<RepoName>().ok());
+        let names: Vec<RepoName> = names.collect();
+        self.hop(move |_, r| {
+            for name in names.iter().rev() {
+                if let Some((_, record)) = any_visible(r, name.as_str())? {
+                    return Ok(Some((name.clone(), Kind::of(record.kind))));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// To be called after a repository was made or deleted, or that was tried: by the rows alone, whatever became of it.
+    pub(super) async fn settle_tree(&self, name: &RepoName) {
+        let (this, wanted) = (self.clone(), name.clone());
+        let settle = move || Ok(this.0.trees.settle(&this.0.store, &wanted)?);
+        if let Err(error) = self.block(settle).await {
+            tracing::warn!(repo = %name, %error, "whether this name means a repository of files is not known until the next start");
+        }
+    }
+
     /// Makes an empty repository.
     ///
     /// # Errors
@@ -136,17 +179,8 @@ impl Repos {
     pub async fn create(&self, name: &RepoName, kind: Kind, who: &str) -> Result<(), RepoError> {
         tracing::info!(target: "audit", action = "repo.create", repo = %name, %kind, who);
         let (wanted, at_ms) = (name.clone(), wall_ms());
-        let (trees, homes, made) = (
-            Arc::clone(&self.0.trees),
-            Arc::clone(&self.0.homes),
-            name.clone(),
-        );
-        let then = move || {
-            homes.end(&made);
-            if kind.is_tree() {
-                trees.add(&made);
-            }
-        };
+        let (homes, made) = (Arc::clone(&self.0.homes), name.clone());
+        let then = move || homes.end(&made);
         let create = move |tx: &mut Txn<'_>| {
             if let Some((_, record)) = any_visible(tx, wanted.as_str())? {
                 let kind = Kind::of(record.kind).map_or("unknown", Kind::word);
@@ -164,10 +198,15 @@ impl Repos {
             }
             rows::create(tx, &wanted, kind, Origin::Local.code(), at_ms).map(drop)
         };
-        let store = &self.0.store;
-        store
-            .write_then(Lane::Request, Need::Grows, "repo.create", create, then)
-            .await
+        let (repos, name) = (self.clone(), name.clone());
+        self.to_its_end(async move {
+            let store = &repos.0.store;
+            let made = store.write_then(Lane::Request, Need::Grows, "repo.create", create, then);
+            let made = made.await;
+            repos.settle_tree(&name).await;
+            made
+        })
+        .await
     }
 }
 

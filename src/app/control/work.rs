@@ -50,6 +50,7 @@ pub async fn execute(
         Request::GcSurvey => Ok(Reply::Survey(app.repos.survey().await?)),
         Request::RepoList { .. }
         | Request::RepoShow { .. }
+        | Request::RepoCreate { .. }
         | Request::RepoDelete { .. }
         | Request::RepoSet { .. } => repos(app, request).await,
         Request::Snapshot(request) => super::snapshot::run(app, request).await,
@@ -134,6 +135,10 @@ async fn accounts(app: &App, request: Request) -> Result<Reply, Fault> {
 async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
     match request {
         Request::RepoShow { name } => Ok(Reply::Repo(app.repos.view(&repo(&name)?).await?)),
+        Request::RepoCreate { name, kind } => {
+            app.repos.create(&repo(&name)?, kind, OPERATOR).await?;
+            Ok(Reply::Done)
+        }
         Request::RepoDelete {
             name,
             with_snapshots,
@@ -311,15 +316,20 @@ impl From<RepoError> for Fault {
         let kind = match &error {
             RepoError::NameUnknown(_)
             | RepoError::NothingMatches(_)
-            | RepoError::SnapshotUnknown { .. }
             | RepoError::ManifestUnknown(_)
-            | RepoError::BlobUnknown(_) => FaultKind::NotFound,
+            | RepoError::BlobUnknown(_)
+            | RepoError::PathUnknown(_)
+            | RepoError::SnapshotUnknown { .. } => FaultKind::NotFound,
             RepoError::ReadOnly(_)
-            | RepoError::Exists(_)
             | RepoError::NotAttached { .. }
             | RepoError::Refused(_)
+            | RepoError::OtherKind { .. }
+            | RepoError::Exists(_)
+            | RepoError::PathTaken { .. }
+            | RepoError::Precondition { .. }
             | RepoError::Quota { .. }
             | RepoError::HistoryFull { .. } => FaultKind::State,
+            RepoError::FileDamaged(_) => FaultKind::Damaged,
             RepoError::Blob(blob) if blob.kind() == BlobErrorKind::Damaged => FaultKind::Damaged,
             RepoError::Store(store) => of_store(store.kind()),
             _ => FaultKind::Failed,

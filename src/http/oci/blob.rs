@@ -2,10 +2,10 @@
 
 use super::{Asked, CONTENT_DIGEST, empty, immutable, past_place};
 use crate::auth::Action;
-use crate::http::body::{self, Content, put};
+use crate::http::body::{self, content, put};
 use crate::http::error::Fail;
 use crate::http::request::Req;
-use crate::repo::{At, Blob, BlobBody, RepoError};
+use crate::repo::{At, Blob, RepoError};
 use crate::types::{Digest, RepoName};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
@@ -65,18 +65,6 @@ pub fn described(digest: &Digest, kind: &str, size: u64) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     body::describe(&mut response, digest, kind, size);
     response
-}
-
-/// What to answer with.
-pub fn content(req: &Req, blob: Blob) -> Content {
-    match blob.body {
-        BlobBody::Inline(bytes) => Content::Bytes(bytes),
-        BlobBody::File(file) => Content::File {
-            file,
-            len: blob.size,
-            outbox: req.outbox.clone(),
-        },
-    }
 }
 
 /// DELETE: the repository no longer shows the blob.

@@ -1,10 +1,10 @@
 //! `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing manifests", "Content Management").
 
-use super::blob::{content, described, unchanged};
+use super::blob::{described, unchanged};
 use super::{Asked, CONTENT_DIGEST, empty, immutable};
 use crate::auth::Action;
 use crate::http::auth::who;
-use crate::http::body::{self, put as set};
+use crate::http::body::{self, content, put as set};
 use crate::http::error::Fail;
 use crate::http::request::{Incoming, Req};
 use crate::repo::{PutManifest, RepoError, Source};

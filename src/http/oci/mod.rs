@@ -11,7 +11,7 @@ mod upload;
 
 use super::PATIENCE;
 use super::auth::scope;
-use super::body::put;
+use super::body::{empty, put};
 use super::error::Fail;
 use super::places::Place;
 use super::request::{Incoming, Req};
@@ -283,13 +283,6 @@ async fn immutable(req: &Req, name: &RepoName) -> Result<HeaderValue, Fail> {
     } else {
         "private, max-age=31536000, immutable"
     }))
-}
-
-/// An answer without a body.
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
 }
 
 /// 200 with JSON.

@@ -273,7 +273,13 @@ fn file_rows(
     expect(walk, r, item, (Table::Refs, key), &target)?;
     let counted = keys::files(&target, item.id);
     if !item.past && r.get(Table::Mentions, &counted)?.is_none() {
-        let live = refs::live_files(r, item.id, &target)?;
+        let (live, first) = refs::files_of(r, item.id, &target)?;
+        // Once for the content, however many files have it.
+        if first.is_none_or(|(path, added)| {
+            (Name::new(Class::Path, path.as_bytes()), added) != (item.name, item.added)
+        }) {
+            return Ok(());
+        }
         let what = format!(
             "{} counts no live files with the content {target}; it has {live}",
             item.repo

@@ -199,9 +199,18 @@ pub(super) fn tell_files(
 }
 
 /// How many live files of a repository have a content.
-pub(super) fn live_files(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<u64, RepoError> {
+fn live_files(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<u64, RepoError> {
+    Ok(files_of(r, id, digest)?.0)
+}
+
+/// The same, and the first of them.
+pub(super) fn files_of(
+    r: &Read<'_>,
+    id: RepoId,
+    digest: &Digest,
+) -> Result<(u64, Option<(String, Rev)>), RepoError> {
     let (mut from, to) = keys::refs_in(digest, id, Class::Path).range();
-    let mut live = 0;
+    let (mut live, mut first) = (0, None);
     loop {
         let rows = r.scan(Table::Refs, &from, &to, PAGE)?;
         for (key, _) in &rows {
@@ -209,12 +218,15 @@ pub(super) fn live_files(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<u6
             if let Some((path, added)) = rest {
                 let name = Name::new(Class::Path, path.as_bytes());
                 let row = r.get(Table::Items, &keys::item(id, &name, false, added))?;
-                live += u64::from(row.is_some());
+                if row.is_some() {
+                    live += 1;
+                    first.get_or_insert_with(|| (path.to_owned(), added));
+                }
             }
         }
         match walk::next(&rows, PAGE) {
             Some(next) => from = next,
-            None => return Ok(live),
+            None => return Ok((live, first)),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! Folders: the way to the name with a slash, and a page of what lies in one.
+
+use super::listing::{Form, Listing};
+use super::{Found, holds, past_place};
+use crate::http::body::{self, put};
+use crate::http::error::Fail;
+use crate::http::lists::Leave;
+use crate::http::request::Req;
+use crate::repo::{RepoError, Tree};
+use crate::types::Page;
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, LOCATION, VARY,
+};
+use axum::http::{HeaderValue, Response, StatusCode};
+
+/// So many entries are read before leave is asked for: with names of a usual length they are a short list.
+const FEW: usize = 100;
+
+/// What a browser lets a listing do: show itself.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// 301 to the same path with a slash, said from where the client is: it holds behind any proxy.
+pub fn with_slash(req: &Req, found: &Found) -> Response<Body> {
+    let mut response = body::empty(StatusCode::MOVED_PERMANENTLY);
+    let query = req.query.encoded();
+    put(
+        &mut response,
+        LOCATION,
+        &format!("./{}/{query}", found.last),
+    );
+    // A file may take the name of a folder that has gone.
+    put(&mut response, CACHE_CONTROL, "no-cache");
+    response
+}
+
+/// Whether the path with a slash is a folder.
+pub async fn is_there(req: &Req, tree: &Tree) -> Result<bool, Fail> {
+    let _place = past_place(req, tree).await?;
+    let folder = Tree {
+        path: format!("{}/", tree.path),
+        ..tree.clone()
+    };
+    let page = Page {
+        n: Some(1),
+        last: None,
+    };
+    match req.state.app.repos.folder(&folder, &page).await {
+        Ok(_) => Ok(true),
+        Err(RepoError::PathUnknown(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One page of a folder, for people or for programs.
+pub async fn list(req: &Req, tree: &Tree) -> Result<Response<Body>, Fail> {
+    let page = Page::parse(req.query.get("n"), req.query.get("last"))
+        .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?;
+    if page.n == Some(0) {
+        return Err(Fail::bad("UNSUPPORTED", "a page has at least one entry"));
+    }
+    let form = Form::wanted(req.header("accept"));
+    let limit = page.limit();
+    let (listing, leave) = fill(req, tree, (form, limit), page.last).await?;
+    let next = listing.next().map(|last| {
+        let last = super::listing::encode(last);
+        format!("?n={limit}&last={last}")
+    });
+    let mut response = Response::new(leave.body(listing.done(next.as_deref())));
+    put(&mut response, CONTENT_TYPE, form.media_type());
+    if let Some(next) = next {
+        put(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
+    }
+    let headers = response.headers_mut();
+    headers.insert(VARY, ACCEPT.into());
+    headers.insert(CACHE_CONTROL, holds(req, tree).await?);
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    Ok(response)
+}
+
+/// A page of at most so many entries behind `last`, and the leave that a long one needs.
+async fn fill(
+    req: &Req,
+    tree: &Tree,
+    (form, limit): (Form, usize),
+    mut last: Option<String>,
+) -> Result<(Listing, Leave), Fail> {
+    let _place = past_place(req, tree).await?;
+    let mut listing = Listing::begin(form, tree);
+    let mut leave = None;
+    loop {
+        let most = if leave.is_none() { FEW } else { limit };
+        let n = most.min(limit - listing.len());
+        let part = Page {
+            n: Some(n),
+            last: last.take(),
+        };
+        let part = req.state.app.repos.folder(tree, &part).await?;
+        let is_short = part.entries.len() < n;
+        let is_full = !listing.add(&part);
+        let Some(next) = listing.next().filter(|_| !is_full && !is_short) else {
+            break;
+        };
+        if listing.len() >= limit {
+            break;
+        }
+        last = Some(next.to_owned());
+        if leave.is_none() {
+            let most = Listing::most(limit);
+            leave = Some(req.state.lists_of_names.leave(req, most).await?);
+        }
+    }
+    Ok((listing, leave.unwrap_or_default()))
+}
