@@ -13,9 +13,9 @@ use crate::content::{
     OCI_MANIFEST, artifact, bytes_of, descriptor, noise, push_blob, push_image, put_manifest,
     sha256,
 };
-use crate::harness::{Client, Server};
+use crate::harness::{Client, Server, dryport};
 use crate::past::closed_store;
-use crate::snapshots::{clean, gc, server, snapshot, told};
+use crate::snapshots::{clean, gc, root, server, snapshot, told};
 
 const HOUR: Duration = Duration::from_secs(3_601);
 
@@ -194,4 +194,56 @@ async fn a_repository_from_before_keeps_its_name() {
         .refused(404, "MANIFEST_UNKNOWN");
     snapshot(&server, &["delete", "app@june"]);
     pulls(&admin, name, "v2", &v2).await;
+}
+
+#[tokio::test]
+async fn kills_while_it_is_collected_around_change_no_snapshot() {
+    let mut server = server("1s", "0s").await;
+    let push = async |admin: &Client, n: u64| {
+        push_image(admin, "app", "v1", 3 * n).await;
+        push_image(admin, "app", "v2", 3 * n + 1).await;
+        let loose = push_image(admin, "app", "loose", 3 * n + 2).await;
+        admin.delete("/v2/app/manifests/loose").await.expect(202);
+        loose
+    };
+    let mut kept = Vec::new();
+    for n in 0..6 {
+        let admin = server.admin();
+        let loose = push(&admin, n).await;
+        let title = format!("s{n}");
+        told(&server, &["create", "app", "--as", &title]);
+        kept.push((title, root(&server, &format!("app@s{n}"))));
+        for reference in ["v1", "v2", &sha256(&loose)] {
+            let path = format!("/v2/app/manifests/{reference}");
+            admin.delete(&path).await.expect(202);
+        }
+        if n % 3 == 2 {
+            let (title, _) = kept.remove(1);
+            snapshot(&server, &["delete", &format!("app@{title}")]);
+        }
+        // Leases are over, and the sweep is cut off somewhere.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let dir = server.dir();
+        let sweep = dryport(&["gc", "--data", &dir, "--purge-history"]).spawn();
+        tokio::time::sleep(Duration::from_millis(40 * n)).await;
+        server.kill();
+        let _ = sweep.unwrap().wait();
+        server.restart().await;
+        for (title, whole) in &kept {
+            assert_eq!(
+                root(&server, &format!("app@{title}")),
+                *whole,
+                "{n} {title}"
+            );
+        }
+        clean(&server);
+    }
+    let admin = server.admin();
+    for (title, _) in &kept {
+        for tag in ["v1", "v2"] {
+            let path = format!("/v2/snap/{title}/app/manifests/{tag}");
+            let manifest = admin.get(&path).await.expect(200).body;
+            pulls(&admin, &format!("snap/{title}/app"), tag, &manifest).await;
+        }
+    }
 }
