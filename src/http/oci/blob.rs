@@ -16,7 +16,7 @@ const KIND: &str = "application/octet-stream";
 /// GET and HEAD, with ranges and 304.
 pub async fn get(req: &Req, asked: &Asked, digest: &Digest) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
-    let Asked { url, name, at } = asked;
+    let Asked { name, at, .. } = asked;
     let mut response = if *at != At::Head {
         let blob = Box::pin(of_past(req, asked, digest)).await?;
         if req.method == Method::HEAD {
@@ -37,7 +37,7 @@ pub async fn get(req: &Req, asked: &Asked, digest: &Digest) -> Result<Response<B
         body::respond(req, digest, KIND, content(req, blob)).await?
     };
     put(&mut response, CONTENT_DIGEST, &digest.to_string());
-    let cache = immutable(req, url).await?;
+    let cache = immutable(req, asked).await?;
     response.headers_mut().insert(CACHE_CONTROL, cache);
     Ok(response)
 }

@@ -25,7 +25,7 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 /// GET and HEAD: the bytes and the media type exactly as they were pushed.
 pub async fn get(req: &Req, asked: &Asked, reference: &Reference) -> Result<Response<Body>, Fail> {
     let repos = &req.state.app.repos;
-    let Asked { url, name, at } = asked;
+    let Asked { name, at, .. } = asked;
     let manifest = if req.method == Method::HEAD {
         repos.manifest_head(name, at, reference).await?
     } else {
@@ -41,7 +41,7 @@ pub async fn get(req: &Req, asked: &Asked, reference: &Reference) -> Result<Resp
     };
     set(&mut response, CONTENT_DIGEST, &blob.digest.to_string());
     let cache = if matches!(reference, Reference::Digest(_)) {
-        immutable(req, url).await?
+        immutable(req, asked).await?
     } else {
         NO_CACHE
     };

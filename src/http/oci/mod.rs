@@ -17,7 +17,7 @@ use super::places::Place;
 use super::request::{Incoming, Req};
 use super::route::OciRoute;
 use super::token;
-use crate::auth::{Action, Principal};
+use crate::auth::{Action, Principal, Resource};
 use crate::repo::{At, Repos};
 use crate::types::{Moment, RepoName};
 use axum::body::Body;
@@ -161,13 +161,20 @@ async fn reading(
 ) -> Result<Response<Body>, Fail> {
     only_get(req)?;
     if let Some(meant) = req.meant(&name).await? {
-        req.require(Action::RepoPull, &name).await?;
-        return handler(&Asked {
+        let asked = Asked {
             url: name,
             name: meant.name,
             at: meant.at,
-        })
-        .await;
+        };
+        let auth = &req.state.app.auth;
+        let resource = asked.resource();
+        if !auth
+            .authorize(&req.grant, Action::RepoPull, resource)
+            .await?
+        {
+            Box::pin(req.require(Action::RepoPull, &asked.url)).await?;
+        }
+        return handler(&asked).await;
     }
     let Some(ns) = req.query.get("ns").filter(|ns| !ns.is_empty()) else {
         req.require(Action::RepoPull, &name).await?;
@@ -211,6 +218,17 @@ impl Asked {
             url: name.clone(),
             name,
             at: At::Head,
+        }
+    }
+
+    /// What rights on it are asked on.
+    fn resource(&self) -> Resource<'_> {
+        if self.at == At::Head {
+            return Resource::Repo(&self.url);
+        }
+        Resource::Past {
+            now: &self.name,
+            asked: &self.url,
         }
     }
 }
@@ -276,8 +294,14 @@ fn namespaced(ns: &str, name: &RepoName) -> Option<RepoName> {
 
 /// How long an answer about a digest holds: for ever. Caches that others share may keep it only where everybody may read
 /// it: they would give it to anybody who asks (RFC 9111 section 3.5).
-async fn immutable(req: &Req, name: &RepoName) -> Result<HeaderValue, Fail> {
-    let open = req.anybody_may(Action::RepoPull, name).await?;
+async fn immutable(req: &Req, asked: &Asked) -> Result<HeaderValue, Fail> {
+    let open = if asked.at == At::Head {
+        req.anybody_may(Action::RepoPull, &asked.url).await?
+    } else {
+        let auth = &req.state.app.auth;
+        auth.authorize_user(&Principal::Anonymous, Action::RepoPull, asked.resource())
+            .await?
+    };
     Ok(HeaderValue::from_static(if open {
         "public, max-age=31536000, immutable"
     } else {
