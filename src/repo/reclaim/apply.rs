@@ -56,8 +56,10 @@ pub(super) fn step(
         }
         Step::Expire { key, id, title } => {
             tx.delete(Table::Due, key)?;
-            if snapshots::expire(tx, *id, title)? {
-                touch(tx, *id, touched)?;
+            if let Some(record) = repo(tx, *id)?.filter(|record| !record.deleted)
+                && snapshots::expire(tx, (*id, &record), title, context)?
+            {
+                touched.insert(record.name);
             }
         }
         Step::Erase { table, keys } => keys.iter().try_for_each(|key| tx.delete(*table, key))?,

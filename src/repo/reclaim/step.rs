@@ -111,7 +111,7 @@ impl Step {
             Self::Later { .. } => 2,
             Self::Lease { .. } | Self::Orphan { .. } | Self::EndRepo { .. } => 4,
             Self::Row { .. } => 10,
-            Self::Expire { .. } => 5,
+            Self::Expire { .. } => 6,
             Self::List { .. } => 14,
             Self::Untagged { .. } => 17,
             Self::Suspect { digests, .. } => 2 * digests.len(),

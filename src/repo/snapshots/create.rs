@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
 
-/// Repositories in one cut, at most: each takes up to three rows of one transaction.
-const MOST: usize = 1_600;
+/// Repositories in one cut, at most: each takes up to four rows of one transaction.
+const MOST: usize = 1_200;
 /// Snapshots of one day without a title, at most.
 const A_DAY: usize = 1_000;
 

@@ -2,6 +2,7 @@
 
 use crate::repo::Repos;
 use crate::repo::any_visible;
+use crate::repo::edit::Context;
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::record::{RepoRecord, SnapshotRecord};
@@ -114,8 +115,9 @@ fn remove(
 /// Ends a snapshot whose time is over, unless it is held; whether it did.
 pub(in crate::repo) fn expire(
     tx: &mut Txn<'_>,
-    id: RepoId,
+    (id, record): (RepoId, &RepoRecord),
     title: &str,
+    context: &Context,
 ) -> Result<bool, StoreError> {
     let Some(row) = tx.get(Table::Snapshots, &keys::snapshot(id, title))? else {
         return Ok(false);
@@ -125,6 +127,9 @@ pub(in crate::repo) fn expire(
     if !is_over || snapshot.held {
         return Ok(false);
     }
+    let of = (record.name.as_str(), title, Rev(snapshot.rev));
+    let by = (context.who.as_str(), "snapshot.expire", context.at_ms);
+    super::tell(tx, id, of, by)?;
     remove(tx, id, title, &snapshot)?;
     Ok(true)
 }
