@@ -109,7 +109,7 @@ fn wanted(options: &Options) -> Vec<Workload> {
         options.only.is_empty() || options.only.iter().any(|part| name.contains(part.as_str()))
     };
     let is_small = |kind: Kind| match kind {
-        Kind::Blob(size) | Kind::Push(size) => size <= MIB,
+        Kind::Blob(size) | Kind::Push(size) | Kind::File(size) | Kind::PutFile(size) => size <= MIB,
         _ => true,
     };
     let all = WORKLOADS.into_iter();
@@ -185,7 +185,7 @@ async fn measure(options: &Options) -> Result<u64> {
     for round in 0..options.rounds {
         for (w, work) in works.iter().enumerate() {
             let bytes = match work.kind {
-                Kind::Push(size) => Some(Arc::new(Bytes::new(size))),
+                Kind::Push(size) | Kind::PutFile(size) => Some(Arc::new(Bytes::new(size))),
                 _ => None,
             };
             for turn in 0..targets.len() {

@@ -83,7 +83,7 @@ pub struct Row {
 
 impl Row {
     fn moves_bytes(&self) -> bool {
-        matches!(self.work.kind, Kind::Blob(size) | Kind::Push(size) if size >= 1 << 20)
+        matches!(self.work.kind, Kind::Blob(size) | Kind::Push(size) | Kind::File(size) | Kind::PutFile(size) if size >= 1 << 20)
     }
 }
 

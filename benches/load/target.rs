@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 
 use crate::client::{Answer, Connection, Endpoint};
-use crate::work::{Content, REPO};
+use crate::work::{Content, FILES, REPO};
 
 /// The account of the Dryport that is started here.
 const LOGIN: &str = "bench:a-password-for-the-bench";
@@ -91,6 +91,16 @@ impl Target {
         }
         if !init.wait()?.success() {
             return Err(Error::other("dryport init failed"));
+        }
+        // Builds before there were any refuse this.
+        let made = clean(binary)
+            .args(["repo", "create", FILES, "--kind", "file", "--data"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if !made.success() {
+            eprintln!("this build has no repositories of files");
         }
         let (http, https) = (free_port()?, free_port()?);
         let log = fs::File::create(dir.path().join("log"))?;

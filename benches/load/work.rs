@@ -13,6 +13,8 @@ use crate::target::{Rights, Target};
 
 /// The repository that is filled and asked.
 pub const REPO: &str = "bench/load";
+/// The same of files.
+pub const FILES: &str = "bench-files";
 /// Tags that are there for the list, beside those that are pushed.
 const TAGS: usize = 200;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -33,6 +35,10 @@ pub enum Kind {
     PutManifest,
     /// A page of 100 tags.
     Tags,
+    /// GET of a file of so many bytes.
+    File(usize),
+    /// PUT of a new file of so many bytes.
+    PutFile(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +58,7 @@ const fn workload(name: &'static str, kind: Kind, connections: usize, tls: bool)
     }
 }
 
-pub const WORKLOADS: [Workload; 15] = [
+pub const WORKLOADS: [Workload; 17] = [
     workload("manifest-get-1", Kind::Manifest, 1, false),
     workload("manifest-get-16", Kind::Manifest, 16, false),
     workload("manifest-get-64", Kind::Manifest, 64, false),
@@ -68,6 +74,8 @@ pub const WORKLOADS: [Workload; 15] = [
     workload("manifest-put-8", Kind::PutManifest, 8, false),
     workload("tags-page-8", Kind::Tags, 8, false),
     workload("tags-page-8-tls", Kind::Tags, 8, true),
+    workload("files-get-1MiB-16", Kind::File(MIB), 16, false),
+    workload("files-put-64KiB-8", Kind::PutFile(64 * KIB), 8, false),
 ];
 
 /// One run of a workload.
@@ -155,6 +163,8 @@ pub struct Content {
     manifest: Arc<Vec<u8>>,
     /// Size and digest of each blob.
     blobs: Vec<(usize, String)>,
+    /// It takes files, and has those that are to be read.
+    has_files: bool,
 }
 
 /// Pushes what the workloads read: blobs of the sizes asked for, a manifest, tags.
@@ -193,8 +203,39 @@ pub async fn fill(target: &mut Target, kinds: &[Kind]) -> Result<()> {
             .await?;
         expect(&answer, 201)?;
     }
+    content.has_files = true;
+    for size in kinds.iter().filter_map(|kind| match kind {
+        Kind::File(size) => Some(*size),
+        _ => None,
+    }) {
+        let (name, bytes) = (size.to_string(), Bytes::new(size));
+        let put = put_file(&mut connection, &at, &rights.write, (&name, &bytes)).await;
+        if put.is_err() {
+            // Another registry, or an older build: its rows stay empty.
+            content.has_files = false;
+            connection = Connection::open(&at).await?;
+        }
+    }
     target.content = content;
     Ok(())
+}
+
+/// Puts another file.
+async fn put_file(
+    connection: &mut Connection,
+    at: &Endpoint,
+    write: &str,
+    (name, bytes): (&str, &Bytes),
+) -> Result<()> {
+    let ((tail, _), host) = (bytes.another(), &at.host);
+    let length = bytes.body.len() + TAIL;
+    let put = format!(
+        "PUT /r/{FILES}/{name} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n{write}\r\n"
+    );
+    let answer = connection
+        .ask(put.as_bytes(), &[&bytes.body, &tail], false)
+        .await?;
+    expect(&answer, 201)
 }
 
 fn expect(answer: &Answer, status: u16) -> Result<()> {
@@ -270,7 +311,8 @@ impl Worker {
                 let blob = self.content.blobs.iter().find(|(s, _)| *s == size);
                 format!("/v2/{REPO}/blobs/{}", blob.map_or("", |(_, digest)| digest))
             }
-            Kind::Push(_) | Kind::PutManifest => String::new(),
+            Kind::File(size) => format!("/r/{FILES}/{size}"),
+            Kind::Push(_) | Kind::PutManifest | Kind::PutFile(_) => String::new(),
         };
         let get = get_head(&self.at, &self.rights, &path);
         let mut n = 0_u64;
@@ -299,7 +341,7 @@ impl Worker {
 
     async fn one(&self, connection: &mut Connection, get: &[u8], n: u64) -> Result<u64> {
         match self.kind {
-            Kind::Manifest | Kind::Blob(_) | Kind::Tags => {
+            Kind::Manifest | Kind::Blob(_) | Kind::Tags | Kind::File(_) => {
                 let answer = connection.ask(get, &[], false).await?;
                 expect(&answer, 200)?;
                 Ok(answer.length)
@@ -310,6 +352,15 @@ impl Worker {
                     .as_ref()
                     .ok_or_else(|| Error::other("no bytes"))?;
                 push(connection, &self.at, &self.rights.write, bytes).await?;
+                Ok(size as u64)
+            }
+            Kind::PutFile(size) => {
+                let bytes = self
+                    .bytes
+                    .as_ref()
+                    .ok_or_else(|| Error::other("no bytes"))?;
+                let name = format!("p/{:x}-{}-{n}", self.mark, self.number);
+                put_file(connection, &self.at, &self.rights.write, (&name, bytes)).await?;
                 Ok(size as u64)
             }
             Kind::PutManifest => {
@@ -338,6 +389,9 @@ pub async fn run(
     let Some(at) = target.endpoint(work.tls) else {
         return Ok(None);
     };
+    if matches!(work.kind, Kind::File(_) | Kind::PutFile(_)) && !target.content.has_files {
+        return Ok(None);
+    }
     let rights = target.rights(at).await?;
     let mut connections = Vec::new();
     for _ in 0..work.connections {
