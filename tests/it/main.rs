@@ -89,6 +89,7 @@ mod restart;
 mod searches;
 mod sent_files;
 mod snapshots;
+mod snapshots_files;
 mod snapshots_pull;
 mod snapshots_quota;
 mod stop;
