@@ -24,7 +24,7 @@ async fn get(client: &Client, path: &str) -> Vec<u8> {
         .await
         .expect(200)
         .body
-        .to_vec()
+        .clone()
 }
 
 async fn names(client: &Client, folder: &str) -> Vec<String> {
