@@ -54,6 +54,7 @@ mod gc_bounds;
 mod harness;
 mod hostile;
 mod jobs;
+mod laws;
 mod lists;
 mod log;
 mod lost_files;
