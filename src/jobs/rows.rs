@@ -58,7 +58,11 @@ pub(super) fn all(
             from = [found.as_slice(), &[0]].concat();
             continue;
         };
-        jobs.push((id, JobRecord::from_bytes(&row)?));
+        match JobRecord::from_bytes(&row) {
+            Ok(job) => jobs.push((id, job)),
+            // One that cannot be read keeps no other from its work.
+            Err(error) => tracing::warn!(job = %id, %error, "the row of a job cannot be read"),
+        }
         from = key(JobId(id.0 + 1));
     }
     Ok(jobs)

@@ -72,9 +72,7 @@ async fn accounts() {
 async fn rows_of_tables_that_this_version_does_not_write_stay() {
     let copy = Copy::of(world().await);
     let tables = [
-        Table::Pins,
         Table::Jobs,
-        Table::Snapshots,
         Table::Views,
         Table::Tiers,
         Table::Tokens,

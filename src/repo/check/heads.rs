@@ -22,10 +22,10 @@ pub(super) fn feed(
 ) -> Result<Option<Vec<u8>>, RepoError> {
     let rows = r.scan(Table::Feed, from, &[], PAGE)?;
     walk.rows += rows.len() as u64;
+    if let (true, Some((first, _))) = (from.is_empty(), rows.first()) {
+        walk.feed_whole = number(first) <= 1;
+    }
     for (key, value) in &rows {
-        if from.is_empty() && number(key) > 1 && walk.told.is_empty() {
-            walk.feed_whole = false;
-        }
         let row = walk::readable(FeedRecord::from_bytes(value))?;
         if let Some(row) = row.filter(|_| key.len() == 8) {
             if row.is_revision_of(row.repo) {
