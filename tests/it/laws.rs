@@ -38,7 +38,10 @@ struct Images;
 
 impl Images {
     fn layer(number: u64) -> Vec<u8> {
-        noise(1000 + number, 900 + usize::try_from(number % 5).unwrap() * 30_000)
+        noise(
+            1000 + number,
+            900 + usize::try_from(number % 5).unwrap() * 30_000,
+        )
     }
 }
 
@@ -98,7 +101,15 @@ impl Kind for Files {
     const REPO: &'static str = "law/files";
 
     fn make(&self, server: &Server) {
-        run_ok(&["repo", "create", Self::REPO, "--kind", "file", "--data", &server.dir()]);
+        run_ok(&[
+            "repo",
+            "create",
+            Self::REPO,
+            "--kind",
+            "file",
+            "--data",
+            &server.dir(),
+        ]);
     }
 
     fn bytes(&self, number: u64) -> Vec<u8> {
@@ -114,12 +125,16 @@ impl Kind for Files {
     }
 
     async fn delete(&self, client: &Client, name: &str) -> bool {
-        let done = client.maybe("DELETE", &self.path(name, None), &[], &[]).await;
+        let done = client
+            .maybe("DELETE", &self.path(name, None), &[], &[])
+            .await;
         done.is_some_and(|reply| reply.status == 204)
     }
 
     fn path(&self, name: &str, snapshot: Option<&str>) -> String {
-        let at = snapshot.map(|title| format!("@{title}")).unwrap_or_default();
+        let at = snapshot
+            .map(|title| format!("@{title}"))
+            .unwrap_or_default();
         format!("/r/{}{at}/pool/{name}/file.bin", Self::REPO)
     }
 
@@ -147,13 +162,27 @@ impl Book {
 }
 
 /// One client that puts and deletes names of its own until it is told to stop.
-async fn work<K: Kind>(kind: &K, client: Client, who: u64, next: Arc<AtomicU64>, book: Arc<Mutex<Book>>, until: tokio::time::Instant) {
+async fn work<K: Kind>(
+    kind: &K,
+    client: Client,
+    who: u64,
+    next: Arc<AtomicU64>,
+    book: Arc<Mutex<Book>>,
+    until: tokio::time::Instant,
+) {
     let mut turn = who;
     while tokio::time::Instant::now() < until {
         turn += 1;
         let name = format!("n{who}-{}", turn % 6);
         if turn % 5 == 4 {
-            let there = book.lock().unwrap().sure.get(&name).copied().flatten().is_some();
+            let there = book
+                .lock()
+                .unwrap()
+                .sure
+                .get(&name)
+                .copied()
+                .flatten()
+                .is_some();
             if there {
                 let done = kind.delete(&client, &name).await;
                 book.lock().unwrap().note(&name, None, done);
@@ -176,12 +205,18 @@ async fn assert_book<K: Kind>(kind: &K, client: &Client, book: &mut Book, snapsh
             None
         } else {
             assert_eq!(got.status, 200, "{name}: {}", got.text());
-            let found = may.iter().flatten().find(|number| kind.bytes(**number) == got.body);
+            let found = may
+                .iter()
+                .flatten()
+                .find(|number| kind.bytes(**number) == got.body);
             Some(*found.unwrap_or_else(|| panic!("{name} means what nobody put")))
         };
         assert!(may.contains(&is), "{name} is {is:?}, not one of {may:?}");
         if let Some(number) = is {
-            assert!(kind.is_whole(client, number, snapshot).await, "{name} lacks content");
+            assert!(
+                kind.is_whole(client, number, snapshot).await,
+                "{name} lacks content"
+            );
         }
         // From here on that is what it means.
         *sure = is;
@@ -231,18 +266,32 @@ async fn hold<K: Kind>(kind: K) {
         let mut now = std::mem::take(&mut *book.lock().unwrap());
         assert_book(&kind, &anyone, &mut now, None).await;
         let title = format!("round-{round}");
-        run_ok(&["snapshot", "create", K::REPO, "--as", &title, "--data", &dir]);
+        run_ok(&[
+            "snapshot",
+            "create",
+            K::REPO,
+            "--as",
+            &title,
+            "--data",
+            &dir,
+        ]);
         snapshots.push((title, now.sure.clone()));
         *book.lock().unwrap() = now;
         for (title, sure) in &snapshots {
-            let mut then = Book { sure: sure.clone(), ..Book::default() };
+            let mut then = Book {
+                sure: sure.clone(),
+                ..Book::default()
+            };
             assert_book(&kind, &anyone, &mut then, Some(title)).await;
         }
     }
     run_ok(&["gc", "--purge-history", "--data", &dir]);
     let anyone = server.anonymous();
     for (title, sure) in &snapshots {
-        let mut then = Book { sure: sure.clone(), ..Book::default() };
+        let mut then = Book {
+            sure: sure.clone(),
+            ..Book::default()
+        };
         assert_book(&kind, &anyone, &mut then, Some(title)).await;
     }
     let (code, report) = check(&server.data(), &["--deep"]);
@@ -268,9 +317,15 @@ async fn what_one_kind_has_is_not_seen_through_the_other() {
     let bytes = Files.bytes(1);
     let blob = format!("/v2/{}/blobs/{}", Files::REPO, sha256(&bytes));
     admin.get(&blob).await.expect(404);
-    admin.get(&format!("/v2/{}/tags/list", Files::REPO)).await.expect(404);
+    admin
+        .get(&format!("/v2/{}/tags/list", Files::REPO))
+        .await
+        .expect(404);
     push_blob(&admin, Images::REPO, b"{}").await;
     let manifest = bytes_of(&image(b"{}", &[]));
     put_manifest(&admin, Images::REPO, "v1", OCI_MANIFEST, &manifest).await;
-    admin.get(&format!("/r/{}/v1", Images::REPO)).await.expect(404);
+    admin
+        .get(&format!("/r/{}/v1", Images::REPO))
+        .await
+        .expect(404);
 }
