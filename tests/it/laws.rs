@@ -257,7 +257,7 @@ async fn hold<K: Kind>(kind: K) {
             () = delay => false,
         };
         book.lock().unwrap().note("last", Some(number), done);
-        if book.lock().unwrap().sure.get("last").is_none() {
+        if !book.lock().unwrap().sure.contains_key("last") {
             book.lock().unwrap().sure.insert("last".into(), None);
         }
         server.kill();
