@@ -109,11 +109,12 @@ async fn serve_initialises_an_empty_directory_and_says_so() {
         !server.log().contains(&password),
         "the log holds the password"
     );
-    assert!(
-        server.log().contains("initial-password"),
-        "{}",
-        server.log()
-    );
+    // The line comes after the server is ready.
+    let what = "the log names the file";
+    until(what, SOON, async || {
+        server.log().contains("initial-password")
+    })
+    .await;
     server
         .client(Some(("admin", &password)))
         .get("/v2/")
