@@ -207,6 +207,17 @@ class Kill:
 
     def reopen(self):
         self.reopened.append(self.server.start())
+        self.let_jobs_end()
+
+    def let_jobs_end(self):
+        """A mirror run that was killed goes on by itself after the start: what it makes visible is not judged half way."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            _, jobs = self.server.json("job", "list")
+            if not any(job["state"] in ("queued", "running") for job in jobs):
+                return
+            time.sleep(0.05)
+        self.record.fail(f"jobs that do not end: {jobs}")
 
     # ---- the run -------------------------------------------------------------------------------------------------
 
