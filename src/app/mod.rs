@@ -8,6 +8,7 @@ pub mod control;
 mod data;
 mod entered;
 mod first;
+mod heard;
 mod options;
 #[cfg(test)]
 mod power;

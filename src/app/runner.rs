@@ -5,6 +5,7 @@
 
 use super::App;
 use super::control::{Fault, FaultKind, MirrorJob, MirrorReport, Progress};
+use super::heard::{Heard, Live};
 use super::tally::Tally;
 use crate::jobs::{BEAT, Claimed, JobError, JobState, Jobs, NewJob, Outcome};
 use crate::types::JobId;
@@ -26,29 +27,6 @@ const NEWS: usize = 1024;
 const DRAIN: Duration = Duration::from_secs(20);
 /// The word of mirror runs.
 const MIRROR: &str = "mirror";
-
-/// How a job came out.
-type End = Option<Result<MirrorReport, Fault>>;
-
-/// A job that runs in this process.
-#[derive(Clone)]
-struct Live {
-    stop: CancellationToken,
-    /// The process ends, and the job goes on in the next one.
-    leaves: Arc<AtomicBool>,
-    news: broadcast::Sender<Progress>,
-    end: watch::Receiver<End>,
-}
-
-/// A job that somebody listens to.
-pub(super) struct Heard {
-    /// The job.
-    pub id: JobId,
-    /// Another command had begun it.
-    pub joined: bool,
-    live: Live,
-    news: broadcast::Receiver<Progress>,
-}
 
 /// Runs jobs; cheap to clone.
 #[derive(Clone)]
@@ -340,64 +318,6 @@ impl Runner {
             tracing::error!(job = %id, %error, "a job that cannot run is still claimed");
         }
     }
-}
-
-impl Heard {
-    /// Hears the job out, or until `gone`. Without a server the job stops with its caller.
-    pub async fn out(
-        mut self,
-        runner: &Runner,
-        news: super::control::News,
-        gone: CancellationToken,
-    ) -> Result<MirrorReport, Fault> {
-        let mut end = self.live.end.clone();
-        loop {
-            let next = tokio::select! {
-                biased;
-                now = self.news.recv() => match now {
-                    Ok(now) => Next::News(now),
-                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::RecvError::Closed) => Next::Over,
-                },
-                _ = end.wait_for(Option::is_some) => Next::Over,
-                () = gone.cancelled() => Next::Gone,
-            };
-            match next {
-                Next::News(now) => news(now),
-                Next::Over => break,
-                Next::Gone if runner.serves() => {
-                    let text = format!("the caller went away; job {} goes on", self.id);
-                    return Err(Fault::new(FaultKind::Failed, text));
-                }
-                Next::Gone => {
-                    self.live.stop.cancel();
-                    break;
-                }
-            }
-        }
-        let done = end
-            .wait_for(Option::is_some)
-            .await
-            .map(|end| (*end).clone());
-        while let Ok(now) = self.news.try_recv() {
-            news(now);
-        }
-        done.ok().flatten().unwrap_or_else(|| Err(lost()))
-    }
-}
-
-/// What a listener hears next.
-enum Next {
-    News(Progress),
-    Over,
-    Gone,
-}
-
-fn lost() -> Fault {
-    Fault::new(
-        FaultKind::Failed,
-        "the job ended without saying how; the log says why",
-    )
 }
 
 fn lock_json(tally: &Mutex<Tally>) -> String {
