@@ -49,6 +49,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("reqwest", "fetch/"),
     ("flate2", "fetch/"),
     ("nix", "datadir/"),
+    ("croner", "jobs/schedule.rs"),
 ];
 
 const MAX_FILE_LINES: usize = 600;

@@ -1,4 +1,5 @@
-//! What a server does by itself while it runs: renews its certificate, gives up uploads, sweeps, reads its blobs again.
+//! What a server does by itself while it runs: renews its certificate, gives up uploads, sweeps, reads its blobs again,
+//! runs jobs and queues those of schedules.
 //!
 //! Here is only that it is done and until when; how each of them is done is its own module's.
 
@@ -34,6 +35,7 @@ impl App {
         tasks.spawn(async move { checker.keep_scrubbing(until).await });
         tasks.spawn(tend_feed(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep(self.clone(), stop.clone()));
+        tasks.spawn(self.runner.clone().keep_time(stop.clone()));
         tasks
     }
 }

@@ -8,6 +8,7 @@ mod check;
 mod jobs;
 mod mirror;
 mod push;
+mod schedule;
 mod snapshot;
 mod work;
 
@@ -25,12 +26,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::jobs::{JobLine, JobState, JobView};
+pub use crate::jobs::{JobLine, JobState, JobView, Rhythm, Schedule, ScheduleView};
 pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
 pub(in crate::app) use mirror::run as run_mirror;
 pub use push::{Pushed, push};
+pub use schedule::ScheduleRequest;
 pub use snapshot::SnapshotRequest;
 pub use work::execute;
 pub(super) use work::{of_store, trust_view};
@@ -178,6 +180,8 @@ pub enum Request {
     },
     /// Something about snapshots.
     Snapshot(SnapshotRequest),
+    /// Something about schedules of jobs.
+    Schedule(ScheduleRequest),
     /// Changes settings of a repository.
     RepoSet {
         /// The repository.
@@ -261,6 +265,7 @@ impl Request {
             Self::TagDelete { .. } => "tag-delete",
             Self::TagRestore { .. } => "tag-restore",
             Self::Snapshot(request) => request.name(),
+            Self::Schedule(request) => request.name(),
             Self::RepoSet { .. } => "repo-set",
             Self::QuotaSet { .. } => "quota-set",
             Self::QuotaList => "quota-list",
@@ -347,6 +352,13 @@ pub enum Reply {
     Jobs {
         /// They.
         jobs: Vec<JobView>,
+    },
+    /// A schedule.
+    Scheduled(Box<ScheduleView>),
+    /// The schedules, the oldest first.
+    Schedules {
+        /// They.
+        schedules: Vec<ScheduleView>,
     },
     /// A job's log, the oldest line first.
     JobLog {

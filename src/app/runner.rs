@@ -3,6 +3,8 @@
 //! Owns what a running job has in memory: its stop, its listeners, and what only its command could give. Must not know how the
 //! work is done.
 
+mod timer;
+
 use super::App;
 use super::control::{Fault, FaultKind, MirrorJob, MirrorReport, Progress};
 use super::heard::{Heard, Live};
@@ -38,6 +40,8 @@ struct Inner {
     /// What commands gave, for another try in this process.
     given: Mutex<HashMap<JobId, MirrorJob>>,
     wake: Notify,
+    /// A schedule was made.
+    planned: Notify,
     tasks: TaskTracker,
     /// A server runs, and jobs go on without their callers.
     serves: AtomicBool,
@@ -56,6 +60,7 @@ impl Runner {
             live: Mutex::default(),
             given: Mutex::default(),
             wake: Notify::new(),
+            planned: Notify::new(),
             tasks: TaskTracker::new(),
             serves: AtomicBool::new(false),
             recovered: OnceCell::new(),
@@ -98,11 +103,8 @@ impl Runner {
             }
         }
         let new = NewJob {
-            kind: MIRROR,
-            what: match &job.to {
-                Some(to) => format!("{} to {to}", job.source),
-                None => job.source.clone(),
-            },
+            kind: MIRROR.into(),
+            what: job.what(),
             spec: spec.clone(),
             needs,
             who: who.to_owned(),

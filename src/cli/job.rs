@@ -4,8 +4,9 @@ use super::exit::Failure;
 use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::Place;
-use crate::app::control::{JobLine, JobView, Reply, Request};
-use crate::types::JobId;
+use super::timing;
+use crate::app::control::{JobLine, JobView, Reply, Request, ScheduleRequest};
+use crate::types::{JobId, ScheduleId};
 use clap::{Args, Subcommand};
 
 /// List, show or end jobs: slow work that goes on without its command
@@ -23,6 +24,12 @@ pub(super) enum JobCommand {
     ///
     /// One that needs credentials or a certificate keeps neither: give its own command again instead, which takes it up.
     Retry(One),
+    /// List all schedules: what queues a job again and again
+    ///
+    /// `dryport mirror --every TIME` or `--cron FIELDS` makes one.
+    Schedules(List),
+    /// Remove a schedule; a job of it that has begun goes on
+    Unschedule(Numbered),
 }
 
 /// Arguments of `job list`.
@@ -46,6 +53,16 @@ pub(super) struct One {
     format: Format,
 }
 
+/// Arguments of `job unschedule`.
+#[derive(Debug, Args)]
+pub(super) struct Numbered {
+    #[command(flatten)]
+    place: Place,
+    /// The schedule's number, as `job schedules` shows it
+    #[arg(value_name = "N")]
+    id: u64,
+}
+
 impl JobCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (place, format, request) = match self {
@@ -54,6 +71,13 @@ impl JobCommand {
             Self::Log(one) => one.into_request(|id| Request::JobLog { id }),
             Self::Cancel(one) => one.into_request(|id| Request::JobCancel { id }),
             Self::Retry(one) => one.into_request(|id| Request::JobRetry { id }),
+            Self::Schedules(List { place, format }) => {
+                (place, format, Request::Schedule(ScheduleRequest::List))
+            }
+            Self::Unschedule(Numbered { place, id }) => {
+                let remove = ScheduleRequest::Remove { id: ScheduleId(id) };
+                (place, Format::default(), Request::Schedule(remove))
+            }
         };
         let session = Session::open(&place.enter()?, "job").await?;
         let reply = session.quick(request).await;
@@ -65,6 +89,9 @@ impl JobCommand {
             Reply::Job(job) => output::print(&text(&job)),
             Reply::JobLog { lines } if format.json => output::json(&lines),
             Reply::JobLog { lines } => log(&lines),
+            Reply::Schedules { schedules } if format.json => output::json(&schedules),
+            Reply::Schedules { schedules } => timing::list(&schedules),
+            Reply::Done => output::print("The schedule is removed."),
             _ => Err(unexpected()),
         }
     }

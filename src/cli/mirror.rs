@@ -6,7 +6,11 @@ use super::output::{self, Format};
 use super::progress;
 use super::session::{Session, unexpected};
 use super::settings::{self, Place};
-use crate::app::control::{FaultKind, MirrorJob, MirrorReport, Progress, Reply, Request};
+use super::timing::{self, Timing};
+use crate::app::control::{
+    FaultKind, MirrorJob, MirrorReport, Progress, Reply, Request, Schedule, ScheduleRequest,
+};
+use crate::config::Loaded;
 use crate::fetch::credentials;
 use clap::Args;
 use std::path::PathBuf;
@@ -26,10 +30,16 @@ left out and named; the command then ends with exit code 6, after the image is h
 Credentials are yours: those of `docker login` (or `podman login`) for the other registry. They are used
 for this run only, and neither stored nor logged.
 
+With --every or --cron the server makes the copy again and again (`dryport job schedules`), each time as a job. Such
+copies run without you: they may need no credentials and no certificate of your own. Times that pass while no server
+runs count once, as soon as one does.
+
 Examples:
   dryport mirror docker://docker.io/library/alpine:3.22
   dryport mirror docker://quay.io/team/app:1.0 --to team/app --platform linux/amd64
-  dryport mirror docker://registry.local:5000/app@sha256:... --ca registry-ca.crt";
+  dryport mirror docker://registry.local:5000/app@sha256:... --ca registry-ca.crt
+  dryport mirror docker://quay.io/team/app:1.0 --every 6h --jitter 10m
+  dryport mirror docker://quay.io/team/app:1.0 --cron '0 3 * * *' --zone Europe/Berlin";
 
 /// Copy an image with everything that belongs to it from another registry
 #[derive(Debug, Args)]
@@ -73,9 +83,14 @@ pub(super) struct Mirror {
     /// Read credentials from this file of docker's config.json form instead of your own
     #[arg(long, value_name = "FILE")]
     pub(super) creds_file: Option<PathBuf>,
+    /// Use no credentials, even if there are some for the other registry
+    #[arg(long, conflicts_with = "creds_file")]
+    pub(super) anonymous: bool,
     /// Leave the copy to the running server and end at once; prints the job's number (see `dryport job`)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "timing")]
     pub(super) detach: bool,
+    #[command(flatten)]
+    pub(super) timing: Timing,
     #[command(flatten)]
     pub(super) format: Format,
 }
@@ -84,6 +99,10 @@ impl Mirror {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let loaded = self.place.load()?;
         let (format, may_lack) = (self.format, self.allow_missing_evidence);
+        if let Some(schedule) = self.timing.schedule()? {
+            let job = Box::new(self.job().await?);
+            return plan(loaded, job, schedule, format).await;
+        }
         let request = Request::Mirror(Box::new(self.job().await?));
         let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
         let stop = CancellationToken::new();
@@ -146,19 +165,10 @@ impl Mirror {
                     .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
             ),
         };
-        let (registry, name) = (source.registry().to_owned(), source.name().to_string());
-        let file = self.creds_file;
-        // Credential helpers are programs: they may take a while.
-        let (odd, login) = tokio::task::spawn_blocking(move || {
-            let files = credentials::Files::read(file.as_deref());
-            (files.warnings(), files.lookup(&registry, &name))
-        })
-        .await
-        .map_err(Failure::failed)?;
-        for text in &odd {
-            output::warning(text);
-        }
-        let login = login.map_err(Failure::failed)?;
+        let login = match self.anonymous {
+            true => None,
+            false => login(&source, self.creds_file).await?,
+        };
         Ok(MirrorJob {
             source: self.source,
             to: self.to,
@@ -172,6 +182,54 @@ impl Mirror {
             login,
             detach: self.detach,
         })
+    }
+}
+
+/// The caller's own credentials for the other registry.
+async fn login(
+    source: &crate::mirror::Source,
+    file: Option<PathBuf>,
+) -> Result<Option<credentials::Credential>, Failure> {
+    let (registry, name) = (source.registry().to_owned(), source.name().to_string());
+    // Credential helpers are programs: they may take a while.
+    let (odd, login) = tokio::task::spawn_blocking(move || {
+        let files = credentials::Files::read(file.as_deref());
+        (files.warnings(), files.lookup(&registry, &name))
+    })
+    .await
+    .map_err(Failure::failed)?;
+    for text in &odd {
+        output::warning(text);
+    }
+    login.map_err(Failure::failed)
+}
+
+/// Has the copy made again and again.
+async fn plan(
+    loaded: Loaded,
+    job: Box<MirrorJob>,
+    schedule: Schedule,
+    format: Format,
+) -> Result<(), Failure> {
+    if job.login.is_some() {
+        return Err(Failure::usage(
+            "you have credentials for this registry, and a schedule keeps none: its copies run without you. With --anonymous they are made without credentials, which does for what anyone may pull",
+        ));
+    }
+    if job.ca_pem.is_some() {
+        return Err(Failure::usage(
+            "a schedule keeps no certificate: its copies run without you. Give the machine of the server the certificate instead (its system's CAs), and leave --ca out",
+        ));
+    }
+    let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
+    let served = matches!(session, Session::Remote(_));
+    let request = ScheduleRequest::Mirror { job, schedule };
+    let reply = session.quick(Request::Schedule(request)).await;
+    session.close().await;
+    match reply? {
+        Reply::Scheduled(made) if format.json => output::json(&made),
+        Reply::Scheduled(made) => output::print(&timing::made(&made, served)),
+        _ => Err(unexpected()),
     }
 }
 

@@ -25,6 +25,7 @@ mod settings;
 mod snapshot;
 mod tag;
 mod terminal;
+mod timing;
 mod trust;
 mod user;
 mod version;

@@ -1,18 +1,23 @@
 //! Jobs: slow work that is remembered. One is queued, claimed by compare-and-swap, renewed while it runs, and ends with a
 //! result, an error or a wait for what only a command can give. A process that dies leaves its claim; the next start takes
-//! the work up, so each step of a job may run more than once.
+//! the work up, so each step of a job may run more than once. A schedule queues one again and again.
 //!
-//! Owns the rows of jobs and their logs. Must not know what a job does: `app` runs them.
+//! Owns the rows of jobs, their logs and schedules. Must not know what a job does: `app` runs them.
 
+mod fresh;
 mod queue;
 mod record;
 mod rows;
+mod schedule;
+mod timetable;
 mod view;
 
-pub use view::{JobLine, JobState, JobView};
+pub use schedule::{Rhythm, Schedule, ScheduleError};
+pub use timetable::{NewSchedule, Tick};
+pub use view::{JobLine, JobState, JobView, ScheduleView};
 
 use crate::store::{Lane, Need, Read, Store, StoreError, StoreErrorKind, Txn};
-use crate::types::JobId;
+use crate::types::{JobId, ScheduleId};
 use std::time::Duration;
 
 /// How long a claim holds without being renewed.
@@ -41,6 +46,20 @@ pub enum JobError {
     /// Too many wait.
     #[error("{0} jobs wait already, the most that are kept; cancel some first")]
     Many(usize),
+    /// No such schedule.
+    #[error("there is no schedule {0}")]
+    UnknownSchedule(ScheduleId),
+    /// A schedule whose jobs would need a command.
+    #[error(
+        "the jobs of a schedule run without their command, so they may need nothing that only a command can give: credentials or a certificate are not kept"
+    )]
+    Alone,
+    /// The rule of a schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// Too many schedules.
+    #[error("there are {0} schedules, the most that are kept; remove one first")]
+    ManySchedules(usize),
     /// The input is longer than a row.
     #[error("this job's input has {0} bytes, more than are kept")]
     Long(usize),
@@ -57,6 +76,8 @@ pub enum JobError {
 pub enum JobErrorKind {
     /// The job is not there.
     Unknown,
+    /// The request itself is wrong.
+    Usage,
     /// The state of things forbids it.
     State,
     /// The store's own.
@@ -69,8 +90,11 @@ impl JobError {
     /// The kind.
     pub fn kind(&self) -> JobErrorKind {
         match self {
-            Self::Unknown(_) => JobErrorKind::Unknown,
-            Self::State { .. } | Self::Many(_) | Self::Long(_) => JobErrorKind::State,
+            Self::Unknown(_) | Self::UnknownSchedule(_) => JobErrorKind::Unknown,
+            Self::Schedule(_) | Self::Alone => JobErrorKind::Usage,
+            Self::State { .. } | Self::Many(_) | Self::ManySchedules(_) | Self::Long(_) => {
+                JobErrorKind::State
+            }
             Self::Store(error) => JobErrorKind::Store(error.kind()),
             Self::Task(_) => JobErrorKind::Internal,
         }
@@ -81,7 +105,7 @@ impl JobError {
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// The word of who runs it.
-    pub kind: &'static str,
+    pub kind: String,
     /// What it does, for people.
     pub what: String,
     /// Its input, as JSON, without what only a command can give.

@@ -1,58 +1,26 @@
 //! What happens to a job, one transaction each.
 
+use super::fresh::{KEPT, fresh};
 use super::record::{JobLineRecord, JobRecord};
-use super::rows::{all, erase, find, lines, log, put};
+use super::rows::{all, find, lines, log, put};
 use super::{
     ATTEMPTS, Claimed, JobError, JobLine, JobState, JobView, Jobs, LEASE, NewJob, Outcome,
 };
 use crate::store::record::Record;
-use crate::store::{Get, Need, Table, Txn};
+use crate::store::{Get, Need, Txn};
 use crate::types::{JobId, wall_ms};
 
-/// Jobs that are remembered, ended ones among them: the oldest of those go first.
-const KEPT: usize = 500;
-/// The longest input in bytes.
-const SPEC: usize = 32 << 10;
 /// The first pause before another try, and the longest (ms).
 const PAUSE: u64 = 30_000;
 const LONGEST: u64 = 3_600_000;
-/// The row of the next number.
-const NEXT: &[u8] = b"next_job";
 
 impl Jobs {
     /// Remembers a job. With `now` this process has claimed it; else it waits for its turn.
     pub async fn make(&self, new: NewJob, now: bool) -> Result<JobId, JobError> {
-        if new.spec.len() > SPEC {
-            return Err(JobError::Long(new.spec.len()));
-        }
+        new.check()?;
         let (claim, at_ms) = (self.claim, wall_ms());
         let make = move |tx: &mut Txn<'_>| {
-            make_room(tx)?;
-            let next = tx.get(Table::Meta, NEXT)?;
-            let next = next.and_then(|n| n.as_slice().try_into().ok());
-            let id = next.map_or(1, u64::from_be_bytes);
-            tx.put(Table::Meta, NEXT, &(id + 1).to_be_bytes())?;
-            let id = JobId(id);
-            let mut job = JobRecord {
-                kind: new.kind.into(),
-                what: new.what.clone(),
-                spec: new.spec.clone(),
-                needs: new.needs,
-                state: JobState::Queued.code(),
-                who: new.who.clone(),
-                made_ms: at_ms,
-                begun_ms: 0,
-                ended_ms: 0,
-                attempts: 0,
-                not_before: 0,
-                claim: 0,
-                claimed_until: 0,
-                cancel: false,
-                progress: String::new(),
-                result: String::new(),
-                error: String::new(),
-                lines: 0,
-            };
+            let (id, mut job) = fresh(tx, &new, at_ms)?;
             if now {
                 begin(tx, id, &mut job, claim, at_ms)?;
             }
@@ -278,23 +246,6 @@ fn claimed(id: JobId, job: JobRecord) -> Claimed {
         kind: job.kind,
         spec: job.spec,
         attempts: job.attempts,
-    }
-}
-
-/// Forgets the oldest ended jobs beyond what is kept; refused where too many have not ended.
-fn make_room(tx: &mut Txn<'_>) -> Result<(), JobError> {
-    let jobs = all(tx, JobId(0), 2 * KEPT)?;
-    let mut over = (jobs.len() + 1).saturating_sub(KEPT);
-    for (id, job) in &jobs {
-        if over > 0 && job.state().has_ended() {
-            erase(tx, *id)?;
-            over -= 1;
-        }
-    }
-    if over > 0 {
-        Err(JobError::Many(KEPT))
-    } else {
-        Ok(())
     }
 }
 

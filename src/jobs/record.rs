@@ -1,6 +1,7 @@
 //! The rows of jobs; the golden file pins their bytes.
 
 use super::JobState;
+use super::schedule::{Rhythm, Schedule};
 use crate::store::record::{Decode, Encode, Record};
 
 /// A job.
@@ -69,6 +70,79 @@ impl Record for JobLineRecord {
     const VERSION: u8 = 1;
 }
 
+/// A schedule: what is queued again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct ScheduleRecord {
+    /// The word of who runs its jobs.
+    pub kind: String,
+    /// What they do, for people.
+    pub what: String,
+    /// Their input, as JSON; they need nothing else.
+    pub spec: String,
+    /// Who asked for it.
+    pub who: String,
+    /// When (wall clock, ms).
+    pub made_ms: u64,
+    /// The interval (running ms); 0: `cron` says when.
+    pub every_ms: u64,
+    /// Five fields; empty with an interval.
+    pub cron: String,
+    /// The time zone of `cron`; empty with an interval.
+    pub zone: String,
+    /// Each run is late by a random part of this (ms).
+    pub jitter_ms: u64,
+    /// When the next run would be without jitter: of an interval running ms, of `cron` wall clock ms.
+    pub base: u64,
+    /// When it is.
+    pub at: u64,
+    /// The number of its last job; 0 before.
+    pub last_job: u64,
+    /// Jobs that it has queued.
+    pub runs: u64,
+    /// Times that nothing was queued, since the last job had not ended.
+    pub skipped: u64,
+}
+
+impl Record for ScheduleRecord {
+    const NAME: &'static str = "schedule";
+    const VERSION: u8 = 1;
+}
+
+impl ScheduleRecord {
+    /// Its rule.
+    pub fn schedule(&self) -> Schedule {
+        let rhythm = match self.every_ms {
+            0 => Rhythm::Cron {
+                cron: self.cron.clone(),
+                zone: self.zone.clone(),
+            },
+            every_ms => Rhythm::Every { every_ms },
+        };
+        Schedule {
+            rhythm,
+            jitter_ms: self.jitter_ms,
+        }
+    }
+
+    /// What the clock of its rule says.
+    pub fn now(&self, clocks: Clocks) -> u64 {
+        if self.every_ms > 0 {
+            clocks.running_ms
+        } else {
+            clocks.wall_ms
+        }
+    }
+}
+
+/// What the two clocks say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    /// Wall clock (ms since 1970).
+    pub wall_ms: u64,
+    /// Running time (ms).
+    pub running_ms: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +173,26 @@ mod tests {
         golden::check(&JobLineRecord {
             at_ms: 1_700_000_000_000,
             text: "begun".into(),
+        });
+    }
+
+    #[test]
+    fn golden_schedules() {
+        golden::check(&ScheduleRecord {
+            kind: "mirror".into(),
+            what: "docker://registry.example/app:1".into(),
+            spec: "{}".into(),
+            who: "operator".into(),
+            made_ms: 1_700_000_000_000,
+            every_ms: 21_600_000,
+            cron: "0 3 * * *".into(),
+            zone: "Europe/Berlin".into(),
+            jitter_ms: 600_000,
+            base: 1_700_000_000_001,
+            at: 1_700_000_000_002,
+            last_job: 9,
+            runs: 4,
+            skipped: 1,
         });
     }
 }

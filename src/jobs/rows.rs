@@ -1,11 +1,11 @@
-//! The keys of jobs, and their rows one at a time; all in the caller's transaction.
+//! The keys of jobs and schedules, and their rows one at a time; all in the caller's transaction.
 
 use super::JobError;
-use super::record::{JobLineRecord, JobRecord};
+use super::record::{JobLineRecord, JobRecord, ScheduleRecord};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
 use crate::store::{Get, Row, StoreError, Table, Txn};
-use crate::types::JobId;
+use crate::types::{JobId, ScheduleId};
 
 /// Lines that a job's log keeps.
 const LINES: u64 = 200;
@@ -15,6 +15,16 @@ const LINE: usize = 1000;
 /// What follows a job's number in its own key, and in those of its log.
 const JOB: u8 = 0;
 const LOG: u8 = 1;
+/// Schedules stand behind all jobs: under the last number, which no job has, and their own number.
+const LAST: u64 = u64::MAX;
+const SCHEDULE: u8 = 2;
+
+/// Schedules that are kept at most.
+pub(super) const SCHEDULES: usize = 500;
+
+/// The rows of the next numbers.
+const NEXT_JOB: &[u8] = b"next_job";
+const NEXT_SCHEDULE: &[u8] = b"next_schedule";
 
 pub(super) fn key(id: JobId) -> Vec<u8> {
     Key::new().u64(id.0).u8(JOB).done()
@@ -49,9 +59,9 @@ pub(super) fn all(
     most: usize,
 ) -> Result<Vec<(JobId, JobRecord)>, StoreError> {
     let mut jobs = Vec::new();
-    let mut from = key(JobId(after.0 + 1));
+    let (mut from, end) = (key(JobId(after.0 + 1)), key(JobId(LAST)));
     while jobs.len() < most
-        && let Some((found, row)) = get.scan(Table::Jobs, &from, &[], 1)?.pop()
+        && let Some((found, row)) = get.scan(Table::Jobs, &from, &end, 1)?.pop()
     {
         let Some(id) = id_of(&found) else {
             // A log whose job is gone.
@@ -98,4 +108,64 @@ pub(super) fn erase(tx: &mut Txn<'_>, id: JobId) -> Result<(), StoreError> {
         tx.delete(Table::Jobs, &key)?;
     }
     tx.delete(Table::Jobs, &key(id))
+}
+
+/// The number of a new job.
+pub(super) fn next_job(tx: &mut Txn<'_>) -> Result<JobId, StoreError> {
+    next(tx, NEXT_JOB).map(JobId)
+}
+
+/// The number of a new schedule.
+pub(super) fn next_schedule(tx: &mut Txn<'_>) -> Result<ScheduleId, StoreError> {
+    next(tx, NEXT_SCHEDULE).map(ScheduleId)
+}
+
+fn next(tx: &mut Txn<'_>, row: &[u8]) -> Result<u64, StoreError> {
+    let next = tx.get(Table::Meta, row)?;
+    let next = next.and_then(|n| n.as_slice().try_into().ok());
+    let next = next.map_or(1, u64::from_be_bytes);
+    tx.put(Table::Meta, row, &(next + 1).to_be_bytes())?;
+    Ok(next)
+}
+
+fn schedule_key(id: ScheduleId) -> Vec<u8> {
+    Key::new().u64(LAST).u8(SCHEDULE).u64(id.0).done()
+}
+
+/// A schedule's row.
+pub(super) fn find_schedule(get: &impl Get, id: ScheduleId) -> Result<ScheduleRecord, JobError> {
+    let row = get.get(Table::Jobs, &schedule_key(id))?;
+    let row = row.ok_or(JobError::UnknownSchedule(id))?;
+    Ok(ScheduleRecord::from_bytes(&row)?)
+}
+
+pub(super) fn put_schedule(
+    tx: &mut Txn<'_>,
+    id: ScheduleId,
+    row: &ScheduleRecord,
+) -> Result<(), StoreError> {
+    tx.put(Table::Jobs, &schedule_key(id), &row.to_bytes()?)
+}
+
+pub(super) fn erase_schedule(tx: &mut Txn<'_>, id: ScheduleId) -> Result<(), StoreError> {
+    tx.delete(Table::Jobs, &schedule_key(id))
+}
+
+/// Every schedule, the oldest first.
+pub(super) fn schedules(get: &impl Get) -> Result<Vec<(ScheduleId, ScheduleRecord)>, StoreError> {
+    let (from, to) = Key::new().u64(LAST).u8(SCHEDULE).range();
+    let mut all = Vec::new();
+    for (key, row) in get.scan(Table::Jobs, &from, &to, SCHEDULES)? {
+        let mut parts = Parts(&key[from.len()..]);
+        let Some(id) = parts.u64().map(ScheduleId) else {
+            continue;
+        };
+        match ScheduleRecord::from_bytes(&row) {
+            Ok(schedule) => all.push((id, schedule)),
+            Err(error) => {
+                tracing::warn!(schedule = %id, %error, "the row of a schedule cannot be read");
+            }
+        }
+    }
+    Ok(all)
 }

@@ -1,7 +1,8 @@
 //! Jobs as people and scripts see them.
 
-use super::record::{JobLineRecord, JobRecord};
-use crate::types::JobId;
+use super::record::{Clocks, JobLineRecord, JobRecord, ScheduleRecord};
+use super::schedule::Schedule;
+use crate::types::{JobId, ScheduleId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -105,6 +106,58 @@ pub struct JobLine {
     pub at_ms: u64,
     /// What happened.
     pub text: String,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleView {
+    /// Its number.
+    pub id: ScheduleId,
+    /// The word of who runs its jobs, for example `mirror`.
+    pub kind: String,
+    /// What they do.
+    pub what: String,
+    /// When they run.
+    #[serde(flatten)]
+    pub schedule: Schedule,
+    /// Who asked for it.
+    pub who: String,
+    /// When (wall clock, ms).
+    pub made_ms: u64,
+    /// When the next job is queued (wall clock, ms), if a server runs by then; of an interval, as the clocks are now.
+    pub next_ms: u64,
+    /// Its last job, if that is remembered.
+    pub last_job: Option<JobId>,
+    /// What that one is doing.
+    pub last_state: Option<JobState>,
+    /// Jobs that it has queued.
+    pub runs: u64,
+    /// Times that nothing was queued, since the last job had not ended.
+    pub skipped: u64,
+}
+
+impl ScheduleView {
+    pub(super) fn of(
+        id: ScheduleId,
+        row: ScheduleRecord,
+        last: Option<JobState>,
+        clocks: Clocks,
+    ) -> Self {
+        let left = row.at.saturating_sub(row.now(clocks));
+        Self {
+            id,
+            schedule: row.schedule(),
+            kind: row.kind,
+            what: row.what,
+            who: row.who,
+            made_ms: row.made_ms,
+            next_ms: clocks.wall_ms.saturating_add(left),
+            last_job: last.map(|_| JobId(row.last_job)),
+            last_state: last,
+            runs: row.runs,
+            skipped: row.skipped,
+        }
+    }
 }
 
 impl JobView {

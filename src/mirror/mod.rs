@@ -262,6 +262,13 @@ impl MirrorError {
     }
 }
 
+/// Refuses what no run could do, whatever the other registry says: a source or a platform that does not read.
+pub fn check(source: &str, platforms: &[String]) -> Result<(), MirrorError> {
+    source.parse::<Source>()?;
+    platform::Choice::parse(platforms, false)?;
+    Ok(())
+}
+
 /// Copies an image and all that belongs to it, then makes it visible in one transaction.
 ///
 /// A new target becomes a repository of origin mirror; an existing one gets an ordinary commit. After an error or a

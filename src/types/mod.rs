@@ -20,7 +20,7 @@ mod visible;
 
 pub use attached::AttachedTag;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use ids::{JobId, RepoId, Rev, UploadId, wall_ms};
+pub use ids::{JobId, RepoId, Rev, ScheduleId, UploadId, wall_ms};
 pub use item::{Class, Counted, Facts, Form, ItemName, Name};
 pub use kind::{Kind, KindError};
 pub use media_type::{MediaType, MediaTypeError};

@@ -89,6 +89,7 @@ mod quota_nested;
 mod quota_uploads;
 mod ranges;
 mod restart;
+mod schedules;
 mod searches;
 mod sent_files;
 mod snapshots;

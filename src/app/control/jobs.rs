@@ -68,6 +68,7 @@ impl From<JobError> for Fault {
     fn from(error: JobError) -> Self {
         let kind = match error.kind() {
             JobErrorKind::Unknown => FaultKind::NotFound,
+            JobErrorKind::Usage => FaultKind::Usage,
             JobErrorKind::State => FaultKind::State,
             JobErrorKind::Store(kind) => super::of_store(kind),
             JobErrorKind::Internal => FaultKind::Failed,

@@ -40,6 +40,16 @@ pub struct MirrorJob {
     pub detach: bool,
 }
 
+impl MirrorJob {
+    /// What it does, for people.
+    pub(in crate::app) fn what(&self) -> String {
+        match &self.to {
+            Some(to) => format!("{} to {to}", self.source),
+            None => self.source.clone(),
+        }
+    }
+}
+
 /// Does the work of such a job; `stop` ends it early.
 pub(in crate::app) async fn run(
     app: &App,

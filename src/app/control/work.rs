@@ -54,6 +54,7 @@ pub async fn execute(
         | Request::RepoDelete { .. }
         | Request::RepoSet { .. } => repos(app, request).await,
         Request::Snapshot(request) => super::snapshot::run(app, request).await,
+        Request::Schedule(request) => super::schedule::run(app, request).await,
         Request::TagList { .. }
         | Request::TagHistory { .. }
         | Request::TagDelete { .. }
