@@ -49,7 +49,9 @@ pub(super) fn made(schedule: &ScheduleView, served: bool) -> String {
     let first = match (served, &schedule.schedule.rhythm) {
         (true, Rhythm::Every { .. }) => "it first runs now".to_owned(),
         (true, Rhythm::Cron { .. }) => format!("it first runs {}", output::time(schedule.next_ms)),
-        (false, Rhythm::Every { .. }) => "no server runs now: it first runs when one does".to_owned(),
+        (false, Rhythm::Every { .. }) => {
+            "no server runs now: it first runs when one does".to_owned()
+        }
         (false, Rhythm::Cron { .. }) => format!(
             "it first runs {}, or when a server runs after that",
             output::time(schedule.next_ms)

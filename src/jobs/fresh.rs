@@ -70,7 +70,6 @@ fn make_room(tx: &mut Txn<'_>) -> Result<(), JobError> {
     }
 }
 
-
 /// Forgets the oldest ended jobs of one who asked, beyond what is kept of it.
 pub(super) fn thin(tx: &mut Txn<'_>, who: &str) -> Result<(), JobError> {
     let jobs = all(tx, JobId(0), 2 * KEPT)?;

@@ -286,9 +286,15 @@ mod tests {
             );
         }
         let refused = cron("0 0 30 2 *", "UTC").check(now);
-        assert!(matches!(refused, Err(ScheduleError::Never(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ScheduleError::Never(_))),
+            "{refused:?}"
+        );
         let refused = cron("0 0 * * *", "Europe/Nowhere").check(now);
-        assert!(matches!(refused, Err(ScheduleError::Zone(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ScheduleError::Zone(_))),
+            "{refused:?}"
+        );
         let every = |every_ms, jitter_ms| Schedule {
             rhythm: Rhythm::Every { every_ms },
             jitter_ms,

@@ -8,9 +8,7 @@ use super::rows::{
     SCHEDULES, all, erase_schedule, find, find_schedule, log, next_schedule, put, put_schedule,
     schedules,
 };
-use super::{
-    JobError, JobState, Jobs, NewJob, Rhythm, Schedule, ScheduleError, ScheduleView,
-};
+use super::{JobError, JobState, Jobs, NewJob, Rhythm, Schedule, ScheduleError, ScheduleView};
 use crate::store::{Get, Need, Txn};
 use crate::types::{JobId, ScheduleId, wall_ms};
 use std::time::Duration;

@@ -63,7 +63,10 @@ async fn a_schedule_copies_again_and_again_until_it_is_removed() {
     assert_eq!((&made["id"], &made["every_ms"]), (&1.into(), &1000.into()));
     until("two copies are made", SOON, async || done(&dir) >= 2).await;
     for job in jobs(&dir) {
-        assert_eq!((&job["kind"], &job["who"]), (&"mirror".into(), &"schedule 1".into()));
+        assert_eq!(
+            (&job["kind"], &job["who"]),
+            (&"mirror".into(), &"schedule 1".into())
+        );
     }
     let anyone = server.anonymous();
     anyone.get("/v2/copy/manifests/v1").await.expect(200);
@@ -72,12 +75,19 @@ async fn a_schedule_copies_again_and_again_until_it_is_removed() {
     assert!(text.contains("job ") && text.contains("to copy"), "{text}");
     run_ok(&["job", "unschedule", "1", "--data", &dir]);
     assert!(schedules(&dir).is_empty());
-    until("the last job has ended", SOON, async || done(&dir) == jobs(&dir).len()).await;
+    until("the last job has ended", SOON, async || {
+        done(&dir) == jobs(&dir).len()
+    })
+    .await;
     let before = jobs(&dir).len();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(jobs(&dir).len(), before);
     let output = run(&["job", "unschedule", "1", "--data", &dir]);
-    assert!(text_of(&output).contains("no schedule 1"), "{}", text_of(&output));
+    assert!(
+        text_of(&output).contains("no schedule 1"),
+        "{}",
+        text_of(&output)
+    );
     assert!(!output.status.success());
     // Numbers are never used again.
     let made = planned(&dir, &source, &["--cron", "0 3 * * *"]);
@@ -106,12 +116,19 @@ async fn a_schedule_that_no_server_saw_begins_with_the_next_one() {
     let args = plan(&dir, &source, &["--every", "1h"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let text = run_ok(&args);
-    assert!(text.contains("Schedule 1: every 1h; no server runs now"), "{text}");
+    assert!(
+        text.contains("Schedule 1: every 1h; no server runs now"),
+        "{text}"
+    );
     assert!(jobs(&dir).is_empty());
     server.restart().await;
     until("the copy is made", SOON, async || done(&dir) == 1).await;
     let one = &schedules(&dir)[0];
-    assert_eq!((&one["runs"], &one["last_state"]), (&1.into(), &"done".into()), "{one:#}");
+    assert_eq!(
+        (&one["runs"], &one["last_state"]),
+        (&1.into(), &"done".into()),
+        "{one:#}"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +148,10 @@ async fn times_that_passed_in_a_pause_count_once() {
     server.signal("CONT");
     let more = runs() - before;
     let awake = (begun.elapsed() + between).as_secs();
-    assert!(more <= 3 + awake, "{more} runs in {awake} s after a pause of 6 s");
+    assert!(
+        more <= 3 + awake,
+        "{more} runs in {awake} s after a pause of 6 s"
+    );
 }
 
 #[tokio::test]
@@ -202,25 +222,47 @@ async fn what_no_run_could_do_is_refused_when_it_is_asked_for() {
     let (dir, source) = (server.dir(), fake.source(":v1"));
     let no = |more: &[&str], says| refused(&dir, &source, more, 2, says);
     no(&["--cron", "0 3 * *"], "it has 4 fields");
-    no(&["--cron", "61 3 * * *"], "no time that this program can read");
+    no(
+        &["--cron", "61 3 * * *"],
+        "no time that this program can read",
+    );
     no(&["--cron", "0 0 30 2 *"], "no time ever matches");
     no(&["--cron", "0 3 * * *", "--zone", "Berlin"], "no time zone");
     no(&["--every", "10ms"], "at least one second");
-    no(&["--every", "1m", "--jitter", "2m"], "this jitter is longer");
-    no(&["--every", "1m", "--cron", "0 3 * * *"], "cannot be used with");
+    no(
+        &["--every", "1m", "--jitter", "2m"],
+        "this jitter is longer",
+    );
+    no(
+        &["--every", "1m", "--cron", "0 3 * * *"],
+        "cannot be used with",
+    );
     no(&["--every", "1m", "--detach"], "cannot be used with");
     no(&["--every", "1m", "--platform", "nonsense"], "nonsense");
     no(&["--jitter", "1m"], "goes with --every or --cron");
-    let host = source.trim_start_matches("docker://").split('/').next().unwrap();
+    let host = source
+        .trim_start_matches("docker://")
+        .split('/')
+        .next()
+        .unwrap();
     let creds = server.home().join("config.json");
     let auth = serde_json::json!({"auths": {host: {"auth": "YW5uOnNlY3JldA=="}}});
     std::fs::write(&creds, auth.to_string()).unwrap();
     let creds = creds.to_str().unwrap();
-    no(&["--every", "1m", "--creds-file", creds], "a schedule keeps none");
+    no(
+        &["--every", "1m", "--creds-file", creds],
+        "a schedule keeps none",
+    );
     let ca = server.data().join("tls/ca.pem");
-    no(&["--every", "1m", "--ca", ca.to_str().unwrap()], "a schedule keeps no certificate");
+    no(
+        &["--every", "1m", "--ca", ca.to_str().unwrap()],
+        "a schedule keeps no certificate",
+    );
     assert!(schedules(&dir).is_empty());
-    assert_eq!(run_ok(&["job", "schedules", "--data", &dir]), "No schedules.\n");
+    assert_eq!(
+        run_ok(&["job", "schedules", "--data", &dir]),
+        "No schedules.\n"
+    );
     planned(&dir, &source, &["--every", "1h", "--anonymous"]);
     until("the copy is made", SOON, async || done(&dir) == 1).await;
 }

@@ -31,7 +31,11 @@ impl Runner {
             needs,
             who: who.to_owned(),
         };
-        let view = self.jobs().await?.plan(NewSchedule { job, schedule }).await?;
+        let view = self
+            .jobs()
+            .await?
+            .plan(NewSchedule { job, schedule })
+            .await?;
         self.0.planned.notify_one();
         Ok(view)
     }
