@@ -165,9 +165,10 @@ impl Mirror {
                     .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
             ),
         };
-        let login = match self.anonymous {
-            true => None,
-            false => login(&source, self.creds_file).await?,
+        let login = if self.anonymous {
+            None
+        } else {
+            login(&source, self.creds_file).await?
         };
         Ok(MirrorJob {
             source: self.source,
