@@ -106,6 +106,22 @@ async fn parts_are_checked_as_whole_files_are() {
 }
 
 #[tokio::test]
+async fn whoever_asks_when_all_has_come_gets_the_file() {
+    let server = server().await;
+    let admin = server.admin();
+    let bytes = noise(1, 100_000);
+    part(&admin, &bytes, 0, 60_000, "*").await.expect(202);
+    part(&admin, &bytes, 60_000, 100_000, "*").await.expect(202);
+    assert_eq!(asked(&admin, 200_000).await, "bytes=0-99999");
+    admin.get(PATH).await.expect(404);
+    let question = [("content-range", "bytes */100000")];
+    let made = put_with(&admin, PATH, &question, b"").await.expect(201);
+    assert_eq!(made.header("etag"), format!("\"{}\"", sha256(&bytes)));
+    assert!(admin.get(PATH).await.expect(200).body == bytes);
+    assert_eq!(asked(&admin, 100_000).await, "");
+}
+
+#[tokio::test]
 async fn parts_of_others_are_not_mixed_with_mine() {
     let server = server().await;
     server.add_user(

@@ -2,13 +2,14 @@
 //! nothing acknowledged lost.
 
 mod goes_on;
+mod shelves;
 
 use super::Service;
 use super::disk::{Disk, Fault};
 use super::ledger::{Key, Ledger};
 use super::state::{Op, State};
 use crate::blobs::Place;
-use crate::repo::check::{Kind, RowsOptions};
+use crate::repo::check::{Level, RowsOptions};
 use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord};
 use crate::repo::{At, Blob, BlobBody, RepoError, RepoErrorKind};
 use crate::store::feed::FeedRecord;
@@ -82,7 +83,7 @@ pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: u
     }
     check.acknowledged().await;
     check.rows();
-    check.quotas().await;
+    check.consistent().await;
     check.garbage(image);
     check.fills_are_closed().await;
     check.uploads().await;
@@ -111,8 +112,8 @@ impl Check<'_> {
         self.report.lost.push(what);
     }
 
-    /// Quotas count what the rows say.
-    async fn quotas(&mut self) {
+    /// A check of the rows finds nothing wrong: what is derived from others fits them, and quotas count what these say.
+    async fn consistent(&mut self) {
         let options = RowsOptions {
             repair: false,
             online: false,
@@ -120,8 +121,8 @@ impl Check<'_> {
         };
         let found = self.service.repos.check_rows(options).await;
         for problem in found.expect("looks at all rows").problems {
-            if matches!(problem.kind, Kind::QuotaWrong | Kind::QuotaHoldersWrong) {
-                self.lose(problem.what);
+            if problem.level == Level::Damage {
+                self.lose(format!("{}: {}", problem.kind, problem.what));
             }
         }
     }
@@ -153,6 +154,9 @@ impl Check<'_> {
             Key::Tag(_, tag) => Reference::Tag(tag.clone()),
             Key::Manifest(_, digest) => Reference::Digest(*digest),
             Key::Blob(name, digest) => return self.blob(name, digest).await,
+            Key::File(name, path) => return self.file(name, &At::Head, path.as_str()).await,
+            Key::Shelf(name) => return self.shelf(name).await,
+            Key::Cut(names, title) => return self.cut(names, title).await,
         };
         match repos.manifest(key.repo(), &At::Head, &reference).await {
             Ok(manifest) => self.verified(&manifest.blob),
@@ -161,7 +165,16 @@ impl Check<'_> {
     }
 
     async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Option<Digest>, String> {
-        match self.service.repos.blob(name, &At::Head, digest).await {
+        self.blob_at(name, &At::Head, digest).await
+    }
+
+    async fn blob_at(
+        &self,
+        name: &RepoName,
+        at: &At,
+        digest: &Digest,
+    ) -> Result<Option<Digest>, String> {
+        match self.service.repos.blob(name, at, digest).await {
             Ok(blob) => self.verified(&blob),
             Err(e) => absent(&e),
         }
@@ -333,6 +346,8 @@ fn absent(error: &RepoError) -> Result<Option<Digest>, String> {
         RepoErrorKind::NameUnknown
         | RepoErrorKind::ManifestUnknown
         | RepoErrorKind::BlobUnknown
+        | RepoErrorKind::PathUnknown
+        | RepoErrorKind::SnapshotUnknown
         | RepoErrorKind::UploadUnknown => Ok(None),
         _ => Err(error.to_string()),
     }

@@ -2,10 +2,11 @@
 
 use super::Service;
 use super::disk::{Disk, Fault};
+use super::scenario::shelves::{new_file, path, range};
 use super::scenario::{body, repo};
 use super::state::State;
-use crate::repo::RepoError;
-use crate::types::{Algorithm, Digest, UploadId};
+use crate::repo::{At, PartDone, PartRange, RepoError, Tree};
+use crate::types::{Algorithm, Digest, Kind, UploadId};
 use bytes::Bytes;
 
 const BOOT: &str = "one boot";
@@ -104,4 +105,82 @@ pub(super) async fn cut_everywhere(base: &State) -> (usize, Vec<String>) {
         }
     }
     (tried, lost)
+}
+
+async fn part(service: &Service, range: PartRange, bytes: &Bytes) -> Result<PartDone, RepoError> {
+    let (name, new) = (repo("files"), new_file(&path("a")));
+    let repos = &service.repos;
+    let put = repos.put_file_part(&name, new, range, None, body(bytes));
+    Box::pin(put).await
+}
+
+/// A file of which [`FIRST`] bytes were acknowledged, and the disk on which the process was killed before the step of this
+/// number of its last part; `None` if that has fewer steps.
+async fn last_part_cut_off(base: &State, step: usize) -> Option<State> {
+    let disk = on(base);
+    let service = Service::open(&disk).expect("opens");
+    let name = repo("files");
+    let made = service.repos.create(&name, Kind::File, "ann").await;
+    made.expect("made");
+    let (first, total) = (FIRST as u64, bytes().len() as u64);
+    let sent = part(&service, range(0, first, total), &bytes().slice(..FIRST)).await;
+    assert_eq!(sent.expect("taken"), PartDone::Arrived(first));
+    let before = disk.steps() + step;
+    disk.kill_at(before);
+    let _ = part(
+        &service,
+        range(first, total, total),
+        &bytes().slice(FIRST..),
+    )
+    .await;
+    let whole = disk.steps() < before;
+    disk.kill();
+    service.abandon();
+    (!whole).then(|| disk.history().1)
+}
+
+/// A client asks how much has come and sends the rest; where all had come, the question makes the file.
+async fn parts_go_on(disk: &Disk) -> Result<PartDone, String> {
+    let service = Service::open(disk).expect("opens");
+    let total = bytes().len() as u64;
+    let said = |e: RepoError| e.to_string();
+    let tree = Tree {
+        name: repo("files"),
+        at: At::Head,
+        path: "a".into(),
+        is_bare: false,
+    };
+    let is_there = service.repos.file(&tree).await.is_ok();
+    let asked = part(&service, range(total, total, total), &Bytes::new()).await;
+    let asked = asked.map_err(said)?;
+    match asked {
+        PartDone::Filed(_) => {}
+        PartDone::Arrived(0) if is_there => {}
+        PartDone::Arrived(at) if (FIRST as u64..total).contains(&at) => {
+            let rest = bytes().slice(at as usize..);
+            part(&service, range(at, total, total), &rest)
+                .await
+                .map_err(said)?;
+        }
+        PartDone::Arrived(at) => return Err(format!("it stands at {at}")),
+    }
+    let file = service.repos.file(&tree).await.map_err(said)?;
+    service.close().await;
+    if file.blob.digest == digest() {
+        Ok(asked)
+    } else {
+        Err(format!("it is {}", file.blob.digest))
+    }
+}
+
+/// Every step of the last part; how many were tried, and of how many the question alone made the file.
+pub(super) async fn cut_last_parts(base: &State) -> (usize, usize) {
+    let (mut tried, mut by_question) = (0, 0);
+    while let Some(left) = last_part_cut_off(base, tried).await {
+        let done = parts_go_on(&on(&left)).await;
+        let done = done.unwrap_or_else(|what| panic!("cut {tried}: {what}"));
+        by_question += usize::from(matches!(done, PartDone::Filed(_)));
+        tried += 1;
+    }
+    (tried, by_question)
 }

@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use crate::repo::RepoError;
-use crate::types::{Digest, RepoName, Tag, UploadId};
+use crate::types::{Algorithm, Digest, FilePath, RepoName, Tag, Title, UploadId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,31 @@ pub(super) enum Key {
     Tag(RepoName, Tag),
     Manifest(RepoName, Digest),
     Blob(RepoName, Digest),
+    /// A file of a repository's head.
+    File(RepoName, FilePath),
+    /// All files of a repository's head together, by the digest of [`shows`].
+    Shelf(RepoName),
+    /// All that snapshots of one cut show, likewise: of each of these repositories there is one, or of none.
+    Cut(Vec<RepoName>, Title),
+}
+
+/// One digest for names and what they mean, in this order.
+pub(super) fn shows<'a>(lines: impl IntoIterator<Item = (&'a str, &'a Digest)>) -> Digest {
+    let lines = lines.into_iter();
+    let text: String = lines.map(|(name, is)| format!("{name} {is}\n")).collect();
+    Digest::of(Algorithm::Sha256, text.as_bytes())
 }
 
 impl Key {
     /// The repository that it is about.
     pub fn repo(&self) -> &RepoName {
         match self {
-            Self::Tag(repo, _) | Self::Manifest(repo, _) | Self::Blob(repo, _) => repo,
+            Self::Tag(repo, _)
+            | Self::Manifest(repo, _)
+            | Self::Blob(repo, _)
+            | Self::File(repo, _)
+            | Self::Shelf(repo) => repo,
+            Self::Cut(repos, _) => &repos[0],
         }
     }
 }
@@ -39,8 +57,10 @@ struct Fact {
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub repo: RepoName,
-    /// Of a client; a mirror's fill has none that anybody knows.
+    /// Of a client; a mirror's fill and the parts of a file have none that anybody knows.
     pub id: Option<UploadId>,
+    /// The file that its parts are of.
+    pub path: Option<FilePath>,
     pub digest: Digest,
     /// When each length was on its way.
     pub sent: Vec<(usize, u64)>,
@@ -158,19 +178,31 @@ impl Ledger {
 
     /// Notes a new upload; answers its number here.
     pub fn upload(&self, repo: &RepoName, id: UploadId, digest: Digest) -> usize {
-        self.begun(repo, Some(id), digest)
+        self.begun(repo, Some(id), None, digest)
     }
 
     /// Notes a new fill; answers its number among the uploads.
     pub fn fill(&self, repo: &RepoName, digest: Digest) -> usize {
-        self.begun(repo, None, digest)
+        self.begun(repo, None, None, digest)
     }
 
-    fn begun(&self, repo: &RepoName, id: Option<UploadId>, digest: Digest) -> usize {
+    /// Notes a file that comes in parts; answers its number among the uploads.
+    pub fn parts(&self, repo: &RepoName, path: &FilePath, digest: Digest) -> usize {
+        self.begun(repo, None, Some(path.clone()), digest)
+    }
+
+    fn begun(
+        &self,
+        repo: &RepoName,
+        id: Option<UploadId>,
+        path: Option<FilePath>,
+        digest: Digest,
+    ) -> usize {
         let mut pages = self.pages();
         pages.uploads.push(Upload {
             repo: repo.clone(),
             id,
+            path,
             digest,
             sent: Vec::new(),
             saved: Vec::new(),

@@ -1,6 +1,8 @@
 //! What the registry does while the disk takes notes: pushes, uploads in pieces, manifests, tags, mounts, deletions,
 //! fills, two restarts and a kill; several clients at once.
 
+pub(super) mod shelves;
+
 use super::disk::{Disk, Fault};
 use super::ledger::{Key, Ledger, Promise};
 use super::state::{Op, State};

@@ -1,3 +1,5 @@
+mod shelves;
+
 use super::check::{Report, check, used_twice};
 use super::disk::{Disk, Fault};
 use super::ledger::Ledger;
@@ -194,43 +196,53 @@ fn broken_order(run: &Recording) -> Vec<String> {
 
 #[test]
 fn nothing_acknowledged_is_lost_wherever_the_power_goes() {
-    let seeds = std::env::var("DRYPORT_POWER_SEEDS").ok();
-    let seeds: u64 = seeds.and_then(|n| n.parse().ok()).unwrap_or(1);
     let base = base();
+    for seed in 1..=seeds() {
+        loses_nothing(&record(&base, seed, Fault::None), seed);
+    }
+}
+
+/// How many runs are wanted.
+fn seeds() -> u64 {
+    let seeds = std::env::var("DRYPORT_POWER_SEEDS").ok();
+    seeds.and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// Cuts a run before each of its steps, and now and then again while the registry starts.
+fn loses_nothing(run: &Recording, seed: u64) {
     let plan = Plan {
         images: 1,
         recoveries: 100,
         stop: false,
     };
-    for seed in 1..=seeds {
-        let run = record(&base, seed, Fault::None);
-        assert_eq!(broken_order(&run), Vec::<String>::new());
-        let sum = cut_everywhere(&run, 0, seed, plan);
-        println!(
-            "seed {seed}: {} steps of the disk, {} changes acknowledged, {} cuts, {} images checked, {} uploads resumed, {} files of garbage, slowest start {} ms, lost {}",
-            run.ops.len(),
-            run.ledger.acknowledged(run.ops.len()),
-            sum.cuts,
-            sum.images,
-            sum.resumed,
-            sum.garbage,
-            sum.slowest.as_millis(),
-            sum.lost.len()
-        );
-        assert_none(&sum.lost);
-    }
+    assert_eq!(broken_order(run), Vec::<String>::new());
+    let sum = cut_everywhere(run, 0, seed, plan);
+    println!(
+        "seed {seed}: {} steps of the disk, {} changes acknowledged, {} cuts, {} images checked, {} uploads resumed, {} files of garbage, slowest start {} ms, lost {}",
+        run.ops.len(),
+        run.ledger.acknowledged(run.ops.len()),
+        sum.cuts,
+        sum.images,
+        sum.resumed,
+        sum.garbage,
+        sum.slowest.as_millis(),
+        sum.lost.len()
+    );
+    assert_none(&sum.lost);
 }
 
 /// A disk or a program that does not keep its word loses something, and the checker sees it.
 fn bites(fault: Fault) {
-    let base = base();
-    let run = record(&base, 77, fault);
+    is_noticed(&record(&base(), 77, fault), fault);
+}
+
+fn is_noticed(run: &Recording, fault: Fault) {
     let plan = Plan {
         images: 1,
         recoveries: 0,
         stop: true,
     };
-    let sum = cut_everywhere(&run, 0, 77, plan);
+    let sum = cut_everywhere(run, 0, 77, plan);
     println!(
         "{fault:?}: noticed after {} cuts: {:?}",
         sum.cuts,

@@ -70,7 +70,8 @@ impl Repos {
         filed(done?)
     }
 
-    /// Takes a part of a file, which must follow those that came; one from byte 0 begins anew. The last one makes the file.
+    /// Takes a part of a file, which must follow those that came; one from byte 0 begins anew. The last one makes the file, and so
+    /// does the question how many have come if it says that these are all: the request that brought the last may have been cut off.
     ///
     /// # Errors
     /// [`RepoError::OutOfOrder`] says how many bytes have come.
@@ -90,7 +91,15 @@ impl Repos {
             Err(error) => return Err(error),
         };
         let Some(range) = part.range else {
-            return Ok(PartDone::Arrived(found.unwrap_or(0)));
+            return match found {
+                Some(arrived) if part.total == Some(arrived) => {
+                    let turn = self.turn_of(name, Kind::File, id).await?;
+                    let end = (new.digest, Bringer::File(Arc::new(new)));
+                    let done = self.finish_in(turn, None, len, body, end).await?;
+                    filed(done).map(PartDone::Filed)
+                }
+                found => Ok(PartDone::Arrived(found.unwrap_or(0))),
+            };
         };
         match found {
             Some(_) if range.first == 0 => {

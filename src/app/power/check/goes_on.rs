@@ -2,10 +2,11 @@
 
 use super::super::Rng;
 use super::super::ledger::{Key, Upload};
+use super::super::scenario::shelves::{new_file, range};
 use super::super::scenario::{Client, repo};
 use super::{Check, absent};
-use crate::repo::RepoError;
-use crate::types::{Algorithm, Digest, RepoName};
+use crate::repo::{At, PartDone, PartRange, RepoError};
+use crate::types::{Algorithm, Digest, FilePath, RepoName};
 use bytes::Bytes;
 use futures_util::stream;
 
@@ -73,6 +74,43 @@ impl Check<'_> {
         }
     }
 
+    /// A file of which parts came goes on from what was saved, or is there.
+    async fn parts(&self, file: &Upload, path: &FilePath, from: Stands) -> Result<bool, String> {
+        let (repos, name) = (&self.service.repos, &file.repo);
+        let bytes = self.ledger.bytes(&file.digest);
+        let total = bytes.len() as u64;
+        let is_there = self.file(name, &At::Head, path.as_str()).await? == Some(file.digest);
+        let send = |first| {
+            let rest = stream::iter([Ok::<_, String>(bytes.slice(first as usize..))]);
+            repos.put_file_part(name, new_file(path), range(first, total, total), None, rest)
+        };
+        let ask = PartRange {
+            range: None,
+            total: Some(total),
+        };
+        let nothing = stream::iter([Ok::<_, String>(Bytes::new())]);
+        let asked = repos.put_file_part(name, new_file(path), ask, Some(0), nothing);
+        let at = match asked.await {
+            Ok(PartDone::Arrived(at)) => at,
+            // All of it had come: the question made the file.
+            Ok(PartDone::Filed(filed)) if from.ended && filed.digest == file.digest => {
+                return Ok(true);
+            }
+            Ok(other) => return Err(format!("asked how much has come: {other:?}")),
+            Err(e) if from.saved == 0 => return absent(&e).map(|_| false),
+            Err(e) => return Err(e.to_string()),
+        };
+        if at > from.sent || (at < from.saved && !from.over && !(from.ended && is_there)) {
+            let Stands { saved, sent, .. } = from;
+            return Err(format!("it stands at {at}, not in {saved}..={sent}"));
+        }
+        let done = Box::pin(send(at)).await;
+        match done.map_err(|e| format!("taken up at {at}: {e}"))? {
+            PartDone::Filed(filed) if filed.digest == file.digest => Ok(at > 0),
+            other => Err(format!("its last part: {other:?}")),
+        }
+    }
+
     async fn take_up(&self, upload: &Upload) -> Result<bool, String> {
         let name = &upload.repo;
         let until = |times: &[(usize, u64)]| {
@@ -89,7 +127,10 @@ impl Check<'_> {
                 ended,
                 over,
             };
-            return self.fill(upload, from).await;
+            return match &upload.path {
+                Some(path) => self.parts(upload, path, from).await,
+                None => self.fill(upload, from).await,
+            };
         };
         let repos = &self.service.repos;
         let at = match repos.upload_offset(name, id).await {
