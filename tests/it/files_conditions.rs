@@ -118,6 +118,16 @@ async fn a_change_is_made_only_if_things_are_as_expected() {
     };
     assert_eq!(delete(&two).await, 412);
     assert_eq!(delete(&one).await, 204);
+    // Where nothing is, it is nothing that was expected; without a condition it is just not there.
+    assert_eq!(delete(&one).await, 412);
+    assert_eq!(delete("*").await, 412);
+    let none = [("if-none-match", one.as_str())];
+    let none = admin.send("DELETE", path, &none, b"").await;
+    assert_eq!(none.status, 404);
+    admin.delete(path).await.expect(404);
+    let nowhere = [("if-match", "*")];
+    let nowhere = admin.send("DELETE", "/r/nowhere/a", &nowhere, b"").await;
+    assert_eq!(nowhere.status, 404);
     // Of many who create one file, one does.
     let racers = (0..8).map(|n: u8| {
         let admin = admin.clone();

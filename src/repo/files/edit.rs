@@ -65,17 +65,19 @@ impl Edit<'_, '_> {
         Ok(filed)
     }
 
-    /// Removes a file.
+    /// Removes a file. A condition that needs a file does not hold where none is (RFC 9110 section 13.1.1).
     pub(in crate::repo) fn delete_file(
         &mut self,
         path: &FilePath,
         when: &When,
     ) -> Result<(), RepoError> {
         let name = Name::path(path);
-        let Some((added, item)) = live(self.tx, self.id, &name)? else {
+        let found = live(self.tx, self.id, &name)?;
+        let is = found.as_ref().and_then(|(_, item)| item.digest());
+        when.check(path, is.as_ref())?;
+        let Some((added, item)) = found else {
             return Err(RepoError::PathUnknown(path.to_string()));
         };
-        when.check(path, item.digest().as_ref())?;
         Ok(self.close(&name, added, item)?)
     }
 
