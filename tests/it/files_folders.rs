@@ -168,7 +168,7 @@ async fn folders_come_in_pages() {
             .expect(400);
     }
     // The same by the links of the pages for people.
-    let (mut found, mut query) = (Vec::new(), String::new());
+    let (mut found, mut query) = (Vec::new(), "?n=500".to_owned());
     loop {
         let page = admin
             .get(&format!("/r/files/many/{query}"))
@@ -214,12 +214,70 @@ async fn a_page_of_the_longest_names_is_bounded() {
         }
     }
     puts.join_all().await;
-    let page = admin.get("/r/files/").await.expect(200);
+    let page = admin.get("/r/files/?n=1000").await.expect(200);
     assert!(page.body.len() <= 4 << 20, "{}", page.body.len());
     let next = page.next().expect("another page");
     let more = admin.get(&format!("/r/files/{next}")).await.expect(200);
     let count = |reply: &Reply| reply.text().matches("href=\"./").count();
     assert_eq!(count(&page) + count(&more), 700);
+    let whole = admin.get("/r/files/").await.expect(200);
+    assert_eq!((count(&whole), whole.next()), (700, None));
+}
+
+#[tokio::test]
+async fn a_folder_for_people_is_whole_however_long() {
+    let server = server().await;
+    let admin = server.admin();
+    let want: Vec<String> = (0..2500).map(|n| format!("f{n:05}")).collect();
+    let mut puts = tokio::task::JoinSet::new();
+    for name in want.clone() {
+        let admin = admin.clone();
+        puts.spawn(async move {
+            let path = format!("/r/files/many/{name}");
+            put(&admin, &path, b"x").await.expect(201);
+        });
+        if puts.len() >= 32 {
+            puts.join_next().await.unwrap().unwrap();
+        }
+    }
+    puts.join_all().await;
+    let links = |reply: &Reply| {
+        let text = reply.text();
+        assert!(text.ends_with("</html>\n") && text.matches("<html").count() == 1);
+        let links = text.split("href=\"").skip(1);
+        let links = links.map(|link| link.split('"').next().unwrap().to_owned());
+        links.collect::<Vec<_>>()
+    };
+    let all: Vec<_> = want.iter().map(|name| format!("./{name}")).collect();
+    let all = [&["../".to_owned()], &all[..]].concat();
+    for folder in ["/r/files/many/", "/r/files@g2500/many/"] {
+        let whole = admin.get(folder).await.expect(200);
+        assert!(links(&whole) == all, "{folder}");
+        assert_eq!(whole.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(whole.next(), None);
+        let head = admin.head(folder).await.expect(200);
+        assert!(head.headers.get("content-length").is_none(), "not known");
+    }
+    // What is deleted while it is sent is in it or not; everything else is.
+    let reader = tokio::spawn({
+        let admin = admin.clone();
+        async move { admin.get("/r/files/many/").await.expect(200) }
+    });
+    for name in want.iter().skip(1).step_by(50) {
+        admin
+            .delete(&format!("/r/files/many/{name}"))
+            .await
+            .expect(204);
+    }
+    let seen = links(&reader.await.unwrap());
+    assert!(seen.is_sorted());
+    let stays = |n: &usize| n % 50 != 1;
+    for n in (0..2500).filter(stays) {
+        assert!(seen.binary_search(&all[n + 1]).is_ok(), "{}", all[n + 1]);
+    }
+    let page = json(&admin, "/r/files/many/").await;
+    assert_eq!(names(&page).len(), 1000);
+    assert!(page["next"].is_string());
 }
 
 #[tokio::test]

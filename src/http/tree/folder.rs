@@ -1,4 +1,4 @@
-//! Folders: the way to the name with a slash, and a page of what lies in one.
+//! Folders: the way to the name with a slash, and what lies in one: a page of it, or for people all, piece by piece.
 
 use super::listing::{Form, Listing};
 use super::{Found, holds, past_place};
@@ -8,11 +8,12 @@ use crate::http::lists::Leave;
 use crate::http::request::Req;
 use crate::repo::{RepoError, Tree};
 use crate::types::Page;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, LOCATION, VARY,
 };
 use axum::http::{HeaderValue, Response, StatusCode};
+use futures_util::stream::try_unfold;
 
 /// So many entries are read before leave is asked for: with names of a usual length they are a short list.
 const FEW: usize = 100;
@@ -54,7 +55,7 @@ pub async fn is_there(req: &Req, tree: &Tree) -> Result<bool, Fail> {
     }
 }
 
-/// One page of a folder, for people or for programs.
+/// One page of a folder; all of it in HTML, unless a page is asked for: programs that read links follow none to a next page.
 pub async fn list(req: &Req, tree: &Tree) -> Result<Response<Body>, Fail> {
     let page = Page::parse(req.query.get("n"), req.query.get("last"))
         .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?;
@@ -62,22 +63,69 @@ pub async fn list(req: &Req, tree: &Tree) -> Result<Response<Body>, Fail> {
         return Err(Fail::bad("UNSUPPORTED", "a page has at least one entry"));
     }
     let form = Form::wanted(req.header("accept"));
+    if form == Form::Html && page == Page::default() {
+        let body = whole(req, tree).await?;
+        return described(req, tree, form, body).await;
+    }
     let limit = page.limit();
     let (listing, leave) = fill(req, tree, (form, limit), page.last).await?;
     let next = listing.next().map(|last| {
         let last = super::listing::encode(last);
         format!("?n={limit}&last={last}")
     });
-    let mut response = Response::new(leave.body(listing.done(next.as_deref())));
-    put(&mut response, CONTENT_TYPE, form.media_type());
+    let body = leave.body(listing.done(next.as_deref()));
+    let mut response = described(req, tree, form, body).await?;
     if let Some(next) = next {
         put(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
     }
+    Ok(response)
+}
+
+async fn described(req: &Req, tree: &Tree, form: Form, body: Body) -> Result<Response<Body>, Fail> {
+    let mut response = Response::new(body);
+    put(&mut response, CONTENT_TYPE, form.media_type());
     let headers = response.headers_mut();
     headers.insert(VARY, ACCEPT.into());
     headers.insert(CACHE_CONTROL, holds(req, tree).await?);
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     Ok(response)
+}
+
+/// All of a folder in HTML. What is more than a short list is read while it is sent, so that little of it is in memory: each
+/// piece is as of then, and a name that stays while it is sent is in it once.
+async fn whole(req: &Req, tree: &Tree) -> Result<Body, Fail> {
+    let place = past_place(req, tree).await?;
+    let repos = req.state.app.repos.clone();
+    let first = repos.folder(tree, &after(None)).await?;
+    drop(place);
+    let mut listing = Listing::in_pieces(tree);
+    listing.add(&first);
+    if listing.next().is_none() {
+        return Ok(Body::from(listing.done(None)));
+    }
+    let begin = (repos, tree.clone(), Some(listing));
+    Ok(Body::from_stream(try_unfold(
+        begin,
+        async |(repos, tree, listing)| {
+            let Some(mut listing) = listing else {
+                return Ok::<_, RepoError>(None);
+            };
+            loop {
+                if let Some(piece) = listing.piece() {
+                    return Ok(Some((Bytes::from(piece), (repos, tree, Some(listing)))));
+                }
+                let Some(last) = listing.next().map(str::to_owned) else {
+                    let end = Bytes::from(listing.done(None));
+                    return Ok(Some((end, (repos, tree, None))));
+                };
+                listing.add(&repos.folder(&tree, &after(Some(last))).await?);
+            }
+        },
+    )))
+}
+
+fn after(last: Option<String>) -> Page {
+    Page { n: Some(FEW), last }
 }
 
 /// A page of at most so many entries behind `last`, and the leave that a long one needs.

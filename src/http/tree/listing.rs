@@ -84,6 +84,8 @@ impl Form {
 pub struct Listing {
     form: Form,
     text: String,
+    /// With so many bytes nothing more is taken.
+    full: usize,
     entries: usize,
     next: Option<String>,
 }
@@ -103,9 +105,23 @@ impl Listing {
         Self {
             form,
             text,
+            full: LONGEST - 2 * ENTRY,
             entries: 0,
             next: None,
         }
+    }
+
+    /// A page for people that is taken away piece by piece, each a short list: see [`Listing::piece`].
+    pub fn in_pieces(tree: &Tree) -> Self {
+        Self {
+            full: SHORT - ENTRY,
+            ..Self::begin(Form::Html, tree)
+        }
+    }
+
+    /// What is there of it; what follows comes behind that. `None`: nothing new.
+    pub fn piece(&mut self) -> Option<String> {
+        Some(std::mem::take(&mut self.text)).filter(|text| !text.is_empty())
     }
 
     /// How many entries it has.
@@ -121,7 +137,7 @@ impl Listing {
     /// Takes as much of what was read as there is room for; `false`: not all of it.
     pub fn add(&mut self, part: &FolderPage) -> bool {
         for entry in &part.entries {
-            if self.text.len() + 2 * ENTRY > LONGEST {
+            if self.text.len() > self.full {
                 return false;
             }
             match self.form {
