@@ -31,7 +31,7 @@ pub use crate::mirror::{MirrorReport, Progress as MirrorProgress};
 pub use check::{RefetchJob, Refetched};
 pub use mirror::MirrorJob;
 pub(in crate::app) use mirror::run as run_mirror;
-pub use push::{Pushed, push};
+pub use push::{Pushed, file_at, push};
 pub use schedule::ScheduleRequest;
 pub use snapshot::SnapshotRequest;
 pub use work::execute;
@@ -178,6 +178,11 @@ pub enum Request {
         /// What it meant when.
         when: When,
     },
+    /// The file at a path. Answered by [`Reply::File`].
+    FileShow {
+        /// Repository and path.
+        target: String,
+    },
     /// Something about snapshots.
     Snapshot(SnapshotRequest),
     /// Something about schedules of jobs.
@@ -264,6 +269,7 @@ impl Request {
             Self::TagHistory { .. } => "tag-history",
             Self::TagDelete { .. } => "tag-delete",
             Self::TagRestore { .. } => "tag-restore",
+            Self::FileShow { .. } => "file-show",
             Self::Snapshot(request) => request.name(),
             Self::Schedule(request) => request.name(),
             Self::RepoSet { .. } => "repo-set",
@@ -367,6 +373,8 @@ pub enum Reply {
     },
     /// The file is there.
     Pushed(Pushed),
+    /// The file, if there is one that can be read.
+    File(Option<Pushed>),
 }
 
 /// Certificate and address of the server.

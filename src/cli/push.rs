@@ -1,43 +1,42 @@
 //! `dryport push`.
 
+mod sources;
+mod target;
+
 use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
+use super::session::Session;
 use super::settings::Place;
-use crate::app::control::{FaultKind, Pushed, Reply};
+use crate::app::control::Pushed;
 use crate::fetch::{Client, FetchOptions, TlsClient, credentials};
-use bytes::Bytes;
 use clap::Args;
-use futures_util::Stream;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use futures_util::{StreamExt as _, stream};
+use percent_encoding::percent_decode_str;
+use sources::Entry;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::AsyncReadExt as _;
-use tokio_util::io::ReaderStream;
+use target::Target;
 
 const HELP: &str = "\
 The destination is a folder if it ends with a slash, else the file itself. Without a server's address the files go into
 the data directory: the running server takes them over its control socket, and without one this command does it itself.
 With an address they are sent to that server with your login for it, that of `docker login` (or `podman login`).
 
+With -r a folder stands for all files below it, in the order of their names; they keep their paths within it. What is
+there already with the same bytes is not sent again, so the same command goes on where it was stopped. Symbolic links
+are not followed; each is named on stderr.
+
 Examples:
   dryport push tool-1.0.tar.gz tool-1.0.tar.gz.asc team/tools/tool/
   dryport push debian.iso isos/debian-13.iso
-  dryport push *.rpm https://registry.local:8443/r/team/rpms/el9/";
+  dryport push *.rpm https://registry.local:8443/r/team/rpms/el9/
+  dryport push -r ./installers team/tools/installers/";
 
 const TO_HELP: &str = "Repository and path, for example team/tools/linux/, or https://HOST/r/NAME/PATH of another server";
 
-/// Bytes that are read at a time.
-const PIECE: usize = 256 << 10;
-/// What stays as it is in a URL.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
+/// Files of a folder that are on their way at once: the server makes them durable together.
+const AT_ONCE: usize = 8;
 
 /// Put files into a file repository
 #[derive(Debug, Args)]
@@ -45,9 +44,12 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) struct Push {
     #[command(flatten)]
     place: Place,
-    /// The files
+    /// The files, or with -r folders, too
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// Push all files below a folder, but those that are there already
+    #[arg(short, long)]
+    recursive: bool,
     #[arg(value_name = "NAME/PATH", help = TO_HELP)]
     to: String,
     /// Trust this certificate (PEM) beside the system's CAs: a CA's, or the very one that the server has
@@ -63,91 +65,94 @@ pub(super) struct Push {
     format: Format,
 }
 
-/// A file that is to be sent.
-struct Source {
-    file: File,
-    len: u64,
-    /// Repository and path.
-    target: String,
+/// What became of a file.
+#[derive(serde::Serialize)]
+struct Done {
+    #[serde(flatten)]
+    file: Pushed,
+    /// It was not there already.
+    sent: bool,
 }
 
 impl Push {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let format = self.format;
         let (server, path) = match split(&self.to)? {
             Some((server, path)) => (Some(server), path),
             None => (None, self.to.clone()),
         };
-        let sources = sources(&self.files, &path)?;
-        let pushed = match server {
-            Some(server) => self.over_http(server, sources).await?,
-            None => self.here(sources).await?,
+        let entries = if self.recursive {
+            sources::below(&self.files, &path)?
+        } else {
+            sources::opened(&self.files, &path)?
         };
-        if format.json {
-            return output::json(&pushed);
+        let target = match server {
+            Some((is_plain, host)) => Target::There(self.client(is_plain, host).await?),
+            // Files that were named are open: from here on this process may be another user.
+            None => Target::Here(Session::open(&self.place.enter()?, "push").await?),
+        };
+        let done = self.push(&target, entries).await;
+        target.close().await;
+        let done = done.map_err(|failure| self.stopped(failure))?;
+        if self.format.json {
+            return output::json(&done);
         }
-        let line = |one: &Pushed| {
-            let size = output::size(one.size);
-            format!("Pushed {} ({size}) {}", one.name, one.digest)
-        };
-        output::print(&pushed.iter().map(line).collect::<Vec<_>>().join("\n"))
+        if self.recursive {
+            return output::print(&summary(&done));
+        }
+        Ok(())
     }
 
-    /// Into the data directory of this machine.
-    async fn here(&self, sources: Vec<Source>) -> Result<Vec<Pushed>, Failure> {
-        // The files are open: from here on this process may be another user.
-        let session = Session::open(&self.place.enter()?, "push").await?;
-        let mut pushed = Vec::new();
-        let mut done = Ok(());
-        for source in sources {
-            let (target, len) = (source.target.clone(), source.len);
-            let encoded = utf8_percent_encode(&target, ENCODED).to_string();
-            match session.push((&target, &encoded), len, stream(source)).await {
-                Ok(Reply::Pushed(one)) => pushed.push(one),
-                Ok(_) => done = Err(unexpected()),
-                Err(error) => done = Err(error),
-            }
-            if done.is_err() {
-                break;
-            }
-        }
-        session.close().await;
-        done.map(|()| pushed)
-    }
-
-    /// To another server.
-    async fn over_http(
+    /// Sends one after the other, of folders several at once; each is told of in the order of the files.
+    async fn push(
         &self,
-        (is_plain, host): Server,
-        sources: Vec<Source>,
-    ) -> Result<Vec<Pushed>, Failure> {
-        let client = self.client(is_plain, host).await?;
-        let mut pushed = Vec::new();
-        for source in sources {
-            let (name, len) = (source.target.clone(), source.len);
-            let path = format!("/r/{}", utf8_percent_encode(&name, ENCODED));
-            let reply = client.put(&path, len, stream(source)).await;
-            let reply = reply.map_err(Failure::failed)?;
-            if !matches!(reply.status, 200 | 201) {
-                let kind = match reply.status {
-                    400 => FaultKind::Usage,
-                    401 | 403 | 409 | 412 => FaultKind::State,
-                    404 => FaultKind::NotFound,
-                    _ => FaultKind::Failed,
-                };
-                let text = String::from_utf8_lossy(&reply.body);
-                let text = format!("{name}: {} {}", reply.status, text.trim());
-                return Err(Failure::new(kind, text));
+        target: &Target,
+        entries: Box<dyn Iterator<Item = Result<Entry, Failure>> + Send>,
+    ) -> Result<Vec<Done>, Failure> {
+        let at_once = if self.recursive { AT_ONCE } else { 1 };
+        let pushes = stream::iter(entries).map(|entry| self.one(target, entry));
+        let mut pushes = std::pin::pin!(pushes.buffered(at_once));
+        let mut all = Vec::new();
+        while let Some(done) = pushes.next().await {
+            let Some(done) = done? else { continue };
+            if !self.format.json {
+                output::print(&line(&done))?;
             }
-            let digest = reply.header("etag").unwrap_or_default();
-            pushed.push(Pushed {
-                name,
-                digest: digest.trim_matches('"').to_owned(),
-                size: len,
-                is_new: reply.status == 201,
-            });
+            all.push(done);
         }
-        Ok(pushed)
+        Ok(all)
+    }
+
+    /// Sends a file, unless it is looked for and found.
+    async fn one(
+        &self,
+        target: &Target,
+        entry: Result<Entry, Failure>,
+    ) -> Result<Option<Done>, Failure> {
+        let source = match entry? {
+            Entry::Source(source) => source,
+            Entry::File { path, target } => sources::open(&path, target)?,
+            Entry::Odd(text) => {
+                output::warning(&text);
+                return Ok(None);
+            }
+        };
+        if self.recursive
+            && let Some(file) = target.same(&source).await?
+        {
+            return Ok(Some(Done { file, sent: false }));
+        }
+        let file = target.send(source).await?;
+        Ok(Some(Done { file, sent: true }))
+    }
+
+    /// A failure among many files.
+    fn stopped(&self, mut failure: Failure) -> Failure {
+        if self.recursive {
+            failure.message.push_str(
+                ". What was sent until then is there; the same command goes on from there",
+            );
+        }
+        failure
     }
 
     async fn client(&self, is_plain: bool, host: String) -> Result<Client, Failure> {
@@ -205,40 +210,33 @@ fn split(to: &str) -> Result<Option<(Server, String)>, Failure> {
     Ok(Some(((is_plain, host.to_owned()), path.into_owned())))
 }
 
-/// Opens the files, and says where each goes.
-fn sources(files: &[PathBuf], to: &str) -> Result<Vec<Source>, Failure> {
-    if files.len() > 1 && !to.ends_with('/') {
-        let text = format!("several files go into a folder: end {to} with a slash");
-        return Err(Failure::usage(text));
-    }
-    files.iter().map(|path| source(path, to)).collect()
+fn line(done: &Done) -> String {
+    let (Pushed { name, digest, .. }, size) = (&done.file, output::size(done.file.size));
+    let did = if done.sent {
+        "Pushed"
+    } else {
+        "There already:"
+    };
+    format!("{did} {name} ({size}) {digest}")
 }
 
-fn source(path: &Path, to: &str) -> Result<Source, Failure> {
-    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
-    let file = File::open(path).map_err(|e| wrong(&e))?;
-    let about = file.metadata().map_err(|e| wrong(&e))?;
-    if !about.is_file() {
-        return Err(wrong(&"this is no file; give the files in it"));
-    }
-    let mut target = to.to_owned();
-    if to.ends_with('/') {
-        let name = path.file_name().and_then(|name| name.to_str());
-        target.push_str(name.ok_or_else(|| wrong(&"its name is no text"))?);
-    }
-    let len = about.len();
-    Ok(Source { file, len, target })
-}
-
-/// As many bytes as the file had when it was opened.
-fn stream(source: Source) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + Unpin {
-    let file = tokio::fs::File::from_std(source.file).take(source.len);
-    ReaderStream::with_capacity(file, PIECE)
+fn summary(done: &[Done]) -> String {
+    let sent: Vec<u64> = done
+        .iter()
+        .filter(|d| d.sent)
+        .map(|d| d.file.size)
+        .collect();
+    let (bytes, there) = (output::size(sent.iter().sum()), done.len() - sent.len());
+    format!(
+        "{} files pushed ({bytes}), {there} were there already",
+        sent.len()
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::control::FaultKind;
 
     #[test]
     fn destinations() {

@@ -48,6 +48,7 @@ mod files_folders;
 mod files_parts;
 mod files_past;
 mod files_push;
+mod files_push_folder;
 mod files_titles;
 mod fills;
 mod foreign_text;

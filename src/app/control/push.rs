@@ -1,8 +1,9 @@
-//! `push`: one file of the operator's into a repository of files. Its bytes come beside the control protocol, as a stream.
+//! `push`: one file of the operator's into a repository of files, and whether it is there already. Its bytes come beside the control
+//! protocol, as a stream.
 
 use super::{Fault, FaultKind};
 use crate::app::App;
-use crate::repo::{At, NewFile, RepoError, When};
+use crate::repo::{At, NewFile, RepoError, Tree, When};
 use crate::types::FilePath;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -35,12 +36,7 @@ pub async fn push<E: Display>(
     len: u64,
     body: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
 ) -> Result<Pushed, Fault> {
-    let tree = app.repos.tree(target).ok_or_else(|| {
-        Fault::new(
-            FaultKind::NotFound,
-            format!("{target} begins with the name of no repository of files; make one with: dryport repo create NAME --kind file"),
-        )
-    })?;
+    let tree = tree(app, target)?;
     if tree.at != At::Head {
         let text = format!("{target} means the past, which nobody can change");
         return Err(Fault::new(FaultKind::State, text));
@@ -64,5 +60,32 @@ pub async fn push<E: Display>(
         digest: filed.digest.to_string(),
         size: filed.size,
         is_new: filed.is_new,
+    })
+}
+
+/// The file at a path now: one whose bytes are damaged is none, as a push heals it.
+///
+/// # Errors
+/// Those of the repository.
+pub async fn file_at(app: &App, target: &str) -> Result<Option<Pushed>, Fault> {
+    let tree = tree(app, target)?;
+    match app.repos.file(&tree).await {
+        Ok(file) => Ok(Some(Pushed {
+            name: target.to_owned(),
+            digest: file.blob.digest.to_string(),
+            size: file.blob.size,
+            is_new: false,
+        })),
+        Err(RepoError::PathUnknown(_) | RepoError::FileDamaged(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn tree(app: &App, target: &str) -> Result<Tree, Fault> {
+    app.repos.tree(target).ok_or_else(|| {
+        Fault::new(
+            FaultKind::NotFound,
+            format!("{target} begins with the name of no repository of files; make one with: dryport repo create NAME --kind file"),
+        )
     })
 }

@@ -53,6 +53,7 @@ pub async fn execute(
         | Request::RepoCreate { .. }
         | Request::RepoDelete { .. }
         | Request::RepoSet { .. } => repos(app, request).await,
+        Request::FileShow { target } => super::file_at(app, &target).await.map(Reply::File),
         Request::Snapshot(request) => super::snapshot::run(app, request).await,
         Request::Schedule(request) => super::schedule::run(app, request).await,
         Request::TagList { .. }

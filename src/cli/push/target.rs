@@ -1,0 +1,114 @@
+//! What takes the files: a data directory of this machine, or another server.
+
+use super::super::exit::Failure;
+use super::super::session::{Session, unexpected};
+use super::sources::Source;
+use crate::app::control::{FaultKind, Pushed, Reply, Request};
+use crate::fetch::Client;
+use crate::types::Digest;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What stays as it is in a URL.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// Who takes files.
+pub(super) enum Target {
+    /// The running server of this machine's data directory, or this process.
+    Here(Session),
+    /// Another server.
+    There(Client),
+}
+
+impl Target {
+    /// The file that is there, if it has the same bytes. The source is read only where its length is that of what is there.
+    pub async fn same(&self, source: &Source) -> Result<Option<Pushed>, Failure> {
+        let found = match self {
+            Self::Here(session) => {
+                let target = source.target.clone();
+                match session.quick(Request::FileShow { target }).await? {
+                    Reply::File(found) => found,
+                    _ => return Err(unexpected()),
+                }
+            }
+            Self::There(client) => on_server(client, &source.target).await?,
+        };
+        let Some(found) = found.filter(|found| found.size == source.len) else {
+            return Ok(None);
+        };
+        let Ok(digest) = found.digest.parse::<Digest>() else {
+            return Ok(None);
+        };
+        let own = source.digest(digest.algorithm()).await?;
+        Ok((own == digest).then_some(found))
+    }
+
+    /// Sends a file; it is durable when this returns.
+    pub async fn send(&self, source: Source) -> Result<Pushed, Failure> {
+        let (name, len) = (source.target.clone(), source.len);
+        let encoded = utf8_percent_encode(&name, ENCODED).to_string();
+        match self {
+            Self::Here(session) => {
+                let body = source.stream()?;
+                match session.push((&name, &encoded), len, body).await? {
+                    Reply::Pushed(one) => Ok(one),
+                    _ => Err(unexpected()),
+                }
+            }
+            Self::There(client) => {
+                let path = format!("/r/{encoded}");
+                let reply = client.put(&path, len, source.stream()?).await;
+                let reply = reply.map_err(Failure::failed)?;
+                if !matches!(reply.status, 200 | 201) {
+                    let text = String::from_utf8_lossy(&reply.body);
+                    return Err(refused(&name, reply.status, text.trim()));
+                }
+                Ok(Pushed {
+                    digest: tag(&reply).to_owned(),
+                    name,
+                    size: len,
+                    is_new: reply.status == 201,
+                })
+            }
+        }
+    }
+
+    /// Gives back what it holds of this machine.
+    pub async fn close(self) {
+        if let Self::Here(session) = self {
+            session.close().await;
+        }
+    }
+}
+
+fn refused(name: &str, status: u16, text: &str) -> Failure {
+    let kind = match status {
+        400 => FaultKind::Usage,
+        401 | 403 | 409 | 412 => FaultKind::State,
+        404 => FaultKind::NotFound,
+        _ => FaultKind::Failed,
+    };
+    Failure::new(kind, format!("{name}: {status} {text}"))
+}
+
+/// What another server has there. Any other answer than a file is none: sending it tells why.
+async fn on_server(client: &Client, name: &str) -> Result<Option<Pushed>, Failure> {
+    let path = format!("/r/{}", utf8_percent_encode(name, ENCODED));
+    let reply = client.about(&path).await.map_err(Failure::failed)?;
+    let size = reply.length().filter(|_| reply.status == 200);
+    Ok(size.map(|size| Pushed {
+        name: name.to_owned(),
+        digest: tag(&reply).to_owned(),
+        size,
+        is_new: false,
+    }))
+}
+
+/// The digest that the tag of a file is.
+fn tag(reply: &crate::fetch::Reply) -> &str {
+    reply.header("etag").unwrap_or_default().trim_matches('"')
+}
