@@ -7,8 +7,11 @@
 mod answers;
 mod config;
 mod content;
+mod control;
+mod files;
 mod login;
 mod names;
+mod past;
 mod ranges;
 mod rows;
 mod wire;
@@ -23,13 +26,18 @@ pub const ALL: &[(&str, Check)] = &[
     ("client", wire::client),
     ("config", config::config),
     ("content_range", ranges::content_range),
+    ("control", control::control),
     ("credentials", login::credentials),
     ("digest", names::digest),
+    ("file_headers", files::file_headers),
     ("forwarded", wire::forwarded),
     ("jwt", login::jwt),
     ("key", rows::key),
     ("link", wire::link),
     ("manifest", content::manifest),
+    ("part", files::part),
+    ("path", files::path),
+    ("pattern", past::pattern),
     ("query", wire::query),
     ("range", ranges::range),
     ("record", rows::record),
@@ -37,6 +45,8 @@ pub const ALL: &[(&str, Check)] = &[
     ("route", wire::route),
     ("scope", login::scope),
     ("source", names::source),
+    ("title", past::title),
+    ("tree", files::tree),
     ("upload", content::upload),
 ];
 

@@ -16,7 +16,7 @@ fn is_harmless(name: &str) -> bool {
 
 /// The name grammar of the distribution specification, written down a second time and differently: a machine that
 /// walks the bytes, where the parser splits.
-fn is_repository(name: &str) -> bool {
+pub(super) fn is_repository(name: &str) -> bool {
     let mut separator = String::new();
     let mut begun = false;
     for c in name.chars() {

@@ -1,6 +1,7 @@
 //! Stored rows: a damaged row must be told from a whole one, and never read as something that writes back different.
 
 use dryport::auth::Account;
+use dryport::jobs::record::{JobLineRecord, JobRecord};
 use dryport::repo::rows::keys;
 use dryport::repo::rows::record::{
     BlobRecord, ChangeRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord,
@@ -18,6 +19,8 @@ pub fn record(data: &[u8]) {
     same::<CondemnedRecord>(data);
     same::<FeedRecord>(data);
     same::<ItemRecord>(data);
+    same::<JobLineRecord>(data);
+    same::<JobRecord>(data);
     same::<QuotaRecord>(data);
     same::<ReferrerRecord>(data);
     same::<RepoRecord>(data);

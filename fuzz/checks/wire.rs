@@ -169,7 +169,7 @@ fn proxies() -> Vec<Network> {
 }
 
 /// Header lines `name: value`, at most 32 of them.
-fn lines(data: &[u8]) -> HeaderMap {
+pub(super) fn lines(data: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in data.split(|b| *b == b'\n').take(32) {
         let Some(colon) = line.iter().position(|b| *b == b':') else {

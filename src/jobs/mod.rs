@@ -6,7 +6,7 @@
 
 mod fresh;
 mod queue;
-mod record;
+pub mod record;
 mod rows;
 mod schedule;
 mod timetable;

@@ -6,7 +6,7 @@ use crate::store::record::{Decode, Encode, Record};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct JobRecord {
+pub struct JobRecord {
     /// The word of who runs it, for example `mirror`.
     pub kind: String,
     /// What it does, for people.
@@ -51,6 +51,7 @@ impl Record for JobRecord {
 }
 
 impl JobRecord {
+    /// Its state.
     pub fn state(&self) -> JobState {
         JobState::of(self.state)
     }
@@ -58,7 +59,7 @@ impl JobRecord {
 
 /// A line of a job's log.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct JobLineRecord {
+pub struct JobLineRecord {
     /// Wall clock, ms.
     pub at_ms: u64,
     /// What happened, for people.

@@ -27,24 +27,50 @@ impl RepoPattern {
 }
 
 fn components(pattern: &[&str], name: &[&str]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((&"**", [])) => !name.is_empty(),
-        Some((&"**", rest)) => (0..=name.len()).any(|skip| components(rest, &name[skip..])),
-        Some((first, rest)) => name
-            .split_first()
-            .is_some_and(|(own, others)| component(first, own) && components(rest, others)),
+    let is_any = |part: &&str| *part == "**";
+    let is_one = |part: &&str, own: &&str| component(part, own);
+    match pattern.split_last() {
+        // At the end it stands for at least one.
+        Some((&"**", before)) => {
+            let pattern = [before, &["*", "**"][..]].concat();
+            fits(&pattern, name, is_any, is_one)
+        }
+        _ => fits(pattern, name, is_any, is_one),
     }
 }
 
 fn component(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((before, rest)) => text.strip_prefix(before).is_some_and(|text| {
-            let mut starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            starts.any(|at| component(rest, &text[at..]))
-        }),
+    // Names are ASCII, and so is a pattern that reads as one.
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    fits(pattern, text, |c| *c == b'*', |c, own| c == own)
+}
+
+/// Whether the pattern stands for the whole text, where a piece of it that is "any" stands for any number of pieces. Takes at
+/// most as many steps as the product of both lengths: where a later piece does not fit, only the last "any" takes one more.
+fn fits<P, T>(
+    pattern: &[P],
+    text: &[T],
+    is_any: impl Fn(&P) -> bool,
+    is_one: impl Fn(&P, &T) -> bool,
+) -> bool {
+    let (mut piece, mut at) = (0, 0);
+    let mut last_any = None;
+    while at < text.len() {
+        if pattern.get(piece).is_some_and(&is_any) {
+            last_any = Some((piece, at));
+            piece += 1;
+        } else if pattern.get(piece).is_some_and(|p| is_one(p, &text[at])) {
+            piece += 1;
+            at += 1;
+        } else if let Some((any, taken)) = last_any {
+            last_any = Some((any, taken + 1));
+            piece = any + 1;
+            at = taken + 1;
+        } else {
+            return false;
+        }
     }
+    pattern[piece..].iter().all(is_any)
 }
 
 impl FromStr for RepoPattern {

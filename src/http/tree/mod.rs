@@ -14,6 +14,10 @@ mod part;
 mod put;
 mod sums;
 
+pub use conditions::unchanged;
+pub use digests::{Claimed, repr as repr_digest};
+pub use part::parse as part_range;
+
 use super::PATIENCE;
 use super::error::Fail;
 use super::places::Place;

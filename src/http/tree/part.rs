@@ -22,10 +22,12 @@ pub fn parse(text: &str) -> Result<PartRange, Fail> {
     if range == "*" {
         return Ok(PartRange { range: None, total });
     }
-    let range = ContentRange::parse(range).ok();
-    let range = range
-        .filter(|range| range.last < u64::MAX)
+    let (first, last) = range.split_once('-').ok_or_else(malformed)?;
+    let range = number(first).zip(number(last));
+    let (first, last) = range
+        .filter(|(first, last)| first <= last && *last < u64::MAX)
         .ok_or_else(malformed)?;
+    let range = ContentRange { first, last };
     if total.is_some_and(|total| range.last >= total) {
         let text = "the Content-Range ends behind the end of the file that it names";
         return Err(Fail::bad("SIZE_INVALID", text));
@@ -71,6 +73,8 @@ mod tests {
             "bytes 0-9/+20",
             "bytes 0-18446744073709551615/*",
             "items 0-9/20",
+            "bytes bytes 0-9/20",
+            "bytes bytes=0-9/20",
         ] {
             assert_eq!(of(bad), None, "{bad}");
         }

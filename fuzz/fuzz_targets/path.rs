@@ -1,0 +1,5 @@
+//! The check `path` on new inputs.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::run("path", data));
