@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use crate::repo::RepoError;
-use crate::types::{Algorithm, Digest, FilePath, RepoName, Tag, Title, UploadId};
+use crate::types::{Algorithm, Digest, FilePath, Hasher, RepoName, Tag, Title, UploadId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,9 +23,11 @@ pub(super) enum Key {
 
 /// One digest for names and what they mean, in this order.
 pub(super) fn shows<'a>(lines: impl IntoIterator<Item = (&'a str, &'a Digest)>) -> Digest {
-    let lines = lines.into_iter();
-    let text: String = lines.map(|(name, is)| format!("{name} {is}\n")).collect();
-    Digest::of(Algorithm::Sha256, text.as_bytes())
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    for (name, is) in lines {
+        hasher.update(format!("{name} {is}\n").as_bytes());
+    }
+    hasher.finish()
 }
 
 impl Key {

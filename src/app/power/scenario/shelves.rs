@@ -210,17 +210,17 @@ impl Client<'_> {
     }
 
     /// Sends the first parts of a file; all but the last of them are saved.
-    async fn parts(&self, shelf: &Shelf, at: &str, bytes: Bytes) -> Done<Parts> {
+    async fn parts(&self, on: &Shelf, at: &str, bytes: Bytes) -> Done<Parts> {
         let (path, digest) = (path(at), Digest::of(SHA256, &bytes));
         self.ledger.know(digest, bytes.clone());
-        let number = self.ledger.parts(&shelf.name, &path, digest);
+        let number = self.ledger.parts(&on.name, &path, digest);
         for first in [0, PART] {
             let (end, total) = (first + PART, bytes.len() as u64);
             self.ledger.sending(number, end);
             let part = bytes.slice(first as usize..end as usize);
             let (repos, range) = (&self.service.repos, range(first, end, total));
             let put =
-                repos.put_file_part(&shelf.name, new_file(&path), range, Some(PART), body(&part));
+                repos.put_file_part(&on.name, new_file(&path), range, Some(PART), body(&part));
             assert_eq!(put.await?, PartDone::Arrived(end));
             if first == 0 {
                 repos.close().await;
@@ -236,30 +236,30 @@ impl Client<'_> {
     }
 
     /// Takes a file up where the registry says, and sends the rest.
-    async fn rest(&self, shelf: &mut Shelf, parts: Parts) -> Done {
+    async fn rest(&self, on: &mut Shelf, parts: Parts) -> Done {
         let (repos, total) = (&self.service.repos, parts.bytes.len() as u64);
         let ask = PartRange {
             range: None,
             total: Some(total),
         };
         let new = || new_file(&parts.path);
-        let asked = repos.put_file_part(&shelf.name, new(), ask, Some(0), body(&Bytes::new()));
+        let asked = repos.put_file_part(&on.name, new(), ask, Some(0), body(&Bytes::new()));
         let PartDone::Arrived(first) = asked.await? else {
             panic!("a file, and not all of it has come");
         };
         assert_eq!(first, 2 * PART, "parts survive a kill");
         self.ledger.sending(parts.number, total);
         self.ledger.ending(parts.number);
-        let mut after = shelf.files.clone();
+        let mut after = on.files.clone();
         after.insert(parts.path.clone(), parts.digest);
         let rest = parts.bytes.slice(first as usize..);
         let range = range(first, total, total);
-        let put = repos.put_file_part(&shelf.name, new(), range, None, body(&rest));
-        let promise = shelf.promise(&after);
+        let put = repos.put_file_part(&on.name, new(), range, None, body(&rest));
+        let promise = on.promise(&after);
         let done = self.ledger.doing(promise, Box::pin(put)).await?;
         assert!(matches!(done, PartDone::Filed(filed) if filed.digest == parts.digest));
         self.ledger.over(parts.number);
-        shelf.files = after;
+        on.files = after;
         Ok(())
     }
 
