@@ -43,6 +43,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("record", rows::record),
     ("reference", names::reference),
     ("route", wire::route),
+    ("schedule", past::schedule),
     ("scope", login::scope),
     ("source", names::source),
     ("title", past::title),

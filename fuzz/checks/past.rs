@@ -1,7 +1,8 @@
-//! What people name snapshots with: titles, references to the past, patterns of repositories.
+//! What people type for times and snapshots: titles, references to the past, patterns of repositories, schedules.
 
 use super::names::is_repository;
 use super::text;
+use dryport::jobs::{Rhythm, Schedule};
 use dryport::repo::At;
 use dryport::types::{Moment, RepoName, RepoPattern, Title};
 
@@ -102,4 +103,34 @@ fn table<P, T>(
         }
     }
     reach
+}
+
+/// Lines with five fields, a time zone and a time (ms): whatever can be kept goes on for ever, in whole minutes, each later
+/// than the one before.
+pub fn schedule(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (cron, zone, from) = (line(), line(), line());
+    let schedule = Schedule {
+        rhythm: Rhythm::Cron {
+            cron: cron.to_owned(),
+            zone: zone.to_owned(),
+        },
+        jitter_ms: 0,
+    };
+    // Times of the years 2000 to 2100: no zone has odd seconds any more.
+    let from = 946_684_800_000 + from.parse().unwrap_or(0_u64) % 3_155_760_000_000;
+    if schedule.check(from).is_err() {
+        return assert!(schedule.next(from).is_err(), "{text:?}");
+    }
+    let mut at = from;
+    for _ in 0..3 {
+        let next = schedule.next(at).expect("a next time");
+        assert!(
+            next > at && next.is_multiple_of(60_000),
+            "{text:?}: {at}, {next}"
+        );
+        at = next;
+    }
 }

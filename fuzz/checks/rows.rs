@@ -1,7 +1,7 @@
 //! Stored rows: a damaged row must be told from a whole one, and never read as something that writes back different.
 
 use dryport::auth::Account;
-use dryport::jobs::record::{JobLineRecord, JobRecord};
+use dryport::jobs::record::{JobLineRecord, JobRecord, ScheduleRecord};
 use dryport::repo::rows::keys;
 use dryport::repo::rows::record::{
     BlobRecord, ChangeRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord,
@@ -24,6 +24,7 @@ pub fn record(data: &[u8]) {
     same::<QuotaRecord>(data);
     same::<ReferrerRecord>(data);
     same::<RepoRecord>(data);
+    same::<ScheduleRecord>(data);
     same::<SnapshotRecord>(data);
     same::<UploadRecord>(data);
     same::<FillRecord>(data);

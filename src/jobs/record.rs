@@ -73,7 +73,7 @@ impl Record for JobLineRecord {
 
 /// A schedule: what is queued again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct ScheduleRecord {
+pub struct ScheduleRecord {
     /// The word of who runs its jobs.
     pub kind: String,
     /// What they do, for people.
@@ -137,7 +137,7 @@ impl ScheduleRecord {
 
 /// What the two clocks say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clocks {
+pub struct Clocks {
     /// Wall clock (ms since 1970).
     pub wall_ms: u64,
     /// Running time (ms).

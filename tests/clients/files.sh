@@ -86,6 +86,8 @@ check "the parts are the file" same "$($CURL "$URL/big/SHA256SUMS" | cut -c1-64 
 
 mkdir "$WORK/many"; (cd "$WORK/many" && seq 10000 | split -l 1 -a 5 -d - 'file ')
 check "push of 10,000 files" bash -c "cd $WORK/many && ulimit -n \$(ulimit -Hn) && find . -type f -printf '%f\\0' | xargs -0 -n 500 sh -c '\"$DRYPORT\" push --data $DATA \"\$@\" files/many/x/' sh"
+check "push -r finds all of them there" same "$("$DRYPORT" push -r --data "$DATA" "$WORK/many" files/many/x/ | tail -n 1)" "0 files pushed (0 B), 10000 were there already"
+check "rclone lists all of them" same "$($R lsf :http:many/x | wc -l)" 10000
 fresh; check "wget -m gets all of them" bash -c "cd $WORK/out && wget -q -m -np -nH --cut-dirs=4 --no-proxy --ca-certificate=$CA $URL/many/x/"
 check "and nothing is missing" bash -c "diff -rq $WORK/many $WORK/out | grep -v ': index.html' | (! grep .)"
 check "the sums of all" bash -c "cd $WORK/out && $CURL $URL/many/x/SHA256SUMS | sha256sum -c --quiet && [ \$($CURL $URL/many/x/SHA256SUMS | wc -l) = 10000 ]"
