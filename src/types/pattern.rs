@@ -124,6 +124,11 @@ mod tests {
         ] {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
+        // Each star could take any part: a comparison that tried all would not end.
+        let (stars, long) = ("a*".repeat(80) + "b", "a".repeat(200));
+        assert!(!matches(&stars, &long) && matches(&stars, &format!("{long}b")));
+        let stars = "**/a/".repeat(30) + "b";
+        assert!(!matches(&stars, &("a/".repeat(100) + "a")));
         for bad in ["", "/a", "A/*", "a b/**", "a//*"] {
             assert!(bad.parse::<RepoPattern>().is_err(), "{bad}");
         }
