@@ -5,7 +5,7 @@ use super::wire::lines;
 use dryport::blobs::{BlobOptions, Blobs};
 use dryport::formats::oci::Oci;
 use dryport::http::route::{Route, parse};
-use dryport::http::{Claimed, part_range, repr_digest, unchanged};
+use dryport::http::{Claimed, Form, part_range, repr_digest, unchanged};
 use dryport::repo::{At, RepoOptions, Repos};
 use dryport::store::{Store, StoreOptions};
 use dryport::types::{Algorithm, Digest, FilePath, Folder, Kind};
@@ -175,10 +175,22 @@ fn spelled(text: &str) -> Option<Part> {
     fits.then_some((Some((first, last)), total))
 }
 
-/// Header lines of a request for a file: digests that are claimed are those that are written, and conditions hold for the
-/// very file.
+/// Header lines of a request for a file or a folder: digests that are claimed are those that are written, conditions hold for
+/// the very file, and whoever names JSON first gets it.
 pub fn file_headers(data: &[u8]) {
     let headers = lines(data);
+    if let Some(accept) = headers.get("accept").and_then(|v| v.to_str().ok()) {
+        let named = |kind| accept.to_ascii_lowercase().contains(kind);
+        let form = Form::wanted(Some(accept));
+        assert!(
+            form == Form::Html || named("application/json"),
+            "{accept:?}"
+        );
+        let first = format!("application/json, {accept}");
+        assert_eq!(Form::wanted(Some(&first)), Form::Json, "{accept:?}");
+        let first = format!("text/html;q=0.1,{accept}");
+        assert_eq!(Form::wanted(Some(&first)), Form::Html, "{accept:?}");
+    }
     if let Ok(claimed) = Claimed::of(&headers) {
         let mut again = HeaderMap::new();
         for digest in [claimed.sha256, claimed.sha512].into_iter().flatten() {

@@ -38,7 +38,7 @@ pub use auth::{basic, challenge};
 pub use client::{Caller, Peer};
 pub use request::Query;
 pub use serve::{Listener, bind, serve};
-pub use tree::{Claimed, part_range, repr_digest, unchanged};
+pub use tree::{Claimed, Form, part_range, repr_digest, unchanged};
 
 use crate::auth::{Action, Principal, net};
 use crate::telemetry::cut;

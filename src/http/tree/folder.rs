@@ -6,7 +6,7 @@ use crate::http::body::{self, put};
 use crate::http::error::Fail;
 use crate::http::lists::Leave;
 use crate::http::request::Req;
-use crate::repo::{RepoError, Tree};
+use crate::repo::{FolderPage, RepoError, Repos, Tree};
 use crate::types::Page;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -118,10 +118,28 @@ async fn whole(req: &Req, tree: &Tree) -> Result<Body, Fail> {
                     let end = Bytes::from(listing.done(None));
                     return Ok(Some((end, (repos, tree, None))));
                 };
-                listing.add(&repos.folder(&tree, &after(Some(last))).await?);
+                listing.add(&next_page(&repos, &tree, &after(Some(last))).await?);
             }
         },
     )))
+}
+
+/// How often a page that others keep waiting for is asked for again: an answer that has begun cannot say so any more.
+const TRIES: usize = 6;
+
+/// A page of what is being sent.
+pub(super) async fn next_page(
+    repos: &Repos,
+    tree: &Tree,
+    page: &Page,
+) -> Result<FolderPage, RepoError> {
+    for _ in 1..TRIES {
+        match repos.folder(tree, page).await {
+            Err(RepoError::Crowded) => {}
+            found => return found,
+        }
+    }
+    repos.folder(tree, page).await
 }
 
 fn after(last: Option<String>) -> Page {

@@ -16,6 +16,7 @@ mod sums;
 
 pub use conditions::unchanged;
 pub use digests::{Claimed, repr as repr_digest};
+pub use listing::Form;
 pub use part::parse as part_range;
 
 use super::PATIENCE;

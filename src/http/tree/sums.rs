@@ -2,6 +2,7 @@
 //!
 //! They are all of one revision, and are sent page by page: however many files there are, few are in memory.
 
+use super::folder::next_page;
 use super::{holds, past_place};
 use crate::http::body::put;
 use crate::http::error::Fail;
@@ -66,7 +67,7 @@ fn stream(repos: Repos, tree: Tree, first: FolderPage) -> Body {
     Body::from_stream(try_unfold(begin, async |(repos, tree, ahead)| {
         let found = match ahead {
             Ahead::Page(found) => found,
-            Ahead::After(last) => repos.folder(&tree, &page(Some(last))).await?,
+            Ahead::After(last) => next_page(&repos, &tree, &page(Some(last))).await?,
             Ahead::Nothing => return Ok::<_, RepoError>(None),
         };
         let text = Bytes::from(lines(&found));
