@@ -16,6 +16,8 @@ const UPLOAD_CHECK: Duration = Duration::from_mins(1);
 const FEED_CHECK: Duration = Duration::from_hours(1);
 const FEED_KEEP: Duration = Duration::from_hours(24 * 30);
 const FEED_ROWS: usize = 1000;
+/// How often big changes are looked for that nobody goes on with.
+const STAGE_CHECK: Duration = Duration::from_mins(1);
 /// How often addresses and the certificate's age are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_mins(1);
 /// How often the wall clock is looked at, and by how much it must be off to have been set.
@@ -34,9 +36,24 @@ impl App {
         let (checker, until) = (self.checker.clone(), stop.clone());
         tasks.spawn(async move { checker.keep_scrubbing(until).await });
         tasks.spawn(tend_feed(self.clone(), stop.clone()));
+        tasks.spawn(tidy_stages(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep_time(stop.clone()));
         tasks
+    }
+}
+
+/// Takes back big changes that nobody goes on with: at the start what a crash left, then what failed under its writer.
+async fn tidy_stages(app: App, stop: CancellationToken) {
+    loop {
+        if let Err(error) = app.tidy_stages().await {
+            tracing::warn!(%error, "a big change that was cut off is taken back later, and its repositories take no changes until then");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.repos.stage_left() => {}
+            () = tokio::time::sleep(STAGE_CHECK) => {}
+        }
     }
 }
 

@@ -339,7 +339,7 @@ pub enum Reply {
     /// What changed between two.
     SnapshotDiff(SnapshotDiff),
     /// What a restore came to.
-    SnapshotRestored(Restored),
+    SnapshotRestored(Vec<Restored>),
     /// The quotas, by prefix.
     Quotas(Vec<QuotaView>),
     /// What the sweep did.

@@ -245,6 +245,13 @@ impl App {
         self.initial.used(user);
     }
 
+    /// Takes back big changes that were cut off, but those of jobs that go on with them.
+    pub async fn tidy_stages(&self) -> Result<(), AppError> {
+        let going = self.runner.jobs().await?.going().await?;
+        self.repos.tidy_stages(|job| going.contains(&job)).await?;
+        Ok(())
+    }
+
     /// Saves open uploads, ends background work, closes the store and gives the lock back. Listeners are closed before.
     pub async fn close(&self) {
         self.repos.close().await;

@@ -189,7 +189,7 @@ impl Runner {
             let _ = sender.send(now);
         };
         let beats = self.beats(id, Arc::clone(&tally), live.stop.clone());
-        let work = super::control::run_mirror(app, job, Arc::new(news), live.stop.clone());
+        let work = super::control::run_mirror(app, (id, job), Arc::new(news), live.stop.clone());
         let done = tokio::select! {
             done = work => done,
             never = beats => match never {},

@@ -36,7 +36,11 @@ impl Session {
             let opened =
                 tokio::task::spawn_blocking(move || App::open_existing(dir, &holder)).await;
             match opened.map_err(Failure::failed)? {
-                Ok(app) => return Ok(Self::Local(Box::new(app))),
+                Ok(app) => {
+                    // No server does it meanwhile.
+                    app.tidy_stages().await?;
+                    return Ok(Self::Local(Box::new(app)));
+                }
                 Err(error) if is_locked(&error) => {
                     if tokio::time::Instant::now() >= patience {
                         return Err(locked(&error));

@@ -5,7 +5,7 @@ use super::output::{self, Format};
 use super::session::{Session, unexpected};
 use super::settings::Place;
 use crate::app::control::{Reply, Request, SnapshotRequest};
-use crate::repo::{DiffItem, SnapshotDiff, SnapshotView};
+use crate::repo::{DiffItem, Restored, SnapshotDiff, SnapshotView};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 
@@ -26,8 +26,8 @@ pub(super) enum SnapshotCommand {
     Hold(Titled),
     /// Allow again to delete a snapshot that was held
     Release(Titled),
-    /// Make a repository show again what a snapshot shows, in a new revision
-    Restore(One),
+    /// Make repositories show again what a snapshot shows, each in a new revision, all of them at once
+    Restore(Restore),
 }
 
 /// Arguments of `snapshot create`.
@@ -65,7 +65,20 @@ pub(super) struct List {
     format: Format,
 }
 
-/// Arguments of `snapshot show` and `snapshot restore`.
+/// Arguments of `snapshot restore`.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    place: Place,
+    /// Repository, or a pattern of names ('team/**'), and a snapshot, a revision (g12) or a time (20261101t120000z); of a
+    /// pattern those are restored that have it
+    #[arg(value_name = "NAME|GLOB@REF")]
+    of: At,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Arguments of `snapshot show`.
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
@@ -161,7 +174,7 @@ impl SnapshotCommand {
             | Self::List(List { place, .. })
             | Self::Diff(Diff { place, .. })
             | Self::Show(One { place, .. })
-            | Self::Restore(One { place, .. })
+            | Self::Restore(Restore { place, .. })
             | Self::Delete(Titled { place, .. })
             | Self::Hold(Titled { place, .. })
             | Self::Release(Titled { place, .. }) => place,
@@ -178,7 +191,7 @@ impl SnapshotCommand {
             Self::List(List { name, format, .. }) => list(session, name, format).await,
             Self::Show(One { of, format, .. }) => show(session, of, format).await,
             Self::Diff(diff) => differ(session, diff).await,
-            Self::Restore(One { of, format, .. }) => restore(session, of, format).await,
+            Self::Restore(Restore { of, format, .. }) => restore(session, of, format).await,
             Self::Delete(Titled { of, .. }) => {
                 let text = format!("Deleted {}@{}", of.name, of.reference);
                 let At { name, reference } = of;
@@ -373,19 +386,30 @@ async fn hold(session: &Session, of: At, held: bool) -> Result<(), Failure> {
 }
 
 async fn restore(session: &Session, of: At, format: Format) -> Result<(), Failure> {
-    let text = format!("{} shows again what {} showed", of.name, of.reference);
     let At { name, reference } = of;
-    let request = SnapshotRequest::Restore { name, reference };
+    let is_pattern = name.contains('*');
+    let request = SnapshotRequest::Restore {
+        of: name,
+        reference: reference.clone(),
+    };
     let Reply::SnapshotRestored(done) = ask(session, request).await? else {
         return Err(unexpected());
     };
-    if format.json {
-        return output::json(&done);
+    match done.as_slice() {
+        // One repository, one object.
+        [one] if format.json && !is_pattern => output::json(one),
+        all if format.json => output::json(&all),
+        all => {
+            let line = |done: &Restored| {
+                format!(
+                    "{} shows again what {reference} showed: revision {}, {} restored, {} removed",
+                    done.name, done.rev, done.restored, done.removed
+                )
+            };
+            let lines: Vec<_> = all.iter().map(line).collect();
+            output::print(&lines.join("\n"))
+        }
     }
-    output::print(&format!(
-        "{text}: revision {}, {} restored, {} removed",
-        done.rev, done.restored, done.removed
-    ))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{
 use crate::store::record::Record;
 use crate::store::{Get, Need, Txn};
 use crate::types::{JobId, wall_ms};
+use std::collections::BTreeSet;
 
 /// The first pause before another try, and the longest (ms).
 const PAUSE: u64 = 30_000;
@@ -207,6 +208,17 @@ impl Jobs {
                 !job.state().has_ended() && !job.cancel && job.kind == kind && job.spec == spec
             });
             Ok(found.map(|(id, job)| JobView::of(id, job)))
+        })
+        .await
+    }
+
+    /// The jobs that run, or will be begun without anybody's doing.
+    pub async fn going(&self) -> Result<BTreeSet<JobId>, JobError> {
+        self.read(|r| {
+            let jobs = all(r, JobId(0), 2 * KEPT)?.into_iter();
+            let goes = |state| matches!(state, JobState::Queued | JobState::Running);
+            let going = jobs.filter(|(_, job)| goes(job.state()) && !job.cancel);
+            Ok(going.map(|(id, _)| id).collect())
         })
         .await
     }

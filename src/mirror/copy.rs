@@ -9,8 +9,8 @@ use super::{MirrorError, MirrorReport, Progress};
 use crate::blobs::Buffer;
 use crate::fetch::FetchError;
 use crate::formats::oci::body::Descriptor;
-use crate::repo::{Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
-use crate::types::{Digest, Reference, RepoName, Tag};
+use crate::repo::{FetchedFor, Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
+use crate::types::{Digest, JobId, Reference, RepoName, Tag};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::borrow::Cow;
@@ -51,7 +51,7 @@ enum Outcome {
 pub(super) async fn run(
     repos: &Repos,
     registry: &Registry,
-    target: &RepoName,
+    (target, job): (&RepoName, Option<JobId>),
     mut plan: Plan,
     progress: &(dyn Fn(Progress) + Send + Sync),
     cancel: &CancellationToken,
@@ -94,8 +94,13 @@ pub(super) async fn run(
     report.missing_evidence_count = notes.missing_count;
     report.warnings = notes.warnings;
     let mut tags: Vec<Tag> = plan.tags.iter().map(|(tag, _)| tag.clone()).collect();
+    let fetched = FetchedFor {
+        home,
+        job,
+        who: WHO,
+    };
     let done = repos
-        .commit_closure(target, home, puts(registry, plan), WHO)
+        .commit_closure(target, puts(registry, plan), fetched)
         .await?;
     for kept in done.into_iter().flat_map(|put| put.kept) {
         tags.retain(|tag| *tag != kept.tag);

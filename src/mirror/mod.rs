@@ -28,7 +28,7 @@ pub use refetch::refetch;
 
 use crate::fetch::{Client, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};
-use crate::types::{Digest, Moment, NameError, RepoName};
+use crate::types::{Digest, JobId, Moment, NameError, RepoName};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,8 @@ pub struct MirrorRequest {
     pub fetch: FetchOptions,
     /// Bytes that the manifests of the image, and the lists of what belongs to it, may take in memory.
     pub memory: u64,
+    /// The job that runs it, if it is one.
+    pub job: Option<JobId>,
 }
 
 /// What a mirror run did.
@@ -269,7 +271,7 @@ pub fn check(source: &str, platforms: &[String]) -> Result<(), MirrorError> {
     Ok(())
 }
 
-/// Copies an image and all that belongs to it, then makes it visible in one transaction.
+/// Copies an image and all that belongs to it, then makes it visible at once.
 ///
 /// A new target becomes a repository of origin mirror; an existing one gets an ordinary commit. After an error or a
 /// cancellation nothing of the image is visible, and the same request goes on with what has been fetched. To stop it, use
@@ -311,7 +313,8 @@ pub async fn run(
         blobs: plan.blobs.len() as u64,
         bytes: plan.blobs.iter().map(|b| b.size).sum(),
     });
-    copy::run(repos, &registry, &target, plan, &*progress, &cancel).await
+    let target = (&target, request.job);
+    copy::run(repos, &registry, target, plan, &*progress, &cancel).await
 }
 
 #[cfg(test)]

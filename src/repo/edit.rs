@@ -41,13 +41,44 @@ pub(super) struct Edit<'a, 't> {
     changed: bool,
     /// Rows were closed, which the history keeps for a while.
     closed: bool,
+    /// It is one of many transactions of a stage: the head stays where it is.
+    staged: bool,
     /// Who does it, and when.
     pub context: &'a Context,
 }
 
 impl<'a, 't> Edit<'a, 't> {
     /// Begins the next revision.
-    pub fn open(tx: &'a mut Txn<'t>, id: RepoId, record: RepoRecord, context: &'a Context) -> Self {
+    ///
+    /// # Errors
+    /// [`RepoError::Staged`] while a stage makes that one.
+    pub fn open(
+        tx: &'a mut Txn<'t>,
+        id: RepoId,
+        record: RepoRecord,
+        context: &'a Context,
+    ) -> Result<Self, RepoError> {
+        not_staged(&record)?;
+        Ok(Self::begin(tx, id, record, context, false))
+    }
+
+    /// Goes on with the revision that a stage makes, which the caller has found to be its own.
+    pub fn staged(
+        tx: &'a mut Txn<'t>,
+        id: RepoId,
+        record: RepoRecord,
+        context: &'a Context,
+    ) -> Self {
+        Self::begin(tx, id, record, context, true)
+    }
+
+    fn begin(
+        tx: &'a mut Txn<'t>,
+        id: RepoId,
+        record: RepoRecord,
+        context: &'a Context,
+        staged: bool,
+    ) -> Self {
         let rev = Rev(record.head + 1);
         Self {
             tx,
@@ -56,6 +87,7 @@ impl<'a, 't> Edit<'a, 't> {
             rev,
             changed: false,
             closed: false,
+            staged,
             context,
         }
     }
@@ -138,41 +170,72 @@ impl<'a, 't> Edit<'a, 't> {
             .put(Table::Usage, &keys::repo(self.id), &usage.to_bytes()?)
     }
 
-    /// Moves the head and writes the revision's change and feed rows, if anything changed.
-    pub fn finish(mut self) -> Result<Rev, RepoError> {
+    /// Writes the revision's own change row, if anything changed, and has it seen; one of a stage is seen with the others of
+    /// its stage.
+    pub fn finish(self) -> Result<Rev, RepoError> {
         if !self.changed {
             return Ok(Rev(self.record.head));
         }
-        let context = self.context;
-        let row = ChangeRecord {
-            at_ms: context.at_ms,
-            who: context.who.clone(),
-            why: context.why.into(),
-        };
-        self.tx.put(
-            Table::Changes,
-            &keys::change_head(self.id, self.rev),
-            &row.to_bytes()?,
-        )?;
-        let feed = FeedRecord {
-            kind: FeedKind::Revision as u8,
-            repo: self.id.0,
-            name: self.record.name.clone(),
-            rev: self.rev.0,
-            at_ms: context.at_ms,
-            who: context.who.clone(),
-            why: context.why.into(),
-        };
-        feed::tell(self.tx, &feed)?;
-        if self.closed {
-            let now = self.tx.running_ms();
-            let what = keys::due_rev(self.id, self.rev);
-            let key = keys::due(now + self.keep_ms(), DueKind::History, &what);
-            self.tx.put(Table::Due, &key, &now.to_be_bytes())?;
+        let (id, context) = (self.id, self.context);
+        put_head(self.tx, id, self.rev, context)?;
+        if !self.staged {
+            let keep_ms = self.closed.then(|| self.keep_ms());
+            reveal(self.tx, id, self.record, keep_ms, context)?;
         }
-        self.record.head = self.rev.0;
-        self.tx
-            .put(Table::Repos, &keys::repo(self.id), &self.record.to_bytes()?)?;
         Ok(self.rev)
     }
+}
+
+/// Refuses a repository whose next revision a stage makes.
+pub(super) fn not_staged(record: &RepoRecord) -> Result<(), RepoError> {
+    match record.stage {
+        None => Ok(()),
+        Some(_) => Err(RepoError::Staged(record.name.clone())),
+    }
+}
+
+/// Writes time, person and reason of a revision.
+pub(super) fn put_head(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    rev: Rev,
+    context: &Context,
+) -> Result<(), StoreError> {
+    let row = ChangeRecord {
+        at_ms: context.at_ms,
+        who: context.who.clone(),
+        why: context.why.into(),
+    };
+    let key = keys::change_head(id, rev);
+    tx.put(Table::Changes, &key, &row.to_bytes()?)
+}
+
+/// Moves the head to the next revision, whose rows are written, and tells the feed. `keep_ms`: it closed rows, which the
+/// history keeps for so long.
+pub(super) fn reveal(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    mut record: RepoRecord,
+    keep_ms: Option<u64>,
+    context: &Context,
+) -> Result<Rev, StoreError> {
+    let rev = Rev(record.head + 1);
+    let feed = FeedRecord {
+        kind: FeedKind::Revision as u8,
+        repo: id.0,
+        name: record.name.clone(),
+        rev: rev.0,
+        at_ms: context.at_ms,
+        who: context.who.clone(),
+        why: context.why.into(),
+    };
+    feed::tell(tx, &feed)?;
+    if let Some(keep_ms) = keep_ms {
+        let now = tx.running_ms();
+        let key = keys::due(now + keep_ms, DueKind::History, &keys::due_rev(id, rev));
+        tx.put(Table::Due, &key, &now.to_be_bytes())?;
+    }
+    record.head = rev.0;
+    tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+    Ok(rev)
 }

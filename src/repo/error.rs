@@ -153,6 +153,11 @@ pub enum RepoError {
         /// Whether there is a file.
         is_there: bool,
     },
+    /// A big change of the repository is under way.
+    #[error(
+        "a big change of {0} is under way, and others wait for it; nothing was changed, try again shortly"
+    )]
+    Staged(String),
     /// Too many long reads go on.
     #[error(
         "many long reads of this registry go on at the moment, of the past or before a delete; nothing was changed, try again shortly"
@@ -324,6 +329,7 @@ impl RepoError {
             Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
             Self::UploadBusy
             | Self::TooManyUploads { .. }
+            | Self::Staged(_)
             | Self::Crowded
             | Self::OneAtATime
             | Self::Restless => K::Busy,

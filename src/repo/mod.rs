@@ -23,6 +23,7 @@ mod rules;
 mod settings;
 mod shown;
 mod snapshots;
+mod stage;
 mod state;
 mod tree;
 mod uploads;
@@ -32,6 +33,7 @@ pub use bounded::{Asker, LongRead};
 pub use error::{RepoError, RepoErrorKind};
 pub use files::{Entry, FileView, Filed, FolderPage, NewFile, PartDone, PartRange, When};
 pub use history::moment::Meant;
+pub use images::closure::FetchedFor;
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
 pub use shown::At;
@@ -122,6 +124,8 @@ struct Inner {
     /// Who gives up history below which quota.
     turns: Arc<Turns>,
     fills: Fills,
+    /// Big changes that are under way here.
+    stages: stage::Stages,
     /// The names of repositories that are no registries.
     trees: Arc<Trees>,
     /// Files that were lately asked for.
@@ -185,6 +189,7 @@ impl Repos {
             sessions,
             uploads,
             fills: Fills::default(),
+            stages: stage::Stages::default(),
             trees: Arc::new(trees),
             files: files::known(),
             hashing: tokio::sync::Semaphore::new(hashing::AT_ONCE),
@@ -214,7 +219,7 @@ impl Repos {
         store.write(Lane::Request, need, name, change).await
     }
 
-    /// The same of a change that readers of this repository see. What the caches know of it ends before the answer, also
+    /// The same of a change that readers of this repository see; it waits for a stage that makes the next revision. What the caches know of it ends before the answer, also
     /// if the client has gone away by then.
     async fn change<T: Send + 'static>(
         &self,
@@ -229,10 +234,7 @@ impl Repos {
             generations.bump(&repo);
             turns.changed(&repo);
         };
-        self.0
-            .store
-            .write_then(Lane::Request, need, name, change, then)
-            .await
+        self.unless_staged(need, name, change, then).await
     }
 
     /// The same of a rare change that may touch any repository: all that the caches know ends.
@@ -340,6 +342,7 @@ impl Repos {
         let drop_name = move |tx: &mut Txn<'_>| {
             let (id, mut record) = any_visible(tx, wanted.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            edit::not_staged(&record)?;
             snapshots::to_go_with(tx, id, &record, with_snapshots)?;
             record.deleted = true;
             tx.delete(Table::Meta, &keys::tree(wanted.as_str()))?;
@@ -353,8 +356,7 @@ impl Repos {
         };
         let (repos, name) = (self.clone(), name.clone());
         self.to_its_end(async move {
-            let store = &repos.0.store;
-            let drop = store.write_then(Lane::Request, Need::Keeps, "repo.delete", drop_name, then);
+            let drop = repos.unless_staged(Need::Keeps, "repo.delete", drop_name, then);
             let dropped = drop.await;
             repos.settle_tree(&name).await;
             let id = dropped?;

@@ -46,10 +46,29 @@ impl Dropped<'_> {
     }
 }
 
+/// An item that is live again: what closed it is taken back, and nobody saw that.
+pub(super) struct Reopened<'a> {
+    /// The repository.
+    pub id: RepoId,
+    /// Its name.
+    pub name: Name<'a>,
+    /// The revision that added it.
+    pub added: Rev,
+    /// Its row.
+    pub item: &'a ItemRecord,
+    /// How long a lease is (ms).
+    pub lease_ms: u64,
+    /// How long the history keeps what was closed (ms).
+    pub keep_ms: u64,
+}
+
 /// What the items of a class mean beside their own rows.
 pub(super) trait Rules: Sync {
     /// After a row was closed.
     fn closed(&self, edit: &mut Edit<'_, '_>, closed: &Closed<'_>) -> Result<(), StoreError>;
+
+    /// After a row that was closed became live again, with its references as they were.
+    fn reopened(&self, tx: &mut Txn<'_>, reopened: &Reopened<'_>) -> Result<(), StoreError>;
 
     /// After a row was dropped: its references go.
     fn dropped(&self, tx: &mut Txn<'_>, dropped: &Dropped<'_>) -> Result<(), StoreError>;
@@ -60,6 +79,10 @@ struct None;
 
 impl Rules for None {
     fn closed(&self, _: &mut Edit<'_, '_>, _: &Closed<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reopened(&self, _: &mut Txn<'_>, _: &Reopened<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 

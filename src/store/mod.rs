@@ -57,7 +57,7 @@ use std::time::Duration;
 use writer::Shared;
 
 /// Schema version this binary writes.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]

@@ -34,6 +34,10 @@ pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [
         run: other_kinds,
         rewrites: &[],
     },
+    Step {
+        run: has_stages,
+        rewrites: &[],
+    },
 ];
 
 /// Rows in memory at once.
@@ -91,6 +95,13 @@ fn mentions_apart(txn: &WriteTransaction) -> Result<(), StoreError> {
 /// images, and drop what the others keep.
 #[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
 fn other_kinds(_txn: &WriteTransaction) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Schema 6 has stages: rows of a revision that is to come, written in many transactions. A program that knows none would
+/// put revisions of its own among them.
+#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
+fn has_stages(_txn: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use redb::TableDefinition;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// name -> raw bytes; names that begin with `store.` are the store's own, `tree ` and a name is a repository that is no
-    /// registry.
+    /// registry, `stage ` and a number is a big change under way.
     Meta,
     /// repo id -> kind, origin, policy, head, horizon, stage. An id is never used twice.
     Repos,

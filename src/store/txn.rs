@@ -83,6 +83,11 @@ impl<'a> Txn<'a> {
         self.change(table, key, None)
     }
 
+    /// How many rows it changes so far.
+    pub fn changed(&self) -> usize {
+        self.changes
+    }
+
     /// Appends to the feed; order is commit order.
     pub fn append(&mut self, value: &[u8]) -> Result<(), StoreError> {
         let fits = check_len("a feed row", value.len(), Table::Feed.value_limit());

@@ -4,7 +4,7 @@ use super::{Fault, FaultKind, News, Progress};
 use crate::app::App;
 use crate::fetch::{Credential, FetchOptions, TlsClient};
 use crate::mirror::{self, MirrorError, MirrorErrorKind, MirrorReport, MirrorRequest};
-use crate::types::RepoName;
+use crate::types::{JobId, RepoName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,7 @@ impl MirrorJob {
 /// Does the work of such a job; `stop` ends it early.
 pub(in crate::app) async fn run(
     app: &App,
-    job: MirrorJob,
+    (id, job): (JobId, MirrorJob),
     news: News,
     stop: CancellationToken,
 ) -> Result<MirrorReport, Fault> {
@@ -73,6 +73,7 @@ pub(in crate::app) async fn run(
             ..FetchOptions::default()
         },
         memory: app.config.load().mirror_memory_bytes,
+        job: Some(id),
     };
     let hears = move |now| news(Progress::Mirror(now));
     Ok(mirror::run(&app.repos, request, hears, stop).await?)

@@ -63,10 +63,10 @@ pub enum SnapshotRequest {
         /// Whether it is to be held.
         held: bool,
     },
-    /// Makes a repository show it again. Answered by [`Reply::SnapshotRestored`].
+    /// Makes repositories show it again, all at once. Answered by [`Reply::SnapshotRestored`].
     Restore {
-        /// The repository.
-        name: String,
+        /// A repository, or a pattern of names.
+        of: String,
         /// A title, a revision or a time.
         reference: String,
     },
@@ -139,9 +139,9 @@ pub(super) async fn run(app: &App, request: SnapshotRequest) -> Result<Reply, Fa
             repos.hold_snapshot(&name, &title, held, OPERATOR).await?;
             Ok(Reply::Done)
         }
-        SnapshotRequest::Restore { name, reference } => {
-            let (name, at) = (repo(&name)?, when(&reference)?);
-            let done = repos.restore_snapshot(&name, &at, OPERATOR).await?;
+        SnapshotRequest::Restore { of, reference } => {
+            let (of, at) = (of.parse::<RepoPattern>()?, when(&reference)?);
+            let done = repos.restore_snapshots(&of, &at, OPERATOR).await?;
             Ok(Reply::SnapshotRestored(done))
         }
     }

@@ -99,7 +99,8 @@ fn strange(
         return Ok(Some(text));
     }
     if let (Owner::There(record), Some(rev)) = (&owner, rev)
-        && rev > record.head
+        // A stage closes what it added, and may be taken back.
+        && rev > record.head + u64::from(kind == DueKind::Past)
     {
         walk.suspects.push(Suspect::Due {
             key: key.to_vec(),

@@ -148,7 +148,12 @@ fn revisions(
     (key, value): (&[u8], &[u8]),
 ) -> Result<(), RepoError> {
     let mut right = record.clone();
-    let seen = walk.evidence.get(&id.0).copied().unwrap_or_default();
+    let mut seen = walk.evidence.get(&id.0).copied().unwrap_or_default();
+    let next = record.head + 1;
+    if seen == next && (record.stage.is_some() || !is_written(r, id, Rev(next))?) {
+        // A stage makes it, or made it and was taken back since its rows were read.
+        seen = record.head;
+    }
     let told = walk.told.get(&id.0).copied().unwrap_or_default();
     right.head = right.head.max(seen).max(told);
     let problem = |kind, what: String| Problem::new(kind, what).repo(&record.name);
@@ -182,6 +187,13 @@ fn revisions(
         not_told(walk, r, id, record)?;
     }
     Ok(())
+}
+
+/// Whether there are changes of the revision.
+fn is_written(r: &Read<'_>, id: RepoId, rev: Rev) -> Result<bool, RepoError> {
+    let (_, to) = keys::change_names(id, rev);
+    let from = keys::change_head(id, rev);
+    Ok(!r.scan(Table::Changes, &from, &to, 1)?.is_empty())
 }
 
 /// The feed has not told of the newest revision when it was read; it may have since.

@@ -139,7 +139,7 @@ impl Repos {
         let change = self.change(name, Need::Removes, "file.delete", move |tx| {
             let (id, record) = pushes::home(tx, &wanted, Kind::File)?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
-            let mut edit = Edit::open(tx, id, record, &context);
+            let mut edit = Edit::open(tx, id, record, &context)?;
             edit.delete_file(&path, &when)?;
             edit.finish()?;
             Ok(())

@@ -8,7 +8,7 @@ use crate::repo::reclaim::{drop_ref, let_go};
 use crate::repo::rows::keys;
 use crate::repo::rows::record::UsageRecord;
 use crate::repo::rows::{number, usage};
-use crate::repo::rules::{Closed, Dropped, Rules};
+use crate::repo::rules::{Closed, Dropped, Reopened, Rules};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, RepoId};
@@ -25,6 +25,21 @@ impl Rules for Paths {
             edit.unreference(&closed.name, &target, closed.added)?;
         }
         went(edit.tx, edit.id, &target, closed.item.size)
+    }
+
+    fn reopened(&self, tx: &mut Txn<'_>, reopened: &Reopened<'_>) -> Result<(), StoreError> {
+        let Reopened { id, item, .. } = *reopened;
+        let Some(target) = item.digest() else {
+            return Ok(());
+        };
+        let before = live_files(tx, id, &target)?;
+        let row = (before + 1).to_be_bytes();
+        tx.put(Table::Mentions, &keys::files(&target, id), &row)?;
+        if before == 0 {
+            quota::regain(tx, id, &target, item.size)?;
+            count(tx, id, |usage| usage.bytes += item.size)?;
+        }
+        Ok(())
     }
 
     fn dropped(&self, tx: &mut Txn<'_>, dropped: &Dropped<'_>) -> Result<(), StoreError> {

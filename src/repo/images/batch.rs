@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use std::ops::Range;
 
 /// Row changes of one transaction, about: the rest of what it may have is for what the estimate leaves out.
-const ROWS: usize = 3500;
+pub(in crate::repo) const ROWS: usize = 3500;
 /// Row changes for what a manifest names: a reference for each digest, a mark for each part of an index. With
 /// [`TAGS`], the two for each quota of the longest name, and those who waited for it
 /// ([`WANTED_MAX`](crate::repo::rows::WANTED_MAX)), they stay within a transaction.

@@ -2,7 +2,7 @@
 //! names the digest is searched for outside the writer ([`Search`]). A search that ends within one hop waits for nobody.
 
 use crate::repo::bounded::{Asker, Rest, Search, What};
-use crate::repo::edit::Edit;
+use crate::repo::edit::{self, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::manifest;
 use crate::repo::rows::keys;
@@ -42,8 +42,9 @@ impl Repos {
             refuse(&digest, done.found())?;
             let (wanted, told) = (name.clone(), done.clone());
             let change = self.change(name, Need::Removes, "blob.delete", move |tx| {
-                let (id, _) = visible(tx, wanted.as_str(), Kind::Oci)?
-                    .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+                let (id, record) = manifest::writable(tx, &wanted)?;
+                // A manifest that it closed is at the head still, and may need the blob.
+                edit::not_staged(&record)?;
                 is_linked(tx, id, &digest)?;
                 if id != told.id() {
                     return Ok(Made::Begin);
@@ -97,7 +98,7 @@ impl Repos {
                 } else {
                     Rest::TooMuch
                 };
-                let mut change = Edit::open(tx, id, record, &context);
+                let mut change = Edit::open(tx, id, record, &context)?;
                 for tag in &tags {
                     change.delete_tag_of(tag, &digest)?;
                 }

@@ -88,9 +88,12 @@ impl Edit<'_, '_> {
             self.add_referrer(new, subject)?;
         }
         let name = Name::manifest(&new.digest);
+        let was_hidden = self.unhide(new)?;
         self.put(&name, &item)?;
         let own = keys::item_ref(&new.digest, self.id, &name, self.rev);
-        quota::gain(self.tx, self.id, &new.digest, new.size, &own)?;
+        // Its own reference stayed with it, and keeps it already.
+        let by: &[u8] = if was_hidden { &[] } else { &own };
+        quota::gain(self.tx, self.id, &new.digest, new.size, by)?;
         for child in &new.inspected.children {
             let class = if rows::holds(self.tx, self.id, &child.digest)? {
                 Class::Manifest
@@ -101,6 +104,40 @@ impl Edit<'_, '_> {
             self.tx.put(keys::table(class), &key, &[])?;
         }
         Ok(arrive(self.tx, self.id, &new.digest)?)
+    }
+
+    /// A manifest that this revision added and closed waits in the past for the collector, with what it names; added again, it
+    /// is there no more. Answers whether it was.
+    fn unhide(&mut self, new: &NewManifest) -> Result<bool, StoreError> {
+        let past = keys::item(self.id, &Name::manifest(&new.digest), true, self.rev);
+        if self.tx.get(Table::Items, &past)?.is_none() {
+            return Ok(false);
+        }
+        self.tx.delete(Table::Items, &past)?;
+        for child in &new.inspected.children {
+            for class in [Class::Manifest, Class::Wanted] {
+                let digest = &child.digest;
+                let key = keys::manifest_ref(digest, self.id, class, &new.digest, self.rev);
+                self.tx.delete(keys::table(class), &key)?;
+            }
+        }
+        if let Some(subject) = &new.inspected.subject {
+            let kind = &new.inspected.artifact_type;
+            let row = keys::referrer(self.id, true, subject, kind, &new.digest, self.rev);
+            self.tx.delete(Table::Referrers, &row)?;
+        }
+        Ok(true)
+    }
+
+    /// Has the collector drop a manifest that this very revision added, with what it names: no revision shows it.
+    pub(super) fn hide(&mut self, digest: &Digest, item: &ItemRecord) -> Result<(), StoreError> {
+        let mut item = item.clone();
+        item.removed = self.rev.0;
+        let past = keys::item(self.id, &Name::manifest(digest), true, self.rev);
+        self.tx.put(Table::Items, &past, &item.to_bytes()?)?;
+        let what = [keys::due_in(self.id, digest), self.rev.0.to_be_bytes().to_vec()].concat();
+        let due = keys::due(self.tx.running_ms(), DueKind::Past, &what);
+        self.tx.put(Table::Due, &due, &[])
     }
 
     fn add_referrer(&mut self, new: &NewManifest, subject: &Digest) -> Result<(), StoreError> {

@@ -154,7 +154,7 @@ fn delete(
     let Some(tags) = tags else {
         return Ok(false);
     };
-    let mut change = Edit::open(tx, id, record, context);
+    let mut change = Edit::open(tx, id, record, context)?;
     for tag in &tags {
         change.delete_tag(tag)?;
     }

@@ -3,12 +3,11 @@
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
 use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
-use crate::repo::images::batch::{self, Filling};
+use crate::repo::images::batch;
 use crate::repo::images::edit::NewManifest;
 use crate::repo::rows;
 use crate::repo::rows::inline;
 use crate::repo::rows::record::{BlobRecord, RepoRecord};
-use crate::repo::state::lock;
 use crate::repo::uploads::fill;
 use crate::repo::{Inner, KeptTag, Put, PutManifest, Repos, pushes, visible};
 use crate::store::record::Record;
@@ -16,19 +15,18 @@ use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Kind, Reference, RepoId, RepoName};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A manifest that has been read and whose bytes are where a commit needs them.
 #[derive(Clone)]
-struct Ready {
-    new: NewManifest,
-    body: Body,
+pub(super) struct Ready {
+    pub new: NewManifest,
+    pub body: Body,
 }
 
 impl Ready {
     /// Its content file, if it has one.
-    fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<Place> {
         match &self.body {
             Body::Inline(_) | Body::Before => None,
             Body::Placed(place) => Some(place.clone()),
@@ -36,7 +34,7 @@ impl Ready {
     }
 
     /// The same once for every [`batch::TAGS`] of its tags, the bytes with the first.
-    fn of_few_tags(mut self) -> Vec<Self> {
+    pub fn of_few_tags(mut self) -> Vec<Self> {
         let mut all = Vec::new();
         while self.new.tags.len() > batch::TAGS {
             let rest = self.new.tags.split_off(batch::TAGS);
@@ -56,14 +54,16 @@ impl Ready {
 
 /// What a commit came to.
 #[derive(Default)]
-struct Made {
+pub(super) struct Made {
     /// Content files that it did not need.
-    spare: Vec<Place>,
-    kept: Vec<KeptTag>,
+    pub spare: Vec<Place>,
+    /// Tags that were moved here and stay.
+    pub kept: Vec<KeptTag>,
 }
 
+/// Where a manifest's bytes are.
 #[derive(Clone)]
-enum Body {
+pub(super) enum Body {
     Inline(Bytes),
     Placed(Place),
     /// They came with the same manifest before, with other tags.
@@ -94,56 +94,13 @@ impl Repos {
             crate::repo::Source::Registry { registry, .. } => registry.clone(),
         };
         let ready = self.ready(put).await?;
-        let mut done = [answer(&ready.new)];
-        let commit = self.commit(name, vec![ready], &who, "manifest.put", None);
-        note_kept(&mut done, &commit.await?);
-        let [done] = done;
-        Ok(done)
-    }
-
-    /// Makes a whole closure visible: in one transaction; one that is too large for that in several, in the order
-    /// given (children first), so that each manifest that is visible is whole. `home` is what the name meant when the
-    /// content was fetched ([`Repos::ensure_mirror`]): one that was deleted since, and perhaps made anew, gets nothing.
-    pub async fn commit_closure(
-        &self,
-        name: &RepoName,
-        home: RepoId,
-        manifests: Vec<PutManifest>,
-        who: &'static str,
-    ) -> Result<Vec<Put>, RepoError> {
-        let (repos, name) = (self.clone(), name.clone());
-        self.to_its_end(async move { repos.commit_in_batches(&name, home, manifests, who).await })
-            .await
-    }
-
-    async fn commit_in_batches(
-        &self,
-        name: &RepoName,
-        home: RepoId,
-        manifests: Vec<PutManifest>,
-        who: &str,
-    ) -> Result<Vec<Put>, RepoError> {
-        let quotas = self.quotas_above(name).await?;
-        let (mut done, mut kept) = (Vec::with_capacity(manifests.len()), Vec::new());
-        let (mut batch, mut filling) = (Vec::new(), Filling::default());
-        for put in manifests {
-            let ready = self.ready(put).await?;
-            done.push(answer(&ready.new));
-            for ready in ready.of_few_tags() {
-                if !filling.takes(batch::cost(&ready.new, quotas)) {
-                    let full = std::mem::take(&mut batch);
-                    kept.extend(self.commit(name, full, who, "mirror", Some(home)).await?);
-                }
-                batch.push(ready);
-            }
-        }
-        kept.extend(self.commit(name, batch, who, "mirror", Some(home)).await?);
-        note_kept(&mut done, &kept);
+        let done = answer(&ready.new);
+        self.commit(name, ready, &who).await?;
         Ok(done)
     }
 
     /// Reads a manifest and makes its bytes durable if they are too many for the store.
-    async fn ready(&self, put: PutManifest) -> Result<Ready, RepoError> {
+    pub(super) async fn ready(&self, put: PutManifest) -> Result<Ready, RepoError> {
         let inner = Arc::clone(&self.0);
         let max = inner.options.manifest_max;
         if put.bytes.len() as u64 > max {
@@ -189,64 +146,49 @@ impl Repos {
         Ok(ready)
     }
 
-    async fn commit(
-        &self,
-        name: &RepoName,
-        ready: Vec<Ready>,
-        who: &str,
-        why: &'static str,
-        fetched_for: Option<RepoId>,
-    ) -> Result<Vec<KeptTag>, RepoError> {
-        let (ready, kept) = (Arc::new(ready), Mutex::new(Vec::new()));
-        let done = batch::commit_in_parts(ready.len(), |part| {
-            let (ready, kept) = (&ready, &kept);
-            async move {
-                let once = || {
-                    let part = (Arc::clone(ready), part.clone());
-                    self.commit_once(name, part, who, why, fetched_for)
-                };
-                let made = self.with_history(name, once).await?;
-                lock(kept).extend(made.kept);
+    /// Commits one manifest, and drops the content file that was not needed for it.
+    async fn commit(&self, name: &RepoName, ready: Ready, who: &str) -> Result<(), RepoError> {
+        let place = ready.place();
+        let ready = Arc::new(vec![ready]);
+        let once = || self.commit_once(name, Arc::clone(&ready), who, "manifest.put", None);
+        match self.with_history(name, once).await {
+            Ok(made) => {
                 self.drop_spare(made.spare).await;
                 Ok(())
             }
-        });
-        let Err((from, error)) = done.await else {
-            return Ok(std::mem::take(&mut lock(&kept)));
-        };
-        if error.stored_nothing() {
-            let left = ready.iter().skip(from).filter_map(Ready::place);
-            self.drop_spare(left.collect()).await;
+            Err(error) => {
+                if error.stored_nothing() {
+                    self.drop_spare(place.into_iter().collect()).await;
+                }
+                Err(error)
+            }
         }
-        Err(error)
     }
 
-    /// The transaction of a part of a commit. `fetched_for`: a mirror run's repository; a push has none.
-    async fn commit_once(
+    /// The transaction of a commit. `fetched_for`: a mirror run's repository; a push has none.
+    pub(super) async fn commit_once(
         &self,
         name: &RepoName,
-        (ready, part): (Arc<Vec<Ready>>, Range<usize>),
+        ready: Arc<Vec<Ready>>,
         who: &str,
         why: &'static str,
         fetched_for: Option<RepoId>,
     ) -> Result<Made, RepoError> {
-        let sizes = ready[part.clone()].iter();
-        let sizes = sizes.map(|r| (r.new.digest, Some(r.new.size)));
+        let sizes = ready.iter().map(|r| (r.new.digest, Some(r.new.size)));
         let _room = self.commit_room(name, sizes.collect()).await?;
         let context = self.context(who, why);
         let strict = self.0.options.strict;
         let wanted = name.clone();
         let change = self.change(name, Need::Grows, why, move |tx| {
-            let ready = &ready[part.clone()];
-            let (id, record) = home(tx, &wanted, ready, context.at_ms, fetched_for)?;
+            let (id, record) = home(tx, &wanted, &ready, context.at_ms, fetched_for)?;
             let strict = fetched_for.is_none() && record.strict.unwrap_or(strict);
             let mut made = Made::default();
-            for r in ready {
+            for r in &*ready {
                 let spare = put_body(tx, &r.new.digest, r.new.size, &r.body, context.at_ms)?;
                 made.spare.extend(spare);
             }
             let mut news = Vec::with_capacity(ready.len());
-            for r in ready {
+            for r in &*ready {
                 let ours = match fetched_for {
                     Some(_) => pushes::without_ours(tx, id, &r.new)?,
                     None => None,
@@ -259,7 +201,7 @@ impl Repos {
                     None => Cow::Borrowed(&r.new),
                 });
             }
-            let mut change = Edit::open(tx, id, record, &context);
+            let mut change = Edit::open(tx, id, record, &context)?;
             for new in &news {
                 if strict {
                     let missing = change.missing(&new.inspected)?;
@@ -276,22 +218,12 @@ impl Repos {
     }
 }
 
-fn answer(new: &NewManifest) -> Put {
+pub(super) fn answer(new: &NewManifest) -> Put {
     Put {
         digest: new.digest,
         subject: new.inspected.subject,
         tags: new.tags.clone(),
         kept: Vec::new(),
-    }
-}
-
-/// Takes the tags that a site keeps out of the answers, and names them there.
-fn note_kept(done: &mut [Put], kept: &[KeptTag]) {
-    for kept in kept {
-        for put in done.iter_mut().filter(|put| put.digest == kept.brought) {
-            put.tags.retain(|tag| *tag != kept.tag);
-            put.kept.push(kept.clone());
-        }
     }
 }
 
@@ -337,7 +269,8 @@ fn place(inner: &Inner, digest: &Digest, bytes: &Bytes) -> Result<Body, RepoErro
     }
 }
 
-fn put_body(
+/// Writes the row of a manifest's bytes; answers a content file that is not needed.
+pub(super) fn put_body(
     tx: &mut Txn<'_>,
     digest: &Digest,
     size: u64,

@@ -5,6 +5,7 @@
 
 pub(in crate::repo) mod batch;
 pub(in crate::repo) mod blob;
+pub(in crate::repo) mod closure;
 pub(in crate::repo) mod delete;
 pub(in crate::repo) mod edit;
 pub(in crate::repo) mod lists;

@@ -118,7 +118,7 @@ impl Repos {
                 }
                 rows::blob(tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;
             }
-            let mut change = Edit::open(tx, id, record, &context);
+            let mut change = Edit::open(tx, id, record, &context)?;
             for new in &batch[part.clone()] {
                 change.put_manifest(new)?;
             }

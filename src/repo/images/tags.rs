@@ -124,7 +124,7 @@ impl Repos {
         let (wanted, tag) = (name.clone(), tag.clone());
         let change = self.change(name, Need::Removes, "tag.delete", move |tx| {
             let (id, record) = crate::repo::images::manifest::writable(tx, &wanted)?;
-            let mut change = Edit::open(tx, id, record, &context);
+            let mut change = Edit::open(tx, id, record, &context)?;
             if !change.delete_tag(tag.as_str())? {
                 return Err(RepoError::ManifestUnknown(tag.to_string()));
             }

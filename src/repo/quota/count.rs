@@ -96,7 +96,7 @@ pub(in crate::repo) fn gain(
     let (from, to) = holding(digest, id);
     let refs = tx.scan(Table::Refs, &from, &to, 2)?;
     let was_held = refs.iter().any(|(key, _)| key != by);
-    match shift(tx, id, digest, size, (1, i64::from(!was_held)))? {
+    match shift(tx, id, digest, size, (1, i64::from(!was_held)), false)? {
         None => Ok(()),
         Some((prefix, Refusal::Shown { needed, free })) => Err(RepoError::Quota {
             prefix,
@@ -113,6 +113,19 @@ pub(in crate::repo) fn gain(
     }
 }
 
+/// The repository shows again what it kept all the while: a change is taken back, which no quota refuses.
+pub(in crate::repo) fn regain(
+    tx: &mut Txn<'_>,
+    id: RepoId,
+    digest: &Digest,
+    size: u64,
+) -> Result<(), StoreError> {
+    if any(tx)? {
+        shift(tx, id, digest, size, (1, 0), true)?;
+    }
+    Ok(())
+}
+
 /// The repository shows the digest once less; the reference that showed it is gone, or of the past.
 pub(in crate::repo) fn lose(
     tx: &mut Txn<'_>,
@@ -122,7 +135,7 @@ pub(in crate::repo) fn lose(
 ) -> Result<(), StoreError> {
     if any(tx)? {
         let gone = i64::from(!is_held(tx, id, digest)?);
-        shift(tx, id, digest, size, (-1, -gone))?;
+        shift(tx, id, digest, size, (-1, -gone), false)?;
     }
     Ok(())
 }
@@ -135,18 +148,20 @@ pub(in crate::repo) fn let_go(
 ) -> Result<(), StoreError> {
     if any(tx)? && !is_held(tx, id, digest)? {
         let size = rows::size(tx, digest)?;
-        shift(tx, id, digest, size, (0, -1))?;
+        shift(tx, id, digest, size, (0, -1), false)?;
     }
     Ok(())
 }
 
 /// Adds to the counts of every prefix that holds the repository; the first refusal ends it, and must end the transaction.
+/// With `forced` none refuses.
 fn shift(
     tx: &mut Txn<'_>,
     id: RepoId,
     digest: &Digest,
     size: u64,
     (shown, held): (i64, i64),
+    forced: bool,
 ) -> Result<Option<(String, Refusal)>, StoreError> {
     let name = name_of(tx, id)?.unwrap_or_default();
     for prefix in prefixes(&name) {
@@ -168,6 +183,7 @@ fn shift(
             continue;
         }
         if by.0 > 0
+            && !forced
             && let Some(refusal) = refusal(&record, before, size)
         {
             return Ok(Some((prefix.to_owned(), refusal)));

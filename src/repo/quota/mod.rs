@@ -15,7 +15,7 @@ mod room;
 mod turns;
 mod uploads;
 
-pub(super) use count::{Counts, gain, let_go, lose};
+pub(super) use count::{Counts, gain, let_go, lose, regain};
 pub(super) use pass::held_and_shown;
 pub(super) use turns::Turns;
 pub(super) use uploads::Uploads;

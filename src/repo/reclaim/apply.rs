@@ -6,6 +6,7 @@ use super::places::condemn;
 use super::release::closed_at;
 use super::release::{end_revision, release, suspect, tidy};
 use super::step::{Done, Step};
+use super::unstage::{is_to_come, unname, unstage};
 use crate::repo::bounded::is_spent;
 use crate::repo::edit::{Context, Edit};
 use crate::repo::error::RepoError;
@@ -17,6 +18,7 @@ use crate::repo::rows::{self, number};
 use crate::repo::rules::{self, Dropped};
 use crate::repo::shown::{is_past_pinned, is_pinned_within};
 use crate::repo::snapshots;
+use crate::repo::stage;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, ItemName, RepoId, Rev};
@@ -37,7 +39,12 @@ pub(super) fn step(
         Step::Lease { .. } | Step::Orphan { .. } | Step::Untagged { .. } | Step::List { .. } => {
             look(tx, step, context, tally, touched)?;
         }
-        Step::Suspect { .. } | Step::Release { .. } | Step::Lapse { .. } | Step::Tidy { .. } => {
+        Step::Suspect { .. }
+        | Step::Release { .. }
+        | Step::Unname { .. }
+        | Step::Unstage { .. }
+        | Step::Lapse { .. }
+        | Step::Tidy { .. } => {
             return list(tx, step, context, touched);
         }
         Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
@@ -117,6 +124,31 @@ fn list(
             }
             Ok(done)
         }
+        Step::Unname { id, .. } | Step::Unstage { id, .. } => {
+            taken_back(tx, (*id, step), context)
+        }
+        _ => Ok(Done::All),
+    }
+}
+
+/// Carries out a step that takes back a revision, if that is still to come.
+fn taken_back(
+    tx: &mut Txn<'_>,
+    (id, step): (RepoId, &Step),
+    context: &Context,
+) -> Result<Done, RepoError> {
+    match step {
+        Step::Unname {
+            parent,
+            added,
+            children,
+            ..
+        } if is_to_come(tx, id, *added)? => each(tx, children, |tx, child| {
+            unname(tx, id, (parent, *added), child, context.lease_ms)
+        }),
+        Step::Unstage { rev, names, .. } if is_to_come(tx, id, *rev)? => {
+            each(tx, names, |tx, name| unstage(tx, (id, *rev), name, context))
+        }
         _ => Ok(Done::All),
     }
 }
@@ -145,6 +177,12 @@ fn look(
     tally: &mut Tally,
     touched: &mut BTreeSet<String>,
 ) -> Result<(), RepoError> {
+    if let Step::Untagged { id, .. } | Step::List { id, .. } = step
+        && stage::staged_rev(tx, *id)?.is_some()
+    {
+        // It began since the plan was made: the due row stays until it has ended.
+        return Ok(());
+    }
     match step {
         Step::Lease { key, digest, id } => {
             let lapses = tx.get(Table::Due, key)?;
@@ -320,7 +358,7 @@ fn untagged(
         tx.put(Table::Due, &key, &since.to_be_bytes())?;
         return Ok(false);
     }
-    let mut change = Edit::open(tx, id, record, context);
+    let mut change = Edit::open(tx, id, record, context)?;
     change.delete_manifest(digest)?;
     change.finish()?;
     hide(tx, id, digest, added)?;
@@ -354,14 +392,14 @@ fn hide(tx: &mut Txn<'_>, id: RepoId, digest: &Digest, added: Rev) -> Result<(),
 }
 
 /// Drops an item's row with the rows derived from it, but for what its children need (they were let go before).
-fn drop_row(
+pub(super) fn drop_row(
     tx: &mut Txn<'_>,
     id: RepoId,
     name: &ItemName,
     past: bool,
     added: Rev,
     context: &Context,
-) -> Result<bool, RepoError> {
+) -> Result<bool, StoreError> {
     let key = keys::item(id, &name.as_name(), past, added);
     let Some(row) = tx.get(Table::Items, &key)? else {
         return Ok(false);

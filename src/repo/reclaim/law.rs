@@ -2,6 +2,7 @@
 //! does, what a tag needs stays, and in the end everything else is gone.
 
 mod kept;
+mod staged;
 
 use super::plan::Plan;
 use super::*;
@@ -112,6 +113,8 @@ struct World {
     /// Snapshots, and how many there ever were.
     kept: Vec<kept::Kept>,
     made: u64,
+    /// A big change under way.
+    staged: Option<staged::Staged>,
 }
 
 impl World {
@@ -154,6 +157,7 @@ impl World {
             planned: <[VecDeque<Step>; 2]>::default(),
             kept: Vec::new(),
             made: 0,
+            staged: None,
         }
     }
 
@@ -161,6 +165,9 @@ impl World {
     async fn request(&mut self) {
         let (r, n) = (self.dice.below(REPOS), self.dice.below(100));
         let (b, at) = (of(&blob(n % BLOBS)), name(r));
+        if self.is_staged(r) {
+            return;
+        }
         match self.dice.below(10) {
             0..3 => {
                 let body = stream::iter([Ok::<_, Infallible>(blob(n % BLOBS))]);
@@ -259,9 +266,11 @@ impl World {
 
     /// What the tags need, as far as it is there, and whether it is all there.
     async fn check(&self, at_end: bool) {
-        let kept = self.check_kept().await;
+        let mut kept = self.check_kept().await;
+        kept.extend(self.check_staged().await);
         let live: Vec<_> = self.files.values().map(|n| of(&blob(*n))).collect();
-        let tagged: Vec<(u64, u64)> = self.tags.iter().map(|((r, _), m)| (*r, *m)).collect();
+        let tagged = self.tags.iter().filter(|((r, _), _)| !self.is_staged(*r));
+        let tagged: Vec<(u64, u64)> = tagged.map(|((r, _), m)| (*r, *m)).collect();
         let check = self.repos.hop(move |_, r| {
             let mut needed = BTreeSet::new();
             let mut open = Vec::new();

@@ -80,7 +80,7 @@ pub(super) fn end_list(
     if means != Some(*digest) {
         return Ok(false);
     }
-    let mut change = Edit::open(tx, id, record, context);
+    let mut change = Edit::open(tx, id, record, context)?;
     change.delete_tag(tag)?;
     change.finish()?;
     Ok(true)

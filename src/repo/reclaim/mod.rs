@@ -15,6 +15,7 @@ mod release;
 mod step;
 mod survey;
 mod unlink;
+mod unstage;
 
 use super::bounded::is_spent;
 use super::edit::Context;

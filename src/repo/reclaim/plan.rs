@@ -11,6 +11,7 @@ use crate::repo::failures::Failures;
 use crate::repo::rows::keys::{self, Class, DueKind, ItemKey, Name};
 use crate::repo::rows::record::{ItemRecord, RepoRecord};
 use crate::repo::rows::{self, number};
+use crate::repo::stage;
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
@@ -78,6 +79,9 @@ impl<'a, 'r> Plan<'a, 'r> {
         value: &[u8],
         from: Option<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>, RepoError> {
+        if from.is_none() && self.waits(key)? {
+            return Ok(None);
+        }
         self.tally.examined += u64::from(from.is_none());
         let before = self.steps.len();
         match self.part(key, value, from) {
@@ -94,6 +98,31 @@ impl<'a, 'r> Plan<'a, 'r> {
                 Ok(None)
             }
             planned => planned,
+        }
+    }
+
+    /// Whether a due row acts on what is live, of a repository whose next revision a stage makes: what that closed is at the
+    /// head still. Its row stays until the stage has ended.
+    fn waits(&self, key: &[u8]) -> Result<bool, RepoError> {
+        let Some((_, kind, what)) = keys::due_parts(key) else {
+            return Ok(false);
+        };
+        let acts = match kind {
+            DueKind::Untagged
+            | DueKind::Subject
+            | DueKind::Past
+            | DueKind::Closed
+            | DueKind::List => true,
+            DueKind::Lease
+            | DueKind::Orphan
+            | DueKind::History
+            | DueKind::Repo
+            | DueKind::Unpinned
+            | DueKind::Snapshot => false,
+        };
+        match Parts(what).u64().filter(|_| acts) {
+            Some(id) => Ok(stage::staged_rev(self.read, RepoId(id))?.is_some()),
+            None => Ok(false),
         }
     }
 

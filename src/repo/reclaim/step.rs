@@ -81,6 +81,19 @@ pub(super) enum Step {
         rev: Rev,
         names: Vec<ItemName>,
     },
+    /// What a manifest named is let go: the revision that added it is taken back.
+    Unname {
+        id: RepoId,
+        parent: Digest,
+        added: Rev,
+        children: Vec<Digest>,
+    },
+    /// What a revision made of those names is taken back.
+    Unstage {
+        id: RepoId,
+        rev: Rev,
+        names: Vec<ItemName>,
+    },
     /// Rows of a deleted repository go unseen.
     Erase { table: Table, keys: Vec<Vec<u8>> },
     /// A deleted repository has nothing left.
@@ -91,13 +104,15 @@ impl Step {
     /// The first parts of a list are done.
     pub fn forget(&mut self, parts: usize) {
         match self {
-            Self::Release { children, .. } | Self::Lapse { children, .. } => {
+            Self::Release { children, .. }
+            | Self::Unname { children, .. }
+            | Self::Lapse { children, .. } => {
                 children.drain(..parts.min(children.len()));
             }
             Self::Suspect { digests, .. } => {
                 digests.drain(..parts.min(digests.len()));
             }
-            Self::Tidy { names, .. } => {
+            Self::Tidy { names, .. } | Self::Unstage { names, .. } => {
                 names.drain(..parts.min(names.len()));
             }
             _ => {}
@@ -118,6 +133,8 @@ impl Step {
             // It looks at more rows than it changes.
             Self::Lapse { children, .. } => 16 * children.len(),
             Self::Release { children, .. } => 6 * children.len(),
+            Self::Unname { children, .. } => 7 * children.len(),
+            Self::Unstage { names, .. } => 16 * names.len(),
             Self::Tidy { names, .. } => names.len() + 1,
             Self::Erase { keys, .. } => keys.len(),
         }

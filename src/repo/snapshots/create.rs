@@ -8,7 +8,7 @@ use crate::repo::shown::{At, readable, resolve};
 use crate::repo::{Repos, any_visible};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
-use crate::types::{Page, RepoId, RepoName, Rev, Title, wall_ms};
+use crate::types::{Page, RepoId, RepoName, RepoPattern, Rev, Title, wall_ms};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Repos {
             title = new.title.as_ref().map(Title::as_str),
             who = new.who,
         );
-        let names = self.named_by(&new).await?;
+        let names = self.named_by(&new.of).await?;
         let mut cut = Vec::with_capacity(names.len());
         for name in names {
             let then = self.then(&name, &new.at).await?;
@@ -50,18 +50,17 @@ impl Repos {
     }
 
     /// The repositories that a pattern names.
-    async fn named_by(&self, new: &NewSnapshot) -> Result<Vec<RepoName>, RepoError> {
-        if let Some(name) = new.of.as_name() {
+    pub(super) async fn named_by(&self, of: &RepoPattern) -> Result<Vec<RepoName>, RepoError> {
+        if let Some(name) = of.as_name() {
             return Ok(vec![name]);
         }
         let (mut names, mut last) = (Vec::new(), None);
         loop {
             let page = self.names(None, last.as_deref(), Page::MAX).await?;
-            names.extend(page.names.into_iter().filter(|name| new.of.matches(name)));
+            names.extend(page.names.into_iter().filter(|name| of.matches(name)));
             if names.len() > MOST {
                 return Err(RepoError::Refused(format!(
-                    "more than {MOST} repositories match {}, the most in one snapshot; nothing was made, narrow the pattern",
-                    new.of
+                    "more than {MOST} repositories match {of}, the most at once; nothing was done, narrow the pattern"
                 )));
             }
             match page.next {
@@ -70,7 +69,7 @@ impl Repos {
             }
         }
         if names.is_empty() {
-            return Err(RepoError::NothingMatches(new.of.to_string()));
+            return Err(RepoError::NothingMatches(of.to_string()));
         }
         Ok(names)
     }

@@ -4,6 +4,7 @@
 //! it shows. A row of the past stays as long as a kept revision shows it: `reclaim` sees to that. Must not know what items
 //! mean; restoring is the one exception, and asks the kind's own rooms.
 
+mod back;
 mod create;
 mod delete;
 mod diff;

@@ -267,7 +267,7 @@ impl Repos {
                 None if rows::blob(tx, &digest)?.is_none() => return Ok(None),
                 None => None,
             };
-            let mut edit = Edit::open(tx, id, record, &context);
+            let mut edit = Edit::open(tx, id, record, &context)?;
             let filed = edit.put_file(&new, &digest, size)?;
             edit.finish()?;
             Ok(Some((spare, filed)))

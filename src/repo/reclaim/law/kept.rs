@@ -65,17 +65,23 @@ pub(super) fn children(
 }
 
 /// The repository of files.
-const FILES: u64 = REPOS;
-const PATHS: u64 = 4;
+pub(super) const FILES: u64 = REPOS;
+pub(super) const PATHS: u64 = 4;
+
+pub(super) fn path(p: u64) -> FilePath {
+    let text = ["a", "d/a", "d/b", "e/f/g"][p as usize];
+    text.parse().expect("a path")
+}
 
 impl World {
     /// Something that a client may do with files.
     pub(super) async fn request_file(&mut self) {
         let (at, n) = (name(FILES), self.dice.below(BLOBS));
         let p = self.dice.below(PATHS);
-        let path: FilePath = ["a", "d/a", "d/b", "e/f/g"][p as usize]
-            .parse()
-            .expect("a path");
+        if self.is_staged(FILES) {
+            return;
+        }
+        let path = path(p);
         // It is there from the second time on.
         let _ = self.repos.create(&at, Kind::File, "").await;
         if self.dice.below(3) == 0 {

@@ -1,0 +1,366 @@
+//! Big changes: any number of rows of the next revision of one or many repositories, in ordinary transactions, which are seen
+//! all at once or not at all.
+//!
+//! Owns the rows of stages and how one begins, is written, is shown (the flip) and is taken back. While a repository has a
+//! stage, readers see its head, its other writers wait, and the collector leaves it alone. Who made a stage and is gone (a
+//! crash, a panic) left rows that [`Repos::tidy_stages`] takes back, unless a job goes on with them. Must not know what the
+//! rows mean.
+
+mod held;
+mod rows;
+mod undo;
+
+pub(in crate::repo) use held::Stages;
+pub(in crate::repo) use rows::{StageId, all};
+
+use super::bounded::is_spent;
+use super::edit::{self, Context, Edit};
+use super::error::RepoError;
+use super::rows::keys;
+use super::rows::record::RepoRecord;
+use super::{Repos, rows as repo_rows};
+use crate::store::record::Record;
+use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
+use crate::types::{JobId, RepoId, RepoName, Rev};
+use held::Hold;
+use rows::StageRecord;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Repositories of one stage, at most: the flip is one transaction, with a few rows of each.
+const MOST: usize = 800;
+/// Row changes of one ordinary transaction of a stage, about.
+const ROWS: usize = 2_500;
+/// How long a change waits for the stages in its way before it is refused for now.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Stages that are looked at in one read.
+const LOOKED: usize = 1_000;
+
+/// A big change to be made.
+#[derive(Debug, Clone)]
+pub(in crate::repo) struct NewStage {
+    /// The repositories: name, number, and the head that it was planned for, if that matters.
+    pub of: Vec<(RepoName, RepoId, Option<Rev>)>,
+    /// The job that makes it, and goes on with it after a restart, with a hash of all that is to be put and closed: then it
+    /// must be the same.
+    pub job: Option<(JobId, [u8; 32])>,
+    /// Who asked for it.
+    pub who: String,
+    /// The action's name.
+    pub why: &'static str,
+}
+
+/// A stage that this process writes. One that is dropped before it is shown is taken back later.
+pub(in crate::repo) struct Stage {
+    repos: Repos,
+    id: StageId,
+    of: Vec<(RepoName, RepoId)>,
+    context: Context,
+    hold: Hold,
+}
+
+impl Repos {
+    /// Begins a stage, or goes on with the same one of the same job. Others of that job are taken back first. None: a
+    /// repository is not at the revision that the change was planned for.
+    ///
+    /// # Errors
+    /// [`RepoError::NameUnknown`] where a name does not mean that repository any more; [`RepoError::Staged`] if another stage
+    /// holds one of them and does not end soon; [`RepoError::Refused`] for too many repositories.
+    pub(in crate::repo) async fn begin_stage(
+        &self,
+        new: NewStage,
+    ) -> Result<Option<Stage>, RepoError> {
+        if new.of.len() > MOST {
+            return Err(RepoError::Refused(format!(
+                "one change takes {MOST} repositories at most, and this one is of {}; nothing was changed, choose fewer",
+                new.of.len()
+            )));
+        }
+        let of = new.of.iter().map(|(name, id, _)| (name.clone(), *id));
+        let (of, context) = (of.collect(), self.context(&new.who, new.why));
+        let found = self.left_by_job(&new).await?;
+        let (id, hold) = match found {
+            Some(found) => found,
+            None => match self.begin_new(new).await? {
+                Some(begun) => begun,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Stage {
+            repos: self.clone(),
+            id,
+            of,
+            context,
+            hold,
+        }))
+    }
+
+    /// The stage that the same job had begun, if it is the same; others of it are taken back.
+    async fn left_by_job(&self, new: &NewStage) -> Result<Option<(StageId, Hold)>, RepoError> {
+        let Some((job, plan)) = new.job else {
+            return Ok(None);
+        };
+        let stages = self.hop(|_, r| Ok(all(r, LOOKED)?)).await?;
+        let mut found = None;
+        for (id, stage) in stages.into_iter().filter(|(_, stage)| stage.job == job.0) {
+            let Some(hold) = self.0.stages.hold(id) else {
+                continue;
+            };
+            let ids = new.of.iter().map(|(_, id, _)| id.0);
+            let is_same = stage.plan == plan && ids.eq(stage.repos.iter().copied());
+            if is_same && !stage.undone && found.is_none() {
+                tracing::info!(stage = id.0, job = job.0, "a big change goes on where it was");
+                found = Some((id, hold));
+            } else {
+                self.undo_stage(id, hold).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn begin_new(&self, new: NewStage) -> Result<Option<(StageId, Hold)>, RepoError> {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(|e| RepoError::Task(e.to_string()))?;
+        let id = StageId(u64::from_be_bytes(number));
+        // Nobody takes it back from here on.
+        let hold = self.0.stages.hold(id);
+        let hold = hold.ok_or_else(|| RepoError::Task("a new stage has a writer".into()))?;
+        let context = self.context(&new.who, new.why);
+        let begin = move |tx: &mut Txn<'_>| begin(tx, id, &new, &context);
+        let is_begun = self
+            .unless_staged(Need::Grows, "stage.begin", begin, || {})
+            .await?;
+        if !is_begun {
+            hold.end();
+            return Ok(None);
+        }
+        Ok(Some((id, hold)))
+    }
+
+    /// A transaction that finds no stage in its way; one that does waits for its end, and is tried again.
+    pub(in crate::repo) async fn unless_staged<T: Send + 'static>(
+        &self,
+        need: Need,
+        name: &'static str,
+        change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
+        then: impl Fn() + Send + Clone + 'static,
+    ) -> Result<T, RepoError> {
+        let change = Arc::new(std::sync::Mutex::new(change));
+        let mut waiting = self.0.stages.waiting(PATIENCE);
+        loop {
+            let again = Arc::clone(&change);
+            let once = move |tx: &mut Txn<'_>| super::state::lock(&again)(tx);
+            let store = &self.0.store;
+            let done = store.write_then(Lane::Request, need, name, once, then.clone());
+            match done.await {
+                Err(RepoError::Staged(of)) => {
+                    if !waiting.ended().await {
+                        return Err(RepoError::Staged(of));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes back every stage that nobody writes, but those of jobs that `goes_on` says will be begun again.
+    pub async fn tidy_stages(&self, goes_on: impl Fn(JobId) -> bool) -> Result<usize, RepoError> {
+        let stages = self.hop(|_, r| Ok(all(r, LOOKED)?)).await?;
+        let mut undone = 0;
+        for (id, stage) in stages {
+            let is_left = stage.undone || stage.job == 0 || !goes_on(JobId(stage.job));
+            if !is_left {
+                continue;
+            }
+            let Some(hold) = self.0.stages.hold(id) else {
+                continue;
+            };
+            self.undo_stage(id, hold).await?;
+            undone += 1;
+        }
+        Ok(undone)
+    }
+
+    /// Waits until a stage was left by who wrote it.
+    pub async fn stage_left(&self) {
+        self.0.stages.left().await;
+    }
+}
+
+/// Whether it begins: the repositories are as they were when it was planned.
+fn begin(
+    tx: &mut Txn<'_>,
+    stage: StageId,
+    new: &NewStage,
+    context: &Context,
+) -> Result<bool, RepoError> {
+    let mut found = Vec::with_capacity(new.of.len());
+    for (name, id, head) in &new.of {
+        let record = repo_rows::find(tx, name.as_str())?;
+        let record = record.filter(|(found, record)| found == id && !record.deleted);
+        let (_, record) = record.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+        edit::not_staged(&record)?;
+        if head.is_some_and(|head| head.0 != record.head) {
+            return Ok(false);
+        }
+        found.push((*id, record));
+    }
+    for (id, mut record) in found {
+        record.stage = Some(stage.0);
+        tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+    }
+    let row = StageRecord {
+        repos: new.of.iter().map(|(_, id, _)| id.0).collect(),
+        plan: new.job.map_or_else(Vec::new, |(_, plan)| plan.to_vec()),
+        job: new.job.map_or(0, |(job, _)| job.0),
+        who: new.who.clone(),
+        why: new.why.into(),
+        at_ms: context.at_ms,
+        undone: false,
+    };
+    rows::put(tx, stage, &row)?;
+    Ok(true)
+}
+
+impl Stage {
+    /// One ordinary transaction of it, in the repository of this place in the list; nobody sees it yet. What was put before
+    /// counts, so that doing it again changes nothing.
+    pub(in crate::repo) async fn write<T: Send + 'static>(
+        &self,
+        at: usize,
+        mut change: impl FnMut(&mut Edit<'_, '_>) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        let (name, id) = self.of[at].clone();
+        let (stage, context) = (self.id, self.context.clone());
+        let write = move |tx: &mut Txn<'_>| {
+            let record = own(tx, stage, (&name, id))?;
+            let mut edit = Edit::staged(tx, id, record, &context);
+            let done = change(&mut edit)?;
+            edit.finish()?;
+            Ok(done)
+        };
+        let store = &self.repos.0.store;
+        store
+            .write(Lane::Request, Need::Grows, "stage.write", write)
+            .await
+    }
+
+    /// A list of changes in one repository, in its order, as many in one transaction as that may be; `cost` is how many rows
+    /// one changes at most. Answers what each came to.
+    pub(in crate::repo) async fn write_all<T: Send + Sync + 'static, R: Send + 'static>(
+        &self,
+        at: usize,
+        list: Arc<Vec<T>>,
+        cost: impl Fn(&T) -> usize + Clone + Send + 'static,
+        put: impl Fn(&mut Edit<'_, '_>, &T) -> Result<R, RepoError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, RepoError> {
+        let mut done = Vec::with_capacity(list.len());
+        while done.len() < list.len() {
+            let from = done.len();
+            let once = || {
+                let (list, cost, put) = (Arc::clone(&list), cost.clone(), put.clone());
+                self.write(at, move |edit| {
+                    let mut some = Vec::new();
+                    for one in &list[from..] {
+                        let is_full = edit.tx.changed() + cost(one) > ROWS || is_spent(edit.tx);
+                        if is_full && !some.is_empty() {
+                            break;
+                        }
+                        some.push(put(edit, one)?);
+                    }
+                    Ok(some)
+                })
+            };
+            done.extend(self.repos.with_history(&self.of[at].0, once).await?);
+        }
+        Ok(done)
+    }
+
+    /// Shows all of it, in one transaction; answers the head of each repository, in the order of the list.
+    pub(in crate::repo) async fn flip(self) -> Result<Vec<Rev>, RepoError> {
+        let generations = Arc::clone(&self.repos.0.generations);
+        let turns = Arc::clone(&self.repos.0.turns);
+        let names: Vec<RepoName> = self.of.iter().map(|(name, _)| name.clone()).collect();
+        let then = move || {
+            for name in &names {
+                generations.bump(name);
+                turns.changed(name);
+            }
+        };
+        let (id, of) = (self.id, self.of.clone());
+        let mut context = self.context.clone();
+        context.at_ms = crate::types::wall_ms();
+        let flip = move |tx: &mut Txn<'_>| flip(tx, id, &of, &context);
+        let store = &self.repos.0.store;
+        let revs = store
+            .write_then(Lane::Request, Need::Grows, "stage.flip", flip, then)
+            .await?;
+        self.hold.end();
+        Ok(revs)
+    }
+
+    /// Takes all of it back: as if it had never been begun.
+    pub(in crate::repo) async fn undo(self) -> Result<(), RepoError> {
+        self.repos.undo_stage(self.id, self.hold).await
+    }
+}
+
+/// The row of a repository of a stage that is being written.
+fn own(
+    tx: &Txn<'_>,
+    stage: StageId,
+    (name, id): (&RepoName, RepoId),
+) -> Result<RepoRecord, RepoError> {
+    rows::held_by(tx, id, stage)?.ok_or_else(|| {
+        RepoError::Refused(format!(
+            "the big change of {name} was taken back meanwhile; nothing was changed, try again"
+        ))
+    })
+}
+
+fn flip(
+    tx: &mut Txn<'_>,
+    stage: StageId,
+    of: &[(RepoName, RepoId)],
+    context: &Context,
+) -> Result<Vec<Rev>, RepoError> {
+    let mut revs = Vec::with_capacity(of.len());
+    for (name, id) in of {
+        let mut record = own(tx, stage, (name, *id))?;
+        record.stage = None;
+        let rev = Rev(record.head + 1);
+        let (from, to) = keys::change_names(*id, rev);
+        if tx.scan(Table::Changes, &from, &to, 1)?.is_empty() {
+            revs.push(Rev(record.head));
+            tx.put(Table::Repos, &keys::repo(*id), &record.to_bytes()?)?;
+            continue;
+        }
+        // The time is that of the flip: times rise with revisions.
+        edit::put_head(tx, *id, rev, context)?;
+        let keep_ms = record.keep_ms.unwrap_or(context.keep_ms);
+        revs.push(edit::reveal(tx, *id, record, Some(keep_ms), context)?);
+    }
+    rows::delete(tx, stage)?;
+    Ok(revs)
+}
+
+/// The revision that a stage makes of the repository; none if none holds it.
+pub(in crate::repo) fn staged_rev(get: &impl Get, id: RepoId) -> Result<Option<Rev>, StoreError> {
+    let record = record(get, id)?.filter(|record| record.stage.is_some());
+    Ok(record.map(|record| Rev(record.head + 1)))
+}
+
+/// How long the repository keeps what was closed (ms).
+pub(in crate::repo) fn keep_ms(
+    get: &impl Get,
+    id: RepoId,
+    context: &Context,
+) -> Result<u64, StoreError> {
+    let keep_ms = record(get, id)?.and_then(|record| record.keep_ms);
+    Ok(keep_ms.unwrap_or(context.keep_ms))
+}
+
+fn record(get: &impl Get, id: RepoId) -> Result<Option<RepoRecord>, StoreError> {
+    let row = get.get(Table::Repos, &keys::repo(id))?;
+    row.map(|row| RepoRecord::from_bytes(&row)).transpose()
+}

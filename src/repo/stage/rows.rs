@@ -1,0 +1,106 @@
+//! The rows of stages: one for each, and the mark in the repositories that it holds.
+
+use crate::repo::rows::keys;
+use crate::repo::rows::number;
+use crate::repo::rows::record::RepoRecord;
+use crate::store::key::Key;
+use crate::store::record::{Decode, Encode, Record};
+use crate::store::{Get, StoreError, Table, Txn};
+use crate::types::RepoId;
+
+/// How the keys of stages in `meta` begin; their number follows.
+const STAGES: &[u8] = b"stage ";
+
+/// The number of a stage: random, so that none is used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::repo) struct StageId(pub u64);
+
+/// A big change under way.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(in crate::repo) struct StageRecord {
+    /// The repositories that it changes.
+    pub repos: Vec<u64>,
+    /// A hash of what it is to change: who begins the same again goes on with it.
+    pub plan: Vec<u8>,
+    /// The job that makes it; 0: none, and it ends with its process.
+    pub job: u64,
+    /// Who asked for it.
+    pub who: String,
+    /// The action's name.
+    pub why: String,
+    /// When it was begun (wall clock, ms).
+    pub at_ms: u64,
+    /// It is being taken back: nobody goes on with it.
+    pub undone: bool,
+}
+
+impl Record for StageRecord {
+    const NAME: &'static str = "stage";
+    const VERSION: u8 = 1;
+}
+
+fn key(id: StageId) -> Vec<u8> {
+    Key::new().raw(STAGES).u64(id.0).done()
+}
+
+pub(super) fn put(tx: &mut Txn<'_>, id: StageId, stage: &StageRecord) -> Result<(), StoreError> {
+    tx.put(Table::Meta, &key(id), &stage.to_bytes()?)
+}
+
+pub(super) fn delete(tx: &mut Txn<'_>, id: StageId) -> Result<(), StoreError> {
+    tx.delete(Table::Meta, &key(id))
+}
+
+/// The stage of a number.
+pub(in crate::repo) fn find(
+    get: &impl Get,
+    id: StageId,
+) -> Result<Option<StageRecord>, StoreError> {
+    let row = get.get(Table::Meta, &key(id))?;
+    row.map(|row| StageRecord::from_bytes(&row)).transpose()
+}
+
+/// All stages, at most `limit`: there is one for each big change under way.
+pub(in crate::repo) fn all(
+    get: &impl Get,
+    limit: usize,
+) -> Result<Vec<(StageId, StageRecord)>, StoreError> {
+    let (from, to) = Key::new().raw(STAGES).range();
+    let rows = get.scan(Table::Meta, &from, &to, limit)?;
+    // One that cannot be read is told of by a check.
+    let read = |(key, row): &(Vec<u8>, Vec<u8>)| {
+        let id = StageId(number(key.get(STAGES.len()..)?));
+        Some((id, StageRecord::from_bytes(row).ok()?))
+    };
+    Ok(rows.iter().filter_map(read).collect())
+}
+
+/// The row of a repository, if the stage holds it.
+pub(super) fn held_by(
+    get: &impl Get,
+    repo: RepoId,
+    stage: StageId,
+) -> Result<Option<RepoRecord>, StoreError> {
+    let row = get.get(Table::Repos, &keys::repo(repo))?;
+    let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
+    Ok(record.filter(|record| record.stage == Some(stage.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::golden;
+
+    #[test]
+    fn golden_stages() {
+        golden::check(&StageRecord {
+            repos: vec![3, 300],
+            plan: vec![7; 32],
+            job: 12,
+            who: "operator".into(),
+            why: "mirror".into(),
+            at_ms: 1_700_000_000_000,
+            undone: true,
+        });
+    }
+}
