@@ -274,10 +274,8 @@ impl From<RepoError> for Fail {
             | RepoError::Exists(_)
             | RepoError::PathTaken { .. } => Self::new(StatusCode::CONFLICT, "DENIED", text),
             RepoError::UploadBusy => Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text),
-            RepoError::Staged(_) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
-                    .with(RETRY_AFTER, "5")
-            }
+            RepoError::Staged(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
+                .with(RETRY_AFTER, "5"),
             RepoError::Crowded | RepoError::OneAtATime | RepoError::Restless => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
                     .with(RETRY_AFTER, "5")

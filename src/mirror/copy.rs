@@ -9,7 +9,9 @@ use super::{MirrorError, MirrorReport, Progress};
 use crate::blobs::Buffer;
 use crate::fetch::FetchError;
 use crate::formats::oci::body::Descriptor;
-use crate::repo::{FetchedFor, Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance};
+use crate::repo::{
+    FetchedFor, Fill, PutManifest, RepoError, RepoErrorKind, Repos, Source as Provenance,
+};
 use crate::types::{Digest, JobId, Reference, RepoName, Tag};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};

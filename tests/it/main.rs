@@ -97,6 +97,7 @@ mod snapshots;
 mod snapshots_files;
 mod snapshots_pull;
 mod snapshots_quota;
+mod stages;
 mod stop;
 mod streams;
 mod trust;

@@ -24,7 +24,12 @@ impl Rules for Paths {
         if !closed.leaves_past {
             edit.unreference(&closed.name, &target, closed.added)?;
         }
-        went(edit.tx, edit.id, &target, closed.item.size)
+        went(edit.tx, edit.id, &target, closed.item.size)?;
+        if !closed.leaves_past {
+            // No history keeps it.
+            let_go(edit.tx, edit.id, &target, edit.context.lease_ms)?;
+        }
+        Ok(())
     }
 
     fn reopened(&self, tx: &mut Txn<'_>, reopened: &Reopened<'_>) -> Result<(), StoreError> {

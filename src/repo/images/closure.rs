@@ -108,14 +108,12 @@ impl Repos {
         let sizes = all.iter().map(|r| (r.new.digest, Some(r.new.size)));
         let _room = self.commit_room(name, sizes.collect()).await?;
         let new = NewStage {
-            of: vec![(name.clone(), fetched.home, None)],
+            of: vec![(name.clone(), fetched.home)],
             job: fetched.job.map(|job| (job, plan(all))),
             who: fetched.who.to_owned(),
             why: WHY,
         };
-        let Some(stage) = self.begin_stage(new).await? else {
-            return Err(RepoError::Restless);
-        };
+        let stage = self.begin_stage(new).await?;
         match write(&stage, all, quotas).await {
             Ok(made) => {
                 stage.flip().await?;
@@ -195,4 +193,3 @@ fn note_kept(done: &mut [Put], kept: &[KeptTag]) {
         }
     }
 }
-

@@ -135,7 +135,11 @@ impl Edit<'_, '_> {
         item.removed = self.rev.0;
         let past = keys::item(self.id, &Name::manifest(digest), true, self.rev);
         self.tx.put(Table::Items, &past, &item.to_bytes()?)?;
-        let what = [keys::due_in(self.id, digest), self.rev.0.to_be_bytes().to_vec()].concat();
+        let what = [
+            keys::due_in(self.id, digest),
+            self.rev.0.to_be_bytes().to_vec(),
+        ]
+        .concat();
         let due = keys::due(self.tx.running_ms(), DueKind::Past, &what);
         self.tx.put(Table::Due, &due, &[])
     }

@@ -124,9 +124,7 @@ fn list(
             }
             Ok(done)
         }
-        Step::Unname { id, .. } | Step::Unstage { id, .. } => {
-            taken_back(tx, (*id, step), context)
-        }
+        Step::Unname { id, .. } | Step::Unstage { id, .. } => taken_back(tx, (*id, step), context),
         _ => Ok(Done::All),
     }
 }

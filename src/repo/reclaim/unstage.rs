@@ -4,6 +4,7 @@ use super::apply::drop_row;
 use super::plan::Plan;
 use super::release::{end_revision, release};
 use super::step::Step;
+use crate::repo::Repos;
 use crate::repo::edit::Context;
 use crate::repo::error::RepoError;
 use crate::repo::images::parts;
@@ -12,7 +13,6 @@ use crate::repo::rows::record::ItemRecord;
 use crate::repo::rows::{live, usage};
 use crate::repo::rules::{self, Reopened};
 use crate::repo::stage::{self, StageId};
-use crate::repo::Repos;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, ItemName, RepoId, Rev};
@@ -110,8 +110,8 @@ pub(super) fn unname(
     let is_part = tx
         .get(Table::Mentions, &key)?
         .is_some_and(|value| parts::is_part(&value));
-    let stays = is_part
-        && live(tx, id, &Name::manifest(child))?.is_some_and(|(added, _)| added < parent.1);
+    let stays =
+        is_part && live(tx, id, &Name::manifest(child))?.is_some_and(|(added, _)| added < parent.1);
     if stays {
         let now = tx.running_ms().to_be_bytes();
         tx.put(Table::Mentions, &key, &now)?;

@@ -13,7 +13,7 @@ use crate::repo::rows::record::ItemRecord;
 use crate::repo::shown::{At, Shown, any_shown};
 use crate::repo::{Inner, Repos, rows};
 use crate::store::Read;
-use crate::types::{Class, Digest, FilePath, RepoName, Tag};
+use crate::types::{Class, Digest, FilePath, RepoName, Rev, Tag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -219,10 +219,10 @@ impl Plan {
     }
 
     /// What it came to.
-    pub fn came_to(&self, rev: u64) -> Restored {
+    pub fn came_to(&self, rev: Rev) -> Restored {
         Restored {
             name: self.name.to_string(),
-            rev,
+            rev: rev.0,
             restored: self.restored,
             removed: self.removed,
         }

@@ -12,8 +12,8 @@ use crate::store::Need;
 use crate::types::{RepoName, RepoPattern};
 use std::sync::Arc;
 
-/// How often it is tried again because a repository changed meanwhile.
-const TRIES: usize = 5;
+/// The action's name in the history.
+const WHY: &str = "snapshot.restore";
 /// Row changes of one transaction, about.
 const ROWS: usize = 3_500;
 
@@ -37,8 +37,8 @@ impl Repos {
     /// are restored that have a snapshot of that title, or a history of that time.
     ///
     /// # Errors
-    /// [`RepoError::Refused`] if bytes of it are gone, or if a repository changes again and again meanwhile;
-    /// [`RepoError::NothingMatches`] for a pattern that names none. Nothing was changed then.
+    /// [`RepoError::Refused`] if bytes of it are gone; [`RepoError::NothingMatches`] for a pattern that names none. Nothing was
+    /// changed then.
     pub async fn restore_snapshots(
         &self,
         of: &RepoPattern,
@@ -47,27 +47,22 @@ impl Repos {
     ) -> Result<Vec<Restored>, RepoError> {
         tracing::info!(target: "audit", action = "snapshot.restore", repo = %of, who);
         let names = self.restorable(of, at).await?;
-        for _ in 0..TRIES {
-            let mut plans = Vec::with_capacity(names.len());
-            for name in &names {
-                plans.push(self.plan_restore(name, at).await?);
-            }
-            let done = match plans.as_slice() {
-                [one] if one.cost() <= ROWS => self.restore_at_once(one, who).await?,
-                _ => self.restore_staged(&plans, who).await?,
-            };
-            let Some(revs) = done else {
-                continue;
-            };
-            for name in &names {
-                self.after_removal(name, None).await;
-            }
-            let came_to = |(plan, rev): (&Plan, u64)| plan.came_to(rev);
-            return Ok(plans.iter().zip(revs).map(came_to).collect());
+        let mut plans = Vec::with_capacity(names.len());
+        for name in &names {
+            plans.push(self.plan_restore(name, at).await?);
         }
-        Err(RepoError::Refused(format!(
-            "{of} was changed again and again meanwhile; nothing was restored, try again"
-        )))
+        let at_once = match plans.as_slice() {
+            [one] if one.cost() <= ROWS => self.restore_at_once(one, who).await?,
+            _ => None,
+        };
+        let done = match at_once {
+            Some(done) => done,
+            None => self.restore_staged(plans, at, who).await?,
+        };
+        for name in &names {
+            self.after_removal(name, None).await;
+        }
+        Ok(done)
     }
 
     /// The repositories that are restored.
@@ -91,14 +86,17 @@ impl Repos {
         Ok(with)
     }
 
-    /// In one transaction; none if the repository has changed since.
-    async fn restore_at_once(&self, plan: &Plan, who: &str) -> Result<Option<Vec<u64>>, RepoError> {
-        let context = self.context(who, "snapshot.restore");
+    /// In one transaction; none if the repository has changed since it was planned.
+    async fn restore_at_once(
+        &self,
+        plan: &Plan,
+        who: &str,
+    ) -> Result<Option<Vec<Restored>>, RepoError> {
+        let context = self.context(who, WHY);
         let (name, now, steps) = (plan.name.clone(), plan.now, Arc::clone(&plan.steps));
-        let change = self.change(&plan.name, Need::Grows, "snapshot.restore", move |tx| {
+        let change = self.change(&plan.name, Need::Grows, WHY, move |tx| {
             let (id, record) = any_visible(tx, name.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
-            // What was planned is right for this head alone.
             if id != now.id || record.head != now.rev.0 {
                 return Ok(None);
             }
@@ -106,37 +104,34 @@ impl Repos {
             for step in &*steps {
                 step.put(&mut edit)?;
             }
-            Ok(Some(vec![edit.finish()?.0]))
+            Ok(Some(edit.finish()?))
         });
-        change.await
+        let rev = change.await?;
+        Ok(rev.map(|rev| vec![plan.came_to(rev)]))
     }
 
-    /// As a stage; none if one of them has changed since.
+    /// As a stage, to its end, whether or not the caller waits for it.
     async fn restore_staged(
         &self,
-        plans: &[Plan],
+        plans: Vec<Plan>,
+        at: &At,
         who: &str,
-    ) -> Result<Option<Vec<u64>>, RepoError> {
-        let of = plans.iter();
+    ) -> Result<Vec<Restored>, RepoError> {
+        let of = plans.iter().map(|plan| (plan.name.clone(), plan.now.id));
         let new = NewStage {
-            of: of
-                .map(|plan| (plan.name.clone(), plan.now.id, Some(plan.now.rev)))
-                .collect(),
+            of: of.collect(),
             job: None,
             who: who.to_owned(),
-            why: "snapshot.restore",
+            why: WHY,
         };
-        let lists = plans.iter().map(|plan| (Arc::clone(&plan.steps), plan.quotas));
-        let (this, lists) = (self.clone(), lists.collect::<Vec<_>>());
-        // To its end, whether or not the caller waits for it.
+        let (this, at) = (self.clone(), at.clone());
         self.to_its_end(async move {
-            let Some(stage) = this.begin_stage(new).await? else {
-                return Ok(None);
-            };
-            match write(&stage, lists).await {
-                Ok(()) => {
+            let stage = this.begin_stage(new).await?;
+            match this.write_plans(&stage, plans, &at).await {
+                Ok(plans) => {
                     let revs = stage.flip().await?;
-                    Ok(Some(revs.iter().map(|rev| rev.0).collect()))
+                    let done = plans.iter().zip(revs);
+                    Ok(done.map(|(plan, rev)| plan.came_to(rev)).collect())
                 }
                 Err(error) => {
                     stage.undo().await?;
@@ -146,14 +141,25 @@ impl Repos {
         })
         .await
     }
-}
 
-/// Writes the steps of each repository.
-async fn write(stage: &Stage, lists: Vec<(Arc<Vec<Back>>, usize)>) -> Result<(), RepoError> {
-    for (at, (steps, quotas)) in lists.into_iter().enumerate() {
-        let cost = move |step: &Back| step.cost(quotas);
-        let put = |edit: &mut Edit<'_, '_>, step: &Back| step.put(edit);
-        stage.write_all(at, steps, cost, put).await?;
+    /// Writes what was planned, and plans again what has changed since: from here on nothing does.
+    async fn write_plans(
+        &self,
+        stage: &Stage,
+        mut plans: Vec<Plan>,
+        at: &At,
+    ) -> Result<Vec<Plan>, RepoError> {
+        for (place, plan) in plans.iter_mut().enumerate() {
+            let (_, now) = self.pair_of(&plan.name, at, &At::Head).await?;
+            if now.rev != plan.now.rev {
+                *plan = self.plan_restore(&plan.name, at).await?;
+            }
+            let quotas = plan.quotas;
+            let cost = move |step: &Back| step.cost(quotas);
+            let put = |edit: &mut Edit<'_, '_>, step: &Back| step.put(edit);
+            let steps = Arc::clone(&plan.steps);
+            stage.write_all(place, steps, cost, put).await?;
+        }
+        Ok(plans)
     }
-    Ok(())
 }

@@ -39,8 +39,8 @@ const LOOKED: usize = 1_000;
 /// A big change to be made.
 #[derive(Debug, Clone)]
 pub(in crate::repo) struct NewStage {
-    /// The repositories: name, number, and the head that it was planned for, if that matters.
-    pub of: Vec<(RepoName, RepoId, Option<Rev>)>,
+    /// The repositories.
+    pub of: Vec<(RepoName, RepoId)>,
     /// The job that makes it, and goes on with it after a restart, with a hash of all that is to be put and closed: then it
     /// must be the same.
     pub job: Option<(JobId, [u8; 32])>,
@@ -60,39 +60,31 @@ pub(in crate::repo) struct Stage {
 }
 
 impl Repos {
-    /// Begins a stage, or goes on with the same one of the same job. Others of that job are taken back first. None: a
-    /// repository is not at the revision that the change was planned for.
+    /// Begins a stage, or goes on with the same one of the same job. Others of that job are taken back first. From here on the
+    /// heads of its repositories stay where they are.
     ///
     /// # Errors
     /// [`RepoError::NameUnknown`] where a name does not mean that repository any more; [`RepoError::Staged`] if another stage
     /// holds one of them and does not end soon; [`RepoError::Refused`] for too many repositories.
-    pub(in crate::repo) async fn begin_stage(
-        &self,
-        new: NewStage,
-    ) -> Result<Option<Stage>, RepoError> {
+    pub(in crate::repo) async fn begin_stage(&self, new: NewStage) -> Result<Stage, RepoError> {
         if new.of.len() > MOST {
             return Err(RepoError::Refused(format!(
                 "one change takes {MOST} repositories at most, and this one is of {}; nothing was changed, choose fewer",
                 new.of.len()
             )));
         }
-        let of = new.of.iter().map(|(name, id, _)| (name.clone(), *id));
-        let (of, context) = (of.collect(), self.context(&new.who, new.why));
-        let found = self.left_by_job(&new).await?;
-        let (id, hold) = match found {
+        let (of, context) = (new.of.clone(), self.context(&new.who, new.why));
+        let (id, hold) = match self.left_by_job(&new).await? {
             Some(found) => found,
-            None => match self.begin_new(new).await? {
-                Some(begun) => begun,
-                None => return Ok(None),
-            },
+            None => self.begin_new(new).await?,
         };
-        Ok(Some(Stage {
+        Ok(Stage {
             repos: self.clone(),
             id,
             of,
             context,
             hold,
-        }))
+        })
     }
 
     /// The stage that the same job had begun, if it is the same; others of it are taken back.
@@ -106,10 +98,14 @@ impl Repos {
             let Some(hold) = self.0.stages.hold(id) else {
                 continue;
             };
-            let ids = new.of.iter().map(|(_, id, _)| id.0);
+            let ids = new.of.iter().map(|(_, id)| id.0);
             let is_same = stage.plan == plan && ids.eq(stage.repos.iter().copied());
             if is_same && !stage.undone && found.is_none() {
-                tracing::info!(stage = id.0, job = job.0, "a big change goes on where it was");
+                tracing::info!(
+                    stage = id.0,
+                    job = job.0,
+                    "a big change goes on where it was"
+                );
                 found = Some((id, hold));
             } else {
                 self.undo_stage(id, hold).await?;
@@ -118,23 +114,18 @@ impl Repos {
         Ok(found)
     }
 
-    async fn begin_new(&self, new: NewStage) -> Result<Option<(StageId, Hold)>, RepoError> {
+    async fn begin_new(&self, new: NewStage) -> Result<(StageId, Hold), RepoError> {
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|e| RepoError::Task(e.to_string()))?;
         let id = StageId(u64::from_be_bytes(number));
         // Nobody takes it back from here on.
         let hold = self.0.stages.hold(id);
         let hold = hold.ok_or_else(|| RepoError::Task("a new stage has a writer".into()))?;
-        let context = self.context(&new.who, new.why);
-        let begin = move |tx: &mut Txn<'_>| begin(tx, id, &new, &context);
-        let is_begun = self
-            .unless_staged(Need::Grows, "stage.begin", begin, || {})
+        let at_ms = crate::types::wall_ms();
+        let begin = move |tx: &mut Txn<'_>| begin(tx, id, &new, at_ms);
+        self.unless_staged(Need::Grows, "stage.begin", begin, || {})
             .await?;
-        if !is_begun {
-            hold.end();
-            return Ok(None);
-        }
-        Ok(Some((id, hold)))
+        Ok((id, hold))
     }
 
     /// A transaction that finds no stage in its way; one that does waits for its end, and is tried again.
@@ -187,39 +178,25 @@ impl Repos {
     }
 }
 
-/// Whether it begins: the repositories are as they were when it was planned.
-fn begin(
-    tx: &mut Txn<'_>,
-    stage: StageId,
-    new: &NewStage,
-    context: &Context,
-) -> Result<bool, RepoError> {
-    let mut found = Vec::with_capacity(new.of.len());
-    for (name, id, head) in &new.of {
+fn begin(tx: &mut Txn<'_>, stage: StageId, new: &NewStage, at_ms: u64) -> Result<(), RepoError> {
+    for (name, id) in &new.of {
         let record = repo_rows::find(tx, name.as_str())?;
         let record = record.filter(|(found, record)| found == id && !record.deleted);
-        let (_, record) = record.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+        let (_, mut record) = record.ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
         edit::not_staged(&record)?;
-        if head.is_some_and(|head| head.0 != record.head) {
-            return Ok(false);
-        }
-        found.push((*id, record));
-    }
-    for (id, mut record) in found {
         record.stage = Some(stage.0);
-        tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
+        tx.put(Table::Repos, &keys::repo(*id), &record.to_bytes()?)?;
     }
     let row = StageRecord {
-        repos: new.of.iter().map(|(_, id, _)| id.0).collect(),
+        repos: new.of.iter().map(|(_, id)| id.0).collect(),
         plan: new.job.map_or_else(Vec::new, |(_, plan)| plan.to_vec()),
         job: new.job.map_or(0, |(job, _)| job.0),
         who: new.who.clone(),
         why: new.why.into(),
-        at_ms: context.at_ms,
+        at_ms,
         undone: false,
     };
-    rows::put(tx, stage, &row)?;
-    Ok(true)
+    Ok(rows::put(tx, stage, &row)?)
 }
 
 impl Stage {

@@ -54,10 +54,12 @@ impl World {
             }
             let found = self.repos.hop(move |_, r2| {
                 let found = rows::find(r2, name(r).as_str())?;
-                Ok(found.filter(|(_, record)| record.head > 0).map(|(id, _)| id))
+                Ok(found
+                    .filter(|(_, record)| record.head > 0)
+                    .map(|(id, _)| id))
             });
             if let Some(id) = found.await.expect("read") {
-                names.push((name(r), id, None));
+                names.push((name(r), id));
                 of.push((r, self.seen(r).await));
             }
         }
@@ -71,7 +73,6 @@ impl World {
             why: "test",
         };
         let stage = self.repos.begin_stage(new).await.expect("begins");
-        let stage = stage.expect("as planned");
         self.staged = Some(Staged { stage, of });
     }
 
@@ -233,7 +234,10 @@ async fn a_stage_is_all_or_nothing_and_leaves_nothing_behind() {
     for seed in 200..212 {
         let mut world = World::new(seed);
         let repos = world.repos.clone();
-        repos.create(&name(FILES), Kind::File, "").await.expect("made");
+        repos
+            .create(&name(FILES), Kind::File, "")
+            .await
+            .expect("made");
         let quota = repos.set_quota("", 1 << 40, Some(1 << 40));
         quota.await.expect("set");
         for _ in 0..150 {
@@ -270,13 +274,12 @@ async fn others_wait_for_a_stage_and_a_check_finds_nothing_wrong_with_it() {
         .await
         .expect("read");
     let new = NewStage {
-        of: vec![(name(0), id, None)],
+        of: vec![(name(0), id)],
         job: None,
         who: String::new(),
         why: "test",
     };
     let stage = world.repos.begin_stage(new).await.expect("begins");
-    let stage = stage.expect("as planned");
     let wrote = stage.write(0, |edit| {
         put_manifest(edit, 2, 0);
         Ok(())
