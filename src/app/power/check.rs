@@ -81,13 +81,18 @@ pub(super) async fn check(image: &State, boot: String, ledger: &Ledger, steps: u
     if steps % 4 > 1 {
         check.sweep().await;
     }
+    if steps % 8 > 3 {
+        check.tidy().await;
+    }
     check.acknowledged().await;
     check.rows();
     check.consistent().await;
     check.garbage(image);
     check.fills_are_closed().await;
+    check.tidy().await;
     check.uploads().await;
     check.goes_on().await;
+    check.consistent().await;
     check.blob_rows();
     check.service.close().await;
     if let Some(place) = used_twice(&disk.history().0) {
@@ -110,6 +115,13 @@ pub(super) fn used_twice(ops: &[Op]) -> Option<String> {
 impl Check<'_> {
     fn lose(&mut self, what: String) {
         self.report.lost.push(what);
+    }
+
+    /// What of a big change was cut off is taken back; before that nobody sees it, and the rows of it are no damage.
+    async fn tidy(&mut self) {
+        if let Err(e) = self.service.repos.tidy_stages(|_| false).await {
+            self.lose(format!("a stage cannot be taken back: {e}"));
+        }
     }
 
     /// A check of the rows finds nothing wrong: what is derived from others fits them, and quotas count what these say.

@@ -95,7 +95,7 @@ pub(super) struct Ledger {
 pub(super) struct Promise {
     pub facts: Vec<(Key, Option<Digest>)>,
     /// The repository gets a new revision.
-    pub rev: Option<RepoName>,
+    pub revs: Vec<RepoName>,
 }
 
 impl Ledger {
@@ -148,7 +148,7 @@ impl Ledger {
             let revs = pages.revs.len();
             pages
                 .revs
-                .extend(promise.rev.map(|repo| (repo, begun, None)));
+                .extend(promise.revs.into_iter().map(|repo| (repo, begun, None)));
             (from..pages.facts.len(), revs..pages.revs.len())
         };
         let done = work.await;
@@ -174,7 +174,7 @@ impl Ledger {
         keys.dedup();
         Promise {
             facts: keys.into_iter().map(|key| (key, None)).collect(),
-            rev: None,
+            revs: Vec::new(),
         }
     }
 

@@ -72,7 +72,7 @@ impl Client<'_> {
         self.ledger.ending(upload);
         let promise = Promise {
             facts: vec![(Key::Blob(repo.clone(), digest), Some(digest))],
-            rev: None,
+            revs: Vec::new(),
         };
         let len = Some(bytes.len() as u64);
         let finish = repos.finish_upload(repo, id, None, len, body(bytes), &digest);
@@ -119,7 +119,7 @@ impl Client<'_> {
         self.ledger.ending(upload);
         let promise = Promise {
             facts: vec![(Key::Blob(repo.clone(), digest), Some(digest))],
-            rev: None,
+            revs: Vec::new(),
         };
         let repos = &self.service.repos;
         let finish = repos.finish_upload(repo, id, None, None, body(&rest), &digest);
@@ -158,7 +158,7 @@ impl Client<'_> {
         );
         let promise = Promise {
             facts,
-            rev: Some(repo.clone()),
+            revs: vec![repo.clone()],
         };
         let put = PutManifest {
             bytes,
@@ -175,7 +175,7 @@ impl Client<'_> {
     pub async fn delete_tag(&self, repo: &RepoName, name: &str) -> Done {
         let promise = Promise {
             facts: vec![(Key::Tag(repo.clone(), tag(name)), None)],
-            rev: Some(repo.clone()),
+            revs: vec![repo.clone()],
         };
         let name = tag(name);
         let work = self.service.repos.delete_tag(repo, &name, "power");
@@ -187,7 +187,7 @@ impl Client<'_> {
         facts.extend(tags.iter().map(|t| (Key::Tag(repo.clone(), tag(t)), None)));
         let promise = Promise {
             facts,
-            rev: Some(repo.clone()),
+            revs: vec![repo.clone()],
         };
         let work = self
             .service
@@ -199,7 +199,7 @@ impl Client<'_> {
     pub async fn mount(&self, repo: &RepoName, digest: Digest, from: &RepoName) -> Done {
         let promise = Promise {
             facts: vec![(Key::Blob(repo.clone(), digest), Some(digest))],
-            rev: None,
+            revs: Vec::new(),
         };
         let mounted = self.service.repos.mount(repo, &digest, from);
         assert!(self.ledger.doing(promise, mounted).await?, "{digest}");
@@ -209,7 +209,7 @@ impl Client<'_> {
     pub async fn delete_blob(&self, repo: &RepoName, digest: Digest) -> Done {
         let promise = Promise {
             facts: vec![(Key::Blob(repo.clone(), digest), None)],
-            rev: None,
+            revs: Vec::new(),
         };
         let work = self.service.repos.delete_blob(repo, &digest, None);
         self.ledger.doing(promise, work).await
@@ -243,7 +243,7 @@ impl Client<'_> {
             self.ledger.ending(upload);
             let promise = Promise {
                 facts: vec![(Key::Blob(repo.clone(), digest), Some(digest))],
-                rev: None,
+                revs: Vec::new(),
             };
             let finish = repos.finish_fill(repo, fill);
             self.ledger.doing(promise, finish).await?;

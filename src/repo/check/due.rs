@@ -12,6 +12,7 @@ use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::Inner;
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind};
+use crate::repo::stage;
 
 use crate::repo::rows::record::ItemRecord;
 use crate::repo::rows::{self, number};
@@ -231,8 +232,10 @@ pub(super) fn confirm(walk: &mut Walk, inner: &Inner, r: &Read<'_>) -> Result<()
             Suspect::Untagged(id, digest) => untagged(walk, inner, r, id, &digest)?,
             Suspect::History(id, rev) => {
                 let what = keys::due_rev(id, rev);
+                // The flip of a stage writes that row.
+                let is_to_come = stage::staged_rev(r, id)? == Some(rev);
                 let closed = closes(r, id, rev)?;
-                if closed && !walk.has_due(DueKind::History as u8, &what) {
+                if closed && !is_to_come && !walk.has_due(DueKind::History as u8, &what) {
                     let name = repo_name(r, id)?;
                     let text = format!("the history of revision {} of {name}", rev.0);
                     let problem = Problem::new(Kind::HistoryDueMissing, text).repo(name);

@@ -164,17 +164,9 @@ async fn write(stage: &Stage, all: &Arc<Vec<Ready>>, quotas: usize) -> Result<Ma
         let at_ms = edit.context.at_ms;
         let new = &ready.new;
         let spare = put_body(edit.tx, &new.digest, new.size, &ready.body, at_ms)?;
-        let kept = match pushes::without_ours(edit.tx, edit.id, new)? {
-            Some((rest, kept)) => {
-                edit.put_manifest(&rest)?;
-                kept
-            }
-            None => {
-                edit.put_manifest(new)?;
-                Vec::new()
-            }
-        };
-        Ok((spare, kept))
+        let ours = pushes::without_ours(edit.tx, edit.id, new)?;
+        edit.put_manifest(ours.as_ref().map_or(new, |(rest, _)| rest))?;
+        Ok((spare, ours.map_or_else(Vec::new, |(_, kept)| kept)))
     };
     let mut made = Made::default();
     for (spare, kept) in stage.write_all(0, Arc::clone(all), cost, put).await? {

@@ -104,7 +104,7 @@ impl Repos {
         let names = self.changed_between(name, then, now).await?;
         let mut change = Change::default();
         for pair in self.compare(&names, then, now).await? {
-            change.take(pair);
+            change.take(&pair);
         }
         let tops = std::mem::take(&mut change.tops);
         let mut manifests = Vec::new();
@@ -136,7 +136,7 @@ struct Change {
 }
 
 impl Change {
-    fn take(&mut self, pair: Pair) {
+    fn take(&mut self, pair: &Pair) {
         let name = pair.name.as_name();
         let text = name.as_text().unwrap_or_default().to_owned();
         let is_same = |then: &ItemRecord| {

@@ -71,7 +71,7 @@ impl Shelf {
         let empty = all_of(&self.files);
         let promise = Promise {
             facts: vec![(Key::Shelf(self.name.clone()), Some(empty))],
-            rev: None,
+            revs: Vec::new(),
         };
         let repos = &client.service.repos;
         let work = repos.create(&self.name, Kind::File, "power");
@@ -92,7 +92,7 @@ impl Shelf {
         facts.insert(Key::Shelf(self.name.clone()), Some(all_of(after)));
         Promise {
             facts: facts.into_iter().collect(),
-            rev: Some(self.name.clone()),
+            revs: vec![self.name.clone()],
         }
     }
 
@@ -134,7 +134,8 @@ impl Shelf {
         let promise = self.promise(&after);
         let at = At::named(as_title).expect("a reference");
         let repos = &client.service.repos;
-        let work = repos.restore_snapshot(&self.name, &at, "power");
+        let of = self.name.as_str().parse().expect("a name");
+        let work = repos.restore_snapshots(&of, &at, "power");
         client.ledger.doing(promise, Box::pin(work)).await?;
         self.files = after;
         Ok(())
@@ -183,7 +184,7 @@ impl Client<'_> {
         let names: Vec<RepoName> = names.iter().map(|name| (*name).clone()).collect();
         let promise = Promise {
             facts: vec![(Key::Cut(names.clone(), title.clone()), all)],
-            rev: None,
+            revs: Vec::new(),
         };
         let new = NewSnapshot {
             of: of.parse().expect("a pattern"),
@@ -203,7 +204,7 @@ impl Client<'_> {
         let title = title(as_title);
         let promise = Promise {
             facts: vec![(Key::Cut(vec![name.clone()], title.clone()), None)],
-            rev: None,
+            revs: Vec::new(),
         };
         let work = self.service.repos.delete_snapshot(name, &title, "power");
         self.ledger.doing(promise, work).await
@@ -323,11 +324,12 @@ impl Client<'_> {
         ];
         let promise = Promise {
             facts,
-            rev: Some(name.clone()),
+            revs: vec![name.clone()],
         };
         let at = At::named("first").expect("a reference");
         let repos = &self.service.repos;
-        let work = repos.restore_snapshot(name, &at, "power");
+        let of = name.as_str().parse().expect("a name");
+        let work = repos.restore_snapshots(&of, &at, "power");
         self.ledger.doing(promise, Box::pin(work)).await.map(drop)
     }
 
@@ -335,10 +337,27 @@ impl Client<'_> {
     async fn cut_of_both(&self, a: &mut Shelf, b: &mut Shelf, rng: &mut Rng) -> Done {
         let all = Some(all_of_cut(&[a, b]));
         self.cut(&[&a.name, &b.name], "both", all).await?;
+        let then = (a.files.clone(), b.files.clone());
         a.put(self, "x/two", &content(rng, 16_900)).await?;
         b.delete(self, "one").await?;
         self.delete_snapshot(&a.name, "first").await?;
-        self.service.sweep().await.map(drop)
+        self.service.sweep().await?;
+        self.restore_both(a, b, then).await
+    }
+
+    /// Both show again what one cut of them keeps: a stage, which is all or nothing in both.
+    async fn restore_both(&self, a: &mut Shelf, b: &mut Shelf, then: (Files, Files)) -> Done {
+        let mut promise = a.promise(&then.0);
+        let other = b.promise(&then.1);
+        promise.facts.extend(other.facts);
+        promise.revs.extend(other.revs);
+        let at = At::named("both").expect("a reference");
+        let of = "files/**".parse().expect("a pattern");
+        let work = self.service.repos.restore_snapshots(&of, &at, "power");
+        let done = self.ledger.doing(promise, Box::pin(work)).await?;
+        assert_eq!(done.len(), 2);
+        (a.files, b.files) = then;
+        Ok(())
     }
 }
 
