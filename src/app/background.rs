@@ -39,6 +39,10 @@ impl App {
         tasks.spawn(tidy_stages(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep_time(stop.clone()));
+        let (shows, collector) = (self.runner.clone(), self.collector.clone());
+        tasks.spawn(shows.show_sweeps(collector, stop.clone()));
+        let (shows, checker) = (self.runner.clone(), self.checker.clone());
+        tasks.spawn(shows.show_scrub(checker, stop.clone()));
         tasks
     }
 }

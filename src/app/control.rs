@@ -15,7 +15,7 @@ mod work;
 use crate::auth::{RoleGrant, UserView};
 pub use crate::gc::Report;
 pub use crate::gc::check::{CheckProgress, CheckReport, CheckRequest};
-pub use crate::repo::reclaim::Survey;
+pub use crate::repo::reclaim::{Survey, Tally as SweepTally};
 use crate::repo::{
     QuotaView, RepoView, Restored, SettingsChange, SnapshotDiff, SnapshotPage, SnapshotView,
     TagChange,
@@ -47,6 +47,8 @@ pub enum Progress {
     Mirror(MirrorProgress),
     /// Of a check.
     Check(CheckProgress),
+    /// Of a sweep: what came of it so far.
+    Sweep(SweepTally),
 }
 
 /// The job that does what was asked for.
@@ -478,7 +480,8 @@ mod tests {
             job: JobId(7),
             joined: true,
         });
-        for progress in [check, mirror, job] {
+        let sweep = Progress::Sweep(SweepTally::default());
+        for progress in [check, mirror, job, sweep] {
             let text = serde_json::to_string(&progress).expect("json");
             let back: Progress = serde_json::from_str(&text).expect("same");
             assert_eq!(back, progress);

@@ -2,7 +2,7 @@
 //!
 //! Owns listening. Must not run anything: that is [`super::runner`]'s.
 
-use super::control::{Fault, FaultKind, MirrorReport, News, Progress};
+use super::control::{Fault, FaultKind, News, Progress, Reply};
 use super::runner::Runner;
 use crate::types::JobId;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How a job came out.
-pub(super) type End = Option<Result<MirrorReport, Fault>>;
+pub(super) type End = Option<Result<Reply, Fault>>;
 
 /// A job that runs in this process.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub(super) struct Live {
     pub stop: CancellationToken,
     /// The process ends, and the job goes on in the next one.
     pub leaves: Arc<AtomicBool>,
+    /// It does not go on without who asked for it.
+    pub ends_with_its_caller: bool,
     /// What it tells on the way.
     pub news: broadcast::Sender<Progress>,
     /// How it came out, once it did.
@@ -43,7 +45,7 @@ impl Heard {
         runner: &Runner,
         news: News,
         gone: CancellationToken,
-    ) -> Result<MirrorReport, Fault> {
+    ) -> Result<Reply, Fault> {
         let mut end = self.live.end.clone();
         loop {
             let next = tokio::select! {
@@ -59,7 +61,7 @@ impl Heard {
             match next {
                 Next::News(now) => news(now),
                 Next::Over => break,
-                Next::Gone if runner.serves() => {
+                Next::Gone if runner.serves() && !self.live.ends_with_its_caller => {
                     let text = format!("the caller went away; job {} goes on", self.id);
                     return Err(Fault::new(FaultKind::Failed, text));
                 }

@@ -3,10 +3,14 @@
 //! Owns what a running job has in memory: its stop, its listeners, and what only its command could give. Must not know how the
 //! work is done.
 
+mod task;
 mod timer;
+mod watched;
+
+pub(super) use task::{DeleteTask, GcTask, Task};
 
 use super::App;
-use super::control::{Fault, FaultKind, MirrorJob, MirrorReport, Progress};
+use super::control::{Fault, FaultKind, Progress, Reply};
 use super::heard::{Heard, Live};
 use super::tally::Tally;
 use crate::jobs::{BEAT, Claimed, JobError, JobState, Jobs, NewJob, Outcome};
@@ -27,8 +31,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const NEWS: usize = 1024;
 /// How long running jobs may take to save what they have when the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
-/// The word of mirror runs.
-const MIRROR: &str = "mirror";
 
 /// Runs jobs; cheap to clone.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ struct Inner {
     jobs: Jobs,
     live: Mutex<HashMap<JobId, Live>>,
     /// What commands gave, for another try in this process.
-    given: Mutex<HashMap<JobId, MirrorJob>>,
+    given: Mutex<HashMap<JobId, Task>>,
     wake: Notify,
     /// A schedule was made.
     planned: Notify,
@@ -89,22 +91,22 @@ impl Runner {
         self.0.serves.load(Ordering::Acquire)
     }
 
-    /// Starts a mirror run, or takes up the one that waits for just this command, or joins the one that runs.
-    pub async fn mirror(&self, app: &App, job: MirrorJob, who: &str) -> Result<Heard, Fault> {
-        let (spec, needs) = kept_of(&job)?;
-        let jobs = self.jobs().await?;
-        if let Some(found) = jobs.same(MIRROR, &spec).await? {
-            if let Some(heard) = self.hear(found.id) {
+    /// Starts some work, or takes up the job that waits for just this command, or joins the one that does it already.
+    pub async fn start(&self, app: &App, task: Task, who: &str) -> Result<Heard, Fault> {
+        let (spec, needs) = task.kept()?;
+        let (kind, jobs) = (task.kind(), self.jobs().await?);
+        if let Some(found) = jobs.same(kind, &spec).await? {
+            if let Some(heard) = self.hear(found.id).filter(|_| task.is_joined()) {
                 return Ok(heard);
             }
             if matches!(found.state, JobState::Waiting | JobState::Queued) {
                 let claimed = jobs.take(found.id).await?;
-                return Ok(self.run(app, claimed, job));
+                return Ok(self.run(app, claimed, task));
             }
         }
         let new = NewJob {
-            kind: MIRROR.into(),
-            what: job.what(),
+            kind: kind.into(),
+            what: task.what(),
             spec: spec.clone(),
             needs,
             who: who.to_owned(),
@@ -112,11 +114,26 @@ impl Runner {
         let id = jobs.make(new, true).await?;
         let claimed = Claimed {
             id,
-            kind: MIRROR.into(),
+            kind: kind.into(),
             spec,
             attempts: 1,
         };
-        Ok(self.run(app, claimed, job))
+        Ok(self.run(app, claimed, task))
+    }
+
+    /// Leaves some work to the queue.
+    pub async fn queue(&self, task: &Task, who: &str) -> Result<JobId, Fault> {
+        let (spec, needs) = task.kept()?;
+        let new = NewJob {
+            kind: task.kind().into(),
+            what: task.what(),
+            spec,
+            needs,
+            who: who.to_owned(),
+        };
+        let id = self.jobs().await?.make(new, false).await?;
+        self.wake();
+        Ok(id)
     }
 
     /// Listens to a job that runs in this process.
@@ -146,21 +163,22 @@ impl Runner {
     }
 
     /// Runs a claimed job in a task of its own.
-    fn run(&self, app: &App, claimed: Claimed, job: MirrorJob) -> Heard {
+    fn run(&self, app: &App, claimed: Claimed, task: Task) -> Heard {
         let (end, ended) = watch::channel(None);
         let (news, heard) = broadcast::channel(NEWS);
         let live = Live {
             stop: CancellationToken::new(),
             leaves: Arc::default(),
+            ends_with_its_caller: task.ends_with_its_caller(),
             news,
             end: ended,
         };
         let id = claimed.id;
         lock(&self.0.live).insert(id, live.clone());
-        lock(&self.0.given).insert(id, job.clone());
+        lock(&self.0.given).insert(id, task.clone());
         let (runner, app, running) = (self.clone(), app.clone(), live.clone());
         self.0.tasks.spawn(async move {
-            let done = runner.work(&app, &claimed, job, &running).await;
+            let done = runner.work(&app, &claimed, task, &running).await;
             lock(&runner.0.live).remove(&id);
             let _ = end.send(Some(done));
         });
@@ -177,10 +195,11 @@ impl Runner {
         &self,
         app: &App,
         claimed: &Claimed,
-        job: MirrorJob,
+        task: Task,
         live: &Live,
-    ) -> Result<MirrorReport, Fault> {
-        let (id, detached) = (claimed.id, job.detach || claimed.attempts > 1);
+    ) -> Result<Reply, Fault> {
+        let id = claimed.id;
+        let detached = task.is_tried_again() || claimed.attempts > 1;
         let tally = Arc::new(Mutex::new(Tally::default()));
         let (sender, counts) = (live.news.clone(), Arc::clone(&tally));
         let news = move |now: Progress| {
@@ -189,18 +208,19 @@ impl Runner {
             let _ = sender.send(now);
         };
         let beats = self.beats(id, Arc::clone(&tally), live.stop.clone());
-        let work = super::control::run_mirror(app, (id, job), Arc::new(news), live.stop.clone());
+        let work = task.run(app, id, Arc::new(news), live.stop.clone());
         let done = tokio::select! {
             done = work => done,
             never = beats => match never {},
         };
-        if live.leaves.load(Ordering::Acquire) && done.is_err() {
+        let cut_short = task::is_cut_short(&done);
+        if live.leaves.load(Ordering::Acquire) && cut_short {
             // The next start finds it begun, and goes on.
             return done;
         }
         let outcome = match &done {
-            Ok(report) => Outcome::Done(serde_json::to_string(report).unwrap_or_default()),
-            Err(_) if live.stop.is_cancelled() => Outcome::Cancelled,
+            _ if cut_short && live.stop.is_cancelled() => Outcome::Cancelled,
+            Ok(reply) => Outcome::Done(task::result_of(reply)),
             Err(fault) => Outcome::Failed {
                 error: fault.message.clone(),
                 again: detached && fault.kind == FaultKind::Failed,
@@ -254,7 +274,7 @@ impl Runner {
                 place = Arc::clone(&places).acquire_owned() => place,
             };
             let Ok(place) = place else { break };
-            let next = async { self.jobs().await?.next().await };
+            let next = async { self.jobs().await?.next(watched::KINDS).await };
             match next.await {
                 Ok(Some(claimed)) => {
                     let runner = (self.clone(), app.clone());
@@ -292,25 +312,14 @@ impl Runner {
     async fn queued(&self, app: &App, claimed: Claimed) {
         let id = claimed.id;
         let given = lock(&self.0.given).get(&id).cloned();
-        let job = match given {
-            Some(job) => Ok(job),
-            None => serde_json::from_str::<MirrorJob>(&claimed.spec).map_err(|e| e.to_string()),
+        let task = match given {
+            Some(task) => Ok(task),
+            None => Task::of(&claimed.kind, &claimed.spec),
         };
-        let outcome = match job {
-            _ if claimed.kind != MIRROR => Outcome::Waits(format!(
-                "this version runs no jobs of kind {}",
-                claimed.kind
-            )),
-            Err(error) => Outcome::Waits(format!("its input cannot be read: {error}")),
-            Ok(job) => {
-                let mut heard = self.run(
-                    app,
-                    claimed,
-                    MirrorJob {
-                        detach: true,
-                        ..job
-                    },
-                );
+        let outcome = match task {
+            Err(why) => Outcome::Waits(why),
+            Ok(task) => {
+                let mut heard = self.run(app, claimed, task.detached());
                 // What came of it stands in its row.
                 let _ = heard.live.end.wait_for(Option::is_some).await;
                 return;
@@ -323,19 +332,5 @@ impl Runner {
 }
 
 fn lock_json(tally: &Mutex<Tally>) -> String {
-    serde_json::to_string(&*lock(tally)).unwrap_or_default()
-}
-
-/// What of a run is kept: its input without credentials and certificates, and whether it needs those.
-fn kept_of(job: &MirrorJob) -> Result<(String, bool), Fault> {
-    let needs = job.login.is_some() || job.ca_pem.is_some();
-    let kept = MirrorJob {
-        login: None,
-        ca_pem: None,
-        detach: false,
-        ..job.clone()
-    };
-    let spec = serde_json::to_string(&kept);
-    let spec = spec.map_err(|e| Fault::new(FaultKind::Failed, e.to_string()))?;
-    Ok((spec, needs))
+    lock(tally).json()
 }

@@ -1,4 +1,4 @@
-//! How far a mirror run is, counted from its news: what the job's row says, and the lines of its log.
+//! How far a job is, counted from its news: what the job's row says, and the lines of its log.
 
 use super::control::{MirrorProgress, Progress};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// Lines that wait to be written.
 const LINES: usize = 50;
 
-/// The figures of a run.
+/// The figures of a mirror run; of other work what it told last.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Tally {
     /// Manifests of the closure.
@@ -21,6 +21,8 @@ pub(super) struct Tally {
     /// Bytes that are here.
     bytes_done: u64,
     #[serde(skip)]
+    told: Option<String>,
+    #[serde(skip)]
     growing: HashMap<String, u64>,
     #[serde(skip)]
     lines: Vec<String>,
@@ -29,7 +31,10 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts one piece of news.
     pub fn hear(&mut self, now: &Progress) {
-        let Progress::Mirror(now) = now else { return };
+        let Progress::Mirror(now) = now else {
+            self.told = serde_json::to_string(now).ok();
+            return;
+        };
         match now {
             MirrorProgress::Resolved {
                 digest,
@@ -66,6 +71,12 @@ impl Tally {
                 ));
             }
         }
+    }
+
+    /// The figures as JSON.
+    pub fn json(&self) -> String {
+        let told = self.told.clone();
+        told.unwrap_or_else(|| serde_json::to_string(self).unwrap_or_default())
     }
 
     fn line(&mut self, text: String) {

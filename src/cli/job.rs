@@ -141,25 +141,38 @@ fn text(job: &JobView) -> String {
     if let Some(ended) = job.ended_ms {
         lines.push(format!("Ended:     {}", output::time(ended)));
     }
-    if let Some(progress) = &job.progress {
-        let number = |key: &str| {
-            progress
-                .get(key)
-                .and_then(serde_json::Value::as_u64)
-                .unwrap_or(0)
-        };
-        lines.push(format!(
-            "Progress:  {} of {} blobs, {} of {}",
-            number("blobs_done"),
-            number("blobs"),
-            output::size(number("bytes_done")),
-            output::size(number("bytes"))
-        ));
+    if let Some(progress) = job.progress.as_ref().and_then(far) {
+        lines.push(format!("Progress:  {progress}"));
     }
     if let Some(error) = &job.error {
         lines.push(format!("Error:     {error}"));
     }
     lines.join("\n")
+}
+
+/// How far a job is; each kind of work counts what it does.
+fn far(progress: &serde_json::Value) -> Option<String> {
+    let number = |key: &str| progress.get(key).and_then(serde_json::Value::as_u64);
+    let of = |done, all| format!("{} of {}", output::size(done), output::size(all));
+    if let (Some(done), Some(all)) = (number("blobs_done"), number("blobs")) {
+        let bytes = of(number("bytes_done")?, number("bytes")?);
+        return Some(format!("{done} of {all} blobs, {bytes}"));
+    }
+    if let (Some(done), Some(all)) = (number("checked_blobs"), number("all_blobs")) {
+        let bytes = of(number("checked_bytes")?, number("all_bytes")?);
+        return Some(format!("{done} of {all} blobs, {bytes}"));
+    }
+    if let (Some(done), Some(all)) = (number("pass_bytes"), number("pass_total")) {
+        return Some(of(done, all));
+    }
+    let looked = number("examined")?;
+    Some(format!(
+        "{} looked at, {} dropped, {} freed ({})",
+        output::count(looked, "row"),
+        number("history_dropped")? + number("manifests_removed")?,
+        output::count(number("freed_blobs")?, "blob"),
+        output::size(number("freed_bytes")?)
+    ))
 }
 
 fn log(lines: &[JobLine]) -> Result<(), Failure> {

@@ -121,7 +121,7 @@ impl Mirror {
                 now.job
             )),
             Progress::Job(now) => drop(is.set(now.job)),
-            Progress::Check(_) => {}
+            Progress::Check(_) | Progress::Sweep(_) => {}
         };
         let reply = session.ask(request, Arc::new(news), stop.clone()).await;
         ticker.abort();

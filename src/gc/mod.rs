@@ -3,15 +3,19 @@
 //! It holds no lock that a client could wait for: it works in small background transactions, decides from rows alone,
 //! and what a crash leaves is found by the next sweep. Its work is proportional to what became due, not to what is there.
 
+mod alone;
 pub mod check;
 
+pub use alone::Alone;
+
 use crate::repo::reclaim::Tally;
-use crate::repo::{RepoError, Repos};
+use crate::repo::{Deleted, Removal, RepoError, Repos};
 use crate::store::{StoreError, StoreErrorKind};
+use alone::Last;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +31,17 @@ const REST: Duration = Duration::from_secs(5);
 /// So often a sweep that was asked for is tried while the disk does not take its changes, and the pause between.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a sweep was left before its end.
+enum Cut {
+    /// Somebody ended it.
+    Skipped,
+    /// The server stops.
+    Stopped,
+}
+
+/// Hears what came of a sweep so far; must not block.
+pub type Hears = Arc<dyn Fn(&Report) + Send + Sync>;
 
 /// Settings of a [`Collector`].
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +86,9 @@ struct Inner {
     options: GcOptions,
     /// Held by the one sweep that runs.
     turn: Mutex<()>,
+    /// The last sweep of the timer, and who wants the one that runs to end.
+    alone: Last<Report>,
+    skip: Notify,
     sweeps: AtomicU64,
     failed: AtomicU64,
     freed_blobs: AtomicU64,
@@ -84,6 +102,8 @@ impl Collector {
             repos,
             options,
             turn: Mutex::new(()),
+            alone: Last::default(),
+            skip: Notify::new(),
             sweeps: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             freed_blobs: AtomicU64::new(0),
@@ -95,10 +115,15 @@ impl Collector {
     /// because settings may have changed since. With `purge` the history keeps nothing; leases always count. Where the disk
     /// fails under it, or is full, it goes on from there a few times: who asks for a sweep wants room.
     pub async fn sweep(&self, purge: bool) -> Result<Report, RepoError> {
+        self.sweep_told(purge, Arc::new(|_| {})).await
+    }
+
+    /// The same; `hears` is told after each page what came of it so far. To stop it, drop the future: the next sweep goes on.
+    pub async fn sweep_told(&self, purge: bool, hears: Hears) -> Result<Report, RepoError> {
         let _turn = self.0.turn.lock().await;
         let mut tried = 1;
         loop {
-            let done = self.counted(self.run(true, purge).await);
+            let done = self.counted(self.run(true, purge, &hears).await);
             match &done {
                 Err(error) if tried < TRIES && is_passing(error) => {
                     tracing::warn!(%error, tried, "this sweep goes on in a moment");
@@ -107,6 +132,26 @@ impl Collector {
             }
             tried += 1;
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Drops the rows that a deleted repository left, page by page, between the sweeps. `hears` is told after each page what
+    /// came of it so far. To stop it, drop the future: a sweep goes on with them. Answers what came of it; none where some
+    /// of them cannot be read now, which the collector looks at again later.
+    pub async fn drop_deleted(
+        &self,
+        deleted: Deleted,
+        hears: impl Fn(Tally) + Send,
+    ) -> Result<Option<Tally>, RepoError> {
+        let mut rows = Tally::default();
+        loop {
+            let _turn = self.0.turn.lock().await;
+            match self.0.repos.removal(deleted).await? {
+                Removal::Rows(due) => rows += self.0.repos.reclaim(vec![due], false).await?,
+                Removal::Over => return Ok(Some(rows)),
+                Removal::Unread => return Ok(None),
+            }
+            hears(rows);
         }
     }
 
@@ -121,22 +166,35 @@ impl Collector {
         }
         // After a start the settings may be others than those that the rows were written under.
         let mut all = true;
+        let (mut number, shown) = (0, Arc::clone(&self.0));
+        let hears: Hears = Arc::new(move |report| shown.alone.far(*report));
         loop {
             let done = {
                 let _turn = self.0.turn.lock().await;
+                number += 1;
+                self.0.alone.begin(number);
                 tokio::select! {
-                    done = self.run(all, false) => Some(self.counted(done)),
-                    () = stop.cancelled() => None,
+                    done = self.run(all, false, &hears) => Ok(self.counted(done)),
+                    () = self.0.skip.notified() => Err(Cut::Skipped),
+                    () = stop.cancelled() => Err(Cut::Stopped),
                 }
             };
             let rest = match done {
-                None => return,
-                Some(Ok(report)) => {
+                Err(Cut::Stopped) => return,
+                Err(Cut::Skipped) => {
+                    self.0.alone.end(Ok(()));
+                    tracing::info!("somebody ended this sweep; the next one goes on in its time");
+                    interval.max(REST)
+                }
+                Ok(Ok(report)) => {
                     all = false;
+                    self.0.alone.far(report);
+                    self.0.alone.end(Ok(()));
                     tell(&report);
                     interval
                 }
-                Some(Err(error)) => {
+                Ok(Err(error)) => {
+                    self.0.alone.end(Err(error.to_string()));
                     tracing::warn!(%error, "this sweep failed and the next one goes on from there");
                     interval.max(REST)
                 }
@@ -146,6 +204,21 @@ impl Collector {
                 () = tokio::time::sleep(rest) => {}
             }
         }
+    }
+
+    /// Whether it sweeps without being asked.
+    pub fn sweeps_by_itself(&self) -> bool {
+        !self.0.options.interval.is_zero()
+    }
+
+    /// The sweep that nobody asked for and that runs, or ran last.
+    pub fn alone(&self) -> Option<Alone<Report>> {
+        self.0.alone.get()
+    }
+
+    /// Ends that sweep if it runs; the next one goes on in its time.
+    pub fn skip(&self) {
+        self.0.skip.notify_waiters();
     }
 
     /// The counters as they are now.
@@ -173,18 +246,18 @@ impl Collector {
         done
     }
 
-    async fn run(&self, all: bool, purge: bool) -> Result<Report, RepoError> {
+    async fn run(&self, all: bool, purge: bool, hears: &Hears) -> Result<Report, RepoError> {
         let begun = Instant::now();
         let mut report = Report::default();
         if all {
-            report.rows += self.look_ahead(purge).await?;
+            self.look_ahead(purge, &mut report, hears).await?;
         }
         for _ in 0..ROUNDS {
-            let rows = self.round().await?;
-            if rows.examined == 0 {
+            let before = report.rows.examined;
+            self.round(&mut report, hears).await?;
+            if report.rows.examined == before {
                 break;
             }
-            report.rows += rows;
         }
         report.files_removed = self.unlink().await?;
         // What a full disk has put off.
@@ -195,30 +268,35 @@ impl Collector {
     }
 
     /// Every row, whenever it is due.
-    async fn look_ahead(&self, purge: bool) -> Result<Tally, RepoError> {
-        let mut tally = Tally::default();
+    async fn look_ahead(
+        &self,
+        purge: bool,
+        report: &mut Report,
+        hears: &Hears,
+    ) -> Result<(), RepoError> {
         let mut from = Vec::new();
         loop {
             let page = self.0.repos.due(from, true, PAGE).await?;
             let Some(last) = page.last() else {
-                return Ok(tally);
+                return Ok(());
             };
             from = last.after();
-            tally += self.0.repos.reclaim(page, purge).await?;
+            report.rows += self.0.repos.reclaim(page, purge).await?;
+            hears(report);
         }
     }
 
     /// Every row whose time has come by now. Those that are planned in several parts are taken up again.
-    async fn round(&self) -> Result<Tally, RepoError> {
-        let mut tally = Tally::default();
+    async fn round(&self, report: &mut Report, hears: &Hears) -> Result<(), RepoError> {
         let mut from = Vec::new();
         loop {
             let page = self.0.repos.due(from, false, PAGE).await?;
             let Some(last) = page.last() else {
-                return Ok(tally);
+                return Ok(());
             };
             from = last.after();
-            tally += self.0.repos.reclaim(page, false).await?;
+            report.rows += self.0.repos.reclaim(page, false).await?;
+            hears(report);
         }
     }
 

@@ -50,15 +50,15 @@ impl Jobs {
         self.write(Need::Keeps, "job.take", take).await
     }
 
-    /// Claims the next job whose time has come; none if there is none.
-    pub async fn next(&self) -> Result<Option<Claimed>, JobError> {
+    /// Claims the next job whose time has come; none if there is none. Those of some kinds are left to others.
+    pub async fn next(&self, but: &'static [&'static str]) -> Result<Option<Claimed>, JobError> {
         // Most often there is none: a look is no change.
-        if !self.read(|r| Ok(due(r)?.is_some())).await? {
+        if !self.read(|r| Ok(due(r, but)?.is_some())).await? {
             return Ok(None);
         }
         let (claim, at_ms) = (self.claim, wall_ms());
         let take = move |tx: &mut Txn<'_>| {
-            let Some((id, mut job)) = due(tx)? else {
+            let Some((id, mut job)) = due(tx, but)? else {
                 return Ok(None);
             };
             begin(tx, id, &mut job, claim, at_ms)?;
@@ -262,13 +262,16 @@ fn claimed(id: JobId, job: JobRecord) -> Claimed {
 }
 
 /// The first job whose time has come: it is queued, or who ran it has not been heard of for too long.
-fn due(get: &impl Get) -> Result<Option<(JobId, JobRecord)>, JobError> {
+fn due(get: &impl Get, but: &[&str]) -> Result<Option<(JobId, JobRecord)>, JobError> {
     let now = get.running_ms();
     let mut jobs = all(get, JobId(0), KEPT)?.into_iter();
-    Ok(jobs.find(|(_, job)| match job.state() {
-        JobState::Queued => job.not_before <= now,
-        JobState::Running => !job.needs && job.claimed_until < now,
-        _ => false,
+    Ok(jobs.find(|(_, job)| {
+        !but.contains(&job.kind.as_str())
+            && match job.state() {
+                JobState::Queued => job.not_before <= now,
+                JobState::Running => !job.needs && job.claimed_until < now,
+                _ => false,
+            }
     }))
 }
 

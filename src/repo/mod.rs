@@ -5,6 +5,7 @@
 
 mod bounded;
 pub mod check;
+mod deletion;
 mod edit;
 mod error;
 mod failures;
@@ -30,6 +31,7 @@ mod uploads;
 mod values;
 
 pub use bounded::{Asker, LongRead};
+pub use deletion::{Deleted, Removal};
 pub use error::{RepoError, RepoErrorKind};
 pub use files::{Entry, FileView, Filed, FolderPage, NewFile, PartDone, PartRange, When};
 pub use history::moment::Meant;
@@ -319,7 +321,7 @@ impl Repos {
     }
 
     /// Drops the repository's name: nothing of it is served from then on. Its unfinished uploads end, its rows are dropped
-    /// by the collector.
+    /// by the collector, or sooner by who asks for [`Repos::removal`].
     ///
     /// # Errors
     /// [`RepoError::Refused`] if it has snapshots, unless they go with it, and always if one of them is held.
@@ -328,7 +330,7 @@ impl Repos {
         name: &RepoName,
         who: &str,
         with_snapshots: bool,
-    ) -> Result<(), RepoError> {
+    ) -> Result<Deleted, RepoError> {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
         let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
@@ -348,22 +350,23 @@ impl Repos {
             tx.delete(Table::Meta, &keys::tree(wanted.as_str()))?;
             tx.put(Table::Repos, &keys::repo(id), &record.to_bytes()?)?;
             tx.delete(Table::Names, &keys::name(wanted.as_str()))?;
+            let deleted = Deleted::new(id, tx.running_ms());
             let key = keys::due(tx.running_ms(), DueKind::Repo, &keys::repo(id));
             tx.put(Table::Due, &key, &[])?;
             let by = (by.as_str(), "repo.delete");
             rows::tell(tx, FeedKind::RepoDeleted, (id, &record), at_ms, by)?;
-            Ok::<_, RepoError>(id)
+            Ok::<_, RepoError>((id, deleted))
         };
         let (repos, name) = (self.clone(), name.clone());
         self.to_its_end(async move {
             let drop = repos.unless_staged(Need::Keeps, "repo.delete", drop_name, then);
             let dropped = drop.await;
             repos.settle_tree(&name).await;
-            let id = dropped?;
+            let (id, deleted) = dropped?;
             if let Err(error) = repos.end_uploads_of(id).await {
                 tracing::warn!(repo = id.0, %error, "some uploads of a deleted repository are removed a minute later");
             }
-            Ok(())
+            Ok(deleted)
         })
         .await
     }

@@ -57,6 +57,7 @@ mod gc_bounds;
 mod harness;
 mod hostile;
 mod jobs;
+mod jobs_kinds;
 mod laws;
 mod lists;
 mod log;

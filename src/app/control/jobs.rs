@@ -1,8 +1,11 @@
 //! Jobs, as the control API sees them.
 
-use super::{Fault, FaultKind, JobBegun, MirrorJob, News, Progress, Reply, Request};
+use super::work::OPERATOR;
+use super::{CheckRequest, Fault, FaultKind, JobBegun, MirrorJob, News, Progress, Reply, Request};
 use crate::app::App;
-use crate::jobs::{JobError, JobErrorKind};
+use crate::app::runner::{DeleteTask, GcTask, Task};
+use crate::jobs::{JobError, JobErrorKind, JobView};
+use crate::repo::Deleted;
 use tokio_util::sync::CancellationToken;
 
 /// Runs a mirror job, and hears it out unless it is detached.
@@ -21,7 +24,7 @@ pub(super) async fn mirror(
             "no server runs that the copy could be left to, and this command would take it along when it ends; start one (dryport serve), or leave --detach out",
         ));
     }
-    let heard = runner.mirror(app, job, who).await?;
+    let heard = runner.start(app, Task::Mirror(Box::new(job)), who).await?;
     if detach {
         let job = runner.jobs().await?.show(heard.id).await?;
         return Ok(Reply::Job(Box::new(job)));
@@ -30,7 +33,52 @@ pub(super) async fn mirror(
         job: heard.id,
         joined: heard.joined,
     }));
-    heard.out(runner, news, gone).await.map(Reply::Mirrored)
+    heard.out(runner, news, gone).await
+}
+
+/// Sweeps, as a job. Where its row cannot be written (the disk may be full), it is done all the same.
+pub(super) async fn gc(
+    app: &App,
+    purge_history: bool,
+    news: News,
+    gone: CancellationToken,
+) -> Result<Reply, Fault> {
+    let task = Task::Gc(GcTask { purge_history });
+    match app.runner.start(app, task.clone(), OPERATOR).await {
+        Ok(heard) => heard.out(&app.runner, news, gone).await,
+        Err(error) => {
+            tracing::warn!(%error, "this sweep is done without a job that shows it");
+            task.run(app, news, CancellationToken::new()).await
+        }
+    }
+}
+
+/// Leaves what a deleted repository has left to a job. Where its row cannot be written, the collector does it in its time.
+pub(super) async fn delete(app: &App, name: String, deleted: Deleted) {
+    let task = Task::Delete(DeleteTask { name, deleted });
+    if let Err(error) = app.runner.queue(&task, OPERATOR).await {
+        tracing::warn!(%error, "the rows of a deleted repository go without a job that shows it");
+    }
+}
+
+/// Checks: reading every byte of a running server is a job, since that takes long.
+pub(super) async fn check(
+    app: &App,
+    request: CheckRequest,
+    news: News,
+    gone: CancellationToken,
+) -> Result<Reply, Fault> {
+    let task = Task::Check(request);
+    if !request.deep || !app.runner.serves() {
+        return task.run(app, news, gone).await;
+    }
+    match app.runner.start(app, task.clone(), OPERATOR).await {
+        Ok(heard) => heard.out(&app.runner, news, gone).await,
+        Err(error) => {
+            tracing::warn!(%error, "this check is done without a job that shows it");
+            task.run(app, news, gone).await
+        }
+    }
 }
 
 /// Does what is asked of jobs.
@@ -44,6 +92,7 @@ pub(super) async fn ask(app: &App, request: Request) -> Result<Reply, Fault> {
             lines: jobs.log(id).await?,
         }),
         Request::JobCancel { id } => {
+            is_to_cancel(&jobs.show(id).await?)?;
             if jobs.cancel(id).await? {
                 runner.stop(id);
             }
@@ -62,6 +111,18 @@ pub(super) async fn ask(app: &App, request: Request) -> Result<Reply, Fault> {
             "this is not a request about jobs",
         )),
     }
+}
+
+/// Refuses to cancel what would be done all the same.
+fn is_to_cancel(job: &JobView) -> Result<(), Fault> {
+    if job.kind != Task::DELETE || job.state.has_ended() {
+        return Ok(());
+    }
+    let text = format!(
+        "job {} drops the rows of a repository that is deleted: there is no way back, and the collector would drop them without the job",
+        job.id
+    );
+    Err(Fault::new(FaultKind::State, text))
 }
 
 impl From<JobError> for Fault {

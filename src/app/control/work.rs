@@ -2,7 +2,7 @@
 //!
 //! The same code runs in the server and, where none runs, in the command itself.
 
-use super::{Fault, FaultKind, News, Progress, Reply, Request, TrustView, When};
+use super::{Fault, FaultKind, News, Reply, Request, TrustView, When};
 use crate::app::App;
 use crate::auth::{AuthError, AuthErrorKind, RoleGrant, UserName};
 use crate::blobs::BlobErrorKind;
@@ -32,18 +32,11 @@ pub async fn execute(
         | Request::JobLog { .. }
         | Request::JobCancel { .. }
         | Request::JobRetry { .. } => super::jobs::ask(app, request).await,
-        Request::Gc { purge_history } => {
-            let swept = app.collector.sweep(purge_history).await?;
-            Ok(Reply::Swept(swept))
-        }
+        Request::Gc { purge_history } => super::jobs::gc(app, purge_history, news, stop).await,
         Request::QuotaSet { .. } | Request::QuotaList | Request::QuotaRemove { .. } => {
             quotas(app, request).await
         }
-        Request::Check(request) => {
-            let hears = move |now| news(Progress::Check(now));
-            let report = app.checker.check(request, hears, stop).await?;
-            Ok(Reply::Checked(Box::new(report)))
-        }
+        Request::Check(request) => super::jobs::check(app, request, news, stop).await,
         Request::Refetch(job) => super::check::refetch(app, *job, stop)
             .await
             .map(Reply::Refetched),
@@ -146,7 +139,8 @@ async fn repos(app: &App, request: Request) -> Result<Reply, Fault> {
             with_snapshots,
         } => {
             let name = repo(&name)?;
-            app.repos.delete(&name, OPERATOR, with_snapshots).await?;
+            let deleted = app.repos.delete(&name, OPERATOR, with_snapshots).await?;
+            super::jobs::delete(app, name.to_string(), deleted).await;
             Ok(Reply::Done)
         }
         Request::RepoSet { name, change } => {

@@ -218,7 +218,7 @@ impl Client<'_> {
     async fn delete_repo(&self, repo: &RepoName) -> Done {
         let promise = self.ledger.all_gone(repo);
         let work = self.service.repos.delete(repo, "power", false);
-        self.ledger.doing(promise, work).await
+        self.ledger.doing(promise, work).await.map(drop)
     }
 
     /// Fills a blob as a mirror does; stops before the end and goes on.

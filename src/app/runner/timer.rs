@@ -2,7 +2,7 @@
 //!
 //! When that is, and what counts once, is decided in [`crate::jobs`].
 
-use super::{LOOK, MIRROR, Runner, kept_of};
+use super::{LOOK, Runner, Task};
 use crate::app::control::{Fault, MirrorJob};
 use crate::jobs::{NewJob, NewSchedule, Schedule, ScheduleView};
 use crate::mirror;
@@ -23,10 +23,11 @@ impl Runner {
     ) -> Result<ScheduleView, Fault> {
         mirror::check(&job.source, &job.platforms)?;
         job.to.as_deref().map(str::parse::<RepoName>).transpose()?;
-        let (spec, needs) = kept_of(&job)?;
+        let task = Task::Mirror(Box::new(job));
+        let (spec, needs) = task.kept()?;
         let job = NewJob {
-            kind: MIRROR.into(),
-            what: job.what(),
+            kind: task.kind().into(),
+            what: task.what(),
             spec,
             needs,
             who: who.to_owned(),

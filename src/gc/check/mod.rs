@@ -15,8 +15,9 @@ mod scrub;
 mod strays;
 
 pub use news::CheckProgress;
-pub use scrub::ScrubCounters;
+pub use scrub::{ScrubCounters, ScrubProgress};
 
+use super::alone::Last;
 use crate::auth::Auth;
 use crate::blobs::{BlobError, Blobs};
 use crate::repo::check::{Kind, Level, Problem, RowsOptions, Upstream};
@@ -158,6 +159,9 @@ struct Inner {
     online: AtomicBool,
     strays: Mutex<Strays>,
     scrub: scrub::Counts,
+    /// The last pass of the scrub, and what ends the one that runs.
+    alone: Last<ScrubProgress>,
+    pass: Mutex<Option<CancellationToken>>,
 }
 
 impl Checker {
@@ -172,6 +176,8 @@ impl Checker {
             online: AtomicBool::new(false),
             strays: Mutex::default(),
             scrub: scrub::Counts::default(),
+            alone: Last::default(),
+            pass: Mutex::default(),
         }))
     }
 

@@ -4,11 +4,13 @@
 use super::contents::{State, blocking};
 use super::pace::Pace;
 use super::{Checker, PAGE};
+use crate::gc::Alone;
 use crate::repo::RepoError;
 use crate::repo::check::{Content, Verdict};
 use crate::store::key::{Key, Parts};
 use crate::types::wall_ms;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +53,15 @@ pub struct ScrubCounters {
     pub pass_total: u64,
     /// When the last full pass ended (wall clock, ms); 0: never.
     pub last_full_ms: u64,
+}
+
+/// How far a pass is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ScrubProgress {
+    /// Bytes of this pass that are read.
+    pub pass_bytes: u64,
+    /// All bytes of this pass, as of its start.
+    pub pass_total: u64,
 }
 
 /// How far the scrub is; kept in the store.
@@ -108,6 +119,27 @@ impl Checker {
         }
     }
 
+    /// Whether it scrubs at all.
+    pub fn scrubs_by_itself(&self) -> bool {
+        !self.0.options.every.is_zero()
+    }
+
+    /// The pass that runs, or ran last; its number is when it began (running ms), also after a restart.
+    pub fn alone(&self) -> Option<Alone<ScrubProgress>> {
+        self.0.alone.get()
+    }
+
+    /// Ends the pass that runs; the next one begins in its time.
+    pub fn skip(&self) {
+        if let Some(pass) = &*self.this_pass() {
+            pass.cancel();
+        }
+    }
+
+    fn this_pass(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        self.0.pass.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Scrubs until `stop`.
     pub async fn keep_scrubbing(&self, stop: CancellationToken) {
         let every = self.0.options.every;
@@ -129,33 +161,48 @@ impl Checker {
         }
     }
 
+    /// Where a pass goes on or begins, or how long it is until there is one.
+    async fn position(&self, every_ms: u64) -> Result<Result<Position, Duration>, RepoError> {
+        let now = self.0.repos.running_ms();
+        let before = Position::read(&self.0.repos.note_of(NOTE).await?);
+        let has_been = before.is_some();
+        let mut position = before.unwrap_or_default();
+        let last_full = &self.0.scrub.last_full_ms;
+        last_full.store(position.last_full_ms, Ordering::Relaxed);
+        if has_been && !position.over {
+            return Ok(Ok(position));
+        }
+        let due = position.begun + every_ms;
+        if has_been && now < due {
+            self.0.alone.begin(position.begun);
+            self.0.alone.end(Ok(()));
+            return Ok(Err(Duration::from_millis(due - now)));
+        }
+        position.begun = now;
+        position.over = false;
+        position.bytes = 0;
+        position.from = Vec::new();
+        Ok(Ok(position))
+    }
+
     /// One pass, or the rest of one, or none if it is not time; answers how long to wait.
     async fn pass(&self, every: Duration, stop: &CancellationToken) -> Result<Duration, RepoError> {
         let every_ms = every.as_millis() as u64;
-        let now = self.0.repos.running_ms();
-        let note = self.0.repos.note_of(NOTE).await?;
-        let before = Position::read(&note);
+        let mut position = match self.position(every_ms).await? {
+            Ok(position) => position,
+            Err(wait) => return Ok(wait),
+        };
         let counts = &self.0.scrub;
-        let mut position = before.clone().unwrap_or_default();
-        counts
-            .last_full_ms
-            .store(position.last_full_ms, Ordering::Relaxed);
-        if before.is_none() || position.over {
-            let due = position.begun + every_ms;
-            if before.is_some() && now < due {
-                return Ok(Duration::from_millis(due - now));
-            }
-            position.begun = now;
-            position.over = false;
-            position.bytes = 0;
-            position.from = Vec::new();
-        }
+        self.0.alone.begin(position.begun);
         self.note_strays().await?;
         let (bytes, blobs) = self.0.repos.contents_size(Vec::new()).await?;
         counts.pass_total.store(bytes, Ordering::Relaxed);
         counts.pass_bytes.store(position.bytes, Ordering::Relaxed);
-        let reader = Pace::new(self.speed(bytes, blobs, every), stop.clone());
-        loop {
+        let skipped = stop.child_token();
+        *self.this_pass() = Some(skipped.clone());
+        let reader = Pace::new(self.speed(bytes, blobs, every), skipped.clone());
+        let mut is_whole = true;
+        'pass: loop {
             let (page, next) = self.0.repos.contents(position.from.clone(), PAGE).await?;
             for content in &page {
                 self.scrub(content, &reader).await?;
@@ -163,8 +210,19 @@ impl Checker {
                     // What was read of this page is read again.
                     return Ok(Duration::ZERO);
                 }
+                if skipped.is_cancelled() {
+                    tracing::info!(
+                        "somebody ended this pass of the scrub; the next one begins in its time"
+                    );
+                    is_whole = false;
+                    break 'pass;
+                }
                 position.bytes += content.size;
                 counts.pass_bytes.store(position.bytes, Ordering::Relaxed);
+                self.0.alone.far(ScrubProgress {
+                    pass_bytes: position.bytes,
+                    pass_total: bytes,
+                });
             }
             let Some(next) = next else {
                 break;
@@ -175,12 +233,15 @@ impl Checker {
         self.note_strays().await?;
         position.over = true;
         position.from = Vec::new();
-        position.last_full_ms = wall_ms();
+        if is_whole {
+            position.last_full_ms = wall_ms();
+            tracing::info!(blobs, bytes, "every blob has been read once");
+        }
         self.0.repos.set_note(NOTE, position.write()).await?;
         counts
             .last_full_ms
             .store(position.last_full_ms, Ordering::Relaxed);
-        tracing::info!(blobs, bytes, "every blob has been read once");
+        self.0.alone.end(Ok(()));
         let spent = self.0.repos.running_ms().saturating_sub(position.begun);
         Ok(Duration::from_millis(every_ms.saturating_sub(spent)))
     }
