@@ -8,6 +8,7 @@ mod timer;
 mod watched;
 
 pub(super) use task::{DeleteTask, GcTask, Task};
+pub(super) use watched::KINDS as WATCHED;
 
 use super::App;
 use super::control::{Fault, FaultKind, Progress, Reply};
@@ -274,7 +275,7 @@ impl Runner {
                 place = Arc::clone(&places).acquire_owned() => place,
             };
             let Ok(place) = place else { break };
-            let next = async { self.jobs().await?.next(watched::KINDS).await };
+            let next = async { self.jobs().await?.next(WATCHED).await };
             match next.await {
                 Ok(Some(claimed)) => {
                     let runner = (self.clone(), app.clone());

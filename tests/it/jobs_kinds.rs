@@ -36,7 +36,7 @@ fn text(dir: &str, job: &Value) -> String {
 /// A server that keeps nothing that nobody needs.
 async fn forgetful(more: &[(&str, &str)]) -> Server {
     let nothing = [
-        ("DRYPORT_BLOBS__LEASE", "0s"),
+        ("DRYPORT_BLOBS__LEASE", "1s"),
         ("DRYPORT_HISTORY__KEEP", "0s"),
     ];
     Server::serve(home(), &[], &[&nothing, more].concat()).await
@@ -47,6 +47,8 @@ async fn a_sweep_that_somebody_asks_for_is_a_job() {
     let server = forgetful(&[("DRYPORT_GC__INTERVAL", "0s")]).await;
     let dir = server.dir();
     push_blob(&server.admin(), "a", &noise(1, 100_000)).await;
+    // A little more than its lease.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     let report = run_ok(&["gc", "--json", "--data", &dir]);
     let report: Value = serde_json::from_str(&report).unwrap();
     let job = of(&dir, "gc").unwrap();
@@ -186,6 +188,8 @@ async fn a_scrub_that_takes_long_is_a_job_of_its_own() {
         "{again:#}"
     );
     cancel(&dir, &again);
+    let retry = ["job", "retry", &again["id"].to_string(), "--data", &dir];
+    assert!(text_of(&run(&retry)).contains("by itself"));
     until("it is cancelled", SOON, async || {
         let jobs = jobs(&dir);
         let it = jobs.iter().find(|one| one["id"] == job["id"]).unwrap();

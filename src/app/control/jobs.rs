@@ -3,7 +3,7 @@
 use super::work::OPERATOR;
 use super::{CheckRequest, Fault, FaultKind, JobBegun, MirrorJob, News, Progress, Reply, Request};
 use crate::app::App;
-use crate::app::runner::{DeleteTask, GcTask, Task};
+use crate::app::runner::{DeleteTask, GcTask, Task, WATCHED};
 use crate::jobs::{JobError, JobErrorKind, JobView};
 use crate::repo::Deleted;
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,7 @@ pub(super) async fn ask(app: &App, request: Request) -> Result<Reply, Fault> {
             Ok(job(jobs.show(id).await?))
         }
         Request::JobRetry { id } => {
+            is_to_retry(&jobs.show(id).await?)?;
             jobs.retry(id).await?;
             runner.wake();
             Ok(job(jobs.show(id).await?))
@@ -121,6 +122,18 @@ fn is_to_cancel(job: &JobView) -> Result<(), Fault> {
     let text = format!(
         "job {} drops the rows of a repository that is deleted: there is no way back, and the collector would drop them without the job",
         job.id
+    );
+    Err(Fault::new(FaultKind::State, text))
+}
+
+/// Refuses to queue what no queue runs.
+fn is_to_retry(job: &JobView) -> Result<(), Fault> {
+    if !WATCHED.contains(&job.kind.as_str()) {
+        return Ok(());
+    }
+    let text = format!(
+        "job {} showed what the server does by itself ({}); it is done again by itself in its time",
+        job.id, job.kind
     );
     Err(Fault::new(FaultKind::State, text))
 }

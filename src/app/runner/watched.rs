@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const SWEEP: &str = "sweep";
 const SCRUB: &str = "scrub";
 /// The kinds of jobs that are no work of the queue's.
-pub(super) const KINDS: &[&str] = &[SWEEP, SCRUB];
+pub(in crate::app) const KINDS: &[&str] = &[SWEEP, SCRUB];
 /// The input of such jobs: there is none.
 const SPEC: &str = "{}";
 
