@@ -6,7 +6,11 @@ use crate::app::App;
 use crate::app::runner::{DeleteTask, GcTask, Task, WATCHED};
 use crate::jobs::{JobError, JobErrorKind, JobView};
 use crate::repo::Deleted;
+use crate::types::JobId;
 use tokio_util::sync::CancellationToken;
+
+/// The number of no job: work that is done without a row that shows it.
+const NO_JOB: JobId = JobId(0);
 
 /// Runs a mirror job, and hears it out unless it is detached.
 pub(super) async fn mirror(
@@ -48,7 +52,7 @@ pub(super) async fn gc(
         Ok(heard) => heard.out(&app.runner, news, gone).await,
         Err(error) => {
             tracing::warn!(%error, "this sweep is done without a job that shows it");
-            task.run(app, news, CancellationToken::new()).await
+            task.run(app, NO_JOB, news, CancellationToken::new()).await
         }
     }
 }
@@ -70,13 +74,13 @@ pub(super) async fn check(
 ) -> Result<Reply, Fault> {
     let task = Task::Check(request);
     if !request.deep || !app.runner.serves() {
-        return task.run(app, news, gone).await;
+        return task.run(app, NO_JOB, news, gone).await;
     }
     match app.runner.start(app, task.clone(), OPERATOR).await {
         Ok(heard) => heard.out(&app.runner, news, gone).await,
         Err(error) => {
             tracing::warn!(%error, "this check is done without a job that shows it");
-            task.run(app, news, gone).await
+            task.run(app, NO_JOB, news, gone).await
         }
     }
 }

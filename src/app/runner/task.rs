@@ -150,7 +150,10 @@ impl Task {
     pub async fn run(
         self,
         app: &App,
-        id: JobId, news: News, stop: CancellationToken) -> Result<Reply, Fault> {
+        id: JobId,
+        news: News,
+        stop: CancellationToken,
+    ) -> Result<Reply, Fault> {
         match self {
             Self::Mirror(job) => {
                 let done = control::run_mirror(app, (id, *job), news, stop).await;
