@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::content::{noise, push_blob, push_image};
+use crate::content::{OCI_MANIFEST, noise, push_blob, push_image, put_manifest};
 use crate::disks_faulty::home;
 use crate::harness::{SOON, Server, dryport, found, run, run_ok, text_of, until};
 
@@ -105,6 +105,53 @@ async fn what_a_deleted_repository_leaves_is_a_job() {
     assert_eq!(job["id"].to_string(), id);
     let check = run(&["check", "--data", &dir]);
     assert!(check.status.success(), "{}", text_of(&check));
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_after_kill_9() {
+    let mut server = forgetful(&[("DRYPORT_GC__INTERVAL", "0s")]).await;
+    let (dir, admin) = (server.dir(), server.admin());
+    let manifest = push_image(&admin, "a", "v1", 1).await;
+    for n in 0..200 {
+        put_manifest(&admin, "a", &format!("t{n}"), OCI_MANIFEST, &manifest).await;
+    }
+    run_ok(&["repo", "delete", "a", "--data", &dir]);
+    server.kill();
+    server.restart().await;
+    let job = is(&dir, "delete", "done").await;
+    assert!(job["error"].is_null(), "{job:#}");
+    let check = run(&["check", "--data", &dir]);
+    assert!(check.status.success(), "{}", text_of(&check));
+    // The name is free for another one.
+    push_image(&admin, "a", "v2", 2).await;
+    admin.get("/v2/a/manifests/t7").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_sweep_that_somebody_asked_for_is_done_again_after_kill_9() {
+    let env = [
+        ("DRYPORT_GC__INTERVAL", "0s"),
+        ("DRYPORT_GC__FILES_PER_SECOND", "1"),
+    ];
+    let mut server = forgetful(&env).await;
+    let dir = server.dir();
+    let admin = server.admin();
+    for n in 0..6 {
+        push_blob(&admin, "a", &noise(n, 70_000)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let mut gc = dryport(&["gc", "--data", &dir]);
+    let gc = gc.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let first = is(&dir, "gc", "running").await;
+    server.kill();
+    assert!(!gc.unwrap().wait_with_output().unwrap().status.success());
+    server.restart().await;
+    let job = is(&dir, "gc", "done").await;
+    assert_eq!(
+        (&job["id"], &job["attempts"]),
+        (&first["id"], &2.into()),
+        "{job:#}"
+    );
 }
 
 fn check(dir: &str) -> Child {
