@@ -2,6 +2,7 @@
 
 use dryport::auth::Account;
 use dryport::jobs::record::{JobLineRecord, JobRecord, ScheduleRecord};
+use dryport::repo::StageRecord;
 use dryport::repo::rows::keys;
 use dryport::repo::rows::record::{
     BlobRecord, ChangeRecord, CondemnedRecord, FillRecord, ItemRecord, QuotaRecord, ReferrerRecord,
@@ -26,6 +27,7 @@ pub fn record(data: &[u8]) {
     same::<RepoRecord>(data);
     same::<ScheduleRecord>(data);
     same::<SnapshotRecord>(data);
+    same::<StageRecord>(data);
     same::<UploadRecord>(data);
     same::<FillRecord>(data);
     same::<UsageRecord>(data);

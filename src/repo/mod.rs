@@ -42,6 +42,7 @@ pub use shown::At;
 pub use snapshots::{
     DiffItem, NewSnapshot, Restored, SnapshotDiff, SnapshotPage, SnapshotPlace, SnapshotView,
 };
+pub use stage::StageRecord;
 pub use tree::Tree;
 pub use uploads::fill::Fill;
 pub use uploads::receive::Body;

@@ -11,6 +11,7 @@ mod rows;
 mod undo;
 
 pub(in crate::repo) use held::Stages;
+pub use rows::StageRecord;
 pub(in crate::repo) use rows::{StageId, all};
 
 use super::bounded::is_spent;
@@ -23,7 +24,6 @@ use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::{JobId, RepoId, RepoName, Rev};
 use held::Hold;
-use rows::StageRecord;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ pub(in crate::repo) struct StageId(pub u64);
 
 /// A big change under way.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(in crate::repo) struct StageRecord {
+pub struct StageRecord {
     /// The repositories that it changes.
     pub repos: Vec<u64>,
     /// A hash of what it is to change: who begins the same again goes on with it.
