@@ -60,7 +60,14 @@ pub(super) async fn gc(
 /// Leaves what a deleted repository has left to a job. Where its row cannot be written, the collector does it in its time.
 pub(super) async fn delete(app: &App, name: String, deleted: Deleted) {
     let task = Task::Delete(DeleteTask { name, deleted });
-    if let Err(error) = app.runner.queue(&task, OPERATOR).await {
+    let runner = &app.runner;
+    // It does not wait for a place of the queue, which copies may have for hours.
+    let left = if runner.serves() {
+        runner.start(app, task, OPERATOR).await.map(drop)
+    } else {
+        runner.queue(&task, OPERATOR).await.map(drop)
+    };
+    if let Err(error) = left {
         tracing::warn!(%error, "the rows of a deleted repository go without a job that shows it");
     }
 }
