@@ -19,6 +19,7 @@ mod pushes;
 mod quota;
 pub mod reclaim;
 mod removal;
+mod restore;
 pub mod rows;
 mod rules;
 mod settings;
@@ -38,9 +39,10 @@ pub use history::moment::Meant;
 pub use images::closure::FetchedFor;
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
+pub use restore::Restored;
 pub use shown::At;
 pub use snapshots::{
-    DiffItem, NewSnapshot, Restored, SnapshotDiff, SnapshotPage, SnapshotPlace, SnapshotView,
+    DiffItem, NewSnapshot, SnapshotDiff, SnapshotPage, SnapshotPlace, SnapshotView,
 };
 pub use stage::StageRecord;
 pub use tree::Tree;

@@ -6,12 +6,18 @@ use crate::repo::edit::{self, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::manifest;
 use crate::repo::rows::keys;
+use crate::repo::stage::{NewStage, Stage};
 use crate::repo::{Repos, rows, visible};
 use crate::store::{Get, Need, Table};
 use crate::types::{Digest, ItemName, Kind, RepoId, RepoName, Rev};
+use std::sync::Arc;
 
+/// The action's name in the history.
+const DELETE: &str = "manifest.delete";
 /// Tags that one transaction of a manifest's deletion removes.
 const TAGS_AT_ONCE: usize = 400;
+/// Row changes of a tag that is closed, at most.
+const TAG_ROWS: usize = 8;
 /// How often a search goes on because too much was changed since.
 const ROUNDS: usize = 100;
 
@@ -69,7 +75,7 @@ impl Repos {
         Err(RepoError::Restless)
     }
 
-    /// Removes a manifest and every tag that means it.
+    /// Removes a manifest and every tag that means it, all at once.
     pub async fn delete_manifest(
         &self,
         name: &RepoName,
@@ -78,48 +84,17 @@ impl Repos {
         asker: Option<&Asker>,
     ) -> Result<(), RepoError> {
         let digest = *digest;
-        let (mut search, mut rounds) = (None, 0);
-        while rounds < ROUNDS {
-            let mut done = self
+        let mut search = None;
+        for _ in 0..ROUNDS {
+            let done = self
                 .search((name, asker), digest, What::Tags, (search, TAGS_AT_ONCE))
                 .await?;
-            let tags = done.take();
-            // Tags that were found are progress, however many there are.
-            rounds += usize::from(tags.is_empty());
-            let (wanted, told) = (name.clone(), done.clone());
-            let context = self.context(who, "manifest.delete");
-            let change = self.change(name, Need::Removes, "manifest.delete", move |tx| {
-                let (id, record) = manifest::writable(tx, &wanted)?;
-                if id != told.id() {
-                    return Ok(Made::Begin);
-                }
-                let rest = if told.ended() && tags.len() < TAGS_AT_ONCE {
-                    told.rest(tx)?
-                } else {
-                    Rest::TooMuch
-                };
-                let mut change = Edit::open(tx, id, record, &context)?;
-                for tag in &tags {
-                    change.delete_tag_of(tag, &digest)?;
-                }
-                let Rest::Found(more) = rest else {
-                    change.finish()?;
-                    return Ok(Made::Some);
-                };
-                if tags.len() + more.len() > TAGS_AT_ONCE {
-                    change.finish()?;
-                    return Ok(Made::Some);
-                }
-                for tag in &more {
-                    change.delete_tag_of(tag, &digest)?;
-                }
-                if !change.delete_manifest(&digest)? {
-                    return Err(RepoError::ManifestUnknown(digest.to_string()));
-                }
-                change.finish()?;
-                Ok(Made::Done)
-            });
-            search = match change.await? {
+            if done.found().len() >= TAGS_AT_ONCE {
+                self.delete_staged((name, asker), digest, who).await?;
+                self.after_removal(name, None).await;
+                return Ok(());
+            }
+            search = match self.delete_at_once(name, digest, who, done.clone()).await? {
                 Made::Done => {
                     self.after_removal(name, None).await;
                     return Ok(());
@@ -129,6 +104,93 @@ impl Repos {
             };
         }
         Err(RepoError::Restless)
+    }
+
+    /// In one transaction, if the search has come to its end by then.
+    async fn delete_at_once(
+        &self,
+        name: &RepoName,
+        digest: Digest,
+        who: &str,
+        told: Search,
+    ) -> Result<Made, RepoError> {
+        let (context, wanted) = (self.context(who, DELETE), name.clone());
+        let change = self.change(name, Need::Removes, DELETE, move |tx| {
+            let (id, record) = manifest::writable(tx, &wanted)?;
+            if id != told.id() {
+                return Ok(Made::Begin);
+            }
+            let more = match told.rest(tx)? {
+                Rest::Found(more) if told.found().len() + more.len() <= TAGS_AT_ONCE => more,
+                _ => return Ok(Made::Some),
+            };
+            let mut change = Edit::open(tx, id, record, &context)?;
+            for tag in told.found().iter().chain(&more) {
+                change.delete_tag_of(tag, &digest)?;
+            }
+            if !change.delete_manifest(&digest)? {
+                return Err(RepoError::ManifestUnknown(digest.to_string()));
+            }
+            change.finish()?;
+            Ok(Made::Done)
+        });
+        change.await
+    }
+
+    /// As a stage, for one that more tags mean than a transaction takes: they are found once nobody changes them any more. To
+    /// its end, whether or not the caller waits for it.
+    async fn delete_staged(
+        &self,
+        (name, asker): (&RepoName, Option<&Asker>),
+        digest: Digest,
+        who: &str,
+    ) -> Result<(), RepoError> {
+        let wanted = name.clone();
+        let id = self.hop(move |_, r| {
+            let found = visible(r, wanted.as_str(), Kind::Oci)?;
+            let (id, _) = found.ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
+            Ok(id)
+        });
+        let new = NewStage {
+            of: vec![(name.clone(), id.await?)],
+            job: None,
+            who: who.to_owned(),
+            why: DELETE,
+        };
+        let (this, name, asker) = (self.clone(), name.clone(), asker.cloned());
+        self.to_its_end(async move {
+            let stage = this.begin_stage(new).await?;
+            match this
+                .close_all(&stage, (&name, asker.as_ref()), digest)
+                .await
+            {
+                Ok(()) => stage.flip().await.map(drop),
+                Err(error) => {
+                    stage.undo().await?;
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Closes a manifest and all its tags in a stage.
+    async fn close_all(
+        &self,
+        stage: &Stage,
+        of: (&RepoName, Option<&Asker>),
+        digest: Digest,
+    ) -> Result<(), RepoError> {
+        let search = self.search(of, digest, What::Tags, (None, usize::MAX));
+        let tags = Arc::new(search.await?.take());
+        let close =
+            move |edit: &mut Edit<'_, '_>, tag: &ItemName| Ok(edit.delete_tag_of(tag, &digest)?);
+        stage.write_all(0, tags, |_| TAG_ROWS, close).await?;
+        let last = move |edit: &mut Edit<'_, '_>| Ok(edit.delete_manifest(&digest)?);
+        let was_there = stage.write(0, last).await?;
+        was_there
+            .then_some(())
+            .ok_or_else(|| RepoError::ManifestUnknown(digest.to_string()))
     }
 
     /// Begins a search, or goes on with one, until it has come to its end or has found `enough`.

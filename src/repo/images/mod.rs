@@ -14,6 +14,5 @@ pub(in crate::repo) mod parts;
 pub(in crate::repo) mod past;
 pub(in crate::repo) mod read;
 pub(in crate::repo) mod referrers;
-pub(in crate::repo) mod restore;
 pub(in crate::repo) mod rules;
 pub(in crate::repo) mod tags;

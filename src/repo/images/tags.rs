@@ -78,14 +78,22 @@ impl Repos {
     ) -> Result<Vec<TagChange>, RepoError> {
         let (name, tag) = (name.clone(), tag.clone());
         let spans = self.hop(move |_, r| {
-            let (id, _) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
+            let (id, record) = crate::repo::visible(r, name.as_str(), Kind::Oci)?
                 .ok_or(RepoError::NameUnknown(name.clone()))?;
             let mut spans = Vec::new();
             for past in [false, true] {
                 let (from, to) = keys::item_rows(id, &Name::tag(tag.as_str()), past).range();
                 for (key, value) in r.scan(Table::Items, &from, &to, HISTORY_MAX)? {
-                    if let Some((_, added)) = keys::text_of_item(&key) {
-                        spans.push((added, ItemRecord::from_bytes(&value)?));
+                    let Some((_, added)) = keys::text_of_item(&key) else {
+                        continue;
+                    };
+                    // What a stage adds and closes is still to come.
+                    if added.0 <= record.head {
+                        let mut item = ItemRecord::from_bytes(&value)?;
+                        if item.removed > record.head {
+                            item.removed = Rev::NEVER.0;
+                        }
+                        spans.push((added, item));
                     }
                 }
             }

@@ -50,7 +50,10 @@ impl Repos {
     }
 
     /// The repositories that a pattern names.
-    pub(super) async fn named_by(&self, of: &RepoPattern) -> Result<Vec<RepoName>, RepoError> {
+    pub(in crate::repo) async fn named_by(
+        &self,
+        of: &RepoPattern,
+    ) -> Result<Vec<RepoName>, RepoError> {
         if let Some(name) = of.as_name() {
             return Ok(vec![name]);
         }

@@ -44,7 +44,7 @@ pub struct SnapshotDiff {
 
 /// What a name meant at two revisions.
 #[derive(Clone)]
-pub(super) struct Pair {
+pub(in crate::repo) struct Pair {
     pub name: ItemName,
     pub before: Option<ItemRecord>,
     pub after: Option<ItemRecord>,
@@ -109,7 +109,7 @@ impl Repos {
     }
 
     /// Both revisions.
-    pub(super) async fn pair_of(
+    pub(in crate::repo) async fn pair_of(
         &self,
         name: &RepoName,
         from: &At,
@@ -163,7 +163,7 @@ impl Repos {
     }
 
     /// The names that changed between two revisions, each once.
-    pub(super) async fn changed_between(
+    pub(in crate::repo) async fn changed_between(
         &self,
         name: &RepoName,
         before: Shown,
@@ -201,7 +201,7 @@ impl Repos {
     }
 
     /// What names mean at two revisions.
-    pub(super) async fn compare(
+    pub(in crate::repo) async fn compare(
         &self,
         names: &[ItemName],
         before: Shown,

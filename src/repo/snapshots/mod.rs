@@ -1,21 +1,19 @@
 //! Snapshots: names for revisions that are kept.
 //!
-//! Owns their rows and pins, and what is asked of them: make, list, show, compare, delete, restore. One costs two rows, whatever
+//! Owns their rows and pins, and what is asked of them: make, list, show, compare, delete. One costs two rows, whatever
 //! it shows. A row of the past stays as long as a kept revision shows it: `reclaim` sees to that. Must not know what items
-//! mean; restoring is the one exception, and asks the kind's own rooms.
+//! mean.
 
-mod back;
 mod create;
 mod delete;
 mod diff;
 mod list;
-mod restore;
 mod root;
 
 pub(super) use delete::{expire, to_go_with};
+pub(super) use diff::Pair;
 pub use diff::{DiffItem, SnapshotDiff};
 pub use list::{SnapshotPage, SnapshotPlace};
-pub use restore::Restored;
 
 use super::rows::record::SnapshotRecord;
 use super::shown::At;

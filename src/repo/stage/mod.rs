@@ -25,7 +25,7 @@ use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::{JobId, RepoId, RepoName, Rev};
 use held::Hold;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Repositories of one stage, at most: the flip is one transaction, with a few rows of each.
 const MOST: usize = 800;
@@ -56,6 +56,7 @@ pub(in crate::repo) struct Stage {
     id: StageId,
     of: Vec<(RepoName, RepoId)>,
     context: Context,
+    begun: Instant,
     hold: Hold,
 }
 
@@ -83,6 +84,7 @@ impl Repos {
             id,
             of,
             context,
+            begun: Instant::now(),
             hold,
         })
     }
@@ -268,10 +270,18 @@ impl Stage {
         let mut context = self.context.clone();
         context.at_ms = crate::types::wall_ms();
         let flip = move |tx: &mut Txn<'_>| flip(tx, id, &of, &context);
-        let store = &self.repos.0.store;
+        let (store, written) = (&self.repos.0.store, Instant::now());
         let revs = store
             .write_then(Lane::Request, Need::Grows, "stage.flip", flip, then)
             .await?;
+        tracing::info!(
+            why = self.context.why,
+            who = self.context.who,
+            repositories = revs.len(),
+            written_ms = (written - self.begun).as_millis() as u64,
+            flip_ms = written.elapsed().as_millis() as u64,
+            "a big change is shown"
+        );
         self.hold.end();
         Ok(revs)
     }

@@ -1,26 +1,18 @@
-//! What has to change in a repository so that it shows again what it showed: a list of small steps, in the order in which
-//! they are done.
+//! What has to change in a repository so that it shows again all that it showed.
 
 use super::Restored;
-use super::diff::Pair;
-use crate::repo::edit::Edit;
+use super::back::{self, Back};
+use super::closure::Closure;
 use crate::repo::error::RepoError;
-use crate::repo::files::{NewFile, When};
-use crate::repo::images::batch;
 use crate::repo::images::edit::NewManifest;
-use crate::repo::images::restore::{Closure, gone, relink};
 use crate::repo::rows::record::ItemRecord;
 use crate::repo::shown::{At, Shown, any_shown};
-use crate::repo::{Inner, Repos, rows};
+use crate::repo::snapshots::Pair;
+use crate::repo::{Inner, Repos};
 use crate::store::Read;
-use crate::types::{Class, Digest, FilePath, RepoName, Rev, Tag};
+use crate::types::{Class, Digest, RepoName, Rev, Tag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Row changes of a tag or file that goes or comes, beside what quotas count.
-const ROWS: usize = 12;
-/// Digests that a manifest names and one step shows again.
-const LINKS: usize = 200;
 
 /// What has to change in a repository.
 pub(super) struct Plan {
@@ -33,68 +25,6 @@ pub(super) struct Plan {
     pub quotas: usize,
     restored: u64,
     removed: u64,
-}
-
-/// One of them.
-pub(super) enum Back {
-    /// A tag that was not there.
-    TagGone(String),
-    /// A file that was not there.
-    FileGone(FilePath),
-    /// Some of what a manifest names is shown again.
-    Links(Arc<NewManifest>, usize),
-    /// A manifest comes back, with some of its tags.
-    Manifest(Arc<NewManifest>),
-    /// A file comes back.
-    File(FilePath, ItemRecord),
-}
-
-impl Back {
-    /// Row changes, at most, where so many quotas hold the repository.
-    pub fn cost(&self, quotas: usize) -> usize {
-        match self {
-            Self::TagGone(_) => ROWS,
-            Self::FileGone(_) | Self::File(..) => ROWS + 4 * quotas,
-            Self::Links(..) => (3 + quotas) * LINKS,
-            Self::Manifest(new) => batch::cost(new, quotas),
-        }
-    }
-
-    /// Does it.
-    pub fn put(&self, edit: &mut Edit<'_, '_>) -> Result<(), RepoError> {
-        match self {
-            Self::TagGone(tag) => edit.delete_tag(tag).map(drop)?,
-            Self::FileGone(path) => match edit.delete_file(path, &When::Always) {
-                // It was done before.
-                Err(RepoError::PathUnknown(_)) => {}
-                done => done?,
-            },
-            Self::Links(new, from) => {
-                let lease_ms = edit.context.lease_ms;
-                for child in new.inspected.children.iter().skip(*from).take(LINKS) {
-                    relink(edit.tx, edit.id, &child.digest, lease_ms)?;
-                }
-            }
-            Self::Manifest(new) => {
-                rows::blob(edit.tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;
-                edit.put_manifest(new)?;
-            }
-            Self::File(path, then) => {
-                let new = NewFile {
-                    path: path.clone(),
-                    when: When::Always,
-                    digest: None,
-                    who: edit.context.who.clone(),
-                    owner: String::new(),
-                };
-                let lost = || RepoError::FileDamaged(path.to_string());
-                let digest = then.digest().ok_or_else(lost)?;
-                rows::blob(edit.tx, &digest)?.ok_or_else(lost)?;
-                edit.put_file(&new, &digest, then.size)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Repos {
@@ -179,12 +109,7 @@ impl Change {
         let tags: usize = manifests.iter().map(|new| new.tags.len()).sum();
         let (removed, restored) = (self.gone.len() as u64, (tags + self.files.len()) as u64);
         let mut steps = self.gone;
-        for new in manifests {
-            let named = new.inspected.children.len();
-            let links = (0..named).step_by(LINKS);
-            steps.extend(links.map(|from| Back::Links(Arc::clone(&new), from)));
-            steps.extend(of_few_tags(new).into_iter().map(Back::Manifest));
-        }
+        steps.extend(back::of_manifests(manifests));
         steps.extend(self.files);
         Plan {
             name: name.clone(),
@@ -197,25 +122,10 @@ impl Change {
     }
 }
 
-/// The same manifest once for as many of its tags as one transaction takes.
-fn of_few_tags(new: Arc<NewManifest>) -> Vec<Arc<NewManifest>> {
-    if new.tags.len() <= batch::TAGS {
-        return vec![new];
-    }
-    let some = |tags: &[Tag]| {
-        Arc::new(NewManifest {
-            tags: tags.to_vec(),
-            ..(*new).clone()
-        })
-    };
-    new.tags.chunks(batch::TAGS).map(some).collect()
-}
-
 impl Plan {
     /// Row changes of all of it, about.
     pub fn cost(&self) -> usize {
-        let costs = self.steps.iter().map(|step| step.cost(self.quotas));
-        costs.sum()
+        back::cost(&self.steps, self.quotas)
     }
 
     /// What it came to.

@@ -2,7 +2,9 @@
 //!
 //! What few changes do is one transaction; more are a stage. Either way readers see the old or the new.
 
-use super::back::{Back, Plan};
+use super::back::Back;
+use super::plan::Plan;
+use super::{ROWS, Restored};
 use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
 use crate::repo::shown::At;
@@ -14,23 +16,6 @@ use std::sync::Arc;
 
 /// The action's name in the history.
 const WHY: &str = "snapshot.restore";
-/// Row changes of one transaction, about.
-const ROWS: usize = 3_500;
-
-/// What the restore of a repository came to.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Restored {
-    /// The repository.
-    #[serde(default)]
-    pub name: String,
-    /// The revision that shows it again: a new one, unless nothing had to change.
-    pub rev: u64,
-    /// Tags or files that mean again what they meant.
-    pub restored: u64,
-    /// Tags or files that were not there then, and are gone.
-    pub removed: u64,
-}
-
 impl Repos {
     /// Makes repositories show again what they showed as of `at`, each in one new revision and all of them at once: every tag
     /// with the manifests below it, or every file. Manifests that came since stay until nothing needs them. Of a pattern those
