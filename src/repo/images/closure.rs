@@ -8,7 +8,7 @@ use crate::repo::images::batch;
 use crate::repo::images::manifest::{Made, Ready, answer, put_body};
 use crate::repo::stage::{NewStage, Stage};
 use crate::repo::{KeptTag, Put, PutManifest, Repos, pushes};
-use crate::store::StoreError;
+use crate::store::{Need, StoreError};
 use crate::types::{JobId, RepoId, RepoName};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -112,6 +112,7 @@ impl Repos {
             job: fetched.job.map(|job| (job, plan(all))),
             who: fetched.who.to_owned(),
             why: WHY,
+            need: Need::Grows,
         };
         let stage = self.begin_stage(new).await?;
         match write(&stage, all, quotas).await {
@@ -119,10 +120,7 @@ impl Repos {
                 stage.flip().await?;
                 Ok(made)
             }
-            Err(error) => {
-                stage.undo().await?;
-                Err(error)
-            }
+            Err(error) => Err(stage.undo(error).await),
         }
     }
 

@@ -156,6 +156,7 @@ impl Repos {
             job: None,
             who: who.to_owned(),
             why: DELETE,
+            need: Need::Removes,
         };
         let (this, name, asker) = (self.clone(), name.clone(), asker.cloned());
         self.to_its_end(async move {
@@ -165,10 +166,7 @@ impl Repos {
                 .await
             {
                 Ok(()) => stage.flip().await.map(drop),
-                Err(error) => {
-                    stage.undo().await?;
-                    Err(error)
-                }
+                Err(error) => Err(stage.undo(error).await),
             }
         })
         .await

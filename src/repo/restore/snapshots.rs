@@ -108,6 +108,7 @@ impl Repos {
             job: None,
             who: who.to_owned(),
             why: WHY,
+            need: Need::Grows,
         };
         let (this, at) = (self.clone(), at.clone());
         self.to_its_end(async move {
@@ -118,10 +119,7 @@ impl Repos {
                     let done = plans.iter().zip(revs);
                     Ok(done.map(|(plan, rev)| plan.came_to(rev)).collect())
                 }
-                Err(error) => {
-                    stage.undo().await?;
-                    Err(error)
-                }
+                Err(error) => Err(stage.undo(error).await),
             }
         })
         .await

@@ -107,6 +107,7 @@ impl Repos {
             job: None,
             who: who.to_owned(),
             why: WHY,
+            need: Need::Grows,
         };
         let this = self.clone();
         self.to_its_end(async move {
@@ -115,10 +116,7 @@ impl Repos {
             let put = |edit: &mut Edit<'_, '_>, step: &Back| step.put(edit);
             match stage.write_all(0, steps, cost, put).await {
                 Ok(_) => stage.flip().await.map(drop),
-                Err(error) => {
-                    stage.undo().await?;
-                    Err(error)
-                }
+                Err(error) => Err(stage.undo(error).await),
             }
         })
         .await

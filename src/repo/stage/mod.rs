@@ -48,6 +48,8 @@ pub(in crate::repo) struct NewStage {
     pub who: String,
     /// The action's name.
     pub why: &'static str,
+    /// What it may have of a full disk.
+    pub need: Need,
 }
 
 /// A stage that this process writes. One that is dropped before it is shown is taken back later.
@@ -56,6 +58,7 @@ pub(in crate::repo) struct Stage {
     id: StageId,
     of: Vec<(RepoName, RepoId)>,
     context: Context,
+    need: Need,
     begun: Instant,
     hold: Hold,
 }
@@ -74,7 +77,8 @@ impl Repos {
                 new.of.len()
             )));
         }
-        let (of, context) = (new.of.clone(), self.context(&new.who, new.why));
+        let (of, need) = (new.of.clone(), new.need);
+        let context = self.context(&new.who, new.why);
         let (id, hold) = match self.left_by_job(&new).await? {
             Some(found) => found,
             None => self.begin_new(new).await?,
@@ -84,6 +88,7 @@ impl Repos {
             id,
             of,
             context,
+            need,
             begun: Instant::now(),
             hold,
         })
@@ -124,8 +129,9 @@ impl Repos {
         let hold = self.0.stages.hold(id);
         let hold = hold.ok_or_else(|| RepoError::Task("a new stage has a writer".into()))?;
         let at_ms = crate::types::wall_ms();
+        let need = new.need;
         let begin = move |tx: &mut Txn<'_>| begin(tx, id, &new, at_ms);
-        self.unless_staged(Need::Grows, "stage.begin", begin, || {})
+        self.unless_staged(need, "stage.begin", begin, || {})
             .await?;
         Ok((id, hold))
     }
@@ -220,7 +226,7 @@ impl Stage {
         };
         let store = &self.repos.0.store;
         store
-            .write(Lane::Request, Need::Grows, "stage.write", write)
+            .write(Lane::Request, self.need, "stage.write", write)
             .await
     }
 
@@ -272,7 +278,7 @@ impl Stage {
         let flip = move |tx: &mut Txn<'_>| flip(tx, id, &of, &context);
         let (store, written) = (&self.repos.0.store, Instant::now());
         let revs = store
-            .write_then(Lane::Request, Need::Grows, "stage.flip", flip, then)
+            .write_then(Lane::Request, self.need, "stage.flip", flip, then)
             .await?;
         tracing::info!(
             why = self.context.why,
@@ -286,9 +292,12 @@ impl Stage {
         Ok(revs)
     }
 
-    /// Takes all of it back: as if it had never been begun.
-    pub(in crate::repo) async fn undo(self) -> Result<(), RepoError> {
-        self.repos.undo_stage(self.id, self.hold).await
+    /// Takes all of it back, as if it had never been begun; answers why. What cannot be taken back now is later.
+    pub(in crate::repo) async fn undo(self, why: RepoError) -> RepoError {
+        if let Err(error) = self.repos.undo_stage(self.id, self.hold).await {
+            tracing::warn!(%error, "a big change that failed is taken back later, and its repositories take no changes until then");
+        }
+        why
     }
 }
 

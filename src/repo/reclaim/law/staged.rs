@@ -71,6 +71,7 @@ impl World {
             job: None,
             who: String::new(),
             why: "test",
+            need: Need::Grows,
         };
         let stage = self.repos.begin_stage(new).await.expect("begins");
         self.staged = Some(Staged { stage, of });
@@ -120,7 +121,7 @@ impl World {
         if shown {
             stage.flip().await.expect("shown");
         } else if self.dice.below(2) == 0 {
-            stage.undo().await.expect("taken back");
+            stage.undo(RepoError::Restless).await;
         } else {
             // Its writer is gone.
             drop(stage);
@@ -278,6 +279,7 @@ async fn others_wait_for_a_stage_and_a_check_finds_nothing_wrong_with_it() {
         job: None,
         who: String::new(),
         why: "test",
+        need: Need::Grows,
     };
     let stage = world.repos.begin_stage(new).await.expect("begins");
     let wrote = stage.write(0, |edit| {
