@@ -9,12 +9,13 @@ use crate::repo::images::edit::NewManifest;
 use crate::repo::rows;
 use crate::repo::rows::record::ItemRecord;
 use crate::types::{FilePath, Tag};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Row changes of a tag or file that goes or comes, beside what quotas count.
 const ROWS: usize = 12;
-/// Digests that a manifest names and one step shows again.
-const LINKS: usize = 200;
+/// Row changes of one step that shows again what a manifest names, at most.
+const LINKED: usize = 1_500;
 
 /// A step.
 pub(super) enum Back {
@@ -23,7 +24,7 @@ pub(super) enum Back {
     /// A file that was not there.
     FileGone(FilePath),
     /// Some of what a manifest names is shown again.
-    Links(Arc<NewManifest>, usize),
+    Links(Arc<NewManifest>, Range<usize>),
     /// A manifest comes back, with some of its tags.
     Manifest(Arc<NewManifest>),
     /// A file comes back.
@@ -36,7 +37,7 @@ impl Back {
         match self {
             Self::TagGone(_) => ROWS,
             Self::FileGone(_) | Self::File(..) => ROWS + 4 * quotas,
-            Self::Links(..) => (3 + quotas) * LINKS,
+            Self::Links(_, some) => link_rows(quotas) * some.len(),
             Self::Manifest(new) => batch::cost(new, quotas),
         }
     }
@@ -50,9 +51,9 @@ impl Back {
                 Err(RepoError::PathUnknown(_)) => {}
                 done => done?,
             },
-            Self::Links(new, from) => {
+            Self::Links(new, some) => {
                 let lease_ms = edit.context.lease_ms;
-                for child in new.inspected.children.iter().skip(*from).take(LINKS) {
+                for child in &new.inspected.children[some.clone()] {
                     relink(edit.tx, edit.id, &child.digest, lease_ms)?;
                 }
             }
@@ -78,12 +79,20 @@ impl Back {
     }
 }
 
+/// Row changes of a link, at most, where so many quotas hold the repository.
+fn link_rows(quotas: usize) -> usize {
+    4 + 2 * quotas
+}
+
 /// The steps that bring back manifests with their tags, given children before parents.
-pub(super) fn of_manifests(manifests: Vec<Arc<NewManifest>>) -> Vec<Back> {
+pub(super) fn of_manifests(manifests: Vec<Arc<NewManifest>>, quotas: usize) -> Vec<Back> {
+    let at_once = (LINKED / link_rows(quotas)).max(1);
     let mut steps = Vec::with_capacity(2 * manifests.len());
     for new in manifests {
-        let links = (0..new.inspected.children.len()).step_by(LINKS);
-        steps.extend(links.map(|from| Back::Links(Arc::clone(&new), from)));
+        let all = new.inspected.children.len();
+        let links = (0..all).step_by(at_once);
+        let links = links.map(|from| from..all.min(from + at_once));
+        steps.extend(links.map(|some| Back::Links(Arc::clone(&new), some)));
         steps.extend(of_few_tags(new).into_iter().map(Back::Manifest));
     }
     steps

@@ -109,7 +109,7 @@ impl Change {
         let tags: usize = manifests.iter().map(|new| new.tags.len()).sum();
         let (removed, restored) = (self.gone.len() as u64, (tags + self.files.len()) as u64);
         let mut steps = self.gone;
-        steps.extend(back::of_manifests(manifests));
+        steps.extend(back::of_manifests(manifests, quotas));
         steps.extend(self.files);
         Plan {
             name: name.clone(),

@@ -55,7 +55,7 @@ impl Repos {
         let digest = closure.found.last().map(|new| new.digest);
         let digest = digest.ok_or_else(|| RepoError::ManifestUnknown(tag.to_string()))?;
         let quotas = self.quotas_above(name).await?;
-        let steps = Arc::new(back::of_manifests(closure.found));
+        let steps = Arc::new(back::of_manifests(closure.found, quotas));
         let is_small = back::cost(&steps, quotas) <= ROWS;
         if is_small {
             match self.put_back_at_once(name, &steps, who).await {
