@@ -160,6 +160,11 @@ fn read(fields: &str) -> Result<Cron, ScheduleError> {
     if found != 5 {
         return Err(wrong(format!("it has {found} fields")));
     }
+    // The parser takes it, and then looks for a time through thousands of years.
+    let mut items = fields.split_whitespace().flat_map(|field| field.split(','));
+    if items.any(str::is_empty) {
+        return Err(wrong("a list in it has an empty item".to_owned()));
+    }
     let parser = CronParser::builder()
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
@@ -275,6 +280,8 @@ mod tests {
     fn what_cannot_be_kept_is_refused() {
         let now = ms("2026-11-30T22:00:00Z");
         for fields in [
+            "*/15 , * * *",
+            "0 1,,2 * * *",
             "",
             "* * * *",
             "* * * * * *",
