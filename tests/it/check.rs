@@ -538,6 +538,9 @@ async fn repositories() {
         case("horizon-ahead", "nothing can be read", |_, c| {
             edit(c, |row| row.horizon = row.head + 1);
         }),
+        case("stage-missing", "held for nothing", |_, c| {
+            edit(c, |row| row.stage = Some(7));
+        }),
         case("repo-number-behind", "a number twice", |_, c| {
             c.rows()
                 .put(Table::Meta, b"next_repo", &1_u64.to_be_bytes());

@@ -8,6 +8,7 @@ use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::number;
 use crate::repo::rows::record::{ChangeRecord, RepoRecord};
+use crate::repo::stage::{self, StageId};
 use crate::store::feed::{FeedKind, FeedRecord};
 use crate::store::key::Parts;
 use crate::store::record::Record;
@@ -71,6 +72,7 @@ pub(super) fn repos(
         name_of(walk, r, id, &record, (key, value))?;
         trees::of_repo(walk, r, id, &record, (key, value))?;
         revisions(walk, r, id, &record, (key, value))?;
+        held(walk, r, id, &record, (key, value))?;
     }
     Ok(walk::next(&rows, PAGE))
 }
@@ -185,6 +187,37 @@ fn revisions(
     }
     if record.head > 0 && told < record.head && seen >= record.head && walk.feed_whole {
         not_told(walk, r, id, record)?;
+    }
+    Ok(())
+}
+
+/// A stage that holds the repository and that nobody would ever take back.
+fn held(
+    walk: &mut Walk,
+    r: &Read<'_>,
+    id: RepoId,
+    record: &RepoRecord,
+    (key, value): (&[u8], &[u8]),
+) -> Result<(), RepoError> {
+    let Some(number) = record.stage else {
+        return Ok(());
+    };
+    if let Some((row, seen, right)) = stage::lost(r, StageId(number), id)? {
+        let what = format!(
+            "{} takes no changes, as it is held for a big change that is not there",
+            record.name
+        );
+        let mend = Mend::Rows {
+            guard: vec![
+                (Table::Repos, key.to_vec(), Some(value.to_vec())),
+                (Table::Meta, row.clone(), seen),
+            ],
+            change: vec![(Table::Meta, row, Some(right))],
+        };
+        walk.mend(
+            Problem::new(Kind::StageMissing, what).repo(&record.name),
+            mend,
+        );
     }
     Ok(())
 }

@@ -101,6 +101,8 @@ kinds! {
     HeadBehind = Damage,
     /// The oldest revision that can be read is after the newest.
     HorizonAhead = Damage,
+    /// A repository is held for a big change that is not there.
+    StageMissing = Damage,
     /// The next repository would get a number that is in use.
     RepoNumberBehind = Damage,
     /// An item's row cannot be read.

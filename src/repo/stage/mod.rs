@@ -12,7 +12,7 @@ mod undo;
 
 pub(in crate::repo) use held::Stages;
 pub use rows::StageRecord;
-pub(in crate::repo) use rows::{StageId, all};
+pub(in crate::repo) use rows::{StageId, all, lost};
 
 use super::bounded::is_spent;
 use super::edit::{self, Context, Edit};

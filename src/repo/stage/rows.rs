@@ -11,6 +11,9 @@ use crate::types::RepoId;
 /// How the keys of stages in `meta` begin; their number follows.
 const STAGES: &[u8] = b"stage ";
 
+/// Key, what is there, and what is to be.
+pub(in crate::repo) type Lost = (Vec<u8>, Option<Vec<u8>>, Vec<u8>);
+
 /// The number of a stage: random, so that none is used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::repo) struct StageId(pub u64);
@@ -73,6 +76,36 @@ pub(in crate::repo) fn all(
         Some((id, StageRecord::from_bytes(row).ok()?))
     };
     Ok(rows.iter().filter_map(read).collect())
+}
+
+/// Of a stage that holds a repository and whose row is gone or cannot be read: the row's key, what is there, and what has the
+/// stage taken back. Nothing if the row is as it must be.
+pub(in crate::repo) fn lost(
+    get: &impl Get,
+    id: StageId,
+    repo: RepoId,
+) -> Result<Option<Lost>, StoreError> {
+    let seen = get.get(Table::Meta, &key(id))?;
+    let is_good =
+        |row: &[u8]| StageRecord::from_bytes(row).is_ok_and(|stage| stage.repos.contains(&repo.0));
+    if seen.as_deref().is_some_and(is_good) {
+        return Ok(None);
+    }
+    let mut repos = vec![repo.0];
+    if let Some(Ok(stage)) = seen.as_deref().map(StageRecord::from_bytes) {
+        repos.extend(stage.repos);
+    }
+    let right = StageRecord {
+        repos,
+        plan: Vec::new(),
+        job: 0,
+        who: String::new(),
+        why: "check.repair".into(),
+        at_ms: 0,
+        undone: true,
+    };
+    let right = right.to_bytes()?;
+    Ok(Some((key(id), seen, right)))
 }
 
 /// The row of a repository, if the stage holds it.
