@@ -47,16 +47,20 @@ impl App {
     }
 }
 
-/// Takes back big changes that nobody goes on with: at the start what a crash left, then what failed under its writer.
+/// Takes back big changes that nobody goes on with: at the start what a crash left, then what failed under its writer. A job
+/// that was cut off has until the second look to go on with its own; then its repositories take changes again.
 async fn tidy_stages(app: App, stop: CancellationToken) {
+    let mut waits = true;
     loop {
-        if let Err(error) = app.tidy_stages().await {
+        let done = app.tidy_stages(waits).await;
+        let has_failed = done.is_err();
+        if let Err(error) = done {
             tracing::warn!(%error, "a big change that was cut off is taken back later, and its repositories take no changes until then");
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = app.repos.stage_left() => {}
-            () = tokio::time::sleep(STAGE_CHECK) => {}
+            () = app.repos.stage_left(), if !has_failed => {}
+            () = tokio::time::sleep(STAGE_CHECK) => waits = false,
         }
     }
 }

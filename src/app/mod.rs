@@ -245,10 +245,12 @@ impl App {
         self.initial.used(user);
     }
 
-    /// Takes back big changes that were cut off, but those of jobs that go on with them.
-    pub async fn tidy_stages(&self) -> Result<(), AppError> {
+    /// Takes back big changes that were cut off; with `waits` not yet those of jobs that are about to go on with them.
+    pub async fn tidy_stages(&self, waits: bool) -> Result<(), AppError> {
         let going = self.runner.jobs().await?.going().await?;
-        self.repos.tidy_stages(|job| going.contains(&job)).await?;
+        self.repos
+            .tidy_stages(|job| waits && going.contains(&job))
+            .await?;
         Ok(())
     }
 

@@ -37,8 +37,10 @@ impl Session {
                 tokio::task::spawn_blocking(move || App::open_existing(dir, &holder)).await;
             match opened.map_err(Failure::failed)? {
                 Ok(app) => {
-                    // No server does it meanwhile.
-                    app.tidy_stages().await?;
+                    // No server does it meanwhile. What cannot be taken back holds up its own repositories alone.
+                    if let Err(error) = app.tidy_stages(false).await {
+                        tracing::warn!(%error, "a big change that was cut off cannot be taken back now");
+                    }
                     return Ok(Self::Local(Box::new(app)));
                 }
                 Err(error) if is_locked(&error) => {

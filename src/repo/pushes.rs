@@ -273,6 +273,10 @@ impl Repos {
             let Some((id, record)) = home(r, &name, Kind::Oci)? else {
                 return Ok(());
             };
+            if record.stage.is_some() {
+                // The commit waits for what is about to change.
+                return Ok(());
+            }
             let tags = tags
                 .iter()
                 .filter(|_| Pushes::of(&record) == Pushes::Attachments);

@@ -7,12 +7,17 @@ use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, Class, Name};
 use crate::repo::rows::live;
 use crate::repo::rows::record::{ItemRecord, SourceRecord};
+use crate::repo::stage;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table};
 use crate::types::{Digest, FilePath, RepoId, Rev};
 
 /// Refuses a file that would not be taken, as far as that can be seen before its bytes come.
 pub(super) fn expected(get: &impl Get, id: RepoId, new: &NewFile) -> Result<(), RepoError> {
+    if stage::staged_rev(get, id)?.is_some() {
+        // What is there is about to change: the commit waits for that.
+        return Ok(());
+    }
     let is = live(get, id, &Name::path(&new.path))?;
     let is = is.and_then(|(_, item)| item.digest());
     new.when.check(&new.path, is.as_ref())

@@ -6,7 +6,7 @@ use crate::repo::edit::{self, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::manifest;
 use crate::repo::rows::keys;
-use crate::repo::stage::{NewStage, Stage};
+use crate::repo::stage::{NewStage, PATIENCE, Stage};
 use crate::repo::{Repos, rows, visible};
 use crate::store::{Get, Need, Table};
 use crate::types::{Digest, ItemName, Kind, RepoId, RepoName, Rev};
@@ -117,6 +117,7 @@ impl Repos {
         let (context, wanted) = (self.context(who, DELETE), name.clone());
         let change = self.change(name, Need::Removes, DELETE, move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
+            edit::not_staged(&record)?;
             if id != told.id() {
                 return Ok(Made::Begin);
             }
@@ -179,7 +180,7 @@ impl Repos {
         of: (&RepoName, Option<&Asker>),
         digest: Digest,
     ) -> Result<(), RepoError> {
-        let search = self.search(of, digest, What::Tags, (None, usize::MAX));
+        let search = self.search_once(of, digest, What::Tags, (None, usize::MAX), true);
         let tags = Arc::new(search.await?.take());
         let close =
             move |edit: &mut Edit<'_, '_>, tag: &ItemName| Ok(edit.delete_tag_of(tag, &digest)?);
@@ -191,13 +192,37 @@ impl Repos {
             .ok_or_else(|| RepoError::ManifestUnknown(digest.to_string()))
     }
 
-    /// Begins a search, or goes on with one, until it has come to its end or has found `enough`.
+    /// Begins a search, or goes on with one, until it has come to its end or has found `enough`. What a stage has written is
+    /// no answer yet: it waits for the end of one, and begins again.
     async fn search(
+        &self,
+        of: (&RepoName, Option<&Asker>),
+        digest: Digest,
+        what: What,
+        (before, enough): (Option<Search>, usize),
+    ) -> Result<Search, RepoError> {
+        let (mut before, mut waiting) = (before, self.0.stages.waiting(PATIENCE));
+        loop {
+            let found = self.search_once(of, digest, what, (before.take(), enough), false);
+            match found.await {
+                Err(RepoError::Staged(name)) => {
+                    if !waiting.ended().await {
+                        return Err(RepoError::Staged(name));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The same once; `staged`: by who holds the stage of the repository and has written nothing yet.
+    async fn search_once(
         &self,
         (name, asker): (&RepoName, Option<&Asker>),
         digest: Digest,
         what: What,
         (before, enough): (Option<Search>, usize),
+        staged: bool,
     ) -> Result<Search, RepoError> {
         let name = name.clone();
         self.long_read(
@@ -205,11 +230,14 @@ impl Repos {
             asker,
             before,
             move |_, r, state| {
+                let (id, record) = visible(r, name.as_str(), Kind::Oci)?
+                    .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
+                if !staged {
+                    edit::not_staged(&record)?;
+                }
                 let mut search = if let Some(search) = state.take() {
                     search
                 } else {
-                    let (id, record) = visible(r, name.as_str(), Kind::Oci)?
-                        .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
                     if what == What::Manifests {
                         is_linked(r, id, &digest)?;
                     }

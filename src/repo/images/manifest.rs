@@ -1,7 +1,7 @@
 //! Manifests: reading, and the one transaction that makes them visible.
 
 use crate::blobs::{Place, Sealed, SealedBody, UploadName};
-use crate::repo::edit::Edit;
+use crate::repo::edit::{self, Edit};
 use crate::repo::error::RepoError;
 use crate::repo::images::batch;
 use crate::repo::images::edit::NewManifest;
@@ -243,6 +243,8 @@ fn home(
             .ok_or_else(|| fill::gone(name));
     }
     let (id, record) = pushes::home_or_new(tx, name, at_ms)?;
+    // What is here is judged once no stage changes it.
+    edit::not_staged(&record)?;
     for r in ready {
         pushes::take_manifest(tx, name, (id, &record), &r.new)?;
     }

@@ -439,6 +439,6 @@ impl<'a, 'r> Plan<'a, 'r> {
 }
 
 /// Whether a manifest could not be read for now: see [`read::bytes_if_whole`](crate::repo::images::read::bytes_if_whole).
-fn is_unread(error: &RepoError) -> bool {
+pub(super) fn is_unread(error: &RepoError) -> bool {
     matches!(error, RepoError::Blob(_) | RepoError::BlobUnknown(_))
 }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 /// Row changes of a tag or file that goes or comes, beside what quotas count.
 const ROWS: usize = 12;
-/// Row changes of one step that shows again what a manifest names, at most.
+/// Row changes of one step that shows again what a manifest names, and how many digests: others may wait for each.
 const LINKED: usize = 1_500;
+const LINKS: usize = 20;
 
 /// A step.
 pub(super) enum Back {
@@ -86,7 +87,7 @@ fn link_rows(quotas: usize) -> usize {
 
 /// The steps that bring back manifests with their tags, given children before parents.
 pub(super) fn of_manifests(manifests: Vec<Arc<NewManifest>>, quotas: usize) -> Vec<Back> {
-    let at_once = (LINKED / link_rows(quotas)).max(1);
+    let at_once = (LINKED / link_rows(quotas)).clamp(1, LINKS);
     let mut steps = Vec::with_capacity(2 * manifests.len());
     for new in manifests {
         let all = new.inspected.children.len();

@@ -19,6 +19,8 @@ pub(super) struct Plan {
     pub name: RepoName,
     /// What it is right for.
     pub now: Shown,
+    /// What is restored.
+    pub then: Shown,
     /// In this order.
     pub steps: Arc<Vec<Back>>,
     /// How many quotas hold the repository.
@@ -50,7 +52,7 @@ impl Repos {
             manifests = found.await?;
         }
         let quotas = self.quotas_above(name).await?;
-        Ok(change.plan(name, now, quotas, manifests))
+        Ok(change.plan(name, (then, now), quotas, manifests))
     }
 }
 
@@ -102,7 +104,7 @@ impl Change {
     fn plan(
         self,
         name: &RepoName,
-        now: Shown,
+        (then, now): (Shown, Shown),
         quotas: usize,
         manifests: Vec<Arc<NewManifest>>,
     ) -> Plan {
@@ -114,6 +116,7 @@ impl Change {
         Plan {
             name: name.clone(),
             now,
+            then,
             steps: Arc::new(steps),
             quotas,
             restored,

@@ -7,13 +7,15 @@ use super::plan::Plan;
 use super::{ROWS, Restored};
 use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
-use crate::repo::shown::At;
-use crate::repo::stage::{NewStage, Stage};
+use crate::repo::shown::{At, readable};
+use crate::repo::stage::{self, NewStage, Stage};
 use crate::repo::{Repos, any_visible};
-use crate::store::Need;
+use crate::store::{Need, StoreError};
 use crate::types::{RepoName, RepoPattern};
 use std::sync::Arc;
 
+/// Small steps of one restore, at most: they are in memory at once.
+const STEPS: usize = 1_000_000;
 /// The action's name in the history.
 const WHY: &str = "snapshot.restore";
 impl Repos {
@@ -32,9 +34,19 @@ impl Repos {
     ) -> Result<Vec<Restored>, RepoError> {
         tracing::info!(target: "audit", action = "snapshot.restore", repo = %of, who);
         let names = self.restorable(of, at).await?;
-        let mut plans = Vec::with_capacity(names.len());
+        if names.len() > stage::MOST {
+            return Err(stage::too_many(names.len()));
+        }
+        let (mut plans, mut steps) = (Vec::with_capacity(names.len()), 0);
         for name in &names {
-            plans.push(self.plan_restore(name, at).await?);
+            let plan = self.plan_restore(name, at).await?;
+            steps += plan.steps.len();
+            if steps > STEPS {
+                return Err(RepoError::Refused(format!(
+                    "more than {STEPS} tags and files of {of} changed since, which is more than one restore takes back; nothing was restored, choose fewer repositories"
+                )));
+            }
+            plans.push(plan);
         }
         let at_once = match plans.as_slice() {
             [one] if one.cost() <= ROWS => self.restore_at_once(one, who).await?,
@@ -79,20 +91,25 @@ impl Repos {
     ) -> Result<Option<Vec<Restored>>, RepoError> {
         let context = self.context(who, WHY);
         let (name, now, steps) = (plan.name.clone(), plan.now, Arc::clone(&plan.steps));
+        let then = plan.then;
         let change = self.change(&plan.name, Need::Grows, WHY, move |tx| {
             let (id, record) = any_visible(tx, name.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
             if id != now.id || record.head != now.rev.0 {
                 return Ok(None);
             }
+            readable(tx, id, &record, then.rev)?;
             let mut edit = Edit::open(tx, id, record, &context)?;
             for step in &*steps {
                 step.put(&mut edit)?;
             }
             Ok(Some(edit.finish()?))
         });
-        let rev = change.await?;
-        Ok(rev.map(|rev| vec![plan.came_to(rev)]))
+        match change.await {
+            // More waited for it than the estimate knew of.
+            Err(RepoError::Store(StoreError::TooMany(_))) => Ok(None),
+            done => Ok(done?.map(|rev| vec![plan.came_to(rev)])),
+        }
     }
 
     /// As a stage, to its end, whether or not the caller waits for it.
@@ -142,6 +159,10 @@ impl Repos {
             let put = |edit: &mut Edit<'_, '_>, step: &Back| step.put(edit);
             let steps = Arc::clone(&plan.steps);
             stage.write_all(place, steps, cost, put).await?;
+        }
+        for plan in &plans {
+            // What it showed is kept still, so nothing of it was dropped meanwhile.
+            self.pair_of(&plan.name, at, &At::Head).await?;
         }
         Ok(plans)
     }

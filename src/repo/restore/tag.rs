@@ -58,13 +58,14 @@ impl Repos {
         let steps = Arc::new(back::of_manifests(closure.found, quotas));
         let is_small = back::cost(&steps, quotas) <= ROWS;
         if is_small {
-            match self.put_back_at_once(name, &steps, who).await {
+            match self.put_back_at_once(name, &steps, rev, who).await {
                 // More waited for it than the estimate knew of.
                 Err(RepoError::Store(StoreError::TooMany(_))) => {}
                 done => return done.map(|()| digest),
             }
         }
-        self.put_back_staged(name, steps, quotas, who).await?;
+        self.put_back_staged(name, steps, (rev, quotas), who)
+            .await?;
         Ok(digest)
     }
 
@@ -72,12 +73,14 @@ impl Repos {
         &self,
         name: &RepoName,
         steps: &Arc<Vec<Back>>,
+        rev: Rev,
         who: &str,
     ) -> Result<(), RepoError> {
         let context = self.context(who, WHY);
         let (wanted, steps) = (name.clone(), Arc::clone(steps));
         let change = self.change(name, Need::Grows, WHY, move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
+            readable(tx, id, &record, rev)?;
             let mut edit = Edit::open(tx, id, record, &context)?;
             for step in &*steps {
                 step.put(&mut edit)?;
@@ -93,7 +96,7 @@ impl Repos {
         &self,
         name: &RepoName,
         steps: Arc<Vec<Back>>,
-        quotas: usize,
+        (rev, quotas): (Rev, usize),
         who: &str,
     ) -> Result<(), RepoError> {
         let wanted = name.clone();
@@ -109,13 +112,20 @@ impl Repos {
             why: WHY,
             need: Need::Grows,
         };
-        let this = self.clone();
+        let (this, wanted) = (self.clone(), name.clone());
         self.to_its_end(async move {
             let stage = this.begin_stage(new).await?;
             let cost = move |step: &Back| step.cost(quotas);
             let put = |edit: &mut Edit<'_, '_>, step: &Back| step.put(edit);
-            match stage.write_all(0, steps, cost, put).await {
-                Ok(_) => stage.flip().await.map(drop),
+            let written = stage.write_all(0, steps, cost, put).await;
+            // What it meant is kept still, so nothing of it was dropped meanwhile.
+            let is_kept = this.hop(move |_, r| {
+                let (id, record) = visible(r, wanted.as_str(), Kind::Oci)?
+                    .ok_or(RepoError::NameUnknown(wanted.clone()))?;
+                readable(r, id, &record, rev)
+            });
+            match written.and(is_kept.await) {
+                Ok(()) => stage.flip().await.map(drop),
                 Err(error) => Err(stage.undo(error).await),
             }
         })

@@ -63,9 +63,9 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         lock(&self.shared.held).remove(&self.id);
-        if self.is_over {
-            self.shared.ended.send_modify(|ended| *ended += 1);
-        } else {
+        // Who waits looks again: it may be over although its end was not heard.
+        self.shared.ended.send_modify(|ended| *ended += 1);
+        if !self.is_over {
             self.shared.left.notify_one();
         }
     }

@@ -28,11 +28,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Repositories of one stage, at most: the flip is one transaction, with a few rows of each.
-const MOST: usize = 800;
+pub(in crate::repo) const MOST: usize = 800;
 /// Row changes of one ordinary transaction of a stage, about.
 const ROWS: usize = 2_500;
+/// Changes of one transaction, at most.
+const AT_ONCE: usize = 1_024;
 /// How long a change waits for the stages in its way before it is refused for now.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(in crate::repo) const PATIENCE: Duration = Duration::from_secs(10);
 /// Stages that are looked at in one read.
 const LOOKED: usize = 1_000;
 
@@ -72,10 +74,7 @@ impl Repos {
     /// holds one of them and does not end soon; [`RepoError::Refused`] for too many repositories.
     pub(in crate::repo) async fn begin_stage(&self, new: NewStage) -> Result<Stage, RepoError> {
         if new.of.len() > MOST {
-            return Err(RepoError::Refused(format!(
-                "one change takes {MOST} repositories at most, and this one is of {}; nothing was changed, choose fewer",
-                new.of.len()
-            )));
+            return Err(too_many(new.of.len()));
         }
         let (of, need) = (new.of.clone(), new.need);
         let context = self.context(&new.who, new.why);
@@ -162,10 +161,11 @@ impl Repos {
         }
     }
 
-    /// Takes back every stage that nobody writes, but those of jobs that `goes_on` says will be begun again.
+    /// Takes back every stage that nobody writes, but those of jobs that `goes_on` says will be begun again soon. One that
+    /// cannot be taken back holds up no other; the first error is answered.
     pub async fn tidy_stages(&self, goes_on: impl Fn(JobId) -> bool) -> Result<usize, RepoError> {
         let stages = self.hop(|_, r| Ok(all(r, LOOKED)?)).await?;
-        let mut undone = 0;
+        let (mut undone, mut failed) = (0, None);
         for (id, stage) in stages {
             let is_left = stage.undone || stage.job == 0 || !goes_on(JobId(stage.job));
             if !is_left {
@@ -174,16 +174,25 @@ impl Repos {
             let Some(hold) = self.0.stages.hold(id) else {
                 continue;
             };
-            self.undo_stage(id, hold).await?;
-            undone += 1;
+            match self.undo_stage(id, hold).await {
+                Ok(()) => undone += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(undone)
+        failed.map_or(Ok(undone), Err)
     }
 
     /// Waits until a stage was left by who wrote it.
     pub async fn stage_left(&self) {
         self.0.stages.left().await;
     }
+}
+
+/// Refuses a change of so many repositories.
+pub(in crate::repo) fn too_many(repositories: usize) -> RepoError {
+    RepoError::Refused(format!(
+        "one change takes {MOST} repositories at most, and this one is of {repositories}; nothing was changed, choose fewer"
+    ))
 }
 
 fn begin(tx: &mut Txn<'_>, stage: StageId, new: &NewStage, at_ms: u64) -> Result<(), RepoError> {
@@ -240,13 +249,14 @@ impl Stage {
         put: impl Fn(&mut Edit<'_, '_>, &T) -> Result<R, RepoError> + Clone + Send + 'static,
     ) -> Result<Vec<R>, RepoError> {
         let mut done = Vec::with_capacity(list.len());
+        let mut most = AT_ONCE;
         while done.len() < list.len() {
             let from = done.len();
             let once = || {
                 let (list, cost, put) = (Arc::clone(&list), cost.clone(), put.clone());
                 self.write(at, move |edit| {
                     let mut some = Vec::new();
-                    for one in &list[from..] {
+                    for one in list[from..].iter().take(most) {
                         let is_full = edit.tx.changed() + cost(one) > ROWS || is_spent(edit.tx);
                         if is_full && !some.is_empty() {
                             break;
@@ -256,7 +266,11 @@ impl Stage {
                     Ok(some)
                 })
             };
-            done.extend(self.repos.with_history(&self.of[at].0, once).await?);
+            match self.repos.with_history(&self.of[at].0, once).await {
+                // More waited for what came than the estimate knew of.
+                Err(RepoError::Store(StoreError::TooMany(_))) if most > 1 => most /= 2,
+                some => done.extend(some?),
+            }
         }
         Ok(done)
     }
@@ -277,9 +291,13 @@ impl Stage {
         context.at_ms = crate::types::wall_ms();
         let flip = move |tx: &mut Txn<'_>| flip(tx, id, &of, &context);
         let (store, written) = (&self.repos.0.store, Instant::now());
-        let revs = store
-            .write_then(Lane::Request, self.need, "stage.flip", flip, then)
-            .await?;
+        let flipped = store.write_then(Lane::Request, self.need, "stage.flip", flip, then);
+        let revs = match flipped.await {
+            Ok(revs) => revs,
+            Err(error) if error.stored_nothing() => return Err(self.undo(error).await),
+            // It may be shown: who takes such back finds out.
+            Err(error) => return Err(error),
+        };
         tracing::info!(
             why = self.context.why,
             who = self.context.who,

@@ -45,9 +45,12 @@ impl Repos {
             }
             Ok::<_, RepoError>(rows::delete(tx, id)?)
         };
+        // What is remembered of leases may rest on what was taken back.
+        let generations = std::sync::Arc::clone(&self.0.generations);
+        let then = move || generations.bump_all();
         let store = &self.0.store;
         store
-            .write(Lane::Request, Need::Keeps, "stage.undone", end)
+            .write_then(Lane::Request, Need::Keeps, "stage.undone", end, then)
             .await?;
         hold.end();
         Ok(())
