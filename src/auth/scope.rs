@@ -93,6 +93,7 @@ fn is_name(text: &str) -> bool {
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        && port.len() <= 5
         && port.bytes().all(|b| b.is_ascii_digit())
         && port.parse::<u16>().is_ok()
         && name.parse::<crate::types::RepoName>().is_ok()
@@ -138,6 +139,7 @@ mod tests {
             "repository::pull",
             "repository:A B:pull",
             "repository:A:pull",
+            "repository:h:000100/a:pull",
             "repository:../x:pull",
             "repository:h:99999/a:pull",
             "repository:h:+80/a:pull",
