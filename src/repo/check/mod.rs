@@ -1,5 +1,5 @@
 //! The check of the rows: recomputes what is derived, and says what sources contradict each other. The writers of these
-//! rows are [`super::change`], [`super::rows`] and [`super::reclaim`]; what they promise is what is checked here.
+//! rows are [`super::edit`], [`super::rows`] and [`super::reclaim`]; what they promise is what is checked here.
 //!
 //! Everything is read in pages; a difference is told of only if one read shows all of it, and mended only in a
 //! transaction that finds the same. Sources (items, repositories, sizes) are never invented and never dropped.

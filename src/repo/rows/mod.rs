@@ -1,5 +1,5 @@
 //! Rows of repositories, links and usage, and the look-ups that everything else is built from; all in the caller's
-//! transaction. The revisions are made in [`crate::repo::change`], the rows dropped again in [`crate::repo::reclaim`]; nothing else
+//! transaction. The revisions are made in [`crate::repo::edit`], the rows dropped again in [`crate::repo::reclaim`]; nothing else
 //! writes these tables.
 
 pub(in crate::repo) mod inline;

@@ -308,3 +308,45 @@ async fn others_wait_for_a_stage_and_a_check_finds_nothing_wrong_with_it() {
     let tags = shown.0.iter().filter(|(class, ..)| *class == Class::Tag);
     assert_eq!(tags.count(), 2);
 }
+
+/// What a stage has closed is no answer to who asks what needs a blob: the deletion waits, and finds what is live then.
+#[tokio::test]
+async fn a_deletion_does_not_trust_what_a_stage_wrote() {
+    let mut world = World::new(2);
+    let bytes = blob(1);
+    let digest = of(&bytes);
+    let body = stream::iter([Ok::<_, Infallible>(bytes)]);
+    let at = name(0);
+    let push = world.repos.push_blob(&at, "", None, body, &digest);
+    push.await.expect("pushed");
+    // The manifest names it.
+    world.push_manifest(0, 1).await;
+    let before = world.seen(0).await;
+    let found = world.repos.hop(|_, r| Ok(rows::find(r, name(0).as_str())?));
+    let (id, _) = found.await.expect("read").expect("there");
+    let new = NewStage {
+        of: vec![(name(0), id)],
+        job: None,
+        who: String::new(),
+        why: "test",
+        need: Need::Grows,
+    };
+    let stage = world.repos.begin_stage(new).await.expect("begins");
+    let close = stage.write(0, |edit| {
+        for t in 0..TAGS {
+            edit.delete_tag(tag(t).as_str())?;
+        }
+        edit.delete_manifest(&of(&manifest(1)))?;
+        Ok(())
+    });
+    close.await.expect("written");
+    let repos = world.repos.clone();
+    let delete = tokio::spawn(async move { repos.delete_blob(&at, &digest, None).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!delete.is_finished(), "it did not wait");
+    stage.undo(RepoError::Restless).await;
+    let done = delete.await.expect("ran");
+    assert!(matches!(done, Err(RepoError::Refused(_))), "{done:?}");
+    assert_eq!(world.seen(0).await, before, "not as it was");
+    world.check_rows().await;
+}
