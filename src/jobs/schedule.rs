@@ -169,7 +169,10 @@ fn read(fields: &str) -> Result<Cron, ScheduleError> {
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
         .build();
-    parser.parse(fields).map_err(|e| wrong(e.to_string()))
+    // It ends as a sentence; ours goes on.
+    parser
+        .parse(fields)
+        .map_err(|e| wrong(e.to_string().trim_end_matches('.').to_owned()))
 }
 
 #[cfg(test)]
@@ -302,6 +305,9 @@ mod tests {
             matches!(refused, Err(ScheduleError::Never(_))),
             "{refused:?}"
         );
+        let refused = cron("61 * * * *", "UTC").check(now);
+        let text = refused.expect_err("no minute").to_string();
+        assert!(!text.contains(".."), "{text}");
         let refused = cron("0 0 * * *", "Europe/Nowhere").check(now);
         assert!(
             matches!(refused, Err(ScheduleError::Zone(_))),
