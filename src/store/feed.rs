@@ -132,7 +132,7 @@ pub fn tend(txn: &mut Txn<'_>, keep: u64, limit: usize) -> Result<usize, StoreEr
         put_notes(txn, &notes, &row)?;
         return Ok(0);
     };
-    // The newest row stays: it says that those before it were there.
+    // The newest row stays, and so does a note of it.
     let slowest = slowest(txn)?.unwrap_or(u64::MAX).min(end.saturating_sub(1));
     let gone = trim(txn, through.min(slowest), limit)?;
     if gone < limit {
@@ -214,8 +214,10 @@ pub fn set_cursor(txn: &mut Txn<'_>, consumer: &str, sequence: u64) -> Result<()
     )
 }
 
-/// Forgets at most `limit` rows up to and including `through`; returns how many went.
+/// Forgets at most `limit` rows up to and including `through`; returns how many went. The newest row stays: the next one is
+/// numbered after it.
 pub fn trim(txn: &mut Txn<'_>, through: u64, limit: usize) -> Result<usize, StoreError> {
+    let through = through.min(last(txn)?.saturating_sub(1));
     let to = Key::new().u64(through.saturating_add(1)).done();
     let rows = txn.scan(Table::Feed, &[], &to, limit)?;
     for (key, _) in &rows {
@@ -226,11 +228,19 @@ pub fn trim(txn: &mut Txn<'_>, through: u64, limit: usize) -> Result<usize, Stor
 
 /// The sequence that the next append gets.
 pub(super) fn next(get: &impl Get) -> Result<u64, StoreError> {
+    if let Some((key, _)) = get.scan_back(Table::Feed, &[], &[], 1)?.first() {
+        return after(key);
+    }
     match get.get(Table::Meta, meta::FEED_NEXT)? {
         Some(bytes) => as_u64(&bytes)
             .ok_or_else(|| StoreError::Damaged("the feed's next number is none".into())),
         None => Ok(1),
     }
+}
+
+/// The sequence after that of a row.
+pub(super) fn after(key: &[u8]) -> Result<u64, StoreError> {
+    Ok(sequence(key)?.saturating_add(1))
 }
 
 fn cursor_key(consumer: &str) -> Vec<u8> {

@@ -163,13 +163,14 @@ pub(super) mod meta {
     pub const OLDEST_READER: &[u8] = b"store.oldest_reader";
     /// The oldest schema whose programs may change the file: 4 bytes, big-endian.
     pub const OLDEST_WRITER: &[u8] = b"store.oldest_writer";
-    /// Running time in ms: 8 bytes, big-endian.
+    /// Running time in ms: 8 bytes, big-endian. This row, the next and the last are written with durable commits alone.
     pub const RUNNING: &[u8] = b"store.running_ms";
     /// The number of the last batch that is in the file: 8 bytes, big-endian. See `log.rs`.
     pub const BATCH: &[u8] = b"store.batch";
     /// The key of the log: 32 random bytes. See `log.rs`.
     pub const LOG_KEY: &[u8] = b"store.log_key";
-    /// Next sequence of the feed: 8 bytes, big-endian. It outlives the rows, so no number is used twice.
+    /// Next sequence of the feed as of the last durable commit: 8 bytes, big-endian. It counts where the feed has no row, and
+    /// for programs that read no other.
     pub const FEED_NEXT: &[u8] = b"store.feed_next";
 }
 

@@ -93,13 +93,7 @@ impl<'a> Txn<'a> {
         let fits = check_len("a feed row", value.len(), Table::Feed.value_limit());
         self.noted(fits)?;
         let sequence = feed::next(self)?;
-        self.change(Table::Feed, &sequence.to_be_bytes(), Some(value.to_vec()))?;
-        let next = sequence.saturating_add(1).to_be_bytes().to_vec();
-        self.overlay
-            .entry(Table::Meta)
-            .or_default()
-            .insert(meta::FEED_NEXT.to_vec(), Some(next));
-        Ok(())
+        self.change(Table::Feed, &sequence.to_be_bytes(), Some(value.to_vec()))
     }
 
     fn change(
@@ -206,6 +200,26 @@ fn check_len(what: &'static str, len: usize, limit: usize) -> Result<(), StoreEr
     Ok(())
 }
 
+/// What a batch came to.
+pub(super) struct Ended {
+    /// What the log gets, if it may be short enough.
+    pub changes: Option<Vec<u8>>,
+    /// How far the store is: for redb's file, if the log has no room.
+    pub own: Rows,
+}
+
+/// Writes the store's own rows into a transaction, beside any batch.
+pub(super) fn put_own(txn: &WriteTransaction, own: &Rows) -> Result<(), StoreError> {
+    let failed = |e| redb_error("write", e);
+    let mut table = txn.open_table(Table::Meta.definition()).map_err(failed)?;
+    for (key, value) in own {
+        let value = value.as_deref().unwrap_or_default();
+        let put = table.insert(key.as_slice(), value);
+        put.map_err(|e| redb_error("write", e))?;
+    }
+    Ok(())
+}
+
 /// One redb transaction that the overlays of a batch are merged into. Its tables stay open until it is dropped,
 /// which must happen before the commit.
 pub(super) struct Batch<'t> {
@@ -298,16 +312,23 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Writes the running time and the number of the batch, the last rows of every one. Answers what the log gets, if it
-    /// may be short enough.
-    pub fn end(self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Ends the batch of this number. The rows that say how far the store is are not merged: redb's file gets them with the
+    /// next durable commit, the log with each batch.
+    pub fn end(self, number: u64) -> Result<Ended, StoreError> {
         let row = |key: &[u8], value: u64| (key.to_vec(), Some(value.to_be_bytes().to_vec()));
-        let rows = [
+        let mut own = Rows::from([
             row(meta::RUNNING, self.running_ms),
             row(meta::BATCH, number),
-        ];
-        self.merge_rows(Table::Meta, &rows.into())?;
-        Ok(self.changes.into_inner())
+        ]);
+        let last = self.page(Table::Feed, &[], &[], 1, Way::Down)?;
+        if let Some((key, _)) = last.first() {
+            own.extend([row(meta::FEED_NEXT, feed::after(key)?)]);
+        }
+        let mut changes = self.changes.into_inner();
+        if let Some(bytes) = &mut changes {
+            log::add(bytes, Table::Meta, &own);
+        }
+        Ok(Ended { changes, own })
     }
 
     fn with<T>(

@@ -21,7 +21,7 @@ use super::log::Log;
 use super::need;
 use super::reserve::{Lent, Reserve};
 use super::stats::{Clock, Stats};
-use super::txn::Batch;
+use super::txn::{self, Batch, Ended};
 use super::{Lane, Need, StoreError, StoreOptions, upgrade};
 use making::Making;
 use redb::{Database, WriteTransaction};
@@ -189,11 +189,11 @@ impl Shared {
             });
         }
         self.reserve.lend(making.lent);
-        let changes = batch.end(log.next())?;
+        let ended = batch.end(log.next())?;
         let ran = start.elapsed();
         let start = Instant::now();
-        self.commit(txn, log, changes.as_deref(), rows)?;
-        own.changes = changes.unwrap_or_default();
+        self.commit(txn, log, &ended, rows)?;
+        own.changes = ended.changes.unwrap_or_default();
         Ok(Outcome {
             rows,
             ran,
@@ -206,15 +206,17 @@ impl Shared {
         &self,
         mut txn: WriteTransaction,
         log: &mut Log,
-        changes: Option<&[u8]>,
+        ended: &Ended,
         rows: usize,
     ) -> Result<(), StoreError> {
-        let logged = match changes {
+        let logged = match &ended.changes {
             Some(changes) => log.append(changes, rows)?,
             None => false,
         };
         if logged {
             upgrade::only_in_memory(&mut txn)?;
+        } else {
+            txn::put_own(&txn, &ended.own)?;
         }
         txn.commit().map_err(|e| redb_error("commit", e))?;
         if !logged {
@@ -314,9 +316,11 @@ impl Shared {
             let txn = upgrade::begin_write(&db)?;
             let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
             let batch = Batch::new(&txn, self.clock.now_ms(), 0, Vec::new());
-            batch.end(log.next())?;
+            let mut ended = batch.end(log.next())?;
+            // The log has no room for it on purpose.
+            ended.changes = None;
             let start = Instant::now();
-            self.commit(txn, log, None, 0)?;
+            self.commit(txn, log, &ended, 0)?;
             self.stats.committed(start.elapsed(), 0);
             if at_end { log.clear() } else { Ok(()) }
         };

@@ -115,13 +115,8 @@ impl Repos {
             need: Need::Grows,
         };
         let stage = self.begin_stage(new).await?;
-        match write(&stage, all, quotas).await {
-            Ok(made) => {
-                stage.flip().await?;
-                Ok(made)
-            }
-            Err(error) => Err(stage.undo(error).await),
-        }
+        let written = write(&stage, all, quotas).await;
+        Ok(stage.end(written).await?.0)
     }
 
     /// Drops content files that no row names: of a commit that was taken back, some have rows.

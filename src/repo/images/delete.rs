@@ -162,13 +162,9 @@ impl Repos {
         let (this, name, asker) = (self.clone(), name.clone(), asker.cloned());
         self.to_its_end(async move {
             let stage = this.begin_stage(new).await?;
-            match this
-                .close_all(&stage, (&name, asker.as_ref()), digest)
-                .await
-            {
-                Ok(()) => stage.flip().await.map(drop),
-                Err(error) => Err(stage.undo(error).await),
-            }
+            let closed = this.close_all(&stage, (&name, asker.as_ref()), digest);
+            let closed = closed.await;
+            stage.end(closed).await.map(drop)
         })
         .await
     }

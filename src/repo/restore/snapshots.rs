@@ -130,14 +130,10 @@ impl Repos {
         let (this, at) = (self.clone(), at.clone());
         self.to_its_end(async move {
             let stage = this.begin_stage(new).await?;
-            match this.write_plans(&stage, plans, &at).await {
-                Ok(plans) => {
-                    let revs = stage.flip().await?;
-                    let done = plans.iter().zip(revs);
-                    Ok(done.map(|(plan, rev)| plan.came_to(rev)).collect())
-                }
-                Err(error) => Err(stage.undo(error).await),
-            }
+            let written = this.write_plans(&stage, plans, &at).await;
+            let (plans, revs) = stage.end(written).await?;
+            let done = plans.iter().zip(revs);
+            Ok(done.map(|(plan, rev)| plan.came_to(rev)).collect())
         })
         .await
     }

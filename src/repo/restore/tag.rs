@@ -124,10 +124,7 @@ impl Repos {
                     .ok_or(RepoError::NameUnknown(wanted.clone()))?;
                 readable(r, id, &record, rev)
             });
-            match written.and(is_kept.await) {
-                Ok(()) => stage.flip().await.map(drop),
-                Err(error) => Err(stage.undo(error).await),
-            }
+            stage.end(written.and(is_kept.await)).await.map(drop)
         })
         .await
     }

@@ -275,8 +275,20 @@ impl Stage {
         Ok(done)
     }
 
+    /// Ends it: shows what was written, or takes everything back and answers why it was not. With the result comes the new
+    /// head of each repository, in the order of the list.
+    pub(in crate::repo) async fn end<T>(
+        self,
+        written: Result<T, RepoError>,
+    ) -> Result<(T, Vec<Rev>), RepoError> {
+        match written {
+            Ok(done) => Ok((done, self.flip().await?)),
+            Err(error) => Err(self.undo(error).await),
+        }
+    }
+
     /// Shows all of it, in one transaction; answers the head of each repository, in the order of the list.
-    pub(in crate::repo) async fn flip(self) -> Result<Vec<Rev>, RepoError> {
+    async fn flip(self) -> Result<Vec<Rev>, RepoError> {
         let generations = Arc::clone(&self.repos.0.generations);
         let turns = Arc::clone(&self.repos.0.turns);
         let names: Vec<RepoName> = self.of.iter().map(|(name, _)| name.clone()).collect();
@@ -311,7 +323,7 @@ impl Stage {
     }
 
     /// Takes all of it back, as if it had never been begun; answers why. What cannot be taken back now is later.
-    pub(in crate::repo) async fn undo(self, why: RepoError) -> RepoError {
+    async fn undo(self, why: RepoError) -> RepoError {
         if let Err(error) = self.repos.undo_stage(self.id, self.hold).await {
             tracing::warn!(%error, "a big change that failed is taken back later, and its repositories take no changes until then");
         }

@@ -8,11 +8,11 @@ use crate::repo::check::RowsOptions;
 use crate::repo::edit::Edit;
 use crate::repo::images::edit::NewManifest;
 use crate::repo::images::manifest::put_blob;
-use crate::repo::rows::record::SourceRecord;
+use crate::repo::rows::record::{RepoRecord, SourceRecord};
 use crate::repo::shown::{At, any_shown};
 use crate::repo::stage::{NewStage, Stage};
 use crate::repo::{NewFile, When};
-use crate::types::{Kind, RepoId};
+use crate::types::{Kind, RepoId, RepoPattern};
 
 /// What a repository shows: class, name and digest of each item, and what each manifest keeps.
 type Seen = (Vec<(Class, Vec<u8>, Digest)>, Vec<(Digest, Digest)>);
@@ -119,9 +119,10 @@ impl World {
             return;
         };
         if shown {
-            stage.flip().await.expect("shown");
+            stage.end(Ok(())).await.expect("shown");
         } else if self.dice.below(2) == 0 {
-            stage.undo(RepoError::Restless).await;
+            let undone = stage.end::<()>(Err(RepoError::Restless)).await;
+            assert!(matches!(undone, Err(RepoError::Restless)), "{undone:?}");
         } else {
             // Its writer is gone.
             drop(stage);
@@ -301,7 +302,7 @@ async fn others_wait_for_a_stage_and_a_check_finds_nothing_wrong_with_it() {
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!push.is_finished(), "a push went into a stage");
-    stage.flip().await.expect("shown");
+    stage.end(Ok(())).await.expect("shown");
     push.await.expect("ran").expect("pushed once it has ended");
     world.check_rows().await;
     let shown = world.seen(0).await;
@@ -344,9 +345,73 @@ async fn a_deletion_does_not_trust_what_a_stage_wrote() {
     let delete = tokio::spawn(async move { repos.delete_blob(&at, &digest, None).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!delete.is_finished(), "it did not wait");
-    stage.undo(RepoError::Restless).await;
+    let undone = stage.end::<()>(Err(RepoError::Restless)).await;
+    assert!(undone.is_err(), "it was shown");
     let done = delete.await.expect("ran");
     assert!(matches!(done, Err(RepoError::Refused(_))), "{done:?}");
     assert_eq!(world.seen(0).await, before, "not as it was");
     world.check_rows().await;
+}
+
+/// A restore reads first and writes later: what was pruned between the two is not restored from what was read.
+#[tokio::test]
+async fn a_restore_refuses_a_revision_that_was_pruned_meanwhile() {
+    let mut world = World::new(3);
+    for repo in [0, 1] {
+        world.push_manifest(repo, 1).await;
+        world.push_manifest(repo, 2).await;
+    }
+    let then = At::named("g1").expect("a revision");
+    let both: RepoPattern = "*".parse().expect("a pattern");
+    for of in [name(0).to_string().parse().expect("a name"), both] {
+        let (id, stage) = world.holds(0).await;
+        let before = [world.seen(0).await, world.seen(1).await];
+        let (repos, wanted, at) = (world.repos.clone(), of.clone(), then.clone());
+        let restore =
+            tokio::spawn(async move { repos.restore_snapshots(&wanted, &at, "test").await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!restore.is_finished(), "it did not wait");
+        let was = world.set_horizon(id, u64::MAX).await;
+        stage.end(Ok(())).await.expect("nothing to show");
+        let done = restore.await.expect("ran");
+        assert!(matches!(done, Err(RepoError::Refused(_))), "{of}: {done:?}");
+        assert_eq!([world.seen(0).await, world.seen(1).await], before, "{of}");
+        world.set_horizon(id, was).await;
+    }
+    let both: RepoPattern = "*".parse().expect("a pattern");
+    let done = world.repos.restore_snapshots(&both, &then, "test");
+    assert_eq!(done.await.expect("kept again").len(), 2);
+    world.check_rows().await;
+}
+
+impl World {
+    /// A stage of one repository that writes nothing.
+    async fn holds(&self, repo: u64) -> (RepoId, Stage) {
+        let found = self
+            .repos
+            .hop(move |_, r| Ok(rows::find(r, name(repo).as_str())?));
+        let (id, _) = found.await.expect("read").expect("there");
+        let new = NewStage {
+            of: vec![(name(repo), id)],
+            job: None,
+            who: String::new(),
+            why: "test",
+            need: Need::Grows,
+        };
+        (id, self.repos.begin_stage(new).await.expect("begins"))
+    }
+
+    /// Sets the oldest revision that a repository keeps; answers which it was.
+    async fn set_horizon(&self, id: RepoId, horizon: u64) -> u64 {
+        let store = &self.repos.0.store;
+        let set = store.write(Lane::Request, Need::Grows, "test", move |tx| {
+            let key = keys::repo(id);
+            let row = tx.get(Table::Repos, &key)?.expect("there");
+            let mut record = RepoRecord::from_bytes(&row)?;
+            let was = std::mem::replace(&mut record.horizon, horizon);
+            tx.put(Table::Repos, &key, &record.to_bytes()?)?;
+            Ok::<_, RepoError>(was)
+        });
+        set.await.expect("written")
+    }
 }
