@@ -16,5 +16,7 @@ pub mod mirror;
 pub mod repo;
 pub mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod types;

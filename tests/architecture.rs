@@ -28,6 +28,8 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["http"],
     &["cli"],
+    // For tests alone: see `testing_is_compiled_for_tests_alone`.
+    &["testing"],
 ];
 
 /// What `formats` may not see although it stands above it: formats know no engine and no wire.
@@ -75,7 +77,9 @@ impl Source {
     }
 
     fn is_test_file(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+        self.path.ends_with("/tests.rs")
+            || self.path.contains("/tests/")
+            || self.module() == "testing"
     }
 }
 
@@ -336,6 +340,15 @@ fn imports_follow_the_layers() {
         }
     }
     report("a module imports only the layers before its own", &broken);
+}
+
+#[test]
+fn testing_is_compiled_for_tests_alone() {
+    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    assert!(
+        lib.contains("#[cfg(test)]\nmod testing;\n"),
+        "lib.rs: `mod testing` needs #[cfg(test)]"
+    );
 }
 
 #[test]

@@ -10,8 +10,6 @@ mod entered;
 mod first;
 mod heard;
 mod options;
-#[cfg(test)]
-mod power;
 mod runner;
 mod secrets;
 mod tally;

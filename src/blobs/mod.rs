@@ -6,7 +6,7 @@
 
 mod ahead;
 mod buffer;
-pub(crate) mod disk;
+mod disk;
 mod error;
 mod files;
 mod folders;
@@ -25,6 +25,9 @@ mod upload;
 
 pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};
+/// What the power-cut tests put in the place of the machine.
+#[cfg(test)]
+pub(crate) use disk::Disk;
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
 pub use listing::Listing;
@@ -149,14 +152,16 @@ pub struct Blobs {
 impl Blobs {
     /// Opens DIR, making what is not there: folders 0700, durable before this returns.
     pub fn open(options: BlobOptions) -> Result<Self, BlobError> {
-        Self::open_on(options, Arc::new(disk::Machine::default()))
+        Self::open_over(options, Arc::new(disk::Machine::default()))
     }
 
-    /// The same on a disk of the caller's.
-    pub(crate) fn open_on(
-        options: BlobOptions,
-        disk: Arc<dyn disk::Disk>,
-    ) -> Result<Self, BlobError> {
+    /// The same on a disk of a test's.
+    #[cfg(test)]
+    pub(crate) fn open_on(options: BlobOptions, disk: Arc<dyn Disk>) -> Result<Self, BlobError> {
+        Self::open_over(options, disk)
+    }
+
+    fn open_over(options: BlobOptions, disk: Arc<dyn disk::Disk>) -> Result<Self, BlobError> {
         let files = Arc::new(Files::open(options, disk, false)?);
         Ok(Self { files })
     }

@@ -7,9 +7,9 @@
 //! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
-pub(crate) mod compact;
+mod compact;
 mod copy;
-pub(crate) mod disk;
+mod disk;
 mod error;
 pub mod feed;
 mod file;
@@ -45,6 +45,12 @@ pub use status::{DatabaseCopy, DatabaseStatus};
 pub use table::{KEY_LIMIT, Table};
 pub use txn::{ROW_LIMIT, Txn};
 pub use versions::Versions;
+/// What the power-cut tests put in the place of the machine.
+#[cfg(test)]
+pub(crate) use {
+    compact::compact_on,
+    disk::{Disk, StorageBackend},
+};
 
 use error::redb as redb_error;
 use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
@@ -114,14 +120,19 @@ impl Store {
 
     /// Opens or creates; takes the exclusive lock.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        Self::open_with(options, disk::machine())
+        Self::open_over(options, disk::machine())
     }
 
-    /// The same on a disk of the caller's.
+    /// The same on a disk of a test's.
+    #[cfg(test)]
     pub(crate) fn open_with(
         options: StoreOptions,
         opener: disk::Opener,
     ) -> Result<Self, StoreError> {
+        Self::open_over(options, opener)
+    }
+
+    fn open_over(options: StoreOptions, opener: disk::Opener) -> Result<Self, StoreError> {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
         let reserve = Arc::new(reserve::Reserve::of(&options, &opener));

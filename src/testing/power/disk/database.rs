@@ -2,12 +2,11 @@
 
 use super::super::state::{Ino, Op};
 use super::Disk;
-use crate::store::StoreError;
-use crate::store::disk::{self as store_disk, StorageBackend};
+use crate::store::{self, StorageBackend, StoreError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-impl store_disk::Disk for Disk {
+impl store::Disk for Disk {
     fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
         let ino = self.database_file(path).map_err(|e| failed(path, &e))?;
         let disk = self.clone();

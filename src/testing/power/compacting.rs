@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use super::scenario::{Client, Recording, content, repo};
 use super::state::State;
 use super::{Rng, Service, store_options};
-use crate::store::compact::compact_on;
+use crate::store::compact_on;
 use crate::types::Algorithm;
 use std::path::Path;
 use std::sync::Arc;

@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     reason = "the simulated disk makes files of its own"
 )]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod adopting;
 mod budget;
@@ -23,7 +22,7 @@ mod state;
 mod taken_up;
 mod tests;
 
-use super::AppError;
+use crate::app::AppError;
 use crate::blobs::{BlobOptions, Blobs};
 use crate::gc::{self, Collector, GcOptions};
 use crate::repo::{RepoError, RepoOptions, Repos};

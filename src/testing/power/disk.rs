@@ -271,7 +271,7 @@ impl Core {
     }
 }
 
-impl blobs::disk::Disk for Disk {
+impl blobs::Disk for Disk {
     fn boot_id(&self) -> String {
         self.lock().boot.clone()
     }
