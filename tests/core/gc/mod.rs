@@ -1,0 +1,5 @@
+//! The collector.
+
+pub mod bounds;
+pub mod searches;
+pub mod sweep;

@@ -1,0 +1,5 @@
+//! Jobs and schedules.
+
+pub mod kinds;
+pub mod mirror_runs;
+pub mod schedules;

@@ -1,0 +1,5 @@
+//! Whose the data directory is.
+
+pub mod directory;
+pub mod files;
+pub mod settings;
