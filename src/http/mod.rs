@@ -3,143 +3,55 @@
 //! Owns routing, the mapping of failures to answers, bodies and ranges, the access log and the accept loop. Must not
 //! know what a manifest means or how anything is stored: handlers are thin layers over `Repos` and `Auth`.
 
-mod access;
-mod auth;
-mod bare;
-mod body;
-mod chunk;
-mod client;
-mod connections;
+mod answer;
+mod caller;
 pub mod control;
-mod documents;
-mod error;
-mod files;
-mod front;
-mod health;
-mod lists;
+mod log;
 mod metrics;
-mod oci;
-mod parts;
-mod pieces;
-mod places;
-mod progress;
-mod ranges;
-mod refusals;
-mod refuse;
 mod request;
-pub mod route;
-mod sendfile;
-mod serve;
-mod speak;
-mod token;
-mod tree;
+mod server;
+mod state;
+mod surfaces;
 
-pub use auth::{basic, challenge};
-pub use client::{Caller, Peer};
+pub use caller::credentials::{basic, challenge};
+pub use caller::origin::{Caller, Peer};
 pub use request::Query;
-pub use serve::{Listener, bind, serve};
-pub use tree::{Claimed, Form, part_range, repr_digest, unchanged};
+pub use server::{Listener, bind, serve};
+pub use state::State;
+pub use surfaces::route;
+pub use surfaces::tree::{Claimed, Form, part_range, repr_digest, unchanged};
 
-use crate::auth::{Action, Principal, net};
+use crate::auth::{Action, Principal};
 use crate::telemetry::cut;
 use crate::types::RepoName;
-use access::{Counted, Ids, Record, RequestId};
-use auth::{anonymous, authenticate, who};
+use answer::Fail;
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{CONNECTION, EXPECT, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
-use connections::{Connections, Use};
-use documents::Documents;
-use error::Fail;
-use files::Files;
+use caller::credentials::{anonymous, authenticate, shown, who};
 use futures_util::FutureExt as _;
-use lists::Lists;
-use metrics::Metrics;
-use places::{Client, Place, Places};
-use ranges::Ranges;
-use refusals::Refusals;
-use request::{Incoming, Req};
+use log::access::{Counted, Record, RequestId};
+use request::{Incoming, Req, front};
 use route::{Class, Route, RouteError};
-use sendfile::Outbox;
+use server::connections::Use;
+use server::drain;
+use server::limits::{Client, Place};
+use server::sending::sendfile::Outbox;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use surfaces::oci::token;
+use surfaces::{health, oci, tree};
 
-/// Bytes of long lists of referrers that one client may have on their way; there is always room for two of the longest.
-const REFERRERS: usize = 16 << 20;
-/// And of long lists of tags or repositories.
-const NAMES: usize = 4 << 20;
-/// Reads of the past that one client may have under way.
-const PAST: usize = 4;
 /// How long a request waits for others of its client to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
-
-/// What all requests share.
-pub struct State {
-    /// The server's handles.
-    pub app: crate::app::App,
-    /// Counters.
-    pub metrics: Metrics,
-    /// Who is connected.
-    pub connections: Arc<Connections>,
-    /// The log lines of strangers.
-    pub refusals: Refusals,
-    requests: Places,
-    files: Files,
-    past: Places,
-    documents: Documents,
-    ranges: Ranges,
-    lists_of_referrers: Lists,
-    lists_of_names: Lists,
-    ids: Ids,
-}
-
-impl State {
-    /// The state of a server with at most so many connections, and so many open files beyond one for each; counters start
-    /// at zero.
-    pub fn new(app: crate::app::App, connections: usize, files: usize) -> Arc<Self> {
-        let connections = Connections::new(connections);
-        let longest = oci::longest_referrers(&app.repos);
-        let requests = usize::try_from(app.config.load().requests_max).unwrap_or(usize::MAX);
-        Arc::new(Self {
-            app,
-            metrics: Metrics::default(),
-            refusals: Refusals::new(Instant::now()),
-            // Each may hold a file open.
-            requests: Places::new(connections.share(requests)),
-            files: Files::new(files),
-            past: Places::new(PAST),
-            connections,
-            documents: Documents::new(),
-            ranges: Ranges::new(),
-            lists_of_referrers: Lists::new(REFERRERS.max(2 * longest)),
-            lists_of_names: Lists::new(NAMES),
-            ids: Ids::default(),
-        })
-    }
-}
-
-impl State {
-    /// Whether the trouble of a connection, which no request has come of, is to be logged (at level debug): how many lines
-    /// of this address were left out before.
-    fn trouble(&self, peer: Peer) -> Option<u64> {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return None;
-        }
-        let line = self.refusals.line(net(peer.addr.ip()), Instant::now());
-        if line.is_none() {
-            self.metrics.left_out.fetch_add(1, Ordering::Relaxed);
-        }
-        line
-    }
-}
 
 /// The service: one handler that splits paths itself, since repository names have any depth.
 pub fn router(state: Arc<State>) -> axum::Router {
@@ -203,7 +115,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         }
     });
     finish(&mut response, id, protocol);
-    if refuse::drain(body, expects).await && version < Version::HTTP_2 {
+    if drain::drain(body, expects).await && version < Version::HTTP_2 {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -365,7 +277,7 @@ fn ended(
 /// Whom a request counts for until its credentials are checked.
 fn at_first(req: &Req) -> Client {
     match req.client() {
-        Client::Address(address) if auth::shown(&req.headers).is_some() => Client::Login(address),
+        Client::Address(address) if shown(&req.headers).is_some() => Client::Login(address),
         client => client,
     }
 }

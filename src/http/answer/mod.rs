@@ -1,0 +1,6 @@
+//! What goes back: bodies of content, and refusals.
+
+pub mod body;
+mod fail;
+
+pub use fail::Fail;

@@ -1,0 +1,4 @@
+//! Who calls: from where, and with which credentials.
+
+pub mod credentials;
+pub mod origin;

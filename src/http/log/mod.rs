@@ -1,0 +1,4 @@
+//! What the log says of requests.
+
+pub mod access;
+pub mod refusals;
