@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What a repository holds. The codes stand in its row and never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Images and artifacts, by the registry protocol.

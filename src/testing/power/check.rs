@@ -2,11 +2,11 @@
 //! nothing acknowledged lost.
 
 mod goes_on;
-mod shelves;
 
 use super::Service;
 use super::disk::{Disk, Fault};
-use super::ledger::{Key, Ledger};
+use super::kinds::{self, Shown};
+use super::ledger::{Key, Ledger, shows};
 use super::state::{Op, State};
 use crate::blobs::Place;
 use crate::repo::check::{Level, RowsOptions};
@@ -16,7 +16,7 @@ use crate::store::feed::FeedRecord;
 use crate::store::key::Parts;
 use crate::store::record::Record as _;
 use crate::store::{Get as _, Row, StoreError, Table};
-use crate::types::{Digest, Reference, RepoName};
+use crate::types::{Digest, RepoName, Title};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -40,9 +40,9 @@ pub(super) struct Report {
 }
 
 /// The check of one image.
-struct Check<'a> {
-    service: Service,
-    ledger: &'a Ledger,
+pub(super) struct Check<'a> {
+    pub service: Service,
+    pub ledger: &'a Ledger,
     steps: usize,
     report: Report,
 }
@@ -159,40 +159,54 @@ impl Check<'_> {
         }
     }
 
-    /// What a key means, its bytes read and hashed.
+    /// What a key means, its bytes read and verified.
     async fn read(&self, key: &Key) -> Result<Option<Digest>, String> {
-        let repos = &self.service.repos;
-        let reference = match key {
-            Key::Tag(_, tag) => Reference::Tag(tag.clone()),
-            Key::Manifest(_, digest) => Reference::Digest(*digest),
-            Key::Blob(name, digest) => return self.blob(name, digest).await,
-            Key::File(name, path) => return self.file(name, &At::Head, path.as_str()).await,
-            Key::Shelf(name) => return self.shelf(name).await,
-            Key::Cut(names, title) => return self.cut(names, title).await,
-        };
-        match repos.manifest(key.repo(), &At::Head, &reference).await {
-            Ok(manifest) => self.verified(&manifest.blob),
-            Err(e) => absent(&e),
+        match key {
+            Key::Name(kind, repo, name) => kinds::of(*kind).name(self, repo, &At::Head, name).await,
+            Key::All(kind, repo) => {
+                let found = kinds::of(*kind).all(self, repo, &At::Head).await?;
+                Ok(found.map(|found| digest_of(&found)))
+            }
+            Key::Cut(names, title) => self.cut(names, title).await,
         }
     }
 
-    async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Option<Digest>, String> {
-        self.blob_at(name, &At::Head, digest).await
+    /// All that the snapshots of a title show; there is one of each repository, or none.
+    async fn cut(&self, names: &[RepoName], title: &Title) -> Result<Option<Digest>, String> {
+        let at = At::named(title.as_str()).expect("a title is a reference");
+        let (mut all, mut missing) = (Shown::new(), 0);
+        for name in names {
+            let kind = match self.service.repos.view(name).await {
+                Ok(view) => view.kind,
+                Err(e) => absent(&e)?,
+            };
+            let found = match kind {
+                None => None,
+                Some(kind) => kinds::of(kind).all(self, name, &at).await?,
+            };
+            let Some(found) = found else {
+                missing += 1;
+                continue;
+            };
+            all.extend(found.into_iter().map(|(k, v)| (format!("{name}/{k}"), v)));
+        }
+        match missing {
+            0 => Ok(Some(digest_of(&all))),
+            n if n == names.len() => Ok(None),
+            _ => Err(format!("{missing} of the snapshots of one cut are missing")),
+        }
     }
 
-    async fn blob_at(
-        &self,
-        name: &RepoName,
-        at: &At,
-        digest: &Digest,
-    ) -> Result<Option<Digest>, String> {
-        match self.service.repos.blob(name, at, digest).await {
+    /// Whether the repository shows these bytes as a blob, which a way of uploading makes whatever the kind.
+    async fn blob(&self, name: &RepoName, digest: &Digest) -> Result<Option<Digest>, String> {
+        match self.service.repos.blob(name, &At::Head, digest).await {
             Ok(blob) => self.verified(&blob),
             Err(e) => absent(&e),
         }
     }
 
-    fn verified(&self, blob: &Blob) -> Result<Option<Digest>, String> {
+    /// The digest of what is shown, if its bytes are those of the digest.
+    pub fn verified(&self, blob: &Blob) -> Result<Option<Digest>, String> {
         let mut bytes = Vec::new();
         match &blob.body {
             BlobBody::Inline(inline) => bytes.extend_from_slice(inline),
@@ -352,8 +366,12 @@ impl Check<'_> {
     }
 }
 
+fn digest_of(shown: &Shown) -> Digest {
+    shows(shown.iter().map(|(name, is)| (name.as_str(), is)))
+}
+
 /// `None` for an error that says that something is not there; damage is never that.
-fn absent(error: &RepoError) -> Result<Option<Digest>, String> {
+pub(super) fn absent<T>(error: &RepoError) -> Result<Option<T>, String> {
     match error.kind() {
         RepoErrorKind::NameUnknown
         | RepoErrorKind::ManifestUnknown

@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use crate::repo::RepoError;
-use crate::types::{Algorithm, Digest, FilePath, Hasher, RepoName, Tag, Title, UploadId};
+use crate::types::{Algorithm, Digest, FilePath, Hasher, Kind, RepoName, Title, UploadId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Something that a client can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
-    Tag(RepoName, Tag),
-    Manifest(RepoName, Digest),
-    Blob(RepoName, Digest),
-    /// A file of a repository's head.
-    File(RepoName, FilePath),
-    /// All files of a repository's head together, by the digest of [`shows`].
-    Shelf(RepoName),
+    /// A name of a repository's head, in the words of its kind.
+    Name(Kind, RepoName, String),
+    /// All that a repository's head shows together, by the digest of [`shows`].
+    All(Kind, RepoName),
     /// All that snapshots of one cut show, likewise: of each of these repositories there is one, or of none.
     Cut(Vec<RepoName>, Title),
 }
@@ -34,11 +31,7 @@ impl Key {
     /// The repository that it is about.
     pub fn repo(&self) -> &RepoName {
         match self {
-            Self::Tag(repo, _)
-            | Self::Manifest(repo, _)
-            | Self::Blob(repo, _)
-            | Self::File(repo, _)
-            | Self::Shelf(repo) => repo,
+            Self::Name(_, repo, _) | Self::All(_, repo) => repo,
             Self::Cut(repos, _) => &repos[0],
         }
     }

@@ -9,17 +9,14 @@
     reason = "the simulated disk makes files of its own"
 )]
 
-mod adopting;
-mod budget;
+mod cases;
 mod check;
-mod closing;
-mod compacting;
+mod cuts;
 mod disk;
-mod full;
+mod kinds;
 mod ledger;
 mod scenario;
 mod state;
-mod taken_up;
 mod tests;
 
 use crate::app::AppError;

@@ -1,23 +1,16 @@
-mod shelves;
+//! What must hold wherever the power goes, for every kind of repository; the parts of one kind stand in `kinds`.
 
-use super::check::{Report, check, used_twice};
+use super::cases::{closing, compacting, full};
+use super::check::check;
+use super::cuts::{
+    Plan, assert_none, broken_order, cut_everywhere, is_noticed, loses_nothing, runtime,
+};
 use super::disk::{Disk, Fault};
 use super::ledger::Ledger;
 use super::scenario::{self, Client, Recording};
 use super::state::{Op, State};
-use super::{Rng, Service, closing, compacting, full};
-use crate::types::Algorithm;
-use futures_util::FutureExt as _;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
+use super::{Rng, Service};
+use crate::types::{Algorithm, Kind};
 
 /// A disk on which the registry was started once and stopped, everything written back.
 fn base() -> State {
@@ -27,228 +20,32 @@ fn base() -> State {
     disk.history().1.settled()
 }
 
-fn record(base: &State, seed: u64, fault: Fault) -> Recording {
-    runtime().block_on(scenario::run(base.clone(), seed, fault))
+fn record(kind: Kind, base: &State, seed: u64, fault: Fault) -> Recording {
+    runtime().block_on(scenario::run(kind, base.clone(), seed, fault))
 }
 
-/// What all cuts of a run came to.
-#[derive(Debug, Default)]
-struct Sum {
-    cuts: usize,
-    images: usize,
-    resumed: usize,
-    garbage: usize,
-    slowest: Duration,
-    lost: Vec<String>,
-}
-
-impl Sum {
-    fn add(&mut self, report: Report, what: &str) {
-        self.images += 1;
-        self.resumed += report.resumed;
-        self.garbage += report.garbage;
-        self.slowest = self.slowest.max(report.opened_in);
-        let lost = report.lost.into_iter();
-        self.lost.extend(lost.map(|l| format!("{what}: {l}")));
-    }
-
-    fn join(mut self, other: Self) -> Self {
-        self.cuts += other.cuts;
-        self.images += other.images;
-        self.resumed += other.resumed;
-        self.garbage += other.garbage;
-        self.slowest = self.slowest.max(other.slowest);
-        self.lost.extend(other.lost);
-        self
-    }
-}
-
-/// Fails with some of what was lost, if anything was.
-fn assert_none(lost: &[String]) {
-    let some = &lost[..lost.len().min(10)];
-    assert!(some.is_empty(), "{some:#?}");
-}
-
-/// How the cuts of a run are chosen.
-#[derive(Clone, Copy)]
-struct Plan {
-    /// Images of each cut.
-    images: u64,
-    /// Every how many cuts each step of the recovery is cut, too; of the others every eighth at one step; 0: none.
-    recoveries: usize,
-    /// Stop at the first loss.
-    stop: bool,
-}
-
-/// Cuts before every step from `from` on, each checked by one of two threads.
-fn cut_everywhere(run: &Recording, from: usize, seed: u64, plan: Plan) -> Sum {
-    let next = AtomicUsize::new(from);
-    let sums: Vec<Sum> = std::thread::scope(|s| {
-        let work = || cut_some(run, &next, seed, plan);
-        let threads = [s.spawn(work), s.spawn(work)];
-        threads.map(|t| t.join().expect("no panic")).into()
-    });
-    sums.into_iter().fold(Sum::default(), Sum::join)
-}
-
-fn cut_some(run: &Recording, next: &AtomicUsize, seed: u64, plan: Plan) -> Sum {
-    let runtime = runtime();
-    let (mut state, mut done) = (run.base.clone(), 0);
-    let mut sum = Sum::default();
-    loop {
-        let cut = next.fetch_add(1, Relaxed);
-        if cut > run.ops.len() || (plan.stop && !sum.lost.is_empty()) {
-            return sum;
-        }
-        for op in &run.ops[done..cut] {
-            state.apply(op);
-        }
-        done = cut;
-        sum.cuts += 1;
-        for image in 0..plan.images {
-            let mut rng = Rng::new(seed << 40 | (cut as u64) << 8 | image);
-            let disk = state.after_cut(&mut rng);
-            let what = format!("seed {seed} cut {cut} image {image}");
-            let boot = format!("boot of {what}");
-            let report = runtime.block_on(checked(&disk, boot, &run.ledger, cut));
-            let recovery = report.recovery.clone();
-            sum.add(report, &what);
-            let steps: Vec<_> = if image > 0 || plan.recoveries == 0 {
-                Vec::new()
-            } else if cut.is_multiple_of(plan.recoveries) {
-                (0..=recovery.len()).collect()
-            } else if cut.is_multiple_of(8) {
-                vec![rng.below(recovery.len() + 1)]
-            } else {
-                Vec::new()
-            };
-            let again = Again {
-                run,
-                disk: &disk,
-                recovery: &recovery,
-                cut,
-            };
-            for step in steps {
-                let what = format!("{what}, then step {step} of the recovery");
-                sum.add(again.check(&runtime, step, &mut rng, &what), &what);
-            }
-        }
-    }
-}
-
-/// [`check`], where a panic is a loss.
-async fn checked(image: &State, boot: String, ledger: &Ledger, steps: usize) -> Report {
-    let check = AssertUnwindSafe(check(image, boot, ledger, steps));
-    check.catch_unwind().await.unwrap_or_else(|_| Report {
-        lost: vec!["a panic".into()],
-        ..Report::default()
-    })
-}
-
-/// A second power cut, while the registry starts after the first.
-struct Again<'a> {
-    run: &'a Recording,
-    disk: &'a State,
-    recovery: &'a [Op],
-    cut: usize,
-}
-
-impl Again<'_> {
-    fn check(
-        &self,
-        runtime: &tokio::runtime::Runtime,
-        step: usize,
-        rng: &mut Rng,
-        what: &str,
-    ) -> Report {
-        let mut state = self.disk.clone();
-        self.recovery[..step].iter().for_each(|op| state.apply(op));
-        let boot = format!("second boot of {what}");
-        runtime.block_on(checked(
-            &state.after_cut(rng),
-            boot,
-            &self.run.ledger,
-            self.cut,
-        ))
-    }
-}
-
-/// DESIGN.md section 4: a content file is synced before it comes to its place, and each place is used once.
-fn broken_order(run: &Recording) -> Vec<String> {
-    let mut broken: Vec<_> = used_twice(&run.ops).into_iter().collect();
-    let mut state = run.base.clone();
-    for op in &run.ops {
-        let brought = match op {
-            Op::Rename { from, to } => {
-                let ino = state.dir(from.0).and_then(|d| d.now.get(&from.1));
-                ino.map(|ino| (*ino, &to.1))
-            }
-            Op::Link { name, ino, .. } => Some((*ino, name)),
-            _ => None,
-        };
-        if let Some((ino, name)) = brought.filter(|(ino, _)| !state.file(*ino).is_synced()) {
-            broken.push(format!("{name}: {ino} came there before it was synced"));
-        }
-        state.apply(op);
-    }
-    broken
-}
-
-#[test]
-fn nothing_acknowledged_is_lost_wherever_the_power_goes() {
-    let base = base();
-    for seed in 1..=seeds() {
-        loses_nothing(&record(&base, seed, Fault::None), seed);
-    }
-}
-
-/// How many runs are wanted.
+/// How many runs of each kind are wanted.
 fn seeds() -> u64 {
     let seeds = std::env::var("DRYPORT_POWER_SEEDS").ok();
     seeds.and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
-/// Cuts a run before each of its steps, and now and then again while the registry starts.
-fn loses_nothing(run: &Recording, seed: u64) {
-    let plan = Plan {
-        images: 1,
-        recoveries: 100,
-        stop: false,
-    };
-    assert_eq!(broken_order(run), Vec::<String>::new());
-    let sum = cut_everywhere(run, 0, seed, plan);
-    println!(
-        "seed {seed}: {} steps of the disk, {} changes acknowledged, {} cuts, {} images checked, {} uploads resumed, {} files of garbage, slowest start {} ms, lost {}",
-        run.ops.len(),
-        run.ledger.acknowledged(run.ops.len()),
-        sum.cuts,
-        sum.images,
-        sum.resumed,
-        sum.garbage,
-        sum.slowest.as_millis(),
-        sum.lost.len()
-    );
-    assert_none(&sum.lost);
-}
-
-/// A disk or a program that does not keep its word loses something, and the checker sees it.
+/// The checker sees that a disk or a program does not keep its word, whatever the kind.
 fn bites(fault: Fault) {
-    is_noticed(&record(&base(), 77, fault), fault);
+    let base = base();
+    for kind in Kind::ALL {
+        is_noticed(&record(kind, &base, 77, fault), fault);
+    }
 }
 
-fn is_noticed(run: &Recording, fault: Fault) {
-    let plan = Plan {
-        images: 1,
-        recoveries: 0,
-        stop: true,
-    };
-    let sum = cut_everywhere(run, 0, 77, plan);
-    println!(
-        "{fault:?}: noticed after {} cuts: {:?}",
-        sum.cuts,
-        sum.lost.first()
-    );
-    assert!(!sum.lost.is_empty(), "{fault:?} went unnoticed");
+#[test]
+fn nothing_acknowledged_is_lost_wherever_the_power_goes() {
+    let base = base();
+    for kind in Kind::ALL {
+        for seed in 1..=seeds() {
+            loses_nothing(&record(kind, &base, seed, Fault::None), seed);
+        }
+    }
 }
 
 #[test]
@@ -278,8 +75,10 @@ fn a_disk_that_ignores_the_sync_of_the_log_is_noticed() {
 
 #[test]
 fn a_rename_before_the_sync_is_noticed() {
-    let run = record(&base(), 78, Fault::RenameFirst);
-    assert!(!broken_order(&run).is_empty());
+    for kind in Kind::ALL {
+        let run = record(kind, &base(), 78, Fault::RenameFirst);
+        assert!(!broken_order(&run).is_empty(), "{kind}");
+    }
 }
 
 /// The very first start, with its 512 folders: every cut, then every kill that a power cut follows.
@@ -406,4 +205,11 @@ fn an_upload_whose_end_is_cut_off_goes_on() {
     let (tried, lost) = runtime().block_on(closing::cut_everywhere(&base()));
     assert_eq!(lost, Vec::<String>::new());
     assert!(tried > 25, "{tried}");
+}
+
+#[test]
+fn a_file_whose_last_part_is_cut_off_goes_on() {
+    let (tried, by_question) = runtime().block_on(closing::cut_last_parts(&base()));
+    println!("last part: {tried} cuts, {by_question} files made by the question");
+    assert!(tried > 5 && by_question > 0, "{tried}, {by_question}");
 }

@@ -1,14 +1,15 @@
 //! That a registry goes on after a power cut: it takes up the uploads that were under way, and new content.
 
 use super::super::Rng;
+use super::super::kinds::file::{new_file, range};
 use super::super::ledger::{Key, Upload};
-use super::super::scenario::shelves::{new_file, range};
 use super::super::scenario::{Client, repo};
-use super::{Check, absent};
+use super::{Check, absent, kinds};
 use crate::repo::{At, PartDone, PartRange, RepoError};
-use crate::types::{Algorithm, Digest, FilePath, RepoName};
+use crate::types::{Algorithm, Digest, FilePath, Kind, RepoName};
 use bytes::Bytes;
 use futures_util::stream;
+use std::collections::BTreeSet;
 
 /// Where an upload may stand after a cut.
 struct Stands {
@@ -36,13 +37,12 @@ impl Check<'_> {
 
     /// The upload API finds no file of a fill, whatever is left of it.
     pub(super) async fn fills_are_closed(&mut self) {
+        let uploads = self.ledger.uploads(self.steps).into_iter();
+        let names: BTreeSet<RepoName> = uploads.map(|upload| upload.repo).collect();
         for file in self.service.blobs.fills().expect("lists") {
-            for name in ["mirror/e", "team/a"] {
-                let found = self
-                    .service
-                    .repos
-                    .upload_offset(&repo(name), file.name.id)
-                    .await;
+            for name in &names {
+                let repos = &self.service.repos;
+                let found = repos.upload_offset(name, file.name.id).await;
                 if !matches!(found, Err(RepoError::UploadUnknown)) {
                     self.lose(format!("{} of a fill is an upload: {found:?}", file.path()));
                 }
@@ -56,7 +56,7 @@ impl Check<'_> {
         let there = self.blob(name, &fill.digest).await?.is_some();
         let mut ingest = match repos.fill(name, &fill.digest).await {
             Ok(ingest) => ingest,
-            Err(e) if from.saved == 0 => return absent(&e).map(|_| false),
+            Err(e) if from.saved == 0 => return absent::<()>(&e).map(|_| false),
             Err(e) => return Err(e.to_string()),
         };
         let at = ingest.offset();
@@ -79,7 +79,10 @@ impl Check<'_> {
         let (repos, name) = (&self.service.repos, &file.repo);
         let bytes = self.ledger.bytes(&file.digest);
         let total = bytes.len() as u64;
-        let is_there = self.file(name, &At::Head, path.as_str()).await? == Some(file.digest);
+        let is_there = kinds::of(Kind::File)
+            .name(self, name, &At::Head, path.as_str())
+            .await?
+            == Some(file.digest);
         let send = |first| {
             let rest = stream::iter([Ok::<_, String>(bytes.slice(first as usize..))]);
             repos.put_file_part(name, new_file(path), range(first, total, total), None, rest)
@@ -97,7 +100,7 @@ impl Check<'_> {
                 return Ok(true);
             }
             Ok(other) => return Err(format!("asked how much has come: {other:?}")),
-            Err(e) if from.saved == 0 => return absent(&e).map(|_| false),
+            Err(e) if from.saved == 0 => return absent::<()>(&e).map(|_| false),
             Err(e) => return Err(e.to_string()),
         };
         if at > from.sent || (at < from.saved && !from.over && !(from.ended && is_there)) {
@@ -137,9 +140,9 @@ impl Check<'_> {
             Ok(at) => at,
             // It is over: acknowledged, or committed on the way there.
             Err(e) if ended && self.blob(name, &upload.digest).await?.is_some() => {
-                return absent(&e).map(|_| false);
+                return absent::<()>(&e).map(|_| false);
             }
-            Err(e) if saved == 0 || over => return absent(&e).map(|_| false),
+            Err(e) if saved == 0 || over => return absent::<()>(&e).map(|_| false),
             Err(e) => return Err(format!("{saved} bytes were saved, and then: {e}")),
         };
         if at > sent || (at < saved && !over) {
@@ -163,7 +166,11 @@ impl Check<'_> {
         let name = &repo("after/cut");
         let held = self.ledger.allowed(self.steps).into_iter();
         let again = held.rev().find_map(|(key, values)| match key {
-            Key::Blob(_, digest) if values == [Some(digest)] => Some(digest),
+            Key::Name(..) => values
+                .first()
+                .copied()
+                .flatten()
+                .filter(|_| values.len() == 1),
             _ => None,
         });
         let mut rng = Rng::new(self.steps as u64);

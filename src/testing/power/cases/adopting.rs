@@ -1,11 +1,11 @@
 //! A check that finds the only bytes of a blob in a file which is about to be removed: a row never names a file that goes.
 
+use super::super::disk::{Disk, Fault};
+use super::super::ledger::Ledger;
+use super::super::scenario::{Client, content, repo};
+use super::super::state::State;
+use super::super::{Rng, Service};
 use super::budget::until;
-use super::disk::{Disk, Fault};
-use super::ledger::Ledger;
-use super::scenario::{Client, content, repo};
-use super::state::State;
-use super::{Rng, Service};
 use crate::blobs::Place;
 use crate::repo::RepoError;
 use crate::repo::rows::record::CondemnedRecord;
@@ -148,7 +148,7 @@ fn a_push_does_not_remove_the_file_that_a_check_found_before_its_commit() {
         let stalled = w.disk.folder_syncs.shut();
         let push = tokio::spawn(async move {
             let len = Some(bytes.len() as u64);
-            let body = super::scenario::body(&bytes);
+            let body = super::super::scenario::body(&bytes);
             let finish = repos.finish_upload(&name, id, None, len, body, &digest);
             finish.await
         });

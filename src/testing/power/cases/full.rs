@@ -1,10 +1,10 @@
 //! A disk that is full, under changes that grow and changes that remove, and the power that goes meanwhile.
 
-use super::disk::{Disk, Fault};
-use super::ledger::Ledger;
-use super::scenario::{Client, Recording, content, repo};
-use super::state::State;
-use super::{Rng, Service};
+use super::super::disk::{Disk, Fault};
+use super::super::ledger::Ledger;
+use super::super::scenario::{Client, Recording, content, repo};
+use super::super::state::State;
+use super::super::{Rng, Service};
 use crate::repo::{RepoError, RepoErrorKind};
 use crate::types::{Algorithm, Digest};
 
@@ -13,7 +13,7 @@ const SHA256: Algorithm = Algorithm::Sha256;
 const RESERVE: u64 = 2 << 20;
 
 /// A run on a disk that fills up, and the number of the step from which on it is full.
-pub(super) async fn record(base: &State) -> (Recording, usize) {
+pub(in super::super) async fn record(base: &State) -> (Recording, usize) {
     let disk = Disk::start(base.clone(), "one boot".into(), Fault::None);
     disk.keep_reserve(RESERVE);
     let ledger = Ledger::new(disk.clone());

@@ -1,11 +1,11 @@
 //! An upload that is taken up from its file, which takes as long as the disk and the file's length want: who gives up uploads
 //! waits for none of that, and it ends when its repository is deleted.
 
-use super::Service;
+use super::super::Service;
+use super::super::disk::{Disk, Fault};
+use super::super::scenario::{body, repo};
+use super::super::state::State;
 use super::budget::until;
-use super::disk::{Disk, Fault};
-use super::scenario::{body, repo};
-use super::state::State;
 use crate::repo::RepoError;
 use crate::types::Algorithm;
 use bytes::Bytes;

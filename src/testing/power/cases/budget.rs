@@ -1,9 +1,9 @@
 //! A disk that takes its time: what waits for it is paid for from the budget of uploads.
 
-use super::Service;
-use super::disk::{Disk, Fault};
-use super::scenario::repo;
-use super::state::State;
+use super::super::Service;
+use super::super::disk::{Disk, Fault};
+use super::super::scenario::repo;
+use super::super::state::State;
 use crate::types::Algorithm;
 use bytes::Bytes;
 use futures_util::stream;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// What is written in one go.
 const PIECE: usize = 512 << 10;
 
-pub(super) fn until(mut done: impl FnMut() -> bool) {
+pub(in super::super) fn until(mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_mins(2);
     while !done() {
         assert!(Instant::now() < end, "in vain");

@@ -1,10 +1,10 @@
 //! A database that is made shorter, and the power that goes meanwhile.
 
-use super::disk::{Disk, Fault};
-use super::ledger::Ledger;
-use super::scenario::{Client, Recording, content, repo};
-use super::state::State;
-use super::{Rng, Service, store_options};
+use super::super::disk::{Disk, Fault};
+use super::super::ledger::Ledger;
+use super::super::scenario::{Client, Recording, content, repo};
+use super::super::state::State;
+use super::super::{Rng, Service, store_options};
 use crate::store::compact_on;
 use crate::types::Algorithm;
 use std::path::Path;
@@ -15,7 +15,7 @@ const GO: usize = 120;
 const STAY: usize = 12;
 
 /// A run that ends with a compaction, and the number of its first step.
-pub(super) async fn record(base: &State) -> (Recording, usize) {
+pub(in super::super) async fn record(base: &State) -> (Recording, usize) {
     let disk = Disk::start(base.clone(), "one boot".into(), Fault::None);
     let ledger = Ledger::new(disk.clone());
     let service = Service::open(&disk).expect("opens");

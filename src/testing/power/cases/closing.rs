@@ -1,10 +1,10 @@
 //! The end of an upload, cut off: whatever a client was told to count on is there, or the blob is.
 
-use super::Service;
-use super::disk::{Disk, Fault};
-use super::scenario::shelves::{new_file, path, range};
-use super::scenario::{body, repo};
-use super::state::State;
+use super::super::Service;
+use super::super::disk::{Disk, Fault};
+use super::super::kinds::file::{new_file, path, range};
+use super::super::scenario::{body, repo};
+use super::super::state::State;
 use crate::repo::{At, PartDone, PartRange, RepoError, Tree};
 use crate::types::{Algorithm, Digest, Kind, UploadId};
 use bytes::Bytes;
@@ -80,7 +80,7 @@ async fn goes_on(disk: &Disk, id: UploadId) -> Result<(), String> {
 }
 
 /// Every step of the end, and of the taking up after it.
-pub(super) async fn cut_everywhere(base: &State) -> (usize, Vec<String>) {
+pub(in super::super) async fn cut_everywhere(base: &State) -> (usize, Vec<String>) {
     let (mut tried, mut lost) = (0, Vec::new());
     for step in 0.. {
         let Some((id, left)) = cut_off(base, step).await else {
@@ -174,7 +174,7 @@ async fn parts_go_on(disk: &Disk) -> Result<PartDone, String> {
 }
 
 /// Every step of the last part; how many were tried, and of how many the question alone made the file.
-pub(super) async fn cut_last_parts(base: &State) -> (usize, usize) {
+pub(in super::super) async fn cut_last_parts(base: &State) -> (usize, usize) {
     let (mut tried, mut by_question) = (0, 0);
     while let Some(left) = last_part_cut_off(base, tried).await {
         let done = parts_go_on(&on(&left)).await;

@@ -1,0 +1,8 @@
+//! Single cases: one thing that is cut off, or held up, at just the step that matters.
+
+mod adopting;
+mod budget;
+pub(super) mod closing;
+pub(super) mod compacting;
+pub(super) mod full;
+mod taken_up;
