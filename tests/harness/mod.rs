@@ -1,5 +1,6 @@
 //! Starts the server on free ports in a directory of its own, and speaks HTTP to it.
 
+pub mod broken;
 pub mod clock;
 pub mod content;
 pub mod damage;
@@ -44,7 +45,11 @@ pub fn clean(program: &str) -> Command {
 pub fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     let why: Vec<&str> = why.split_whitespace().collect();
-    let _ = writeln!(std::io::stderr(), "SKIP it: {test}: {}", why.join(" "));
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIP blackbox: {test}: {}",
+        why.join(" ")
+    );
 }
 
 /// How long a test waits for what must come: generous, since only a test that fails waits it out.

@@ -1,42 +1,15 @@
 //! Requests that the client breaks off in their middle: an upload goes on from where it stands, whatever was on its way,
 //! and a change that came about is seen although nobody heard of it.
 
+use crate::harness::broken::{begun, break_off};
 use crate::harness::content::{
     OCI_MANIFEST, bytes_of, image, noise, push_blob, put_manifest, sha256,
 };
 use crate::harness::{ADMIN, Client, SOON, Server, basic, found, init, until};
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::time::Duration;
 
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
 const ROUNDS: usize = 40;
-
-/// Sends the head of a request and `sent` of its `body`, then closes the connection without waiting for the answer.
-fn break_off(server: &Server, method: &str, path: &str, body: &[u8], sent: usize) {
-    drop(begun(server, method, path, OCTETS.1, body, sent));
-}
-
-/// A connection on which the head of a request and `sent` of its `body` have been sent.
-fn begun(
-    server: &Server,
-    method: &str,
-    path: &str,
-    media_type: &str,
-    body: &[u8],
-    sent: usize,
-) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.http)).unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n",
-        server.host(),
-        basic(ADMIN.0, ADMIN.1),
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let _ = stream.write_all(&body[..sent]);
-    stream
-}
 
 /// As [`break_off`], by a reset of one stream of an HTTP/2 connection that stays.
 async fn reset(http: &reqwest::Client, server: &Server, method: &str, path: &str, body: &[u8]) {
