@@ -1,21 +1,19 @@
-//! JSON of the control socket, and of rows: requests, answers, the input of jobs.
+//! JSON of the control socket and of REST, and of rows: inputs of operations, answers, the input of jobs.
 
-use dryport::app::control::{Line, MirrorJob, Progress, Reply, Request};
+use dryport::app::ops::{self, Asked, Line, MirrorJob, Progress};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The same bytes as each of these: what is taken is written down as what reads back the same.
 pub fn control(data: &[u8]) {
-    if let Some(request) = same::<Request>(data) {
-        assert!(
-            request
-                .name()
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b == b'-')
-        );
+    if let Some(asked) = same::<Asked>(data)
+        && let Some(row) = ops::named(&asked.name)
+        && let Ok(input) = row.read(asked.input)
+    {
+        let again = row.read(input.clone()).expect("what was written reads");
+        assert_eq!(again, input);
     }
     same::<Line>(data);
-    same::<Reply>(data);
     same::<Progress>(data);
     same::<MirrorJob>(data);
 }

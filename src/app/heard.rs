@@ -2,8 +2,8 @@
 //!
 //! Owns listening. Must not run anything: that is [`super::runner`]'s.
 
-use super::control::{Fault, FaultKind, News, Progress, Reply};
-use super::runner::Runner;
+use super::ops::{Fault, FaultKind, News, Progress};
+use super::runner::{Came, Runner};
 use crate::types::JobId;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How a job came out.
-pub(super) type End = Option<Result<Reply, Fault>>;
+pub(super) type End = Option<Result<Came, Fault>>;
 
 /// A job that runs in this process.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Heard {
         runner: &Runner,
         news: News,
         gone: CancellationToken,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Came, Fault> {
         let mut end = self.live.end.clone();
         loop {
             let next = tokio::select! {

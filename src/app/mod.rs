@@ -4,11 +4,11 @@
 //! else. Knows no HTTP: listeners are `http`'s, signals are `cli`'s.
 
 mod background;
-pub mod control;
 mod data;
 mod entered;
 mod first;
 mod heard;
+pub mod ops;
 mod options;
 mod runner;
 mod secrets;
@@ -24,7 +24,7 @@ use crate::jobs::{JobError, Jobs};
 use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, DatabaseStatus, Store, StoreError};
 use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
-use control::{Fault, FaultKind, TrustView};
+use ops::{Fault, FaultKind, TrustView};
 use runner::Runner;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl AppError {
             Self::Dir(error) if error.kind() == DirErrorKind::Refused => FaultKind::State,
             Self::Config(_) => FaultKind::Usage,
             Self::Tls(error) if error.kind() == TlsErrorKind::Outside => FaultKind::State,
-            Self::Store(error) => control::of_store(error.kind()),
+            Self::Store(error) => ops::of_store(error.kind()),
             Self::Blob(error) if error.kind() == BlobErrorKind::Damaged => FaultKind::Damaged,
             _ => FaultKind::Failed,
         }
@@ -279,5 +279,5 @@ pub fn trust(dir: &Entered) -> Result<TrustView, AppError> {
         return Err(AppError::Missing(config.data.clone()));
     }
     let tls = Tls::open(options::tls(config, dir.given.clone()))?;
-    Ok(control::trust_view(&tls, config))
+    Ok(ops::trust_view(&tls, config))
 }

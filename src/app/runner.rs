@@ -7,12 +7,12 @@ mod task;
 mod timer;
 mod watched;
 
-pub(super) use task::{DeleteTask, GcTask, Task};
+pub(super) use task::{Came, DeleteTask, GcTask, Task};
 pub(super) use watched::KINDS as WATCHED;
 
 use super::App;
-use super::control::{Fault, FaultKind, Progress, Reply};
 use super::heard::{Heard, Live};
+use super::ops::{Fault, FaultKind, Progress};
 use super::tally::Tally;
 use crate::jobs::{BEAT, Claimed, JobError, JobState, Jobs, NewJob, Outcome};
 use crate::types::JobId;
@@ -198,7 +198,7 @@ impl Runner {
         claimed: &Claimed,
         task: Task,
         live: &Live,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Came, Fault> {
         let id = claimed.id;
         let detached = task.is_tried_again() || claimed.attempts > 1;
         let tally = Arc::new(Mutex::new(Tally::default()));
@@ -221,7 +221,7 @@ impl Runner {
         }
         let outcome = match &done {
             _ if cut_short && live.stop.is_cancelled() => Outcome::Cancelled,
-            Ok(reply) => Outcome::Done(task::result_of(reply)),
+            Ok(came) => Outcome::Done(came.json()),
             Err(fault) => Outcome::Failed {
                 error: fault.message.clone(),
                 again: detached && fault.kind == FaultKind::Failed,

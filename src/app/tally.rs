@@ -1,6 +1,7 @@
 //! How far a job is, counted from its news: what the job's row says, and the lines of its log.
 
-use super::control::{MirrorProgress, Progress};
+use super::ops::Progress;
+use crate::mirror::Progress as MirrorProgress;
 use serde::Serialize;
 use std::collections::HashMap;
 

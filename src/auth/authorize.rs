@@ -95,15 +95,23 @@ fn role_may(grant: &RoleGrant, action: Action, resource: Resource<'_>) -> bool {
         Action::RepoPush | Action::TagWrite | Action::RepoDelete => Role::Writer,
         Action::RepoAdmin => Role::Admin,
         // These concern the whole server, whatever they are asked on.
-        Action::UserAdmin | Action::Metrics => {
+        Action::UserAdmin | Action::ServerAdmin | Action::Metrics => {
             return grant.role == Role::Admin && grant.prefix.is_empty();
         }
     };
     match resource {
         Resource::Repo(name) => grant.role >= least && name.present().is_under(&grant.prefix),
         Resource::Past { now, .. } => grant.role >= least && now.is_under(&grant.prefix),
+        Resource::Below(prefix) => grant.role >= least && is_below(prefix, &grant.prefix),
         Resource::Server => grant.role == Role::Admin && grant.prefix.is_empty(),
     }
+}
+
+/// Whether everything below a prefix is below the prefix of a role.
+fn is_below(prefix: &str, of_role: &str) -> bool {
+    let of_role = of_role.trim_end_matches('/');
+    let rest = prefix.strip_prefix(of_role);
+    of_role.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether a token's scopes leave room for the action.
@@ -112,7 +120,7 @@ pub(super) fn scope_holds(scopes: &[Scope], action: Action, resource: Resource<'
         Resource::Repo(name) | Resource::Past { asked: name, .. } => scopes
             .iter()
             .any(|s| s.kind == "repository" && s.name == name.as_str() && s.holds(word)),
-        Resource::Server => false,
+        Resource::Server | Resource::Below(_) => false,
     };
     match action {
         Action::Ping | Action::Token | Action::Health => true,
@@ -123,7 +131,7 @@ pub(super) fn scope_holds(scopes: &[Scope], action: Action, resource: Resource<'
             .iter()
             .any(|s| s.kind == "registry" && s.name == "catalog" && s.holds("*")),
         // Docker's grammar has no word for these: a registry token never administers.
-        Action::RepoAdmin | Action::UserAdmin | Action::Metrics => false,
+        Action::RepoAdmin | Action::UserAdmin | Action::ServerAdmin | Action::Metrics => false,
     }
 }
 
@@ -154,7 +162,7 @@ mod tests {
 
     /// One letter an action, in the order of `Action::ALL`; a dot is a no.
     fn row(grants: &[RoleGrant], switches: Switches, resource: Resource<'_>) -> String {
-        let letters = "pTRLPWDCAUMH";
+        let letters = "pTRLPWDCAUSMH";
         Action::ALL
             .into_iter()
             .zip(letters.chars())
@@ -177,29 +185,29 @@ mod tests {
             Resource::Repo(&mate),
             Resource::Server,
         );
-        let none = "pT.....C...H";
+        let none = "pT.....C....H";
         for (grants, switches, resource, want) in [
             (vec![], CLOSED, repo, none),
             (vec![], CLOSED, server, none),
-            (vec![], OPEN_PULL, repo, "pTRL...C...H"),
-            (vec![], OPEN, repo, "pTRLPW.C...H"),
+            (vec![], OPEN_PULL, repo, "pTRL...C....H"),
+            (vec![], OPEN, repo, "pTRLPW.C....H"),
             (vec![], OPEN, server, none),
-            (on(Role::Reader, "team"), CLOSED, repo, "pTRL...C...H"),
+            (on(Role::Reader, "team"), CLOSED, repo, "pTRL...C....H"),
             (on(Role::Reader, "team"), CLOSED, other, none),
-            (on(Role::Reader, "team"), OPEN, repo, "pTRLPW.C...H"),
+            (on(Role::Reader, "team"), OPEN, repo, "pTRLPW.C....H"),
             (on(Role::Reader, "team"), CLOSED, server, none),
-            (on(Role::Writer, "team"), CLOSED, repo, "pTRLPWDC...H"),
-            (on(Role::Writer, "team/"), CLOSED, repo, "pTRLPWDC...H"),
-            (on(Role::Writer, "team/app"), CLOSED, repo, "pTRLPWDC...H"),
+            (on(Role::Writer, "team"), CLOSED, repo, "pTRLPWDC....H"),
+            (on(Role::Writer, "team/"), CLOSED, repo, "pTRLPWDC....H"),
+            (on(Role::Writer, "team/app"), CLOSED, repo, "pTRLPWDC....H"),
             (on(Role::Writer, "team/app/x"), CLOSED, repo, none),
             (on(Role::Writer, "team"), CLOSED, other, none),
-            (on(Role::Writer, ""), CLOSED, other, "pTRLPWDC...H"),
+            (on(Role::Writer, ""), CLOSED, other, "pTRLPWDC....H"),
             (on(Role::Writer, ""), CLOSED, server, none),
-            (on(Role::Admin, "team"), CLOSED, repo, "pTRLPWDCA..H"),
+            (on(Role::Admin, "team"), CLOSED, repo, "pTRLPWDCA...H"),
             (on(Role::Admin, "team"), CLOSED, other, none),
             (on(Role::Admin, "team"), CLOSED, server, none),
-            (on(Role::Admin, ""), CLOSED, repo, "pTRLPWDCAUMH"),
-            (on(Role::Admin, ""), CLOSED, server, "pTRLPWDCAUMH"),
+            (on(Role::Admin, ""), CLOSED, repo, "pTRLPWDCAUSMH"),
+            (on(Role::Admin, ""), CLOSED, server, "pTRLPWDCAUSMH"),
         ] {
             assert_eq!(
                 row(&grants, switches, resource),
@@ -207,6 +215,21 @@ mod tests {
                 "{grants:?} {switches:?} {resource:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_role_on_a_prefix_holds_for_what_is_below_it() {
+        let may = |role: &str, prefix: &str| {
+            user_may(
+                &on(Role::Admin, role),
+                CLOSED,
+                Action::RepoAdmin,
+                Resource::Below(prefix),
+            )
+        };
+        assert!(may("", "") && may("", "team") && may("team", "team") && may("team", "team/sub"));
+        assert!(may("team/", "team"));
+        assert!(!may("team", "") && !may("team", "teammate") && !may("team/sub", "team"));
     }
 
     #[test]
@@ -220,19 +243,19 @@ mod tests {
         let app: RepoName = "team/app".parse().expect("name");
         let other: RepoName = "team/other".parse().expect("name");
         for (scope, want) in [
-            ("", "pT.........H"),
-            ("repository:team/app:pull", "pTRL.......H"),
-            ("repository:team/app:push", "pT..PW.....H"),
-            ("repository:team/app:delete", "pT....D....H"),
-            ("repository:team/app:pull,push", "pTRLPW.....H"),
-            ("repository:team/app:*", "pTRLPWD....H"),
-            ("registry:catalog:*", "pT.....C...H"),
-            ("repository:catalog:*", "pT.........H"),
+            ("", "pT..........H"),
+            ("repository:team/app:pull", "pTRL........H"),
+            ("repository:team/app:push", "pT..PW......H"),
+            ("repository:team/app:delete", "pT....D.....H"),
+            ("repository:team/app:pull,push", "pTRLPW......H"),
+            ("repository:team/app:*", "pTRLPWD.....H"),
+            ("registry:catalog:*", "pT.....C....H"),
+            ("repository:catalog:*", "pT..........H"),
         ] {
             let scopes = Scope::parse(scope).expect("few");
             let row: String = Action::ALL
                 .into_iter()
-                .zip("pTRLPWDCAUMH".chars())
+                .zip("pTRLPWDCAUSMH".chars())
                 .map(|(a, l)| {
                     if scope_holds(&scopes, a, Resource::Repo(&app)) {
                         l

@@ -30,6 +30,8 @@ pub enum Action {
     RepoAdmin,
     /// Manage users and their roles.
     UserAdmin,
+    /// Manage the server: jobs, quotas, the collector, copies from other registries.
+    ServerAdmin,
     /// Read `/metrics`.
     Metrics,
     /// Read the health end points.
@@ -38,7 +40,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ping,
         Self::Token,
         Self::RepoPull,
@@ -49,6 +51,7 @@ impl Action {
         Self::Catalog,
         Self::RepoAdmin,
         Self::UserAdmin,
+        Self::ServerAdmin,
         Self::Metrics,
         Self::Health,
     ];
@@ -66,6 +69,7 @@ impl Action {
             Self::Catalog => "catalog",
             Self::RepoAdmin => "repo.admin",
             Self::UserAdmin => "user.admin",
+            Self::ServerAdmin => "server.admin",
             Self::Metrics => "metrics",
             Self::Health => "health",
         }
@@ -125,6 +129,8 @@ impl FromStr for UserName {
     }
 }
 
+crate::types::as_text!(UserName, "UserName", "The name of an account.", "ann");
+
 /// What it is asked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'a> {
@@ -132,6 +138,8 @@ pub enum Resource<'a> {
     Server,
     /// One repository, whether it exists or not.
     Repo(&'a RepoName),
+    /// Every repository below a prefix; empty is all.
+    Below(&'a str),
     /// A repository as it was, by a name of its own.
     Past {
         /// The repository, whose rights hold.
@@ -155,6 +163,7 @@ pub enum Resource<'a> {
     serde::Deserialize,
     Encode,
     Decode,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -194,7 +203,17 @@ impl FromStr for Role {
 }
 
 /// A role on everything under a prefix.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, Encode, Decode)]
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    Encode,
+    Decode,
+    utoipa::ToSchema,
+)]
 pub struct RoleGrant {
     /// What the holder may do there.
     pub role: Role,
@@ -222,7 +241,7 @@ impl Grant {
 }
 
 /// A user as shown to administrators.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct UserView {
     /// The name.
     pub name: String,

@@ -4,12 +4,11 @@ use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, Format};
 use super::progress::Checking;
-use super::session::{Session, unexpected};
+use super::session::Session;
 use super::settings::{self, Place};
-use crate::app::control::{
-    CheckReport, CheckRequest, FaultKind, Progress, RefetchJob, Refetched, Reply, Request,
-};
+use crate::app::ops::{self, FaultKind, News, Progress, Refetch, Refetched};
 use crate::fetch::credentials;
+use crate::gc::check::{CheckReport, CheckRequest};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -110,38 +109,32 @@ impl Check {
         bar: &Arc<Checking>,
         stop: CancellationToken,
     ) -> Result<CheckReport, Failure> {
-        let request = Request::Check(CheckRequest {
+        let bar = bar.clone();
+        let news: News = Arc::new(move |now| {
+            if let Progress::Check(now) = now {
+                bar.hear(&now);
+            }
+        });
+        let check = CheckRequest {
             deep: self.deep,
             repair: self.repair,
             fast: self.fast,
-        });
-        let ask = |request| {
-            let bar = bar.clone();
-            let news = move |now| {
-                if let Progress::Check(now) = now {
-                    bar.hear(&now);
-                }
-            };
-            session.ask(request, Arc::new(news), stop.clone())
         };
-        let Reply::Checked(mut report) = ask(request).await? else {
-            return Err(unexpected());
-        };
+        let check = session.ask(ops::Check { check }, news.clone(), stop.clone());
+        let mut report = check.await?;
         let wanted = report.wanted();
         if self.repair && !wanted.is_empty() && !report.interrupted {
-            let job = RefetchJob {
+            let refetch = Refetch {
                 logins: logins(&files, &wanted).await?,
                 wanted,
                 plain_http: self.plain_http,
                 ca_pem,
                 allow_hosts: self.allow_host.clone(),
             };
-            let Reply::Refetched(done) = ask(Request::Refetch(Box::new(job))).await? else {
-                return Err(unexpected());
-            };
-            note(&mut report, &done);
+            let done = session.ask(refetch, news, stop).await?;
+            note(&mut report, &done.refetched);
         }
-        Ok(*report)
+        Ok(report)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
+use super::session::Session;
 use super::settings::Place;
 use crate::app::App;
-use crate::app::control::{DatabaseCopy, DatabaseStatus, Reply, Request};
+use crate::app::ops::DatabaseShow;
+use crate::store::{DatabaseCopy, DatabaseStatus};
 use clap::{Args, Subcommand};
 
 /// Look at the database below the data directory
@@ -32,10 +33,7 @@ impl DbCommand {
         let Self::Status(Status { place, format }) = self;
         let dir = place.enter()?;
         let status = if let Some(server) = Session::running(&dir).await? {
-            let Reply::Database(status) = server.quick(Request::DbStatus).await? else {
-                return Err(unexpected());
-            };
-            status
+            server.quick(DatabaseShow {}).await?
         } else {
             let look = move || App::database_status(&dir, "dryport db");
             let looked = tokio::task::spawn_blocking(look).await;

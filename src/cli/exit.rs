@@ -1,8 +1,10 @@
 //! Exit codes, and the one place that decides which failure gets which.
 
 use crate::app::AppError;
-use crate::app::control::{Fault, FaultKind};
+use crate::app::ops::{Fault, FaultKind};
+use crate::auth::AuthError;
 use crate::config::{ConfigError, ConfigErrorKind};
+use crate::types::{NameError, TitleError};
 use std::fmt;
 
 /// How a command ends. Scripts rely on the numbers.
@@ -39,7 +41,7 @@ impl Exit {
 impl From<FaultKind> for Exit {
     fn from(kind: FaultKind) -> Self {
         match kind {
-            FaultKind::Failed | FaultKind::NotFound => Self::Failed,
+            FaultKind::Failed | FaultKind::NotFound | FaultKind::Denied => Self::Failed,
             FaultKind::Usage => Self::Usage,
             FaultKind::State => Self::State,
             FaultKind::Damaged => Self::Damaged,
@@ -88,6 +90,24 @@ impl From<Fault> for Failure {
     }
 }
 
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+impl From<TitleError> for Failure {
+    fn from(error: TitleError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         Fault::from(error).into()
@@ -114,6 +134,7 @@ mod tests {
         let code = |kind: FaultKind| Failure::from(Fault::new(kind, "x")).exit().code();
         assert_eq!(code(FaultKind::Failed), 1);
         assert_eq!(code(FaultKind::NotFound), 1);
+        assert_eq!(code(FaultKind::Denied), 1);
         assert_eq!(code(FaultKind::Usage), 2);
         assert_eq!(code(FaultKind::State), 3);
         assert_eq!(code(FaultKind::Damaged), 4);

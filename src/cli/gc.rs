@@ -2,11 +2,14 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
-use super::settings::Place;
+use super::session::Session;
+use super::settings::Registry;
 use crate::app;
-use crate::app::control::{FaultKind, Reply, Report, Request, Survey};
+use crate::app::ops::{FaultKind, GcSurvey, GcSweep, Slow};
 use crate::config::Config;
+use crate::gc::Report;
+use crate::jobs::JobView;
+use crate::repo::reclaim::Survey;
 use crate::store::Compacted;
 use clap::Args;
 
@@ -23,7 +26,7 @@ const SHOWN: usize = 40;
 #[derive(Debug, Args)]
 pub(super) struct Gc {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Change nothing; say what would go, and what each repository alone holds
     #[arg(long, conflicts_with = "purge_history")]
     dry_run: bool,
@@ -31,7 +34,7 @@ pub(super) struct Gc {
     #[arg(long)]
     purge_history: bool,
     /// Then shorten the database by what it has free; no server may be running
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "server"])]
     compact: bool,
     #[command(flatten)]
     format: Format,
@@ -39,30 +42,30 @@ pub(super) struct Gc {
 
 impl Gc {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let dir = self.place.enter()?;
-        if self.compact && Session::running(&dir).await?.is_some() {
-            return Err(served(&dir.config));
-        }
-        let session = Session::open(&dir, "gc").await?;
-        if self.dry_run {
-            let done = self.survey(&session).await;
+        if !self.compact {
+            let session = self.registry.session("gc").await?;
+            let done = self.with(&session).await;
             session.close().await;
             return done;
         }
+        let dir = self.registry.enter()?;
+        if Session::running(&dir).await?.is_some() {
+            return Err(served(&dir.config));
+        }
+        let session = Session::open(&dir, "gc").await?;
         let swept = self.sweep(&session).await;
         session.close().await;
-        let gc = swept?;
+        let Slow::Done(gc) = swept? else {
+            return Err(Failure::failed("the sweep was left to a job"));
+        };
         if !self.format.json {
             output::print(&report_text(&gc))?;
         }
         // What was swept is told whatever becomes of the rest.
-        let (mut database, mut ended) = (None, Ok(()));
-        if self.compact {
-            match compact(dir).await {
-                Ok(done) => database = Some(done),
-                Err(failure) => ended = Err(failure),
-            }
-        }
+        let (database, ended) = match compact(dir).await {
+            Ok(done) => (Some(done), Ok(())),
+            Err(failure) => (None, Err(failure)),
+        };
         if self.format.json {
             output::json(&Done { gc, database })?;
         } else if let Some(done) = database {
@@ -71,10 +74,20 @@ impl Gc {
         ended
     }
 
+    async fn with(&self, session: &Session) -> Result<(), Failure> {
+        if self.dry_run {
+            return self.survey(session).await;
+        }
+        match self.sweep(session).await? {
+            Slow::Done(gc) if self.format.json => output::json(&gc),
+            Slow::Done(gc) => output::print(&report_text(&gc)),
+            Slow::Job(job) if self.format.json => output::json(&job),
+            Slow::Job(job) => output::print(&left_text(&job)),
+        }
+    }
+
     async fn survey(&self, session: &Session) -> Result<(), Failure> {
-        let Reply::Survey(survey) = session.quick(Request::GcSurvey).await? else {
-            return Err(unexpected());
-        };
+        let survey = session.quick(GcSurvey {}).await?;
         if self.format.json {
             output::json(&survey)
         } else {
@@ -82,12 +95,9 @@ impl Gc {
         }
     }
 
-    async fn sweep(&self, session: &Session) -> Result<Report, Failure> {
+    async fn sweep(&self, session: &Session) -> Result<Slow<Report>, Failure> {
         let purge_history = self.purge_history;
-        match session.quick(Request::Gc { purge_history }).await? {
-            Reply::Swept(report) => Ok(report),
-            _ => Err(unexpected()),
-        }
+        session.quick(GcSweep { purge_history }).await
     }
 }
 
@@ -121,6 +131,10 @@ fn compacted_text(done: Compacted) -> String {
         output::size(done.after),
         output::size(done.before),
     )
+}
+
+fn left_text(job: &JobView) -> String {
+    format!("Job {} sweeps on the server.", job.id)
 }
 
 fn report_text(report: &Report) -> String {

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::help::flow;
 use super::settings::{self, Place};
 use super::{output, password};
-use crate::app::control::FaultKind;
+use crate::app::ops::FaultKind;
 use crate::app::{self, Entered, FirstPassword};
 use crate::config::{Config, Mode, mode_file};
 use clap::{Args, ValueEnum};

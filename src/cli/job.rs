@@ -2,10 +2,13 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
-use super::settings::Place;
+use super::session::Session;
+use super::settings::Registry;
 use super::timing;
-use crate::app::control::{JobLine, JobView, Reply, Request, ScheduleRequest};
+use crate::app::ops::{
+    JobCancel, JobList, JobLog, JobRetry, JobShow, ScheduleList, ScheduleRemove,
+};
+use crate::jobs::{JobLine, JobView};
 use crate::types::{JobId, ScheduleId};
 use clap::{Args, Subcommand};
 
@@ -36,7 +39,7 @@ pub(super) enum JobCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     #[command(flatten)]
     format: Format,
 }
@@ -45,7 +48,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The job's number, as `job list` shows it
     #[arg(value_name = "ID")]
     id: u64,
@@ -57,7 +60,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Numbered {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The schedule's number, as `job schedules` shows it
     #[arg(value_name = "N")]
     id: u64,
@@ -65,42 +68,71 @@ pub(super) struct Numbered {
 
 impl JobCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let (place, format, request) = match self {
-            Self::List(List { place, format }) => (place, format, Request::JobList),
-            Self::Show(one) => one.into_request(|id| Request::JobShow { id }),
-            Self::Log(one) => one.into_request(|id| Request::JobLog { id }),
-            Self::Cancel(one) => one.into_request(|id| Request::JobCancel { id }),
-            Self::Retry(one) => one.into_request(|id| Request::JobRetry { id }),
-            Self::Schedules(List { place, format }) => {
-                (place, format, Request::Schedule(ScheduleRequest::List))
-            }
-            Self::Unschedule(Numbered { place, id }) => {
-                let remove = ScheduleRequest::Remove { id: ScheduleId(id) };
-                (place, Format::default(), Request::Schedule(remove))
-            }
+        let registry = match &self {
+            Self::List(List { registry, .. })
+            | Self::Schedules(List { registry, .. })
+            | Self::Show(One { registry, .. })
+            | Self::Log(One { registry, .. })
+            | Self::Cancel(One { registry, .. })
+            | Self::Retry(One { registry, .. })
+            | Self::Unschedule(Numbered { registry, .. }) => registry,
         };
-        let session = Session::open(&place.enter()?, "job").await?;
-        let reply = session.quick(request).await;
+        let session = registry.session("job").await?;
+        let done = self.with(&session).await;
         session.close().await;
-        match reply? {
-            Reply::Jobs { jobs } if format.json => output::json(&jobs),
-            Reply::Jobs { jobs } => list(&jobs),
-            Reply::Job(job) if format.json => output::json(&job),
-            Reply::Job(job) => output::print(&text(&job)),
-            Reply::JobLog { lines } if format.json => output::json(&lines),
-            Reply::JobLog { lines } => log(&lines),
-            Reply::Schedules { schedules } if format.json => output::json(&schedules),
-            Reply::Schedules { schedules } => timing::list(&schedules),
-            Reply::Done => output::print("The schedule is removed."),
-            _ => Err(unexpected()),
+        done
+    }
+
+    async fn with(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List(List { format, .. }) => {
+                let jobs = session.quick(JobList {}).await?.jobs;
+                if format.json {
+                    return output::json(&jobs);
+                }
+                list(&jobs)
+            }
+            Self::Show(One { id, format, .. }) => {
+                let id = JobId(id);
+                show(&session.quick(JobShow { id }).await?, format)
+            }
+            Self::Cancel(One { id, format, .. }) => {
+                let id = JobId(id);
+                show(&session.quick(JobCancel { id }).await?, format)
+            }
+            Self::Retry(One { id, format, .. }) => {
+                let id = JobId(id);
+                show(&session.quick(JobRetry { id }).await?, format)
+            }
+            Self::Log(One { id, format, .. }) => {
+                let id = JobId(id);
+                let lines = session.quick(JobLog { id }).await?.lines;
+                if format.json {
+                    return output::json(&lines);
+                }
+                log(&lines)
+            }
+            Self::Schedules(List { format, .. }) => {
+                let schedules = session.quick(ScheduleList {}).await?.schedules;
+                if format.json {
+                    return output::json(&schedules);
+                }
+                timing::list(&schedules)
+            }
+            Self::Unschedule(Numbered { id, .. }) => {
+                let id = ScheduleId(id);
+                session.quick(ScheduleRemove { id }).await?;
+                output::print("The schedule is removed.")
+            }
         }
     }
 }
 
-impl One {
-    fn into_request(self, request: impl FnOnce(JobId) -> Request) -> (Place, Format, Request) {
-        (self.place, self.format, request(JobId(self.id)))
+fn show(job: &JobView, format: Format) -> Result<(), Failure> {
+    if format.json {
+        return output::json(job);
     }
+    output::print(&text(job))
 }
 
 fn list(jobs: &[JobView]) -> Result<(), Failure> {

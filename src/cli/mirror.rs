@@ -4,14 +4,14 @@ use super::exit::{Exit, Failure};
 use super::help::flow;
 use super::output::{self, Format};
 use super::progress;
-use super::session::{Session, unexpected};
+use super::session::Session;
 use super::settings::{self, Place};
 use super::timing::{self, Timing};
-use crate::app::control::{
-    FaultKind, MirrorJob, MirrorReport, Progress, Reply, Request, Schedule, ScheduleRequest,
-};
+use crate::app::ops::{FaultKind, JobCancel, MirrorJob, Progress, ScheduleMirror, Slow};
 use crate::config::Loaded;
 use crate::fetch::credentials;
+use crate::jobs::Schedule;
+use crate::mirror::MirrorReport;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -100,10 +100,10 @@ impl Mirror {
         let loaded = self.place.load()?;
         let (format, may_lack) = (self.format, self.allow_missing_evidence);
         if let Some(schedule) = self.timing.schedule()? {
-            let job = Box::new(self.job().await?);
+            let job = self.job().await?;
             return plan(loaded, job, schedule, format).await;
         }
-        let request = Request::Mirror(Box::new(self.job().await?));
+        let job = self.job().await?;
         let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
         let stop = CancellationToken::new();
         let shown = Arc::new(progress::Shown::new());
@@ -123,21 +123,20 @@ impl Mirror {
             Progress::Job(now) => drop(is.set(now.job)),
             Progress::Check(_) | Progress::Sweep(_) => {}
         };
-        let reply = session.ask(request, Arc::new(news), stop.clone()).await;
+        let reply = session.ask(job, Arc::new(news), stop.clone()).await;
         ticker.abort();
         shown.finish();
         if let (true, Some(id)) = (stop.is_cancelled(), begun.get()) {
             // Who interrupts the command wants the work to stop; who loses the connection does not. One that ended
             // meanwhile cannot be cancelled, and need not be.
-            let _ = session.quick(Request::JobCancel { id: *id }).await;
+            let _ = session.quick(JobCancel { id: *id }).await;
         }
         session.close().await;
         interrupt.abort();
         let report = match reply? {
-            Reply::Mirrored(report) => report,
-            Reply::Job(job) if format.json => return output::json(&job),
-            Reply::Job(job) => return output::print(&job.id.to_string()),
-            _ => return Err(unexpected()),
+            Slow::Done(report) => report,
+            Slow::Job(job) if format.json => return output::json(&job),
+            Slow::Job(job) => return output::print(&job.id.to_string()),
         };
         if format.json {
             output::json(&report)?;
@@ -208,7 +207,7 @@ async fn login(
 /// Has the copy made again and again.
 async fn plan(
     loaded: Loaded,
-    job: Box<MirrorJob>,
+    job: MirrorJob,
     schedule: Schedule,
     format: Format,
 ) -> Result<(), Failure> {
@@ -223,15 +222,14 @@ async fn plan(
         ));
     }
     let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
-    let served = matches!(session, Session::Remote(_));
-    let request = ScheduleRequest::Mirror { job, schedule };
-    let reply = session.quick(Request::Schedule(request)).await;
+    let served = matches!(session, Session::Remote { .. });
+    let made = session.quick(ScheduleMirror { job, schedule }).await;
     session.close().await;
-    match reply? {
-        Reply::Scheduled(made) if format.json => output::json(&made),
-        Reply::Scheduled(made) => output::print(&timing::made(&made, served)),
-        _ => Err(unexpected()),
+    let made = made?;
+    if format.json {
+        return output::json(&made);
     }
+    output::print(&timing::made(&made, served))
 }
 
 /// Says what of the report is no success. With `--json` it stands in the report.

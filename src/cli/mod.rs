@@ -20,6 +20,7 @@ mod push;
 mod quota;
 mod repo;
 mod serve;
+mod server;
 mod session;
 mod settings;
 mod snapshot;

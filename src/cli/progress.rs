@@ -3,7 +3,8 @@
 
 use super::output::{self, count, note, size};
 use super::terminal::Quiet;
-use crate::app::control::{CheckProgress, MirrorProgress as Progress};
+use crate::gc::check::CheckProgress;
+use crate::mirror::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;

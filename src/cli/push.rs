@@ -6,10 +6,11 @@ mod target;
 use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, Format};
+use super::server;
 use super::session::Session;
 use super::settings::Place;
-use crate::app::control::Pushed;
-use crate::fetch::{Client, FetchOptions, TlsClient, credentials};
+use crate::app::ops::Pushed;
+use crate::fetch::{Client, FetchOptions, TlsClient};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use percent_encoding::percent_decode_str;
@@ -163,24 +164,14 @@ impl Push {
                     .map_err(|e| Failure::usage(format!("--ca {}: {e}", path.display())))?,
             ),
         };
-        let (file, wanted) = (self.creds_file.clone(), host.clone());
-        // Credential helpers are programs: they may take a while.
-        let (odd, login) = tokio::task::spawn_blocking(move || {
-            let files = credentials::Files::read(file.as_deref());
-            (files.warnings(), files.lookup(&wanted, ""))
-        })
-        .await
-        .map_err(Failure::failed)?;
-        for text in &odd {
-            output::warning(text);
-        }
+        let credentials = server::login(host.clone(), self.creds_file.clone()).await?;
         let tls = ca_pem.as_deref().and_then(crate::tls::outward);
         let options = FetchOptions {
             tls: tls.map(TlsClient::new),
             ca_pem,
             insecure: self.insecure,
             plain_http: is_plain,
-            credentials: login.map_err(Failure::failed)?,
+            credentials,
             // The answer comes when all is sent; a server that hears nothing ends it sooner.
             read_timeout: Duration::from_hours(24),
             ..FetchOptions::default()
@@ -236,7 +227,7 @@ fn summary(done: &[Done]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::control::FaultKind;
+    use crate::app::ops::FaultKind;
 
     #[test]
     fn destinations() {

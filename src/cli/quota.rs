@@ -2,9 +2,9 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
-use super::settings::Place;
-use crate::app::control::{Reply, Request};
+use super::session::Session;
+use super::settings::Registry;
+use crate::app::ops::{QuotaList, QuotaRemove, QuotaSet};
 use crate::repo::QuotaView;
 use clap::{Args, Subcommand};
 
@@ -26,7 +26,7 @@ pub(super) enum QuotaCommand {
 #[derive(Debug, Args)]
 pub(super) struct Set {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Prefix of repository names, for example team (holds for team/app, not for teammate); `/` is the whole registry
     prefix: String,
     /// Bytes, for example 50GiB
@@ -41,7 +41,7 @@ pub(super) struct Set {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     #[command(flatten)]
     format: Format,
 }
@@ -50,19 +50,19 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Remove {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The prefix, as `quota list` shows it
     prefix: String,
 }
 
 impl QuotaCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let place = match &self {
-            Self::Set(Set { place, .. })
-            | Self::List(List { place, .. })
-            | Self::Remove(Remove { place, .. }) => place,
+        let registry = match &self {
+            Self::Set(Set { registry, .. })
+            | Self::List(List { registry, .. })
+            | Self::Remove(Remove { registry, .. }) => registry,
         };
-        let session = Session::open(&place.enter()?, "quota").await?;
+        let session = registry.session("quota").await?;
         let done = self.with(&session).await;
         session.close().await;
         done
@@ -81,23 +81,22 @@ impl QuotaCommand {
                     output::size(size),
                     output::size(history.unwrap_or(size))
                 );
-                let request = Request::QuotaSet {
-                    prefix,
+                let operation = QuotaSet {
+                    prefix: prefix.parse()?,
                     limit: size,
                     history,
                 };
-                session.quick(request).await?;
+                session.quick(operation).await?;
                 output::print(&text)
             }
             Self::Remove(Remove { prefix, .. }) => {
                 let text = format!("No quota on {prefix} any more");
-                session.quick(Request::QuotaRemove { prefix }).await?;
+                let prefix = prefix.parse()?;
+                session.quick(QuotaRemove { prefix }).await?;
                 output::print(&text)
             }
             Self::List(List { format, .. }) => {
-                let Reply::Quotas(quotas) = session.quick(Request::QuotaList).await? else {
-                    return Err(unexpected());
-                };
+                let quotas = session.quick(QuotaList {}).await?.quotas;
                 if format.json {
                     output::json(&quotas)
                 } else {

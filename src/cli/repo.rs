@@ -2,9 +2,9 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
-use super::settings::Place;
-use crate::app::control::{Reply, Request};
+use super::session::Session;
+use super::settings::Registry;
+use crate::app::ops::{RepoCreate, RepoDelete, RepoList, RepoSet, RepoShow};
 use crate::repo::{HistoryKeep, Origin, RepoView, SettingsChange};
 use crate::types::Kind;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
@@ -28,7 +28,7 @@ pub(super) enum RepoCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     #[command(flatten)]
     format: Format,
 }
@@ -37,7 +37,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Named {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository, for example team/app
     name: String,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct Named {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository, for example team/tools
     name: String,
     /// What it holds: file, files at paths (`/r/NAME/PATH`); oci, images, which the first push would make as well
@@ -62,7 +62,7 @@ pub(super) struct Create {
 #[command(group = ArgGroup::new("setting").args(["history_keep", "attachments"]).required(true).multiple(true))]
 pub(super) struct Set {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository, for example team/app
     name: String,
     /// How long removed tags and untagged manifests stay restorable, for example 90d; `default` follows the configuration
@@ -91,7 +91,7 @@ fn keep(text: &str) -> Result<HistoryKeep, String> {
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository, for example team/app
     name: String,
     /// Delete its snapshots with it; one that is held never goes
@@ -101,14 +101,14 @@ pub(super) struct Delete {
 
 impl RepoCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let place = match &self {
-            Self::List(List { place, .. })
-            | Self::Show(Named { place, .. })
-            | Self::Create(Create { place, .. })
-            | Self::Set(Set { place, .. })
-            | Self::Delete(Delete { place, .. }) => place,
+        let registry = match &self {
+            Self::List(List { registry, .. })
+            | Self::Show(Named { registry, .. })
+            | Self::Create(Create { registry, .. })
+            | Self::Set(Set { registry, .. })
+            | Self::Delete(Delete { registry, .. }) => registry,
         };
-        let session = Session::open(&place.enter()?, "repo").await?;
+        let session = registry.session("repo").await?;
         let done = self.with(&session).await;
         session.close().await;
         done
@@ -125,9 +125,8 @@ impl RepoCommand {
                 }
             }
             Self::Show(Named { name, format, .. }) => {
-                let Reply::Repo(repo) = session.quick(Request::RepoShow { name }).await? else {
-                    return Err(unexpected());
-                };
+                let name = name.parse()?;
+                let repo = session.quick(RepoShow { name }).await?;
                 if format.json {
                     output::json(&repo)
                 } else {
@@ -139,7 +138,8 @@ impl RepoCommand {
                     Kind::File => format!("Made {name}. Its files are at /r/{name}/"),
                     Kind::Oci => format!("Made {name}"),
                 };
-                session.quick(Request::RepoCreate { name, kind }).await?;
+                let name = name.parse()?;
+                session.quick(RepoCreate { name, kind }).await?;
                 output::print(&text)
             }
             Self::Set(set) => {
@@ -148,8 +148,8 @@ impl RepoCommand {
                     keep: set.history_keep,
                     attachments: set.attachments.map(|switch| switch == Switch::On),
                 };
-                let name = set.name;
-                session.quick(Request::RepoSet { name, change }).await?;
+                let name = set.name.parse()?;
+                session.quick(RepoSet { name, change }).await?;
                 output::print(&text)
             }
             Self::Delete(Delete {
@@ -157,12 +157,11 @@ impl RepoCommand {
                 with_snapshots,
                 ..
             }) => {
-                session
-                    .quick(Request::RepoDelete {
-                        name: name.clone(),
-                        with_snapshots,
-                    })
-                    .await?;
+                let delete = RepoDelete {
+                    name: name.parse()?,
+                    with_snapshots,
+                };
+                session.quick(delete).await?;
                 output::print(&format!(
                     "Deleted {name}. Its bytes are freed in the background."
                 ))
@@ -172,15 +171,12 @@ impl RepoCommand {
 }
 
 async fn all(session: &Session) -> Result<Vec<RepoView>, Failure> {
-    let mut found: Vec<RepoView> = Vec::new();
+    let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let after = found.last().map(|r| r.name.clone());
-        let Reply::Repos { repos, more } = session.quick(Request::RepoList { after }).await? else {
-            return Err(unexpected());
-        };
-        let end = repos.is_empty() || !more;
-        found.extend(repos);
-        if end {
+        let page = session.quick(RepoList { after }).await?;
+        found.extend(page.repos);
+        after = page.next;
+        if after.is_none() {
             return Ok(found);
         }
     }

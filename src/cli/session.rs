@@ -1,12 +1,13 @@
-//! Where a command's work is done: by the running server over its control socket, or, where none runs, by this process
-//! with the data directory locked.
+//! Where an operation is performed: by the running server over its control socket, where none runs by this process with the
+//! data directory locked, or by another server over REST.
 
 use super::exit::Failure;
-use crate::app::control::{self, FaultKind, Line, News, Reply, Request};
+use super::server::Server;
+use crate::app::ops::{self, Asked, Ctx, FaultKind, Files, Line, News, Operation, TAKEN, TOKEN};
 use crate::app::{App, Entered};
 use crate::fetch::unix::{Connection, Lines, Socket, UnixError, UnixErrorKind};
-use bytes::Bytes;
-use futures_util::Stream;
+use serde_json::Value;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Somebody who can answer requests.
 pub enum Session {
-    /// The server behind this socket.
-    Remote(Socket),
+    /// The server behind these sockets.
+    Remote {
+        /// Where requests go.
+        requests: Socket,
+        /// Where open files go.
+        files: Socket,
+    },
     /// This process.
-    Local(Box<App>),
+    Local {
+        /// The open registry.
+        app: Box<App>,
+        /// Open files that wait for their operations.
+        files: Files,
+    },
+    /// Another server, by REST.
+    There(Box<Server>),
 }
 
 impl Session {
@@ -41,7 +54,10 @@ impl Session {
                     if let Err(error) = app.tidy_stages(false).await {
                         tracing::warn!(%error, "a big change that was cut off cannot be taken back now");
                     }
-                    return Ok(Self::Local(Box::new(app)));
+                    return Ok(Self::Local {
+                        app: Box::new(app),
+                        files: Files::default(),
+                    });
                 }
                 Err(error) if is_locked(&error) => {
                     if tokio::time::Instant::now() >= patience {
@@ -56,65 +72,73 @@ impl Session {
 
     /// The running server, if there is one.
     pub async fn running(dir: &Entered) -> Result<Option<Self>, Failure> {
-        let path = dir.config.data.join(control::SOCKET);
-        let socket = Socket::new(path, dir.owner());
-        match Connection::open(&socket).await {
-            Ok(_) => Ok(Some(Self::Remote(socket))),
+        let socket = |path| Socket::new(dir.config.data.join(path), dir.owner());
+        let (requests, files) = (socket(ops::SOCKET), socket(ops::FILES_SOCKET));
+        match Connection::open(&requests).await {
+            Ok(_) => Ok(Some(Self::Remote { requests, files })),
             Err(UnixError::Absent(_)) => Ok(None),
             Err(error) => Err(not_connected(&error)),
         }
     }
 
-    /// Has one thing done; `news` hears how far it is.
-    pub async fn ask(
+    /// Has an operation performed; `news` hears how far it is.
+    pub async fn ask<O: Operation>(
         &self,
-        request: Request,
+        operation: O,
         news: News,
         stop: CancellationToken,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<O::Reply, Failure> {
         match self {
-            Self::Local(app) => Ok(control::execute(app, request, news, stop).await?),
-            Self::Remote(socket) => {
+            Self::Local { app, files } => {
+                let ctx = Ctx::operator((**app).clone(), news, stop, files.clone());
+                Ok(ops::perform(operation, &ctx).await?)
+            }
+            Self::Remote { requests, .. } => {
                 tokio::select! {
-                    reply = remote(socket.clone(), request, news) => reply,
+                    reply = remote(requests, operation, news) => reply,
                     // The connection closes with the future; the server sees that and stops.
                     () = stop.cancelled() => Err(Failure::failed(STOPPED)),
                 }
             }
+            Self::There(server) => server.ask(operation).await,
         }
     }
 
     /// The same for what is quick.
-    pub async fn quick(&self, request: Request) -> Result<Reply, Failure> {
-        self.ask(request, Arc::new(|_| {}), CancellationToken::new())
+    pub async fn quick<O: Operation>(&self, operation: O) -> Result<O::Reply, Failure> {
+        self.ask(operation, Arc::new(|_| {}), CancellationToken::new())
             .await
     }
 
-    /// Has a file of `len` bytes taken; `target` is repository and path, as they are and percent-encoded.
-    pub async fn push(
-        &self,
-        (target, encoded): (&str, &str),
-        len: u64,
-        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + Unpin + 'static,
-    ) -> Result<Reply, Failure> {
-        match self {
-            Self::Local(app) => {
-                let pushed = control::push(app, target, len, body).await?;
-                Ok(Reply::Pushed(pushed))
+    /// Hands an open file over for an operation; answers the token by which that one names it.
+    pub async fn hand_over(&self, file: BorrowedFd<'_>) -> Result<String, Failure> {
+        let mut random = [0; TOKEN / 2];
+        getrandom::fill(&mut random).map_err(Failure::failed)?;
+        let token = format!("{:032x}", u128::from_be_bytes(random));
+        let is_taken = match self {
+            Self::Local { files, .. } => {
+                let own = file.try_clone_to_owned().map_err(Failure::failed)?;
+                files.put(token.clone(), own)
             }
-            Self::Remote(socket) => {
-                let path = format!("{}{encoded}", control::FILES);
-                let connection = Connection::open(socket).await;
+            Self::Remote { files, .. } => {
+                let connection = Connection::open(files).await;
                 let connection = connection.map_err(|e| not_connected(&e))?;
-                let lines = connection.put(&path, len, body).await;
-                answered(lines.map_err(Failure::failed)?, Arc::new(|_| {})).await
+                let answer = connection.hand_over(&token, file).await;
+                answer.map_err(Failure::failed)? == TAKEN
             }
+            Self::There(_) => false,
+        };
+        if is_taken {
+            return Ok(token);
         }
+        Err(Failure::failed(
+            "the server has too many files of other commands to take; try again",
+        ))
     }
 
     /// Gives the lock back, if it is ours.
     pub async fn close(self) {
-        if let Self::Local(app) = self {
+        if let Self::Local { app, .. } = self {
             app.close().await;
         }
     }
@@ -142,25 +166,31 @@ fn not_connected(error: &UnixError) -> Failure {
     }
 }
 
-async fn remote(socket: Socket, request: Request, news: News) -> Result<Reply, Failure> {
-    let json = serde_json::to_vec(&request).map_err(Failure::failed)?;
-    let connection = Connection::open(&socket)
+async fn remote<O: Operation>(
+    socket: &Socket,
+    operation: O,
+    news: News,
+) -> Result<O::Reply, Failure> {
+    let asked = Asked {
+        name: O::SPEC.name.to_owned(),
+        input: serde_json::to_value(operation).map_err(Failure::failed)?,
+    };
+    let json = serde_json::to_vec(&asked).map_err(Failure::failed)?;
+    let connection = Connection::open(socket)
         .await
         .map_err(|e| not_connected(&e))?;
     let lines = connection
         .post("/control", json)
         .await
         .map_err(Failure::failed)?;
-    answered(lines, news).await
+    let reply = answered(lines, news).await?;
+    serde_json::from_value(reply).map_err(|e| other_version(&e))
 }
 
 /// The reply at the end of an answer.
-async fn answered(mut lines: Lines, news: News) -> Result<Reply, Failure> {
+async fn answered(mut lines: Lines, news: News) -> Result<Value, Failure> {
     while let Some(line) = lines.next().await.map_err(Failure::failed)? {
-        let line: Line = serde_json::from_slice(&line).map_err(|e| {
-            Failure::failed(format!("the running server answers in a way that this command does not know ({e}). Restart the server with this version"))
-        })?;
-        match line {
+        match serde_json::from_slice(&line).map_err(|e| other_version(&e))? {
             Line::Progress(now) => news(now),
             Line::Ok(reply) => return Ok(reply),
             Line::Error(fault) => return Err(fault.into()),
@@ -171,9 +201,9 @@ async fn answered(mut lines: Lines, news: News) -> Result<Reply, Failure> {
     ))
 }
 
-/// The answer was of another kind than what was asked for: server and command are of different versions.
-pub fn unexpected() -> Failure {
-    Failure::failed(
-        "the running server gave an answer to another question; restart it with this version",
-    )
+/// The answer is not of the form that this version knows.
+fn other_version(error: &serde_json::Error) -> Failure {
+    Failure::failed(format!(
+        "the running server is another version of Dryport and sent a reply that this command does not know ({error}). Restart the server with this version"
+    ))
 }

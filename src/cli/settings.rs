@@ -1,6 +1,8 @@
 //! The options that name the data directory and the configuration file, and loading with them.
 
 use super::exit::Failure;
+use super::server::ServerArgs;
+use super::session::Session;
 use crate::app::{Entered, Judged};
 use crate::config::{LoadOptions, Loaded, Origin, load};
 use clap::Args;
@@ -50,6 +52,30 @@ impl Place {
     /// root runs it, so whatever else is to be read as the caller has been read before.
     pub fn enter(&self) -> Result<Entered, Failure> {
         enter(self.load()?)
+    }
+}
+
+/// The registry that a command is about: this machine's data directory, or another server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Registry {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Registry {
+    /// Who performs operations on it; `command` names this process to others who find the directory locked.
+    pub async fn session(&self, command: &str) -> Result<Session, Failure> {
+        match self.server.server().await? {
+            Some(server) => Ok(Session::There(Box::new(server))),
+            None => Session::open(&self.place.enter()?, command).await,
+        }
+    }
+
+    /// The way into the data directory, for what no other server can be asked for.
+    pub fn enter(&self) -> Result<Entered, Failure> {
+        self.place.enter()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
-use super::settings::Place;
-use crate::app::control::{Reply, Request, SnapshotRequest};
+use super::session::Session;
+use super::settings::Registry;
+use crate::app::ops::{
+    self, SnapshotCreate, SnapshotDelete, SnapshotHold, SnapshotList, SnapshotRestore, SnapshotShow,
+};
 use crate::repo::{DiffItem, Restored, SnapshotDiff, SnapshotView};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
@@ -34,7 +36,7 @@ pub(super) enum SnapshotCommand {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository, for example team/app, or a pattern of names: team/*, 'docker.io/**'
     #[arg(value_name = "NAME|GLOB")]
     of: String,
@@ -58,7 +60,7 @@ pub(super) struct Create {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository; else those of all
     name: Option<String>,
     #[command(flatten)]
@@ -69,7 +71,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Repository, or a pattern of names ('team/**'), and a snapshot, a revision (g12) or a time (20261101t120000z); of a
     /// pattern those are restored that have it
     #[arg(value_name = "NAME|GLOB@REF")]
@@ -82,7 +84,7 @@ pub(super) struct Restore {
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Repository, and a snapshot, a revision (g12) or a time (20261101t120000z)
     #[arg(value_name = "NAME@REF")]
     of: At,
@@ -94,7 +96,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Titled {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Repository and snapshot
     #[arg(value_name = "NAME@TITLE")]
     of: At,
@@ -104,7 +106,7 @@ pub(super) struct Titled {
 #[derive(Debug, Args)]
 pub(super) struct Diff {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The first one
     #[arg(value_name = "NAME@A")]
     from: At,
@@ -169,17 +171,17 @@ impl std::str::FromStr for Side {
 
 impl SnapshotCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let place = match &self {
-            Self::Create(Create { place, .. })
-            | Self::List(List { place, .. })
-            | Self::Diff(Diff { place, .. })
-            | Self::Show(One { place, .. })
-            | Self::Restore(Restore { place, .. })
-            | Self::Delete(Titled { place, .. })
-            | Self::Hold(Titled { place, .. })
-            | Self::Release(Titled { place, .. }) => place,
+        let registry = match &self {
+            Self::Create(Create { registry, .. })
+            | Self::List(List { registry, .. })
+            | Self::Diff(Diff { registry, .. })
+            | Self::Show(One { registry, .. })
+            | Self::Restore(Restore { registry, .. })
+            | Self::Delete(Titled { registry, .. })
+            | Self::Hold(Titled { registry, .. })
+            | Self::Release(Titled { registry, .. }) => registry,
         };
-        let session = Session::open(&place.enter()?, "snapshot").await?;
+        let session = registry.session("snapshot").await?;
         let done = self.with(&session).await;
         session.close().await;
         done
@@ -194,9 +196,11 @@ impl SnapshotCommand {
             Self::Restore(Restore { of, format, .. }) => restore(session, of, format).await,
             Self::Delete(Titled { of, .. }) => {
                 let text = format!("Deleted {}@{}", of.name, of.reference);
-                let At { name, reference } = of;
-                let title = reference;
-                ask(session, SnapshotRequest::Delete { name, title }).await?;
+                let delete = SnapshotDelete {
+                    repo: of.name.parse()?,
+                    title: of.reference.parse()?,
+                };
+                session.quick(delete).await?;
                 output::print(&text)
             }
             Self::Hold(Titled { of, .. }) => hold(session, of, true).await,
@@ -205,23 +209,16 @@ impl SnapshotCommand {
     }
 }
 
-async fn ask(session: &Session, request: SnapshotRequest) -> Result<Reply, Failure> {
-    session.quick(Request::Snapshot(request)).await
-}
-
 async fn made(session: &Session, create: Create) -> Result<(), Failure> {
     let is_pattern = create.of.contains('*');
-    let request = SnapshotRequest::Create {
-        of: create.of,
-        at: create.at,
-        title: create.title,
+    let operation = SnapshotCreate {
+        of: create.of.parse()?,
+        at: create.at.as_deref().map(str::parse).transpose()?,
+        title: create.title.as_deref().map(str::parse).transpose()?,
         expires_ms: create.expires,
         held: create.hold,
     };
-    let Reply::Snapshots(page) = ask(session, request).await? else {
-        return Err(unexpected());
-    };
-    let made = page.snapshots;
+    let made = session.quick(operation).await?.snapshots;
     match made.as_slice() {
         // One repository, one object.
         [one] if create.format.json && !is_pattern => output::json(one),
@@ -237,15 +234,11 @@ async fn made(session: &Session, create: Create) -> Result<(), Failure> {
 
 /// All pages of a list.
 async fn list(session: &Session, name: Option<String>, format: Format) -> Result<(), Failure> {
+    let repo = name.as_deref().map(str::parse).transpose()?;
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let request = SnapshotRequest::List {
-            name: name.clone(),
-            after,
-        };
-        let Reply::Snapshots(page) = ask(session, request).await? else {
-            return Err(unexpected());
-        };
+        let repo = repo.clone();
+        let page = session.quick(SnapshotList { repo, after }).await?;
         all.extend(page.snapshots);
         after = page.next;
         if after.is_none() {
@@ -287,11 +280,11 @@ fn titled(view: &SnapshotView) -> String {
 }
 
 async fn show(session: &Session, of: At, format: Format) -> Result<(), Failure> {
-    let At { name, reference } = of;
-    let request = SnapshotRequest::Show { name, reference };
-    let Reply::SnapshotShown(view) = ask(session, request).await? else {
-        return Err(unexpected());
+    let operation = SnapshotShow {
+        repo: of.name.parse()?,
+        reference: of.reference.parse()?,
     };
+    let view = session.quick(operation).await?;
     if format.json {
         return output::json(&view);
     }
@@ -325,14 +318,12 @@ async fn differ(session: &Session, diff: Diff) -> Result<(), Failure> {
         diff.from.reference,
         diff.to.reference.as_deref().unwrap_or("now")
     );
-    let request = SnapshotRequest::Diff {
-        name: diff.from.name,
-        from: diff.from.reference,
-        to: diff.to.reference,
+    let operation = ops::SnapshotDiff {
+        repo: diff.from.name.parse()?,
+        from: diff.from.reference.parse()?,
+        to: diff.to.reference.as_deref().map(str::parse).transpose()?,
     };
-    let Reply::SnapshotDiff(found) = ask(session, request).await? else {
-        return Err(unexpected());
-    };
+    let found = session.quick(operation).await?;
     if diff.format.json {
         output::json(&found)
     } else if diff.markdown {
@@ -379,22 +370,23 @@ fn markdown(title: &str, diff: &SnapshotDiff) -> String {
 async fn hold(session: &Session, of: At, held: bool) -> Result<(), Failure> {
     let done = if held { "Held" } else { "Released" };
     let text = format!("{done} {}@{}", of.name, of.reference);
-    let At { name, reference } = of;
-    let title = reference;
-    ask(session, SnapshotRequest::Hold { name, title, held }).await?;
+    let operation = SnapshotHold {
+        repo: of.name.parse()?,
+        title: of.reference.parse()?,
+        held,
+    };
+    session.quick(operation).await?;
     output::print(&text)
 }
 
 async fn restore(session: &Session, of: At, format: Format) -> Result<(), Failure> {
     let At { name, reference } = of;
     let is_pattern = name.contains('*');
-    let request = SnapshotRequest::Restore {
-        of: name,
-        reference: reference.clone(),
+    let operation = SnapshotRestore {
+        of: name.parse()?,
+        reference: reference.parse()?,
     };
-    let Reply::SnapshotRestored(done) = ask(session, request).await? else {
-        return Err(unexpected());
-    };
+    let done = session.quick(operation).await?.restored;
     match done.as_slice() {
         // One repository, one object.
         [one] if format.json && !is_pattern => output::json(one),

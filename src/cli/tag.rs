@@ -2,10 +2,11 @@
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
-use super::settings::Place;
-use crate::app::control::{Reply, Request, When};
+use super::session::Session;
+use super::settings::Registry;
+use crate::app::ops::{TagDelete, TagHistory, TagList, TagRestore};
 use crate::repo::TagChange;
+use crate::types::{RepoName, Rev, Tag};
 use clap::{Args, Subcommand};
 
 /// List tags, show what a tag has meant, or delete one
@@ -25,7 +26,7 @@ pub(super) enum TagCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The repository, for example team/app
     repo: String,
     #[command(flatten)]
@@ -36,7 +37,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Repository and tag
     #[arg(value_name = "REPO:TAG")]
     image: Image,
@@ -48,7 +49,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Repository and tag
     #[arg(value_name = "REPO:TAG")]
     image: Image,
@@ -59,7 +60,7 @@ pub(super) struct Delete {
 #[command(group(clap::ArgGroup::new("when").required(true)))]
 pub(super) struct Restore {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// Repository and tag
     #[arg(value_name = "REPO:TAG")]
     image: Image,
@@ -73,19 +74,17 @@ pub(super) struct Restore {
     format: Format,
 }
 
-impl Restore {
-    fn when(&self) -> When {
-        let at = self.at.map(|at| at.as_millisecond().max(0).unsigned_abs());
-        // One of them was given, or the arguments were refused.
-        at.map_or(When::Rev(self.rev.unwrap_or_default()), When::AtMs)
-    }
-}
-
 /// `REPO:TAG`; both are checked by whoever does the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) repo: String,
     pub(super) tag: String,
+}
+
+impl Image {
+    fn parsed(&self) -> Result<(RepoName, Tag), Failure> {
+        Ok((self.repo.parse()?, self.tag.parse()?))
+    }
 }
 
 impl std::str::FromStr for Image {
@@ -106,13 +105,13 @@ impl std::str::FromStr for Image {
 
 impl TagCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let place = match &self {
-            Self::List(List { place, .. })
-            | Self::History(One { place, .. })
-            | Self::Restore(Restore { place, .. })
-            | Self::Delete(Delete { place, .. }) => place,
+        let registry = match &self {
+            Self::List(List { registry, .. })
+            | Self::History(One { registry, .. })
+            | Self::Restore(Restore { registry, .. })
+            | Self::Delete(Delete { registry, .. }) => registry,
         };
-        let session = Session::open(&place.enter()?, "tag").await?;
+        let session = registry.session("tag").await?;
         let done = self.with(&session).await;
         session.close().await;
         done
@@ -122,12 +121,8 @@ impl TagCommand {
         match self {
             Self::List(List { repo, format, .. }) => list(session, repo, format).await,
             Self::History(One { image, format, .. }) => {
-                let Image { repo, tag } = image;
-                let Reply::History(changes) =
-                    session.quick(Request::TagHistory { repo, tag }).await?
-                else {
-                    return Err(unexpected());
-                };
+                let (repo, tag) = image.parsed()?;
+                let changes = session.quick(TagHistory { repo, tag }).await?.changes;
                 if format.json {
                     output::json(&changes)
                 } else {
@@ -136,9 +131,9 @@ impl TagCommand {
             }
             Self::Restore(restore) => restored(session, restore).await,
             Self::Delete(Delete { image, .. }) => {
-                let Image { repo, tag } = image;
+                let (repo, tag) = image.parsed()?;
                 let text = format!("Deleted {repo}:{tag}");
-                session.quick(Request::TagDelete { repo, tag }).await?;
+                session.quick(TagDelete { repo, tag }).await?;
                 output::print(&text)
             }
         }
@@ -146,15 +141,18 @@ impl TagCommand {
 }
 
 async fn restored(session: &Session, restore: Restore) -> Result<(), Failure> {
-    let when = restore.when();
-    let Image { repo, tag } = restore.image;
+    let (repo, tag) = restore.image.parsed()?;
     let image = format!("{repo}:{tag}");
-    let Reply::Restored(digest) = session
-        .quick(Request::TagRestore { repo, tag, when })
-        .await?
-    else {
-        return Err(unexpected());
+    let at_ms = restore
+        .at
+        .map(|at| at.as_millisecond().max(0).unsigned_abs());
+    let operation = TagRestore {
+        repo,
+        tag,
+        rev: restore.rev.map(Rev),
+        at_ms,
     };
+    let digest = session.quick(operation).await?.digest;
     if restore.format.json {
         output::json(&serde_json::json!({ "image": image, "digest": digest }))
     } else {
@@ -164,23 +162,19 @@ async fn restored(session: &Session, restore: Restore) -> Result<(), Failure> {
 
 /// Text is printed page by page, so that a million tags need no memory; JSON is one array.
 async fn list(session: &Session, repo: String, format: Format) -> Result<(), Failure> {
-    let mut all = Vec::new();
-    let mut after: Option<String> = None;
+    let repo = repo.parse::<RepoName>()?;
+    let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let request = Request::TagList {
-            repo: repo.clone(),
-            after: after.clone(),
-        };
-        let Reply::Tags { tags, more } = session.quick(request).await? else {
-            return Err(unexpected());
-        };
-        after = tags.last().cloned();
+        let repo = repo.clone();
+        let page = session.quick(TagList { repo, after }).await?;
+        after = page.next;
         if format.json {
-            all.extend(tags);
-        } else if !tags.is_empty() {
+            all.extend(page.tags);
+        } else if !page.tags.is_empty() {
+            let tags: Vec<_> = page.tags.iter().map(Tag::as_str).collect();
             output::print(&tags.join("\n"))?;
         }
-        if after.is_none() || !more {
+        if after.is_none() {
             return if format.json {
                 output::json(&all)
             } else {

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::output;
-use crate::app::control::{Rhythm, Schedule, ScheduleView};
+use crate::jobs::{Rhythm, Schedule, ScheduleView};
 use clap::Args;
 
 /// When the work is done again and again.

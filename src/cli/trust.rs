@@ -3,10 +3,10 @@
 use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, Format};
-use super::session::{Session, unexpected};
+use super::session::Session;
 use super::settings::{self, Place};
 use crate::app::Judged;
-use crate::app::control::{FaultKind, Reply, Request};
+use crate::app::ops::{FaultKind, ServerTrust};
 use clap::Args;
 
 /// Print the server's CA certificate and how clients come to trust it
@@ -28,10 +28,7 @@ impl Trust {
         let named_by_root = settings::are_the_callers(&loaded, settings::CERTIFICATE);
         let dir = Judged::new(loaded.config)?.enter(named_by_root)?;
         let view = match Session::running(&dir).await? {
-            Some(server) => match server.quick(Request::Trust).await? {
-                Reply::Trust(view) => view,
-                _ => return Err(unexpected()),
-            },
+            Some(server) => server.quick(ServerTrust {}).await?,
             None => tokio::task::spawn_blocking(move || crate::app::trust(&dir))
                 .await
                 .map_err(Failure::failed)??,

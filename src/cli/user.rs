@@ -4,9 +4,9 @@ use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, Format};
 use super::password;
-use super::session::{Session, unexpected};
-use super::settings::{self, Place};
-use crate::app::control::{Reply, Request, Secret};
+use super::session::Session;
+use super::settings::Registry;
+use crate::app::ops::{Secret, UserAdd, UserGrant, UserList, UserPasswd, UserRemove, UserRevoke};
 use crate::auth::{Role, RoleGrant, UserView};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -41,7 +41,7 @@ Example:
 #[derive(Debug, Args)]
 pub(super) struct Add {
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) registry: Registry,
     /// The account's name
     pub(super) name: String,
     /// Read the password from standard input (one newline at its end is dropped); else it is asked for
@@ -59,7 +59,7 @@ pub(super) struct Add {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     #[command(flatten)]
     format: Format,
 }
@@ -68,7 +68,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Passwd {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The account's name
     name: String,
     /// Read the password from standard input (one newline at its end is dropped); else it is asked for
@@ -80,7 +80,7 @@ pub(super) struct Passwd {
 #[derive(Debug, Args)]
 pub(super) struct Grant {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The account's name
     name: String,
     /// What the account may do
@@ -95,7 +95,7 @@ pub(super) struct Grant {
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The account's name
     name: String,
     /// The prefix that the role was given on [default: the role on all repositories]
@@ -107,7 +107,7 @@ pub(super) struct Revoke {
 #[derive(Debug, Args)]
 pub(super) struct Named {
     #[command(flatten)]
-    place: Place,
+    registry: Registry,
     /// The account's name
     name: String,
 }
@@ -146,83 +146,87 @@ fn password(stdin: bool) -> Result<Secret, Failure> {
 }
 
 impl UserCommand {
-    fn place(&self) -> &Place {
+    fn registry(&self) -> &Registry {
         match self {
-            Self::Add(a) => &a.place,
-            Self::List(a) => &a.place,
-            Self::Passwd(a) => &a.place,
-            Self::Grant(a) => &a.place,
-            Self::Revoke(a) => &a.place,
-            Self::Remove(a) => &a.place,
+            Self::Add(a) => &a.registry,
+            Self::List(a) => &a.registry,
+            Self::Passwd(a) => &a.registry,
+            Self::Grant(a) => &a.registry,
+            Self::Revoke(a) => &a.registry,
+            Self::Remove(a) => &a.registry,
         }
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let loaded = self.place().load()?;
-        let json = matches!(&self, Self::List(list) if list.format.json);
         // Read before the directory is locked: a person takes time to type.
-        let (request, text) = self.request()?;
-        let session = Session::open(&settings::enter(loaded)?, "user").await?;
-        let reply = session.quick(request).await;
+        let password = match &self {
+            Self::Add(Add { password_stdin, .. }) | Self::Passwd(Passwd { password_stdin, .. }) => {
+                Some(password(*password_stdin)?)
+            }
+            _ => None,
+        };
+        let session = self.registry().session("user").await?;
+        let done = self.with(&session, password).await;
         session.close().await;
-        match reply? {
-            Reply::Users(users) if json => output::json(&users),
-            Reply::Users(users) => output::print(&lines(&users)),
-            Reply::Done => output::print(&text),
-            _ => Err(unexpected()),
-        }
+        done
     }
 
-    /// What to ask for, and what to say when it is done.
-    fn request(self) -> Result<(Request, String), Failure> {
-        Ok(match self {
-            Self::Add(Add {
-                name,
-                password_stdin,
-                role,
-                on,
-                ..
-            }) => {
-                let text = format!("Added {name}");
-                let password = password(password_stdin)?;
-                let grants = role.map(|r| r.grant(on)).into_iter().collect();
-                (
-                    Request::UserAdd {
-                        name,
-                        password,
-                        grants,
-                    },
-                    text,
-                )
+    async fn with(self, session: &Session, password: Option<Secret>) -> Result<(), Failure> {
+        // Read where it is needed.
+        let password = password.unwrap_or_else(|| Secret(String::new()));
+        let text = match self {
+            Self::List(List { format, .. }) => {
+                let users = session.quick(UserList {}).await?.users;
+                if format.json {
+                    return output::json(&users);
+                }
+                lines(&users)
             }
-            Self::List(_) => (Request::UserList, String::new()),
-            Self::Passwd(Passwd {
-                name,
-                password_stdin,
-                ..
-            }) => {
-                let text = format!("{name} has a new password");
-                let password = password(password_stdin)?;
-                (Request::UserPasswd { name, password }, text)
+            Self::Add(Add { name, role, on, .. }) => {
+                let add = UserAdd {
+                    name: name.parse()?,
+                    password,
+                    grants: role.map(|r| r.grant(on)).into_iter().collect(),
+                };
+                session.quick(add).await?;
+                format!("Added {name}")
+            }
+            Self::Passwd(Passwd { name, .. }) => {
+                let passwd = UserPasswd {
+                    name: name.parse()?,
+                    password,
+                };
+                session.quick(passwd).await?;
+                format!("{name} has a new password")
             }
             Self::Grant(Grant { name, role, on, .. }) => {
                 let grant = role.grant(on);
                 let text = format!("{name} is {}", role_text(&grant));
-                (Request::UserGrant { name, grant }, text)
+                let name = name.parse()?;
+                session.quick(UserGrant { name, grant }).await?;
+                text
             }
             Self::Revoke(Revoke { name, on, .. }) => {
                 let prefix = on.unwrap_or_default();
-                let text = format!(
+                let revoke = UserRevoke {
+                    name: name.parse()?,
+                    prefix: prefix.parse()?,
+                };
+                session.quick(revoke).await?;
+                format!(
                     "{name} has no role of its own on {} any more",
                     place_text(&prefix)
-                );
-                (Request::UserRevoke { name, prefix }, text)
+                )
             }
             Self::Remove(Named { name, .. }) => {
-                let text = format!("Removed {name}");
-                (Request::UserRemove { name }, text)
+                let remove = UserRemove {
+                    name: name.parse()?,
+                };
+                session.quick(remove).await?;
+                format!("Removed {name}")
             }
-        })
+        };
+        output::print(&text)
     }
 }
 

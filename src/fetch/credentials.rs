@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// What to log in with. Its `Debug` shows no secret; it is serialised only to pass it to the server over the control
 /// socket.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
     /// A user and a password (or access token in its place).

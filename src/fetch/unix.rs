@@ -1,17 +1,20 @@
-//! HTTP/1.1 over a Unix socket: one request, an answer of lines. How the command line talks to a running server.
+//! HTTP/1.1 over a Unix socket: one request, an answer of lines; and open files, handed over beside it. How the command line
+//! talks to a running server.
 //!
 //! Knows paths and bytes; what they mean is settled by who calls.
 
 use crate::datadir;
-use futures_util::{Stream, TryStreamExt as _};
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper_util::rt::TokioIo;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::fs::File;
-use std::io::{Error, ErrorKind};
-use std::os::fd::AsRawFd as _;
+use std::io::{Error, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
@@ -180,20 +183,18 @@ impl Connection {
         self.send(request).await
     }
 
-    /// Sends a file of `len` bytes to `path` and hands back the answer's lines.
-    pub async fn put(
-        self,
-        path: &str,
-        len: u64,
-        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
-    ) -> Result<Lines, UnixError> {
-        let frames = body.map_ok(Frame::data);
-        let request = hyper::Request::put(path)
-            .header("host", "localhost")
-            .header("content-length", len)
-            .body(StreamBody::new(Box::pin(frames)))
-            .map_err(|e| UnixError::Broken(e.to_string()))?;
-        self.send(request).await
+    /// Hands an open file over, in one message with its token; answers what the other side says, one byte.
+    pub async fn hand_over(self, token: &str, file: BorrowedFd<'_>) -> Result<u8, UnixError> {
+        let broken = |e: Error| UnixError::Broken(e.to_string());
+        let mut stream = self.0;
+        loop {
+            stream.writable().await.map_err(broken)?;
+            match stream.try_io(Interest::WRITABLE, || send_file(&stream, token, file)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                sent => break sent.map_err(broken)?,
+            }
+        }
+        stream.read_u8().await.map_err(broken)
     }
 
     async fn send<B>(self, request: hyper::Request<B>) -> Result<Lines, UnixError>
@@ -224,6 +225,23 @@ impl Connection {
             _driver: driver,
         })
     }
+}
+
+fn send_file(stream: &UnixStream, token: &str, file: BorrowedFd<'_>) -> std::io::Result<()> {
+    let files = [file];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    let sent = sendmsg(
+        stream,
+        &[IoSlice::new(token.as_bytes())],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    if sent < token.len() {
+        return Err(Error::from(ErrorKind::WriteZero));
+    }
+    Ok(())
 }
 
 /// Ends the connection's task, and so the connection, with the last one who is interested.

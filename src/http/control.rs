@@ -1,18 +1,19 @@
-//! Serves the local control API on `DIR/run/control.sock`: HTTP/1.1, `POST /control` with one JSON request, answered by
-//! JSON lines (progress, then one result).
+//! Serves operations on `DIR/run/control.sock`: HTTP/1.1, `POST /control` with one JSON request, answered by JSON lines
+//! (progress, then one result); and takes the descriptors that belong to some of them on `DIR/run/files.sock`.
 //!
-//! The socket is the authorization: mode 0600 in a directory of mode 0700. What is asked for is done by
-//! `app::control`; when the caller goes away, the work is told to stop.
+//! The socket is the authorization: mode 0600 in a directory of mode 0700. What is asked for is done by `app::ops`; when the
+//! caller goes away, the work is told to stop.
+
+mod files;
 
 use crate::app::App;
-use crate::app::control::{self, Fault, FaultKind, Line, Reply, Request};
+use crate::app::ops::{self, Asked, Ctx, Fault, Files, Line};
 use crate::fetch::unix::ShortPath;
-use futures_util::StreamExt as _;
-use http_body_util::{BodyDataStream, BodyExt as _, Limited, StreamBody};
-use hyper::body::{Body as _, Bytes, Frame, Incoming};
+use crate::telemetry::cut;
+use http_body_util::{BodyExt as _, Limited, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use percent_encoding::percent_decode_str;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,19 +34,23 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Lines that may wait for a slow reader; further progress is left out, results wait.
 const LINES: usize = 256;
 
-/// The socket, ready to be served.
+/// The two sockets, ready to be served: requests, and the descriptors that belong to some of them.
 #[derive(Debug)]
 pub struct Control {
+    requests: Bound,
+    files: Bound,
+}
+
+/// A socket.
+#[derive(Debug)]
+struct Bound {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Control {
-    /// Makes the socket below the data directory, in place of one that an earlier server left: the caller holds the
-    /// directory's lock, so nobody can be serving that one.
+impl Bound {
     #[expect(clippy::disallowed_methods, reason = "a socket, not content")]
-    pub fn bind(data: &Path) -> std::io::Result<Self> {
-        let path = data.join(control::SOCKET);
+    fn new(path: PathBuf) -> std::io::Result<Self> {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -57,23 +62,54 @@ impl Control {
         Ok(Self { listener, path })
     }
 
-    /// Serves until `stop`; then running work is stopped and given a moment to answer.
+    /// The next connection; a failure is told of, and waited out.
+    async fn accept(&self) -> Option<UnixStream> {
+        match self.listener.accept().await {
+            Ok((stream, _)) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "the control socket accepts nothing; commands wait");
+                tokio::time::sleep(PAUSE).await;
+                None
+            }
+        }
+    }
+
+    /// Whoever comes next sees at once that nobody is here.
     #[expect(clippy::disallowed_methods, reason = "a socket, not content")]
+    fn remove(&self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, "control socket not removed");
+        }
+    }
+}
+
+impl Control {
+    /// Makes the sockets below the data directory, in place of those that an earlier server left: the caller holds the
+    /// directory's lock, so nobody can be serving them.
+    pub fn bind(data: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            requests: Bound::new(data.join(ops::SOCKET))?,
+            files: Bound::new(data.join(ops::FILES_SOCKET))?,
+        })
+    }
+
+    /// Serves until `stop`; then running work is stopped and given a moment to answer.
     pub async fn serve(self, app: App, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        let files = Files::default();
+        let served = Served {
+            app,
+            files: files.clone(),
+        };
         loop {
-            let accepted = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    tasks.spawn(connection(app.clone(), stream, stop.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the control socket accepts nothing; commands wait");
-                    tokio::time::sleep(PAUSE).await;
-                }
+                stream = self.requests.accept() => if let Some(stream) = stream {
+                    tasks.spawn(connection(served.clone(), stream, stop.clone()));
+                },
+                stream = self.files.accept() => if let Some(stream) = stream {
+                    tasks.spawn(files::take(stream, files.clone()));
+                },
             }
         }
         tasks.close();
@@ -83,15 +119,13 @@ impl Control {
         {
             tracing::warn!("a command is still waiting for its answer; it is cut off");
         }
-        // Whoever comes next sees at once that nobody is here.
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, "control socket not removed");
-        }
+        self.requests.remove();
+        self.files.remove();
     }
 }
 
-async fn connection(app: App, stream: UnixStream, stop: CancellationToken) {
-    let service = service_fn(|request| answer(app.clone(), request, stop.child_token()));
+async fn connection(served: Served, stream: UnixStream, stop: CancellationToken) {
+    let service = service_fn(|request| answer(served.clone(), request, stop.child_token()));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(10))
@@ -103,8 +137,15 @@ async fn connection(app: App, stream: UnixStream, stop: CancellationToken) {
 
 type Answer = hyper::Response<StreamBody<LineStream>>;
 
-async fn answer(
+/// What a connection needs.
+#[derive(Clone)]
+struct Served {
     app: App,
+    files: Files,
+}
+
+async fn answer(
+    served: Served,
     request: hyper::Request<Incoming>,
     stop: CancellationToken,
 ) -> Result<Answer, Infallible> {
@@ -114,22 +155,13 @@ async fn answer(
         _gone: stop.clone().drop_guard(),
     };
     let mut answer = hyper::Response::new(StreamBody::new(stream));
-    if request.method() == hyper::Method::PUT
-        && let Some(target) = request.uri().path().strip_prefix(control::FILES)
-    {
-        let target = percent_decode_str(target).decode_utf8_lossy().into_owned();
-        // In this future: it ends with the connection, and the upload with it.
-        let line = push(&app, &target, request).await;
-        let _ = lines.try_send(encode(&line));
-        return Ok(answer);
-    }
     if request.method() != hyper::Method::POST || request.uri().path() != "/control" {
         *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
         return Ok(answer);
     }
     match read(request).await {
-        Ok(request) => {
-            tokio::spawn(work(app, request, lines, stop));
+        Ok(asked) => {
+            tokio::spawn(work(served, asked, lines, stop));
         }
         Err(fault) => {
             // The channel is empty and its reader is alive.
@@ -139,40 +171,9 @@ async fn answer(
     Ok(answer)
 }
 
-/// Takes a file.
-async fn push(app: &App, target: &str, request: hyper::Request<Incoming>) -> Line {
-    let Some(len) = request.body().size_hint().exact() else {
-        let text = "a file needs a length from the start";
-        return Line::Error(Fault::new(FaultKind::Usage, text));
-    };
-    let mut body = BodyDataStream::new(request.into_body());
-    let done = control::push(app, target, len, &mut body).await;
-    // Who is refused sends the rest before it reads why.
-    while let Some(Ok(_)) = body.next().await {}
-    match done {
-        Ok(pushed) => {
-            tracing::info!(
-                command = "push",
-                who = "operator",
-                name = pushed.name,
-                "control request done"
-            );
-            Line::Ok(Reply::Pushed(pushed))
-        }
-        Err(fault) => {
-            tracing::info!(command = "push", who = "operator", kind = ?fault.kind, error = %fault, "control request failed");
-            Line::Error(fault)
-        }
-    }
-}
-
-async fn read(request: hyper::Request<Incoming>) -> Result<Request, Fault> {
-    let wrong = |e: String| {
-        Fault::new(
-            FaultKind::Usage,
-            format!("not a request that this server understands: {e}"),
-        )
-    };
+async fn read(request: hyper::Request<Incoming>) -> Result<Asked, Fault> {
+    let wrong =
+        |e: String| Fault::usage(format!("not a request that this server understands: {e}"));
     let body = Limited::new(request.into_body(), REQUEST_MAX)
         .collect()
         .await
@@ -187,23 +188,23 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, Fault> {
     })
 }
 
-async fn work(app: App, request: Request, lines: mpsc::Sender<Bytes>, stop: CancellationToken) {
-    let name = request.name();
+async fn work(served: Served, asked: Asked, lines: mpsc::Sender<Bytes>, stop: CancellationToken) {
     let heard = lines.clone();
     let news = Arc::new(move |now| {
         // A reader that lags loses news, never the result.
         let _ = heard.try_send(encode(&Line::Progress(now)));
     });
-    let done = control::execute(&app, request, news, stop).await;
+    let ctx = Ctx::operator(served.app, news, stop, served.files);
+    let done = match ops::named(&asked.name) {
+        Some(row) => row.call(&ctx, asked.input).await,
+        None => Err(Fault::usage(format!(
+            "this server knows no \"{}\"; command and server are of different versions",
+            cut(&asked.name)
+        ))),
+    };
     let line = match done {
-        Ok(reply) => {
-            tracing::info!(command = name, who = "operator", "control request done");
-            Line::Ok(reply)
-        }
-        Err(fault) => {
-            tracing::info!(command = name, who = "operator", kind = ?fault.kind, error = %fault, "control request failed");
-            Line::Error(fault)
-        }
+        Ok(reply) => Line::Ok(reply),
+        Err(fault) => Line::Error(fault),
     };
     // Nobody there any more: the work is done all the same.
     let _ = lines.send(encode(&line)).await;

@@ -49,7 +49,7 @@ pub enum ScheduleError {
 }
 
 /// The rule without its jitter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Rhythm {
     /// One begins so long after the one before (ms of running time: while no server runs, it stands still).
@@ -67,7 +67,7 @@ pub enum Rhythm {
 }
 
 /// When something runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Schedule {
     /// The rule.
     #[serde(flatten)]

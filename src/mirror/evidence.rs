@@ -14,7 +14,7 @@ const NAMED: usize = 100;
 const TEXT_MAX: usize = 400;
 
 /// Something attached to the image that may be there and could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct MissingEvidence {
     /// The digest of the manifest that it is attached to.
     pub subject: String,

@@ -53,7 +53,7 @@ pub struct MirrorRequest {
 }
 
 /// What a mirror run did.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct MirrorReport {
     /// The repository copied into.
     pub name: String,
@@ -89,7 +89,7 @@ pub struct MirrorReport {
 }
 
 /// A tag that was moved here, by a push, and that the run left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct KeptTag {
     /// The tag.
     pub tag: String,

@@ -28,7 +28,9 @@ pub enum Source {
 }
 
 /// How a repository gets its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// By pushes.
@@ -151,7 +153,7 @@ impl ReferrerPage {
 }
 
 /// A repository, for people and scripts.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct RepoView {
     /// Its name.
     pub name: String,
@@ -189,7 +191,9 @@ fn oci() -> Option<Kind> {
 }
 
 /// How long a repository's history keeps what was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum HistoryKeep {
     /// As the configuration says.
@@ -217,7 +221,17 @@ impl fmt::Display for HistoryKeep {
 }
 
 /// What of a repository's settings becomes another; what is `None` stays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 pub struct SettingsChange {
     /// How long its history keeps what was closed.
     pub keep: Option<HistoryKeep>,
@@ -226,7 +240,7 @@ pub struct SettingsChange {
 }
 
 /// One change of a tag.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct TagChange {
     /// The revision that made it.
     pub rev: Rev,

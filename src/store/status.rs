@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 /// A database and the copies beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DatabaseStatus {
     /// Its schema, and who may open it.
     #[serde(flatten)]
@@ -30,7 +30,7 @@ pub struct DatabaseStatus {
 }
 
 /// A copy that an upgrade kept: put in the place of the database it brings back what was there before, for an older program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DatabaseCopy {
     /// The file's name in the data directory.
     pub file: String,

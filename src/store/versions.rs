@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 /// The schema of a database and who may open it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Versions {
     /// The schema of its rows.
     pub schema: u32,

@@ -2,6 +2,7 @@
 //!
 //! Owns the text form, the key form (algorithm byte, then the raw bytes) and the running hash with its saved state.
 
+use super::as_text;
 use sha2::Digest as _;
 use sha2::digest::common::hazmat::SerializableState;
 use std::fmt;
@@ -221,18 +222,12 @@ impl fmt::Debug for Digest {
     }
 }
 
-impl serde::Serialize for Digest {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Digest {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(
+    Digest,
+    "Digest",
+    "A digest: the algorithm and the hash in lower-case hexadecimal.",
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+);
 
 /// A running hash whose state can be saved and taken up again, so that an upload goes on after a restart without
 /// reading its bytes a second time.

@@ -15,6 +15,7 @@ mod page;
 mod path;
 mod pattern;
 mod range;
+mod text;
 mod title;
 mod visible;
 
@@ -30,5 +31,6 @@ pub use page::{Page, PageError};
 pub use path::{FilePath, Folder, PathError};
 pub use pattern::RepoPattern;
 pub use range::{ByteRange, ByteRanges, ContentRange, RangeError, Span};
+pub(crate) use text::as_text;
 pub use title::{Title, TitleError};
 pub use visible::{visible, visible_json, visible_line};

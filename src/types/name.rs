@@ -150,6 +150,15 @@ macro_rules! text {
 }
 text!(RepoName, Tag);
 
+super::as_text!(
+    RepoName,
+    "RepoName",
+    "The name of a repository.",
+    "team/app"
+);
+
+super::as_text!(Tag, "Tag", "A tag.", "1.0");
+
 #[cfg(test)]
 mod tests {
     use super::*;

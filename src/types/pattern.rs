@@ -18,6 +18,12 @@ impl RepoPattern {
         self.0.parse().ok()
     }
 
+    /// What every name that it stands for begins with, in whole components: the part before the first star.
+    pub fn prefix(&self) -> &str {
+        let fixed = self.0.split('*').next().unwrap_or_default();
+        fixed.rsplit_once('/').map_or("", |(prefix, _)| prefix)
+    }
+
     /// Whether a name is one of those that it stands for.
     pub fn matches(&self, name: &RepoName) -> bool {
         let pattern: Vec<&str> = self.0.split('/').collect();
@@ -91,9 +97,30 @@ impl fmt::Display for RepoPattern {
     }
 }
 
+super::as_text!(
+    RepoPattern,
+    "RepoPattern",
+    "The name of a repository, or a pattern of names.",
+    "team/**"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes() {
+        for (pattern, prefix) in [
+            ("team/*", "team"),
+            ("**", ""),
+            ("te*", ""),
+            ("a/b/x*/c", "a/b"),
+            ("docker.io/**", "docker.io"),
+        ] {
+            let pattern: RepoPattern = pattern.parse().expect("a pattern");
+            assert_eq!(pattern.prefix(), prefix);
+        }
+    }
 
     #[test]
     fn patterns() {

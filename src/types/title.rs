@@ -77,6 +77,8 @@ impl fmt::Debug for Title {
     }
 }
 
+super::as_text!(Title, "Title", "The title of a snapshot.", "june");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! What jobs do: the input of each kind, what of it is kept in the job's row, and how the work is done.
 
 use crate::app::App;
-use crate::app::control::{
-    self, CheckReport, CheckRequest, Fault, FaultKind, MirrorJob, News, Progress, Reply,
-};
+use crate::app::ops::{self, Fault, FaultKind, MirrorJob, News, Progress};
+use crate::gc::Report;
+use crate::gc::check::{CheckReport, CheckRequest};
+use crate::mirror::MirrorReport;
 use crate::repo::Deleted;
 use crate::types::JobId;
 use serde::{Deserialize, Serialize};
@@ -153,32 +154,32 @@ impl Task {
         id: JobId,
         news: News,
         stop: CancellationToken,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Came, Fault> {
         match self {
             Self::Mirror(job) => {
-                let done = control::run_mirror(app, (id, *job), news, stop).await;
-                done.map(Reply::Mirrored)
+                let done = ops::run_mirror(app, (id, *job), news, stop).await;
+                done.map(Came::Mirrored)
             }
             Self::Gc(task) => {
-                let hears = Arc::new(move |report: &control::Report| {
+                let hears = Arc::new(move |report: &Report| {
                     news(Progress::Sweep(report.rows));
                 });
                 let sweep = app.collector.sweep_told(task.purge_history, hears);
                 let swept = until(&stop, sweep).await?;
-                Ok(Reply::Swept(swept?))
+                Ok(Came::Swept(swept?))
             }
             Self::Delete(task) => {
                 let hears = move |rows| news(Progress::Sweep(rows));
                 let drop = app.collector.drop_deleted(task.deleted, hears);
                 match until(&stop, drop).await?? {
-                    Some(_) => Ok(Reply::Done),
+                    Some(_) => Ok(Came::Done),
                     None => Err(Fault::new(FaultKind::Failed, UNREAD)),
                 }
             }
             Self::Check(request) => {
                 let hears = move |now| news(Progress::Check(now));
                 let report = app.checker.check(request, hears, stop).await?;
-                Ok(Reply::Checked(Box::new(report)))
+                Ok(Came::Checked(Box::new(report)))
             }
         }
     }
@@ -193,25 +194,68 @@ async fn until<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Re
 }
 
 /// Whether the work was left before its end.
-pub(super) fn is_cut_short(done: &Result<Reply, Fault>) -> bool {
+pub(super) fn is_cut_short(done: &Result<Came, Fault>) -> bool {
     match done {
         Err(_) => true,
-        Ok(Reply::Checked(report)) => report.interrupted,
+        Ok(Came::Checked(report)) => report.interrupted,
         Ok(_) => false,
     }
 }
 
-/// What came of a job, as its row keeps it.
-pub(super) fn result_of(reply: &Reply) -> String {
-    let json = match reply {
-        Reply::Mirrored(report) => serde_json::to_string(report),
-        Reply::Swept(report) => serde_json::to_string(report),
-        // The problems themselves are for who asked: they may be thousands.
-        Reply::Checked(report) => serde_json::to_string(&CheckReport {
-            problems: Vec::new(),
-            ..(**report).clone()
-        }),
-        _ => Ok("{}".into()),
-    };
-    json.unwrap_or_default()
+/// What a job came to.
+#[derive(Debug, Clone)]
+pub(in crate::app) enum Came {
+    /// Nothing more to say.
+    Done,
+    /// The image is there.
+    Mirrored(MirrorReport),
+    /// What the sweep did.
+    Swept(Report),
+    /// What the check found.
+    Checked(Box<CheckReport>),
+}
+
+impl Came {
+    /// Of a copy.
+    pub fn mirrored(self) -> Result<MirrorReport, Fault> {
+        match self {
+            Self::Mirrored(report) => Ok(report),
+            other => Err(other.strange()),
+        }
+    }
+
+    /// Of a sweep.
+    pub fn swept(self) -> Result<Report, Fault> {
+        match self {
+            Self::Swept(report) => Ok(report),
+            other => Err(other.strange()),
+        }
+    }
+
+    /// Of a check.
+    pub fn checked(self) -> Result<CheckReport, Fault> {
+        match self {
+            Self::Checked(report) => Ok(*report),
+            other => Err(other.strange()),
+        }
+    }
+
+    fn strange(&self) -> Fault {
+        Fault::failed(format!("a job of another kind answered: {self:?}"))
+    }
+
+    /// As the job's row keeps it.
+    pub fn json(&self) -> String {
+        let json = match self {
+            Self::Mirrored(report) => serde_json::to_string(report),
+            Self::Swept(report) => serde_json::to_string(report),
+            // The problems themselves are for who asked: they may be thousands.
+            Self::Checked(report) => serde_json::to_string(&CheckReport {
+                problems: Vec::new(),
+                ..(**report).clone()
+            }),
+            Self::Done => Ok("{}".into()),
+        };
+        json.unwrap_or_default()
+    }
 }

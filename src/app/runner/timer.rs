@@ -3,7 +3,7 @@
 //! When that is, and what counts once, is decided in [`crate::jobs`].
 
 use super::{LOOK, Runner, Task};
-use crate::app::control::{Fault, MirrorJob};
+use crate::app::ops::{Fault, MirrorJob};
 use crate::jobs::{NewJob, NewSchedule, Schedule, ScheduleView};
 use crate::mirror;
 use crate::types::RepoName;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use std::ffi::OsString;
 use std::fs::{File, FileType};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,6 +173,11 @@ impl Iterator for Walk {
 }
 
 impl Source {
+    /// The open file.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// The digest of as many bytes as the file had when it was opened.
     pub async fn digest(&self, algorithm: Algorithm) -> Result<Digest, Failure> {
         let (file, len, target) = (Arc::clone(&self.file), self.len, self.target.clone());

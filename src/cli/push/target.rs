@@ -1,9 +1,9 @@
 //! What takes the files: a data directory of this machine, or another server.
 
 use super::super::exit::Failure;
-use super::super::session::{Session, unexpected};
+use super::super::session::Session;
 use super::sources::Source;
-use crate::app::control::{FaultKind, Pushed, Reply, Request};
+use crate::app::ops::{FaultKind, FilePush, FileShow, Pushed};
 use crate::fetch::Client;
 use crate::types::Digest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -30,10 +30,7 @@ impl Target {
         let found = match self {
             Self::Here(session) => {
                 let target = source.target.clone();
-                match session.quick(Request::FileShow { target }).await? {
-                    Reply::File(found) => found,
-                    _ => return Err(unexpected()),
-                }
+                session.quick(FileShow { target }).await?.file
             }
             Self::There(client) => on_server(client, &source.target).await?,
         };
@@ -50,16 +47,14 @@ impl Target {
     /// Sends a file; it is durable when this returns.
     pub async fn send(&self, source: Source) -> Result<Pushed, Failure> {
         let (name, len) = (source.target.clone(), source.len);
-        let encoded = utf8_percent_encode(&name, ENCODED).to_string();
         match self {
             Self::Here(session) => {
-                let body = source.stream()?;
-                match session.push((&name, &encoded), len, body).await? {
-                    Reply::Pushed(one) => Ok(one),
-                    _ => Err(unexpected()),
-                }
+                let file = session.hand_over(source.file()).await?;
+                let target = name;
+                session.quick(FilePush { target, file, len }).await
             }
             Self::There(client) => {
+                let encoded = utf8_percent_encode(&name, ENCODED);
                 let path = format!("/r/{encoded}");
                 let reply = client.put(&path, len, source.stream()?).await;
                 let reply = reply.map_err(Failure::failed)?;

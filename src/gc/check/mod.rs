@@ -52,7 +52,17 @@ pub struct CheckOptions {
 }
 
 /// What to check.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 pub struct CheckRequest {
     /// Read all bytes of all blobs.
     pub deep: bool,
@@ -63,7 +73,9 @@ pub struct CheckRequest {
 }
 
 /// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct CheckReport {
     /// Everything that is wrong, at most 10,000 of them.
     pub problems: Vec<Problem>,

@@ -6,7 +6,8 @@ use std::fmt;
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $level:ident,)*) => {
         /// What is wrong; written in kebab-case, for example `blob-corrupt`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[schema(as = ProblemKind)]
         #[serde(rename_all = "kebab-case")]
         pub enum Kind {
             $($(#[doc = $doc])* $name,)*
@@ -195,7 +196,9 @@ impl fmt::Display for Kind {
 }
 
 /// How bad a problem is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Something is not as it must be.
@@ -205,7 +208,9 @@ pub enum Level {
 }
 
 /// A registry that had the content.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct Upstream {
     /// Host and port.
     pub registry: String,
@@ -225,7 +230,7 @@ impl Upstream {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// What sort of thing.
     pub kind: Kind,

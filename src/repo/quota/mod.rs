@@ -34,7 +34,7 @@ use std::sync::Arc;
 const QUOTAS: usize = 10_000;
 
 /// A quota, for people.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct QuotaView {
     /// Prefix of repository names; empty for the whole box.
     pub prefix: String,

@@ -42,7 +42,17 @@ const BATCH_COST: usize = 800;
 const COLLECTOR: &str = "dryport gc";
 
 /// What one or more rounds of collecting came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 pub struct Tally {
     /// Due rows looked at.
     pub examined: u64,

@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, VecDeque};
 const PART_LOOKS: usize = 5;
 
 /// What only one repository holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct Holding {
     /// The repository; empty for what none holds.
     pub name: String,
@@ -30,7 +32,9 @@ pub struct Holding {
 }
 
 /// What a collection would find.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct Survey {
     /// Blobs looked at.
     pub examined: u64,

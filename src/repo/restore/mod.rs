@@ -13,7 +13,7 @@ mod tag;
 const ROWS: usize = 3_500;
 
 /// What the restore of a repository came to.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Restored {
     /// The repository.
     #[serde(default)]

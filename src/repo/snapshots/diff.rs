@@ -22,7 +22,7 @@ const MOST: usize = 500_000;
 const NAMED_BY: usize = 8;
 
 /// An item of a difference.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct DiffItem {
     /// A tag, the path of a file, or the digest of a manifest that no tag and no other manifest names.
     pub name: String,
@@ -32,7 +32,9 @@ pub struct DiffItem {
 }
 
 /// What the second of two revisions shows otherwise than the first, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct SnapshotDiff {
     /// Only in the second.
     pub added: Vec<DiffItem>,

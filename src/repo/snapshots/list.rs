@@ -8,10 +8,12 @@ use crate::repo::rows::record::{RepoRecord, SnapshotRecord};
 use crate::repo::{Repos, any_visible};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
-use crate::types::{RepoId, RepoName};
+use crate::types::{RepoId, RepoName, as_text};
+use std::fmt;
+use std::str::FromStr;
 
 /// Where a page of snapshots ended: the repository's number and the title.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotPlace {
     /// The repository's number.
     pub repo: u64,
@@ -19,8 +21,36 @@ pub struct SnapshotPlace {
     pub title: String,
 }
 
+impl fmt::Display for SnapshotPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.repo, self.title)
+    }
+}
+
+impl FromStr for SnapshotPlace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let strange = "this is not where a page of snapshots ended";
+        let (repo, title) = text.split_once('/').ok_or(strange)?;
+        Ok(Self {
+            repo: repo.parse().map_err(|_| strange)?,
+            title: title.to_owned(),
+        })
+    }
+}
+
+as_text!(
+    SnapshotPlace,
+    "SnapshotPlace",
+    "Where a page of snapshots ended.",
+    "3/june"
+);
+
 /// One page of snapshots, by repository and title.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct SnapshotPage {
     /// The page. It may be short, and not the last.
     pub snapshots: Vec<SnapshotView>,

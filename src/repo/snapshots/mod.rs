@@ -39,7 +39,7 @@ pub struct NewSnapshot {
 }
 
 /// A snapshot, or a revision that was asked for as one is, for people and scripts.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct SnapshotView {
     /// The repository.
     pub name: String,

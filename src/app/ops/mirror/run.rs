@@ -1,16 +1,22 @@
-//! Copying an image, as the control API sees it: what to copy, and handing it to [`crate::mirror`].
+//! `mirror-run`: what to copy, and handing it to [`crate::mirror`].
 
-use super::{Fault, FaultKind, News, Progress};
 use crate::app::App;
+use crate::app::ops::{
+    Ctx, Fault, FaultKind, JobBegun, News, Operation, Progress, Slow, Spec, Verb,
+};
+use crate::app::runner::Task;
+use crate::auth::Action;
 use crate::fetch::{Credential, FetchOptions, TlsClient};
-use crate::mirror::{self, MirrorError, MirrorErrorKind, MirrorReport, MirrorRequest};
+use crate::mirror::{self, MirrorReport, MirrorRequest};
 use crate::types::{JobId, RepoName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 /// What to copy, and how to reach it. Credentials are the calling user's and serve this one run: they are neither stored
 /// nor logged.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct MirrorJob {
     /// `docker://HOST/NAME[:TAG|@DIGEST]`.
@@ -50,6 +56,37 @@ impl MirrorJob {
     }
 }
 
+impl Operation for MirrorJob {
+    type Reply = Slow<MirrorReport>;
+
+    const SPEC: Spec = Spec::new("mirror-run", Verb::Make, "/mirror", Action::ServerAdmin)
+        .about("Copies an image from another registry")
+        .slow();
+
+    async fn run(self, ctx: &Ctx) -> Result<Slow<MirrorReport>, Fault> {
+        let runner = &ctx.app.runner;
+        let detach = self.detach || !ctx.waits();
+        if detach && !runner.serves() {
+            return Err(Fault::new(
+                FaultKind::State,
+                "no server runs that the copy could be left to, and this command would take it along when it ends; start one (dryport serve), or leave --detach out",
+            ));
+        }
+        let task = Task::Mirror(Box::new(Self { detach, ..self }));
+        let heard = runner.start(&ctx.app, task, ctx.who()).await?;
+        if detach {
+            let job = runner.jobs().await?.show(heard.id).await?;
+            return Ok(Slow::Job(Box::new(job)));
+        }
+        ctx.tell(Progress::Job(JobBegun {
+            job: heard.id,
+            joined: heard.joined,
+        }));
+        let came = heard.out(runner, ctx.news(), ctx.stop.clone()).await?;
+        Ok(Slow::Done(came.mirrored()?))
+    }
+}
+
 /// Does the work of such a job; `stop` ends it early.
 pub(in crate::app) async fn run(
     app: &App,
@@ -80,30 +117,7 @@ pub(in crate::app) async fn run(
 }
 
 /// TLS that trusts the certificates of a PEM text, if it holds any.
-pub(super) fn trusting(pem: Option<&str>) -> Option<TlsClient> {
+pub(in crate::app::ops) fn trusting(pem: Option<&str>) -> Option<TlsClient> {
     let settings = crate::tls::outward(pem?.as_bytes())?;
     Some(TlsClient::new(settings))
-}
-
-impl From<MirrorError> for Fault {
-    fn from(error: MirrorError) -> Self {
-        if let MirrorError::Begun { error, bytes } = error {
-            let mut fault = Self::from(*error);
-            fault.message = format!("{}. {}", fault.message, mirror::kept(bytes));
-            return fault;
-        }
-        let kind = match error.kind() {
-            MirrorErrorKind::Usage => FaultKind::Usage,
-            MirrorErrorKind::NotFound => FaultKind::NotFound,
-            MirrorErrorKind::Memory => FaultKind::State,
-            MirrorErrorKind::Repo => {
-                return match error {
-                    MirrorError::Repo(error) => error.into(),
-                    error => Self::new(FaultKind::Failed, error.to_string()),
-                };
-            }
-            _ => FaultKind::Failed,
-        };
-        Self::new(kind, error.to_string())
-    }
 }
