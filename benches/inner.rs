@@ -23,7 +23,7 @@ use dryport::auth::{
 };
 use dryport::blobs::{BlobOptions, Blobs};
 use dryport::formats::oci::Oci;
-use dryport::http::route;
+use dryport::http::OciRoute;
 use dryport::repo::format::Format as _;
 use dryport::repo::rows::record::{ItemRecord, SourceRecord};
 use dryport::repo::{At, PutManifest, RepoOptions, Repos, Source};
@@ -59,7 +59,7 @@ fn parse_route(bencher: Bencher, what: &str) {
         "blob" => format!("/v2/{NAME}/blobs/{DIGEST}"),
         _ => format!("/v2/{NAME}/tags/list"),
     };
-    bencher.bench_local(|| route::parse(black_box(&path)).unwrap());
+    bencher.bench_local(|| OciRoute::parse(black_box(&path)).unwrap());
 }
 
 #[divan::bench(args = ["bytes=0-1023", "bytes=0-99,200-299,-500"])]

@@ -4,8 +4,7 @@ use super::text;
 use super::wire::lines;
 use dryport::blobs::{BlobOptions, Blobs};
 use dryport::formats::oci::Oci;
-use dryport::http::route::{Route, parse};
-use dryport::http::{Claimed, Form, part_range, repr_digest, unchanged};
+use dryport::http::{Claimed, Form, TreeRoute, part_range, repr_digest, unchanged};
 use dryport::repo::{At, RepoOptions, Repos};
 use dryport::store::{Store, StoreOptions};
 use dryport::types::{Algorithm, Digest, FilePath, Folder, Kind};
@@ -53,7 +52,7 @@ fn is_path(text: &str) -> bool {
 /// What a path as it comes, percent-encoded, means below `/r/`: one repository, the longest, and the rest of the path.
 pub fn tree(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let Ok(Route::Tree(route)) = parse(&format!("/r/{text}")) else {
+    let Some(route) = TreeRoute::parse(&format!("/r/{text}")) else {
         panic!("{text:?} is below /r/");
     };
     assert!(text.ends_with(&route.last) && !route.last.contains('/'));

@@ -3,8 +3,7 @@
 use super::text;
 use dryport::config::{Config, LoadOptions, Network, ProxyHeader, load_text};
 use dryport::fetch::challenge::parse;
-use dryport::http::route::{OciRoute, Route};
-use dryport::http::{Caller, Peer, Query, basic, challenge as written};
+use dryport::http::{Caller, OciRoute, Peer, Query, basic, challenge as written};
 use dryport::mirror::link::next;
 use dryport::types::Page;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -14,7 +13,7 @@ use std::sync::OnceLock;
 /// A path: what it is routed to, spelled as a path again, is routed to the same.
 pub fn route(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let Ok(Route::Oci(route)) = dryport::http::route::parse(text) else {
+    let Ok(route) = OciRoute::parse(text) else {
         return;
     };
     let path = match &route {
@@ -34,8 +33,7 @@ pub fn route(data: &[u8]) {
         !path.split('/').any(leads_out) && !path.contains("//"),
         "{path:?}"
     );
-    let again = dryport::http::route::parse(&path);
-    assert_eq!(again, Ok(Route::Oci(route)), "{text:?}");
+    assert_eq!(OciRoute::parse(&path), Ok(route), "{text:?}");
 }
 
 /// A query: 300 pairs at most, as many as it has parts, the first of a name wins, no text grows; a page holds at most 1,000.

@@ -1,6 +1,7 @@
 //! What can go wrong with accounts, in words for the person at the other end.
 
 use crate::store::StoreError;
+use crate::types::Outage;
 
 /// Why an account, a login or a token was refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -69,6 +70,14 @@ pub enum AuthErrorKind {
 }
 
 impl AuthError {
+    /// What is wrong below, where that is why.
+    pub fn outage(&self) -> Outage {
+        match self {
+            Self::Store(error) => error.outage(),
+            _ => Outage::Defect,
+        }
+    }
+
     /// The kind, for callers that map errors.
     pub fn kind(&self) -> AuthErrorKind {
         match self {

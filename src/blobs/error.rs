@@ -1,6 +1,6 @@
 //! What can go wrong with content files.
 
-use crate::types::Digest;
+use crate::types::{Digest, Outage};
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
@@ -76,6 +76,17 @@ impl BlobError {
             Self::Io(_, e) if is_one_of(e, &[Errno::MFILE, Errno::NFILE]) => BlobErrorKind::Busy,
             Self::Io(_, e) if is_one_of(e, &[Errno::ROFS]) => BlobErrorKind::ReadOnly,
             Self::Io(..) => BlobErrorKind::Io,
+        }
+    }
+
+    /// The same for those who ask from afar; nothing where the sender's bytes are to blame.
+    pub fn outage(&self) -> Option<Outage> {
+        match self.kind() {
+            BlobErrorKind::Digest => None,
+            BlobErrorKind::NoSpace => Some(Outage::NoSpace),
+            BlobErrorKind::Busy | BlobErrorKind::Locked => Some(Outage::Busy),
+            BlobErrorKind::ReadOnly | BlobErrorKind::Io => Some(Outage::DiskDown),
+            BlobErrorKind::Damaged => Some(Outage::Defect),
         }
     }
 

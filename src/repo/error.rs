@@ -2,7 +2,7 @@
 
 use crate::blobs::{BlobError, BlobErrorKind};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::types::{Digest, Kind, RepoName};
+use crate::types::{Digest, Kind, Outage, RepoName};
 use std::sync::Arc;
 
 /// A refused or failed repository operation. Nothing was changed unless the text says so.
@@ -300,6 +300,16 @@ impl RepoError {
         match self {
             Self::Store(error) => error.is_full(),
             error => matches!(error, Self::Blob(_)),
+        }
+    }
+
+    /// What is wrong below, if that is why; nothing where it is what was asked for.
+    pub fn outage(&self) -> Option<Outage> {
+        match self {
+            Self::Blob(error) => error.outage(),
+            Self::Store(error) => Some(error.outage()),
+            Self::Task(_) => Some(Outage::Defect),
+            _ => None,
         }
     }
 

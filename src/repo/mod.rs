@@ -17,6 +17,7 @@ mod images;
 mod lost;
 mod pushes;
 mod quota;
+mod readiness;
 pub mod reclaim;
 mod removal;
 mod restore;
@@ -39,6 +40,7 @@ pub use history::moment::Meant;
 pub use images::closure::FetchedFor;
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
 pub use quota::QuotaView;
+pub use readiness::Readiness;
 pub use restore::Restored;
 pub use shown::At;
 pub use snapshots::{

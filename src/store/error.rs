@@ -2,6 +2,7 @@
 //!
 //! Owns the error type and the translation from redb's errors; nothing else may look at a redb error.
 
+use crate::types::Outage;
 use std::io::ErrorKind;
 
 /// Store failures. Cloneable: one failed commit answers everybody who waited for it.
@@ -172,6 +173,19 @@ impl StoreError {
             }
             Self::TooLarge { .. } | Self::TooMany(_) | Self::Reserved(_) | Self::Small => {
                 StoreErrorKind::Refused
+            }
+        }
+    }
+
+    /// The same for those who ask from afar.
+    pub fn outage(&self) -> Outage {
+        match self.kind() {
+            StoreErrorKind::Busy => Outage::Busy,
+            StoreErrorKind::Unavailable if !matches!(self, Self::Closed) => Outage::DiskDown,
+            StoreErrorKind::Unavailable | StoreErrorKind::Locked => Outage::Recovering,
+            StoreErrorKind::NoSpace => Outage::NoSpace,
+            StoreErrorKind::TooNew | StoreErrorKind::Damaged | StoreErrorKind::Refused => {
+                Outage::Defect
             }
         }
     }

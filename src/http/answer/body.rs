@@ -61,6 +61,14 @@ pub fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
+/// An answer that is plain text.
+pub fn text(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    put(&mut response, CONTENT_TYPE, "text/plain; charset=utf-8");
+    response
+}
+
 /// The entity tag of content: its digest in quotes.
 pub fn etag(digest: &Digest) -> String {
     let digest = digest.to_string();

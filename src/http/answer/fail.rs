@@ -3,12 +3,10 @@
 //! A 5xx never carries internals: those go to the log under the request id, which every error body names.
 
 use crate::auth::{AuthError, AuthErrorKind};
-use crate::blobs::{BlobError, BlobErrorKind};
-use crate::http::surfaces::route::RouteError;
+use crate::http::log::access::RequestId;
 use crate::repo::RepoError;
-use crate::store::{StoreError, StoreErrorKind};
 use crate::telemetry::cut;
-use crate::types::RepoName;
+use crate::types::{Outage, RepoName};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -105,14 +103,14 @@ impl Fail {
     }
 
     /// The answer as the registry protocol has it; logs the cause of a 5xx under `id`.
-    pub fn into_response(mut self, id: &str) -> Response<Body> {
+    pub fn into_json(mut self, id: RequestId) -> Response<Body> {
         self.tell(id);
         let mut detail = match self.detail.take().map(|boxed| *boxed) {
             Some(Value::Object(map)) => map,
             Some(other) => [("info".to_owned(), other)].into_iter().collect(),
             None => serde_json::Map::new(),
         };
-        detail.insert("request_id".to_owned(), Value::from(id));
+        detail.insert("request_id".to_owned(), Value::from(id.to_string()));
         let message = clip(&self.message);
         let body =
             json!({ "errors": [{ "code": self.code, "message": message, "detail": detail }] });
@@ -120,16 +118,16 @@ impl Fail {
     }
 
     /// The answer as people read it who use no client of ours, one line; logs the cause of a 5xx under `id`.
-    pub fn into_text(self, id: &str) -> Response<Body> {
+    pub fn into_text(self, id: RequestId) -> Response<Body> {
         self.tell(id);
         let text = format!("{} (request {id})\n", clip(&self.message));
         self.answer("text/plain; charset=utf-8", text)
     }
 
-    fn tell(&self, id: &str) {
+    fn tell(&self, id: RequestId) {
         if let Some(cause) = &self.cause {
             tracing::error!(
-                request = id,
+                request = %id,
                 status = self.status.as_u16(),
                 cause = cut(cause),
                 "request failed"
@@ -151,45 +149,15 @@ impl Fail {
     }
 }
 
-impl From<RouteError> for Fail {
-    fn from(error: RouteError) -> Self {
-        let text = error.to_string();
-        match error {
-            RouteError::NotFound => Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", text),
-            RouteError::Encoding | RouteError::Name(_) => Self::bad("NAME_INVALID", text),
-            RouteError::Tag(_) => Self::bad("MANIFEST_INVALID", text),
-            RouteError::Digest(_) => Self::bad("DIGEST_INVALID", text),
-            RouteError::Upload => Self::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", text),
-        }
-    }
-}
-
-impl From<StoreError> for Fail {
-    fn from(error: StoreError) -> Self {
-        let text = error.to_string();
-        match error.kind() {
-            StoreErrorKind::Busy => Self::unavailable(2, text),
-            StoreErrorKind::Unavailable if !matches!(error, StoreError::Closed) => {
-                Self::disk_down(text)
-            }
-            StoreErrorKind::Unavailable | StoreErrorKind::Locked => Self::unavailable(5, text),
-            StoreErrorKind::NoSpace => Self::no_space(text),
-            StoreErrorKind::TooNew | StoreErrorKind::Damaged | StoreErrorKind::Refused => {
-                Self::internal(text)
-            }
-        }
-    }
-}
-
-impl From<BlobError> for Fail {
-    fn from(error: BlobError) -> Self {
-        let text = error.to_string();
-        match error.kind() {
-            BlobErrorKind::Digest => Self::bad("DIGEST_INVALID", text),
-            BlobErrorKind::NoSpace => Self::no_space(text),
-            BlobErrorKind::Busy | BlobErrorKind::Locked => Self::unavailable(2, text),
-            BlobErrorKind::ReadOnly | BlobErrorKind::Io => Self::disk_down(text),
-            BlobErrorKind::Damaged => Self::internal(text),
+impl Fail {
+    /// The refusal for a failure of what everything is stored in; `text` may be told where the client can do something.
+    fn stored(outage: Outage, text: String) -> Self {
+        match outage {
+            Outage::Busy => Self::unavailable(2, text),
+            Outage::Recovering => Self::unavailable(5, text),
+            Outage::DiskDown => Self::disk_down(text),
+            Outage::NoSpace => Self::no_space(text),
+            Outage::Defect => Self::internal(text),
         }
     }
 }
@@ -202,8 +170,7 @@ impl From<AuthError> for Fail {
                 .with(RETRY_AFTER, seconds.max(&1).to_string());
         }
         match (error.kind(), error) {
-            (AuthErrorKind::Store, AuthError::Store(store)) => store.into(),
-            (AuthErrorKind::Store, _) => Self::internal(text),
+            (AuthErrorKind::Store, error) => Self::stored(error.outage(), text),
             (AuthErrorKind::Unauthorized, _) => {
                 Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text)
             }
@@ -286,8 +253,10 @@ impl From<RepoError> for Fail {
             }
             RepoError::Body(_) => Self::bad("BLOB_UPLOAD_INVALID", text),
             RepoError::Task(_) => Self::internal(text),
-            RepoError::Blob(blob) => blob.into(),
-            RepoError::Store(store) => store.into(),
+            RepoError::Blob(_) | RepoError::Store(_) => match error.outage() {
+                Some(outage) => Self::stored(outage, text),
+                None => Self::bad("DIGEST_INVALID", text),
+            },
         }
     }
 }
@@ -295,6 +264,7 @@ impl From<RepoError> for Fail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::log::access::Ids;
 
     #[test]
     fn codes_and_statuses() {
@@ -312,7 +282,7 @@ mod tests {
     fn a_5xx_keeps_its_cause_to_itself() {
         let fail = Fail::internal("/secret/path: input/output error");
         assert!(!fail.message.contains("secret"));
-        let response = fail.into_response("r1");
+        let response = fail.into_json(Ids::default().next());
         assert_eq!(response.status().as_u16(), 500);
     }
 }

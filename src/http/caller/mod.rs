@@ -1,4 +1,5 @@
-//! Who calls: from where, and with which credentials.
+//! Who calls: from where, with which credentials, and what that allows.
 
 pub mod credentials;
 pub mod origin;
+mod rights;

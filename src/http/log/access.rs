@@ -4,11 +4,10 @@
 
 use crate::auth::net;
 use crate::http::State;
-use crate::http::metrics::Done;
+use crate::http::metrics::{Class, Done};
 use crate::http::server::connections::Use;
 use crate::http::server::limits::Place;
 use crate::http::server::limits::open_files::Leave;
-use crate::http::surfaces::route::Class;
 use crate::telemetry::ACCESS;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};

@@ -2,10 +2,12 @@
 //! is asked for. Labels have few values, whatever clients do: no repository, no user.
 
 mod below;
+mod class;
 mod text;
 
+pub use class::Class;
+
 use crate::app::App;
-use crate::http::surfaces::route::Class;
 use crate::telemetry::lost_lines;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

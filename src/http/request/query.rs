@@ -2,8 +2,6 @@
 //!
 //! Owns their number. Must not know what any of them means.
 
-use percent_encoding::percent_decode_str;
-
 /// More parameters than this are refused: each takes more memory than it has text.
 const PARAMETERS: usize = 300;
 
@@ -20,34 +18,20 @@ impl Query {
     /// Parses `a=b&c=d`, at most 300 of them; also the body of a form. What is not UTF-8 is read with replacement
     /// characters, which no name or digest accepts.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
-        let decode = |s: &str| {
-            percent_decode_str(&s.replace('+', " "))
-                .decode_utf8_lossy()
-                .into_owned()
-        };
-        let pairs = || text.split('&').filter(|p| !p.is_empty());
+        let pairs = || form_urlencoded::parse(text.as_bytes());
         if pairs().nth(PARAMETERS).is_some() {
             return Err(QueryError);
         }
-        let pairs = pairs().map(|p| p.split_once('=').unwrap_or((p, "")));
-        Ok(Self(pairs.map(|(k, v)| (decode(k), decode(v))).collect()))
+        Ok(Self(pairs().into_owned().collect()))
     }
 
     /// `?a=b&c=d` again; empty for no parameters.
     pub fn encoded(&self) -> String {
-        let encode = |v: &str| {
-            percent_encoding::utf8_percent_encode(v, percent_encoding::NON_ALPHANUMERIC).to_string()
-        };
-        let pairs = self
-            .0
-            .iter()
-            .map(|(k, v)| format!("{}={}", encode(k), encode(v)));
-        let text = pairs.collect::<Vec<_>>().join("&");
-        if text.is_empty() {
-            text
-        } else {
-            format!("?{text}")
+        if self.0.is_empty() {
+            return String::new();
         }
+        let mut text = form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
+        text.extend_pairs(&self.0).finish()
     }
 
     /// The first value of `key`.

@@ -6,11 +6,12 @@ use super::Query;
 use crate::auth::{Grant, Principal, net};
 use crate::config::Config;
 use crate::http::State;
-use crate::http::caller::origin::Caller;
+use crate::http::caller::origin::{Caller, Peer};
 use crate::http::server::connections::Use;
 use crate::http::server::limits::open_files::Leave;
 use crate::http::server::limits::{Client, Place};
 use crate::http::server::sending::sendfile::Outbox;
+use crate::http::surfaces::Challenge;
 use crate::repo::Asker;
 use axum::http::{HeaderMap, Method};
 use std::sync::Arc;
@@ -27,16 +28,18 @@ pub struct Req {
     pub headers: HeaderMap,
     /// Query parameters.
     pub query: Query,
+    /// The other end of the connection.
+    pub peer: Peer,
     /// Who called, by which name.
     pub caller: Caller,
     /// Who asks, with the limits of the token if there is one.
     pub grant: Grant,
+    /// What a refusal of its credentials asks for.
+    pub challenge: Challenge,
     /// The request's place among those of its client.
     pub place: Option<Place>,
     /// Its use of its connection.
     pub used: Option<Arc<Use>>,
-    /// A challenge asks for a name and a password, not for a token.
-    pub asks_password: bool,
     /// Leave to have a file open.
     pub file: Option<Leave>,
     /// Where its connection has the kernel send files.

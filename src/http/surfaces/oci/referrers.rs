@@ -16,7 +16,7 @@ const END: &str = r#"],"mediaType":"application/vnd.oci.image.index.v1+json","sc
 
 /// One page of descriptors.
 pub async fn list(req: &Req, asked: &Asked, digest: &Digest) -> Result<Response<Body>, Fail> {
-    let Asked { url, name, at } = asked;
+    let Asked { url, name, at, .. } = asked;
     let filter = req.query.get("artifactType").filter(|t| !t.is_empty());
     let after = req.query.get("after").filter(|a| !a.is_empty());
     let after = after.map(str::parse::<ReferrerEnd>).transpose();

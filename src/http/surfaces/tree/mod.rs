@@ -12,38 +12,28 @@ mod listing;
 mod media;
 mod part;
 mod put;
+mod route;
 mod sums;
 
 pub use conditions::unchanged;
 pub use digests::{Claimed, repr as repr_digest};
 pub use listing::Form;
 pub use part::parse as part_range;
+pub use route::TreeRoute;
 
+use super::{Challenge, Surface};
 use crate::auth::{Action, Principal};
 use crate::http::PATIENCE;
 use crate::http::answer::Fail;
+use crate::http::log::access::RequestId;
+use crate::http::metrics::Class;
 use crate::http::request::{Incoming, Req};
 use crate::http::server::limits::Place;
-use crate::http::surfaces::route::TreeRoute;
 use crate::repo::{At, RepoError, Tree};
 use crate::types::{Kind, RepoName, Title, moment};
 use axum::body::Body;
 use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
-
-/// The right that a request needs, also its name in the log.
-pub fn action(method: &Method) -> Action {
-    match *method {
-        Method::PUT => Action::RepoPush,
-        Method::DELETE => Action::RepoDelete,
-        _ => Action::RepoPull,
-    }
-}
-
-/// Whether a content file may be open while the request is under way.
-pub fn opens_a_file(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::PUT)
-}
 
 /// What a request is about, once its path is known to name a repository.
 pub struct Found {
@@ -53,24 +43,67 @@ pub struct Found {
     pub last: String,
 }
 
-/// The repository that the path names.
-///
-/// # Errors
-/// One that may not be seen is refused in the same words when it is asked for.
-pub async fn find(req: &Req, route: TreeRoute) -> Result<Found, Fail> {
-    let TreeRoute { path, last } = route;
-    let Some(path) = path else {
-        let text = "the path holds bytes that no name can have";
-        return Err(Fail::bad("NAME_INVALID", text));
-    };
-    match req.state.app.repos.tree(&path) {
-        Some(tree) => Ok(Found { tree, last }),
-        None => Err(nowhere(req, &path).await?),
+impl Surface for TreeRoute {
+    const CHALLENGE: Challenge = Challenge::Password;
+    type Found = Found;
+
+    fn parse(path: &str) -> Option<Self> {
+        Self::parse(path)
+    }
+
+    fn class(&self) -> Class {
+        Class::Tree
+    }
+
+    fn action(&self, method: &Method) -> Action {
+        action(method)
+    }
+
+    fn opens_a_file(&self, method: &Method) -> bool {
+        matches!(*method, Method::GET | Method::HEAD | Method::PUT)
+    }
+
+    /// The repository that the path names. One that may not be seen is refused in the same words when it is asked for.
+    async fn resolve(self, req: &Req) -> Result<Found, Fail> {
+        let Self { path, last } = self;
+        let Some(path) = path else {
+            let text = "the path holds bytes that no name can have";
+            return Err(Fail::bad("NAME_INVALID", text));
+        };
+        match req.state.app.repos.tree(&path) {
+            Some(tree) => Ok(Found { tree, last }),
+            None => Err(nowhere(req, &path).await?),
+        }
+    }
+
+    fn name(found: &Found) -> Option<&RepoName> {
+        Some(&found.tree.name)
+    }
+
+    async fn answer(
+        found: &Found,
+        req: &mut Req,
+        body: &mut Incoming,
+    ) -> Result<Response<Body>, Fail> {
+        handle(req, found, body).await
+    }
+
+    fn refuse(fail: Fail, id: RequestId) -> Response<Body> {
+        fail.into_text(id)
+    }
+}
+
+/// The right that a request needs, also its name in the log.
+fn action(method: &Method) -> Action {
+    match *method {
+        Method::PUT => Action::RepoPush,
+        Method::DELETE => Action::RepoDelete,
+        _ => Action::RepoPull,
     }
 }
 
 /// Answers a request. All but reading a file is boxed: see the other surfaces.
-pub async fn answer(req: &Req, found: &Found, body: &mut Incoming) -> Result<Response<Body>, Fail> {
+async fn handle(req: &Req, found: &Found, body: &mut Incoming) -> Result<Response<Body>, Fail> {
     let tree = &found.tree;
     let wanted = action(&req.method);
     let allowed = req.require(wanted, &tree.name).await;

@@ -1,33 +1,13 @@
-//! From a raw request path to what is asked for. Registry paths are split from the right, because repository names
-//! have any depth and may hold `blobs`, `manifests`, `tags` and `uploads` as components.
+//! From a raw request path to what is asked for. Paths are split from the right, because repository names have any depth and may
+//! hold `blobs`, `manifests`, `tags` and `uploads` as components.
 //!
 //! Owns the grammar of paths. Must not look at accounts, repositories or bodies.
 
+use crate::http::answer::Fail;
+use crate::http::metrics::Class;
 use crate::types::{Digest, DigestError, NameError, Reference, RepoName, Tag, UploadId};
+use axum::http::StatusCode;
 use percent_encoding::percent_decode_str;
-
-/// Everything this server answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
-    /// `/`: one line that says what this is.
-    Root,
-    /// `/healthz`, `/livez`: the process runs.
-    Live,
-    /// `/readyz`: the store can be read.
-    Ready,
-    /// `/metrics`.
-    Metrics,
-    /// `/v1/_ping`, which old clients use to find out whether a registry is there.
-    V1Ping,
-    /// Any other `/v1` path.
-    V1,
-    /// The registry protocol.
-    Oci(OciRoute),
-    /// Below `/r/`: repositories that are no registries.
-    Tree(TreeRoute),
-    /// Nothing that is served here.
-    Unknown,
-}
 
 /// The registry protocol (distribution-spec, "Endpoints"), parsed and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,15 +60,6 @@ pub enum OciRoute {
     },
 }
 
-/// A path below `/r/`, decoded once; which repository it names is not looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TreeRoute {
-    /// The path; `None` if it holds bytes that no name can have.
-    pub path: Option<String>,
-    /// What follows its last `/`, as it came.
-    pub last: String,
-}
-
 /// Why a path under `/v2` names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
@@ -112,94 +83,7 @@ pub enum RouteError {
     Upload,
 }
 
-/// The coarse kind of a route, for metrics: few values, whatever clients ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// `/v2/`, discovery.
-    Base,
-    /// The token service.
-    Token,
-    /// Manifests.
-    Manifest,
-    /// Blobs.
-    Blob,
-    /// Upload sessions.
-    Upload,
-    /// Tags, referrers, catalog.
-    List,
-    /// Repositories that are no registries.
-    Tree,
-    /// Health, metrics and everything else.
-    Other,
-}
-
-impl Class {
-    /// Every class, in the order of its number.
-    pub const ALL: [Self; 8] = [
-        Self::Base,
-        Self::Token,
-        Self::Manifest,
-        Self::Blob,
-        Self::Upload,
-        Self::List,
-        Self::Tree,
-        Self::Other,
-    ];
-
-    /// The label in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Token => "token",
-            Self::Manifest => "manifest",
-            Self::Blob => "blob",
-            Self::Upload => "upload",
-            Self::List => "list",
-            Self::Tree => "tree",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// The route of a raw (still percent-encoded) path. An error means: under `/v2`, and malformed.
-pub fn parse(raw: &str) -> Result<Route, RouteError> {
-    match raw {
-        "/" => return Ok(Route::Root),
-        "/healthz" | "/livez" => return Ok(Route::Live),
-        "/readyz" => return Ok(Route::Ready),
-        "/metrics" => return Ok(Route::Metrics),
-        "/v1/_ping" => return Ok(Route::V1Ping),
-        "/v2" | "/v2/" => return Ok(Route::Oci(OciRoute::Base)),
-        _ => {}
-    }
-    if raw == "/v1" || raw.starts_with("/v1/") {
-        return Ok(Route::V1);
-    }
-    if let Some(rest) = raw.strip_prefix("/r/") {
-        return Ok(Route::Tree(tree(rest)));
-    }
-    match raw.strip_prefix("/v2/") {
-        Some(rest) => {
-            let text = percent_decode_str(rest)
-                .decode_utf8()
-                .map_err(|_| RouteError::Encoding)?;
-            oci(&text).map(Route::Oci)
-        }
-        None => Ok(Route::Unknown),
-    }
-}
-
-fn tree(rest: &str) -> TreeRoute {
-    let path = percent_decode_str(rest).decode_utf8().ok();
-    let path = path.filter(|path| !path.bytes().any(|b| b < 0x20 || b == 0x7f));
-    let last = rest.rsplit('/').next().unwrap_or(rest);
-    TreeRoute {
-        path: path.map(Into::into),
-        last: last.to_owned(),
-    }
-}
-
-fn oci(rest: &str) -> Result<OciRoute, RouteError> {
+fn below(rest: &str) -> Result<OciRoute, RouteError> {
     if rest.bytes().any(|b| b < 0x20 || b == 0x7f || b == b'\\') {
         return Err(RouteError::Encoding);
     }
@@ -259,26 +143,34 @@ fn reference(text: &str) -> Result<Reference, RouteError> {
         .map_err(RouteError::Tag)
 }
 
-impl Route {
+impl OciRoute {
+    /// The route of a raw (still percent-encoded) path below `/v2`.
+    ///
+    /// # Errors
+    /// The path is malformed, or not one of the protocol.
+    pub fn parse(raw: &str) -> Result<Self, RouteError> {
+        let rest = match raw {
+            "/v2" | "/v2/" => return Ok(Self::Base),
+            _ => raw.strip_prefix("/v2/").ok_or(RouteError::NotFound)?,
+        };
+        let text = percent_decode_str(rest)
+            .decode_utf8()
+            .map_err(|_| RouteError::Encoding)?;
+        below(&text)
+    }
+
     /// The class for metrics.
     pub fn class(&self) -> Class {
-        let oci = match self {
-            Self::Oci(oci) => oci,
-            Self::Tree(_) => return Class::Tree,
-            _ => return Class::Other,
-        };
-        match oci {
-            OciRoute::Base | OciRoute::ExtDiscover => Class::Base,
-            OciRoute::Auth => Class::Token,
-            OciRoute::Manifest { .. } => Class::Manifest,
-            OciRoute::Blob { .. } => Class::Blob,
-            OciRoute::Uploads { .. } | OciRoute::Upload { .. } => Class::Upload,
-            OciRoute::Tags { .. } | OciRoute::Referrers { .. } | OciRoute::Catalog => Class::List,
+        match self {
+            Self::Base | Self::ExtDiscover => Class::Base,
+            Self::Auth => Class::Token,
+            Self::Manifest { .. } => Class::Manifest,
+            Self::Blob { .. } => Class::Blob,
+            Self::Uploads { .. } | Self::Upload { .. } => Class::Upload,
+            Self::Tags { .. } | Self::Referrers { .. } | Self::Catalog => Class::List,
         }
     }
-}
 
-impl OciRoute {
     /// The repository that is asked about, if it is about one.
     pub fn name(&self) -> Option<&RepoName> {
         match self {
@@ -293,6 +185,19 @@ impl OciRoute {
     }
 }
 
+impl From<RouteError> for Fail {
+    fn from(error: RouteError) -> Self {
+        let text = error.to_string();
+        match error {
+            RouteError::NotFound => Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", text),
+            RouteError::Encoding | RouteError::Name(_) => Self::bad("NAME_INVALID", text),
+            RouteError::Tag(_) => Self::bad("MANIFEST_INVALID", text),
+            RouteError::Digest(_) => Self::bad("DIGEST_INVALID", text),
+            RouteError::Upload => Self::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", text),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,30 +205,21 @@ mod tests {
     const SHA: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const ID: &str = "00112233445566778899aabbccddeeff";
 
-    fn get(path: &str) -> OciRoute {
-        match parse(path) {
-            Ok(Route::Oci(route)) => route,
-            other => panic!("{path}: {other:?}"),
-        }
+    fn parse(path: &str) -> Result<OciRoute, RouteError> {
+        OciRoute::parse(path)
     }
 
     fn name(path: &str) -> String {
-        get(path)
-            .name()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+        let route = parse(path).expect(path);
+        route.name().map(ToString::to_string).unwrap_or_default()
     }
 
     #[test]
     fn plain_routes() {
-        assert_eq!(parse("/healthz"), Ok(Route::Live));
-        assert_eq!(parse("/v1/_ping"), Ok(Route::V1Ping));
-        assert_eq!(parse("/v1/search"), Ok(Route::V1));
-        assert_eq!(parse("/v3/"), Ok(Route::Unknown));
-        assert_eq!(get("/v2"), OciRoute::Base);
-        assert_eq!(get("/v2/"), OciRoute::Base);
-        assert_eq!(get("/v2/auth"), OciRoute::Auth);
-        assert_eq!(get("/v2/_catalog"), OciRoute::Catalog);
+        assert_eq!(parse("/v2"), Ok(OciRoute::Base));
+        assert_eq!(parse("/v2/"), Ok(OciRoute::Base));
+        assert_eq!(parse("/v2/auth"), Ok(OciRoute::Auth));
+        assert_eq!(parse("/v2/_catalog"), Ok(OciRoute::Catalog));
     }
 
     #[test]
@@ -364,24 +260,6 @@ mod tests {
             parse("/v2/a%5Cb/manifests/x"),
             Err(RouteError::Encoding)
         ));
-    }
-
-    #[test]
-    fn paths_below_r() {
-        let tree = |path: &str| match parse(path) {
-            Ok(Route::Tree(route)) => (route.path, route.last),
-            other => panic!("{path}: {other:?}"),
-        };
-        let of = |path: &str, last: &str| (Some(path.to_owned()), last.to_owned());
-        assert_eq!(tree("/r/"), of("", ""));
-        assert_eq!(tree("/r/files"), of("files", "files"));
-        assert_eq!(tree("/r/a%2Fb%20c/d/"), of("a/b c/d/", ""));
-        assert_eq!(tree("/r/a/g%2b%2B+x~1"), of("a/g+++x~1", "g%2b%2B+x~1"));
-        assert_eq!(tree("/r/a/%252f"), of("a/%2f", "%252f"));
-        for odd in ["/r/%ff", "/r/a/%00", "/r/a%0a", "/r/a/%7f"] {
-            assert_eq!(tree(odd).0, None, "{odd}");
-        }
-        assert_eq!(parse("/r"), Ok(Route::Unknown));
     }
 
     #[test]

@@ -1,0 +1,50 @@
+//! The coarse kinds of requests that are counted apart.
+
+/// The coarse kind of a route, for metrics: few values, whatever clients ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// `/v2/`, discovery.
+    Base,
+    /// The token service.
+    Token,
+    /// Manifests.
+    Manifest,
+    /// Blobs.
+    Blob,
+    /// Upload sessions.
+    Upload,
+    /// Tags, referrers, catalog.
+    List,
+    /// Repositories that are no registries.
+    Tree,
+    /// Health, metrics and everything else.
+    Other,
+}
+
+impl Class {
+    /// Every class, in the order of its number.
+    pub const ALL: [Self; 8] = [
+        Self::Base,
+        Self::Token,
+        Self::Manifest,
+        Self::Blob,
+        Self::Upload,
+        Self::List,
+        Self::Tree,
+        Self::Other,
+    ];
+
+    /// The label in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Token => "token",
+            Self::Manifest => "manifest",
+            Self::Blob => "blob",
+            Self::Upload => "upload",
+            Self::List => "list",
+            Self::Tree => "tree",
+            Self::Other => "other",
+        }
+    }
+}

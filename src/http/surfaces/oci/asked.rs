@@ -1,0 +1,216 @@
+//! What a request about a repository asks of: which repository its name means, and as of when.
+//!
+//! Owns names of the past and `?ns=`. Must not decide who may do what.
+
+use crate::auth::{Action, Principal, Resource};
+use crate::http::PATIENCE;
+use crate::http::answer::Fail;
+use crate::http::answer::body::put;
+use crate::http::caller::credentials::scope;
+use crate::http::request::Req;
+use crate::http::server::limits::Place;
+use crate::repo::At;
+use crate::types::{Moment, RepoName};
+use axum::body::Body;
+use axum::http::header::{HeaderName, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+
+/// What a reading request asks of.
+pub struct Asked {
+    /// The name in the URL.
+    pub url: RepoName,
+    /// The repository that it means.
+    pub name: RepoName,
+    /// As of when.
+    pub at: At,
+    namespace: Namespace,
+}
+
+/// How `?ns=HOST` was read (distribution-spec, "Registry Proxying").
+enum Namespace {
+    /// There was none.
+    None,
+    /// It means `HOST/NAME`; this is the name alone.
+    Meant(RepoName),
+    /// There is no such repository that the user may read; this would be its name.
+    Other(RepoName),
+}
+
+impl Asked {
+    /// Finds the repository that a reading request means: `?ns=HOST` means `HOST/NAME` if that exists and its user may read it,
+    /// else `NAME`.
+    pub async fn of(req: &Req, name: &RepoName) -> Result<Self, Fail> {
+        if let Some(meant) = req.meant(name).await? {
+            return Ok(Self {
+                url: name.clone(),
+                name: meant.name,
+                at: meant.at,
+                namespace: Namespace::None,
+            });
+        }
+        let ns = req.query.get("ns").filter(|ns| !ns.is_empty());
+        let Some(there) = ns.and_then(|ns| namespaced(ns, name)) else {
+            return Ok(Self::now(name, Namespace::None));
+        };
+        if req.state.app.repos.exists(&there).await?
+            && req.user_may(Action::RepoPull, &there).await?
+        {
+            return Ok(Self::now(&there, Namespace::Meant(name.clone())));
+        }
+        Ok(Self::now(name, Namespace::Other(there)))
+    }
+
+    /// A repository as it is now.
+    fn now(name: &RepoName, namespace: Namespace) -> Self {
+        Self {
+            url: name.clone(),
+            name: name.clone(),
+            at: At::Head,
+            namespace,
+        }
+    }
+
+    /// Fails unless the request may read it.
+    pub async fn authorize(&self, req: &Req) -> Result<(), Fail> {
+        let action = Action::RepoPull;
+        if self.at != At::Head {
+            let auth = &req.state.app.auth;
+            if auth.authorize(&req.grant, action, self.resource()).await? {
+                return Ok(());
+            }
+            return Box::pin(req.require(action, &self.url)).await;
+        }
+        match &self.namespace {
+            Namespace::None => req.require(action, &self.name).await,
+            Namespace::Meant(_) if req.may(action, &self.name).await? => Ok(()),
+            Namespace::Meant(plain) => Err(with_scopes(req, &self.name, plain)),
+            Namespace::Other(there) => match req.require(action, &self.name).await {
+                Err(fail) if fail.status == StatusCode::UNAUTHORIZED => {
+                    Err(with_scopes(req, there, &self.name))
+                }
+                other => other,
+            },
+        }
+    }
+
+    /// Says in an answer how `?ns=` was read.
+    pub fn tell(&self, req: &Req, response: &mut Response<Body>) {
+        if let (Namespace::Meant(_), Some(ns)) = (&self.namespace, req.query.get("ns")) {
+            put(response, NAMESPACE, ns);
+        }
+    }
+
+    /// What rights on it are asked on.
+    fn resource(&self) -> Resource<'_> {
+        if self.at == At::Head {
+            return Resource::Repo(&self.url);
+        }
+        Resource::Past {
+            now: &self.name,
+            asked: &self.url,
+        }
+    }
+}
+
+/// Refuses to write to a name of the past, and to one that would become one as soon as there is such a snapshot. What lies
+/// there from before is an ordinary repository.
+pub async fn writable(req: &Req, name: &RepoName) -> Result<(), Fail> {
+    if matches!(req.method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let Some((moment, now)) = name.moment() else {
+        return Ok(());
+    };
+    let denied = |text| Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text));
+    if req.meant(name).await?.is_some() {
+        return denied(format!(
+            "this name means the past, which nobody can change; write to {now}"
+        ));
+    }
+    if let Moment::Snapshot(title) = moment
+        && !req.state.app.repos.exists(name).await?
+    {
+        return denied(format!(
+            "this name would mean the snapshot {title} of {now} as soon as there is one; write to another name"
+        ));
+    }
+    Ok(())
+}
+
+/// A place among the reads of the past of this client, for those that take more than a seek; none for a repository as it is
+/// now. To be held until what was asked for is known, not until it is sent.
+pub async fn past_place(req: &Req, asked: &Asked) -> Result<Option<Place>, Fail> {
+    let Some(client) = req.counted().filter(|_| asked.at != At::Head) else {
+        return Ok(None);
+    };
+    let words = ("reads of the past", "try again when they are done");
+    let place = req.state.past.take(&client, PATIENCE, words);
+    place.await.map(Some)
+}
+
+/// A challenge for both readings of a name, as the client cannot know which of them holds.
+fn with_scopes(req: &Req, there: &RepoName, name: &RepoName) -> Fail {
+    let both = format!(
+        "{} {}",
+        scope(Action::RepoPull, there),
+        scope(Action::RepoPull, name)
+    );
+    let error = req.grant.scope.is_some().then_some("insufficient_scope");
+    let mut fail = req.unauthorized(&both, error);
+    fail.headers
+        .retain(|(header, _)| *header == WWW_AUTHENTICATE);
+    fail
+}
+
+/// `HOST/NAME`, as the mirror names repositories: `docker.io` has its one-component names under `library/`, and the
+/// colon of a port is a dash.
+fn namespaced(ns: &str, name: &RepoName) -> Option<RepoName> {
+    let host = ns.to_ascii_lowercase().replace(':', "-");
+    let library = if host == "docker.io" && !name.as_str().contains('/') {
+        "library/"
+    } else {
+        ""
+    };
+    format!("{host}/{library}{name}").parse().ok()
+}
+
+/// How long an answer about a digest holds: for ever. Caches that others share may keep it only where everybody may read
+/// it: they would give it to anybody who asks (RFC 9111 section 3.5).
+pub async fn immutable(req: &Req, asked: &Asked) -> Result<HeaderValue, Fail> {
+    let open = if asked.at == At::Head {
+        req.anybody_may(Action::RepoPull, &asked.url).await?
+    } else {
+        let auth = &req.state.app.auth;
+        auth.authorize_user(&Principal::Anonymous, Action::RepoPull, asked.resource())
+            .await?
+    };
+    Ok(HeaderValue::from_static(if open {
+        "public, max-age=31536000, immutable"
+    } else {
+        "private, max-age=31536000, immutable"
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces() {
+        let name = |text: &str| text.parse::<RepoName>().expect("valid");
+        let of = |ns, n: &str| namespaced(ns, &name(n)).map(|r| r.to_string());
+        assert_eq!(
+            of("docker.io", "alpine").as_deref(),
+            Some("docker.io/library/alpine")
+        );
+        assert_eq!(of("docker.io", "a/b").as_deref(), Some("docker.io/a/b"));
+        assert_eq!(of("quay.io", "x").as_deref(), Some("quay.io/x"));
+        assert_eq!(
+            of("localhost:5000", "x").as_deref(),
+            Some("localhost-5000/x")
+        );
+        assert_eq!(of("../..", "x"), None);
+    }
+}
