@@ -105,6 +105,7 @@ pub(super) fn build(entries: &Entries, mode: Mode) -> Result<Config, ConfigError
         drain_seconds: read.seconds("serve.drain"),
         progress_seconds: read.seconds("serve.progress"),
         idle_ms: read.number("serve.idle"),
+        sendfile: read.text("serve.sendfile") != "off",
         manifest_max: read.number("limits.manifest"),
         connections_max: read.number("limits.connections"),
         requests_max: read.number("limits.requests"),

@@ -261,6 +261,12 @@ pub(super) const KEYS: &[Key] = &[
         "A connection that brings no whole request for this long is closed.",
     ),
     key(
+        "serve.sendfile",
+        Kind::Choice(&["auto", "off"]),
+        "auto",
+        "Over plain HTTP/1.1 the kernel sends by itself what it has in memory of a file (auto). off: all bytes are copied.",
+    ),
+    key(
         "limits.manifest",
         Kind::Size,
         "4MiB",

@@ -95,6 +95,8 @@ pub struct Config {
     pub progress_seconds: u64,
     /// `serve.idle` in milliseconds; never 0.
     pub idle_ms: u64,
+    /// `serve.sendfile`: the kernel sends files by itself where it can.
+    pub sendfile: bool,
     /// `limits.manifest` in bytes.
     pub manifest_max: u64,
     /// `limits.connections`: of one address; never 0.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::harness::content::{noise, push_blob};
-use crate::harness::{ADMIN, SOON, Server, basic};
+use crate::harness::{ADMIN, SOON, Server, basic, init};
 use crate::http::pieces::{file_of, in_memory};
 
 /// More than two parts.
@@ -65,8 +65,19 @@ fn bodies(mut bytes: &[u8]) -> Vec<&[u8]> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_on_one_connection_come_whole_and_in_order() {
-    let server = Server::start().await;
-    let (blob, path) = pushed(&server, 5).await;
+    come_whole_and_in_order(&Server::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_do_so_without_sendfile_as_well() {
+    let off = [("DRYPORT_SERVE__SENDFILE", "off")];
+    let home = tempfile::tempdir().unwrap();
+    init(&home.path().join("data"), &[]);
+    come_whole_and_in_order(&Server::serve(home, &[], &off).await).await;
+}
+
+async fn come_whole_and_in_order(server: &Server) {
+    let (blob, path) = pushed(server, 5).await;
     // The kernel has all of it in memory afterwards.
     let whole = server.admin().get(&path).await.expect(200);
     assert!(whole.body == blob);
@@ -78,7 +89,7 @@ async fn answers_on_one_connection_come_whole_and_in_order() {
         LEN - 1..LEN,
         0..LEN,
     ];
-    let mut stream = ask(&server, &path, &ranges);
+    let mut stream = ask(server, &path, &ranges);
     // The socket is full in the middle of a part.
     std::thread::sleep(Duration::from_millis(300));
     let mut got = vec![0; 10_000];

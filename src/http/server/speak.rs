@@ -93,6 +93,9 @@ impl Speaker {
 
     /// HTTP/1.1 until its end, without TLS: parts of files need not come through here.
     pub async fn plain(&self, tcp: TcpStream, peer: Peer, link: &Arc<Link>) {
+        if !self.state.app.config.load().sendfile {
+            return self.speak(tcp, None, peer, link).await;
+        }
         let (io, outbox) = Sending::new(tcp);
         self.speak(io, Some(outbox), peer, link).await;
     }
