@@ -132,6 +132,7 @@ impl From<AppError> for Fault {
         match error {
             AppError::Auth(error) => error.into(),
             AppError::Repo(error) => error.into(),
+            AppError::Store(error) => error.into(),
             error => Self::new(error.kind(), error.to_string()),
         }
     }

@@ -1,7 +1,7 @@
 //! What can go wrong with accounts, in words for the person at the other end.
 
 use crate::store::StoreError;
-use crate::types::Outage;
+use crate::types::{Outage, Remedy};
 
 /// Why an account, a login or a token was refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum AuthError {
     #[error("user {0} exists already")]
     Exists(String),
     /// A change of a user that is not there.
-    #[error("there is no user {0}; `dryport user list` shows all")]
+    #[error("there is no user {0}")]
     Unknown(String),
     /// The state of things forbids it; the text says why.
     #[error("{0}")]
@@ -70,6 +70,15 @@ pub enum AuthErrorKind {
 }
 
 impl AuthError {
+    /// What can be done about it, where that needs more words than the error has.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Unknown(_) => Some(Remedy::ListUsers),
+            Self::Store(error) => error.remedy(),
+            _ => None,
+        }
+    }
+
     /// What is wrong below, where that is why.
     pub fn outage(&self) -> Outage {
         match self {

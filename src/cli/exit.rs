@@ -1,5 +1,6 @@
 //! Exit codes, and the one place that decides which failure gets which.
 
+use super::hints;
 use crate::app::AppError;
 use crate::app::ops::{Fault, FaultKind};
 use crate::auth::AuthError;
@@ -86,7 +87,8 @@ impl Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Self::new(fault.kind, fault.message)
+        let message = hints::with(fault.message, fault.remedy.as_ref());
+        Self::new(fault.kind, message)
     }
 }
 

@@ -10,6 +10,7 @@ mod db;
 mod exit;
 mod gc;
 mod help;
+mod hints;
 mod init;
 mod job;
 mod mirror;

@@ -2,7 +2,7 @@
 
 use crate::blobs::{BlobError, BlobErrorKind};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::types::{Digest, Kind, Outage, RepoName};
+use crate::types::{Digest, Kind, Outage, Remedy, RepoName};
 use std::sync::Arc;
 
 /// A refused or failed repository operation. Nothing was changed unless the text says so.
@@ -52,7 +52,7 @@ pub enum RepoError {
     TooLarge(u64),
     /// A mirror takes no pushes.
     #[error(
-        "{0} is a mirror: its content comes from another registry and pushes are refused; push to another name, or ask the operator to let it take what is attached to its images (dryport repo set {0} --attachments on)"
+        "{0} is a mirror: its content comes from another registry and pushes are refused; push to another name, or ask the operator to let it take what is attached to its images"
     )]
     ReadOnly(RepoName),
     /// A mirror takes nothing but what is attached to what it has.
@@ -68,9 +68,12 @@ pub enum RepoError {
     /// Not possible in the state things are in.
     #[error("{0}")]
     Refused(String),
+    /// The same, where something can be done about it.
+    #[error("{0}")]
+    Mendable(String, Remedy),
     /// A quota has no room for it.
     #[error(
-        "the quota on {} is used up: {needed} bytes more are needed and {free} are free{}; delete something there, or ask for more (dryport quota set)",
+        "the quota on {} is used up: {needed} bytes more are needed and {free} are free{}; delete something there, or ask for more",
         quota_on(prefix),
         in_uploads(*uploads)
     )]
@@ -86,7 +89,7 @@ pub enum RepoError {
     },
     /// The history below a quota is over its bound, and none of it can go.
     #[error(
-        "the quota on {} takes nothing new: {kept} bytes are kept there though nothing shows them, at most {bound} may be, and none of them can be given up{}; delete what keeps them, or ask for more (dryport quota set --history)",
+        "the quota on {} takes nothing new: {kept} bytes are kept there though nothing shows them, at most {bound} may be, and none of them can be given up{}; delete what keeps them, or ask for more",
         quota_on(prefix),
         kept_by(by)
     )]
@@ -178,7 +181,7 @@ pub enum RepoError {
     UploadBusy,
     /// Too many uploads that their owner began and did not finish.
     #[error(
-        "{owner} has {most} unfinished uploads, the most at once; finish or cancel some, or ask the administrator to raise limits.uploads (those without bytes for uploads.idle end by themselves)"
+        "{owner} has {most} unfinished uploads, the most at once; finish or cancel some, or ask the administrator to allow more; those without bytes end by themselves in time"
     )]
     TooManyUploads {
         /// Whose they are.
@@ -303,6 +306,19 @@ impl RepoError {
         }
     }
 
+    /// What can be done about it, where that needs more words than the error has.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::ReadOnly(name) => Some(Remedy::TakeAttachments(name.to_string())),
+            Self::Mendable(_, remedy) => Some(remedy.clone()),
+            Self::Quota { .. } => Some(Remedy::RaiseQuota),
+            Self::HistoryFull { .. } => Some(Remedy::RaiseHistory),
+            Self::TooManyUploads { .. } => Some(Remedy::AllowUploads),
+            Self::Store(error) => error.remedy(),
+            _ => None,
+        }
+    }
+
     /// What is wrong below, if that is why; nothing where it is what was asked for.
     pub fn outage(&self) -> Option<Outage> {
         match self {
@@ -335,7 +351,8 @@ impl RepoError {
             | Self::OtherKind { .. }
             | Self::Exists(_)
             | Self::PathTaken { .. }
-            | Self::Refused(_) => K::Refused,
+            | Self::Refused(_)
+            | Self::Mendable(..) => K::Refused,
             Self::Quota { .. } | Self::HistoryFull { .. } => K::Quota,
             Self::UploadBusy
             | Self::TooManyUploads { .. }

@@ -10,7 +10,7 @@ use super::rows::record::{ItemRecord, RepoRecord, SnapshotRecord};
 use super::{any_visible, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table};
-use crate::types::{Kind, RepoId, RepoName, Rev, Title, moment};
+use crate::types::{Kind, Remedy, RepoId, RepoName, Rev, Title, moment};
 use std::sync::Arc;
 
 /// As of when a repository is read.
@@ -151,10 +151,14 @@ pub(super) fn readable(
     if rev.0 >= record.horizon || is_pinned(get, id, rev)? {
         return Ok(());
     }
-    Err(RepoError::Refused(format!(
-        "the history of {} is kept from revision {} on; revision {} is gone. Keep it longer with: dryport repo set {} --history-keep TIME, and below a quota more of it with: dryport quota set PREFIX SIZE --history SIZE",
-        record.name, record.horizon, rev.0, record.name
-    )))
+    let text = format!(
+        "the history of {} is kept from revision {} on; revision {} is gone",
+        record.name, record.horizon, rev.0
+    );
+    Err(RepoError::Mendable(
+        text,
+        Remedy::KeepHistory(record.name.clone()),
+    ))
 }
 
 /// Whether something keeps just this revision.

@@ -2,7 +2,7 @@
 //!
 //! Owns the error type and the translation from redb's errors; nothing else may look at a redb error.
 
-use crate::types::Outage;
+use crate::types::{Outage, Remedy};
 use std::io::ErrorKind;
 
 /// Store failures. Cloneable: one failed commit answers everybody who waited for it.
@@ -80,7 +80,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The file holds what this program never wrote.
-    #[error("the metadata store is damaged ({0}): restore a copy, or run \"dryport check\"")]
+    #[error("the metadata store is damaged ({0}): restore a copy, or have it checked")]
     Damaged(String),
     /// The log beside the file cannot be followed; says what to do.
     #[error("{0}")]
@@ -175,6 +175,11 @@ impl StoreError {
                 StoreErrorKind::Refused
             }
         }
+    }
+
+    /// What can be done about it, where that needs more words than the error has.
+    pub fn remedy(&self) -> Option<Remedy> {
+        matches!(self, Self::Damaged(_)).then_some(Remedy::Check)
     }
 
     /// The same for those who ask from afar.

@@ -6,7 +6,7 @@ use crate::jobs::{JobError, JobErrorKind};
 use crate::mirror::{self, MirrorError, MirrorErrorKind};
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::types::{NameError, PathError, TitleError};
+use crate::types::{NameError, PathError, Remedy, TitleError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,6 +38,9 @@ pub struct Fault {
     pub kind: FaultKind,
     /// What happened and what to do.
     pub message: String,
+    /// What else can be done, which the surface says in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
 }
 
 impl Fault {
@@ -46,7 +49,15 @@ impl Fault {
         Self {
             kind,
             message: message.into(),
+            remedy: None,
         }
+    }
+
+    /// The same with what can be done about it.
+    #[must_use]
+    pub fn mended_by(mut self, remedy: Option<Remedy>) -> Self {
+        self.remedy = remedy;
+        self
     }
 
     /// What kind it is.
@@ -85,7 +96,7 @@ impl From<PathError> for Fault {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        Self::new(of_store(error.kind()), error.to_string())
+        Self::new(of_store(error.kind()), error.to_string()).mended_by(error.remedy())
     }
 }
 
@@ -109,7 +120,7 @@ impl From<AuthError> for Fault {
             (_, AuthErrorKind::Exists | AuthErrorKind::Refused) => FaultKind::State,
             _ => FaultKind::Failed,
         };
-        Self::new(kind, error.to_string())
+        Self::new(kind, error.to_string()).mended_by(error.remedy())
     }
 }
 
@@ -125,6 +136,7 @@ impl From<RepoError> for Fault {
             RepoError::ReadOnly(_)
             | RepoError::NotAttached { .. }
             | RepoError::Refused(_)
+            | RepoError::Mendable(..)
             | RepoError::OtherKind { .. }
             | RepoError::Exists(_)
             | RepoError::PathTaken { .. }
@@ -136,7 +148,7 @@ impl From<RepoError> for Fault {
             RepoError::Store(store) => of_store(store.kind()),
             _ => FaultKind::Failed,
         };
-        Self::new(kind, error.to_string())
+        Self::new(kind, error.to_string()).mended_by(error.remedy())
     }
 }
 

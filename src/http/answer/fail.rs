@@ -2,6 +2,7 @@
 //!
 //! A 5xx never carries internals: those go to the log under the request id, which every error body names.
 
+use super::hints;
 use crate::auth::{AuthError, AuthErrorKind};
 use crate::http::log::access::RequestId;
 use crate::repo::RepoError;
@@ -200,7 +201,7 @@ const MISSING: usize = 256;
 
 impl From<RepoError> for Fail {
     fn from(error: RepoError) -> Self {
-        let text = error.to_string();
+        let text = hints::with(error.to_string(), error.remedy().as_ref());
         let not_found = |code, text| Self::new(StatusCode::NOT_FOUND, code, text);
         match error {
             RepoError::NameUnknown(_)
@@ -237,6 +238,7 @@ impl From<RepoError> for Fail {
                 Self::new(StatusCode::PRECONDITION_FAILED, "DENIED", text)
             }
             RepoError::Refused(_)
+            | RepoError::Mendable(..)
             | RepoError::OtherKind { .. }
             | RepoError::Exists(_)
             | RepoError::PathTaken { .. } => Self::new(StatusCode::CONFLICT, "DENIED", text),

@@ -2,5 +2,6 @@
 
 pub mod body;
 mod fail;
+mod hints;
 
 pub use fail::Fail;

@@ -101,8 +101,7 @@ impl Repos {
 }
 
 /// What is wrong with a history whose revisions have no times.
-const LOST: &str =
-    "many revisions of a repository have lost their time; `dryport check` says which";
+const LOST: &str = "many revisions of a repository have lost their time";
 
 /// The newest revision that was made at this time (wall clock, ms) or before.
 pub(in crate::repo) fn rev_at(

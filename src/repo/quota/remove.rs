@@ -7,7 +7,7 @@ use crate::repo::error::RepoError;
 use crate::repo::{Inner, Repos};
 use crate::store::key::{Key, Parts};
 use crate::store::{Get, Lane, Need, Read, StoreError, Table, Txn};
-use crate::types::wall_ms;
+use crate::types::{Remedy, wall_ms};
 
 /// Rows of one removed quota that one transaction drops.
 const ROWS: usize = 800;
@@ -18,10 +18,10 @@ impl Repos {
         let (wanted, at_ms) = (prefix.to_owned(), wall_ms());
         let write = self.write(Need::Keeps, "quota.remove", move |tx| {
             if quota(tx, &wanted)?.is_none() {
-                return Err(RepoError::Refused(format!(
-                    "there is no quota on {}; `dryport quota list` shows all",
-                    shown(&wanted)
-                )));
+                return Err(RepoError::Mendable(
+                    format!("there is no quota on {}", shown(&wanted)),
+                    Remedy::ListQuotas,
+                ));
             }
             tx.delete(Table::Quotas, &super::key(&wanted))?;
             Ok(super::tell(tx, &wanted, at_ms, "quota.remove")?)

@@ -8,7 +8,7 @@ use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::record::{RepoRecord, SnapshotRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
-use crate::types::{RepoId, RepoName, Rev, Title, wall_ms};
+use crate::types::{Remedy, RepoId, RepoName, Rev, Title, wall_ms};
 
 /// Rows of one look.
 const PAGE: usize = 500;
@@ -167,9 +167,10 @@ pub(in crate::repo) fn to_go_with(
         return Ok(());
     }
     let more = if count > named.len() { ", ..." } else { "" };
-    Err(RepoError::Refused(format!(
-        "{} has snapshots ({}{more}), which would go with it; nothing was deleted, delete them first or say that they go, too (--with-snapshots)",
+    let text = format!(
+        "{} has snapshots ({}{more}), which would go with it; nothing was deleted, delete them first or say that they go, too",
         record.name,
         named.join(", ")
-    )))
+    );
+    Err(RepoError::Mendable(text, Remedy::WithSnapshots))
 }

@@ -73,8 +73,9 @@ impl Operation for FilePush {
             () = ctx.stop.cancelled() => return Err(Fault::failed("stopped")),
         };
         let filed = filed.map_err(|error: RepoError| {
-            let fault = Fault::from(error);
-            Fault::new(fault.kind, format!("{target}: {fault}"))
+            let mut fault = Fault::from(error);
+            fault.message = format!("{target}: {fault}");
+            fault
         })?;
         Ok(Pushed {
             name: self.target,

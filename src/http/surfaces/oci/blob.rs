@@ -81,7 +81,7 @@ pub async fn delete(req: &Req, name: &RepoName, digest: &Digest) -> Result<Respo
 
 /// A delete that the repository's state forbids is 405, which is how the spec lets a registry say no.
 pub fn refused_delete(error: RepoError) -> Fail {
-    let refused = matches!(error, RepoError::Refused(_));
+    let refused = matches!(error, RepoError::Refused(_) | RepoError::Mendable(..));
     let mut fail = Fail::from(error);
     if refused {
         fail.status = StatusCode::METHOD_NOT_ALLOWED;
