@@ -69,6 +69,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let version = head.version;
     let mut body = Incoming::new(body, Duration::from_secs(config.progress_seconds.max(1)));
     let mut req = Req {
+        id,
         query: Query::default(),
         state,
         config,

@@ -1,6 +1,7 @@
 //! What holds on the wire, whatever is asked for: connections, ranges, rights, the log.
 
 pub mod abuse;
+pub mod api;
 pub mod authz;
 pub mod broken_off;
 pub mod ends;

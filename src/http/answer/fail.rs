@@ -125,6 +125,20 @@ impl Fail {
         self.answer("text/plain; charset=utf-8", text)
     }
 
+    /// The answer as a problem document (RFC 9457) with our own kind of failure; logs the cause of a 5xx under `id`.
+    pub fn into_problem(self, kind: &'static str, id: RequestId) -> Response<Body> {
+        self.tell(id);
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Refused"),
+            "status": self.status.as_u16(),
+            "detail": clip(&self.message),
+            "kind": kind,
+            "request": id.to_string(),
+        });
+        self.answer("application/problem+json", body.to_string())
+    }
+
     fn tell(&self, id: RequestId) {
         if let Some(cause) = &self.cause {
             tracing::error!(

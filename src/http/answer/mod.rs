@@ -2,6 +2,6 @@
 
 pub mod body;
 mod fail;
-mod hints;
+pub mod hints;
 
 pub use fail::Fail;

@@ -17,13 +17,15 @@ pub enum Class {
     List,
     /// Repositories that are no registries.
     Tree,
+    /// Operations by REST.
+    Api,
     /// Health, metrics and everything else.
     Other,
 }
 
 impl Class {
     /// Every class, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Base,
         Self::Token,
         Self::Manifest,
@@ -31,6 +33,7 @@ impl Class {
         Self::Upload,
         Self::List,
         Self::Tree,
+        Self::Api,
         Self::Other,
     ];
 
@@ -44,6 +47,7 @@ impl Class {
             Self::Upload => "upload",
             Self::List => "list",
             Self::Tree => "tree",
+            Self::Api => "api",
             Self::Other => "other",
         }
     }

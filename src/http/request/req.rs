@@ -7,6 +7,7 @@ use crate::auth::{Grant, Principal, net};
 use crate::config::Config;
 use crate::http::State;
 use crate::http::caller::origin::{Caller, Peer};
+use crate::http::log::access::RequestId;
 use crate::http::server::connections::Use;
 use crate::http::server::limits::open_files::Leave;
 use crate::http::server::limits::{Client, Place};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 
 /// The head of a request, its caller and what the caller showed.
 pub struct Req {
+    /// The request's id.
+    pub id: RequestId,
     /// The server.
     pub state: Arc<State>,
     /// The configuration in force when the request came.

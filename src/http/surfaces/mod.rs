@@ -3,6 +3,7 @@
 //! Owns what a surface is, and the one table of them. A new one is a file that implements [`Surface`], and a line in the
 //! table. Must not know what any of them answers.
 
+pub mod api;
 pub mod elsewhere;
 pub mod health;
 pub mod oci;
@@ -138,6 +139,7 @@ macro_rules! surfaces {
 surfaces! {
     Oci(oci::Path): "v2";
     Tree(tree::TreeRoute): "r";
+    Api(api::Path): "api";
     Health(health::Health): "healthz" | "livez" | "readyz" | "metrics";
 }
 
@@ -202,6 +204,8 @@ mod tests {
             "/v3/",
             "/r",
             "/v2x",
+            "/api",
+            "/api/v10",
             "/healthz/x",
             "",
             "*",
@@ -214,6 +218,7 @@ mod tests {
         }
         assert_eq!(class("/v2/"), Class::Base);
         assert_eq!(class("/r/a"), Class::Tree);
+        assert_eq!(class("/api/v1/repos"), Class::Api);
         assert!(matches!(Route::parse("/v2/%ff"), Route::Oci(_)));
         assert!(matches!(Route::parse("/readyz"), Route::Health(_)));
     }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// Fetches damaged contents again. Credentials are the calling user's and serve this one run: they are neither stored nor
 /// logged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Refetch {
     /// Each digest, with the registries that had it.
     pub wanted: Vec<(Digest, Vec<Upstream>)>,
@@ -25,7 +25,6 @@ pub struct Refetch {
     /// Certificates (PEM) to trust beside the system's.
     pub ca_pem: Option<String>,
     /// Hosts that a registry may lead to although they are this machine, link-local or unique-local.
-    #[serde(default)]
     pub allow_hosts: Vec<String>,
 }
 

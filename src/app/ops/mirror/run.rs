@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 /// What to copy, and how to reach it. Credentials are the calling user's and serve this one run: they are neither stored
 /// nor logged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct MirrorJob {
     /// `docker://HOST/NAME[:TAG|@DIGEST]`.
@@ -26,7 +26,6 @@ pub struct MirrorJob {
     /// `OS/ARCHITECTURE[/VARIANT]`; none: all platforms.
     pub platforms: Vec<String>,
     /// A platform that the image does not have is a warning.
-    #[serde(default)]
     pub allow_missing_platforms: bool,
     /// Plain HTTP is allowed to a host that is not this machine.
     pub plain_http: bool,
@@ -37,12 +36,10 @@ pub struct MirrorJob {
     /// Hosts, beside the registry's own domain, that may be given the credentials to issue a token.
     pub realms: Vec<String>,
     /// Hosts that the registry may lead to although they are this machine, link-local or unique-local.
-    #[serde(default)]
     pub allow_hosts: Vec<String>,
     /// What to log in to the registry with.
     pub login: Option<Credential>,
     /// Nobody waits for it: the running server goes on with it.
-    #[serde(default)]
     pub detach: bool,
 }
 
