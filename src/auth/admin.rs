@@ -9,6 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Auth {
+    /// The same accounts, for changes that somebody else asks for than the operator.
+    #[must_use]
+    pub fn asked_by(&self, who: &str) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            who: who.into(),
+        }
+    }
+
     /// Adds a user. The password has 1 to 1024 bytes.
     pub async fn add(
         &self,
@@ -31,7 +40,7 @@ impl Auth {
             Ok(user::save(txn, name, &account)?)
         })
         .await?;
-        tracing::info!(action = "user.admin", account = %name, "user added");
+        tracing::info!(action = "user.admin", by = &*self.who, account = %name, "user added");
         Ok(())
     }
 
@@ -45,7 +54,7 @@ impl Auth {
             Ok(user::save(txn, name, &account)?)
         })
         .await?;
-        tracing::info!(action = "user.admin", account = %name, "password changed");
+        tracing::info!(action = "user.admin", by = &*self.who, account = %name, "password changed");
         Ok(())
     }
 
@@ -62,7 +71,7 @@ impl Auth {
             Ok(user::save(txn, name, &account)?)
         })
         .await?;
-        tracing::info!(action = "user.admin", account = %name, role = role.name(), prefix, "role granted");
+        tracing::info!(action = "user.admin", by = &*self.who, account = %name, role = role.name(), prefix, "role granted");
         Ok(())
     }
 
@@ -75,7 +84,7 @@ impl Auth {
             Ok(user::save(txn, name, &account)?)
         })
         .await?;
-        tracing::info!(action = "user.admin", account = %name, prefix, "role revoked");
+        tracing::info!(action = "user.admin", by = &*self.who, account = %name, prefix, "role revoked");
         Ok(())
     }
 
@@ -86,7 +95,7 @@ impl Auth {
             Ok(user::erase(txn, name)?)
         })
         .await?;
-        tracing::info!(action = "user.admin", account = %name, "user removed");
+        tracing::info!(action = "user.admin", by = &*self.who, account = %name, "user removed");
         Ok(())
     }
 
@@ -122,7 +131,7 @@ impl Auth {
     where
         F: FnMut(&mut Txn<'_>, &UserName) -> Result<(), AuthError> + Send + 'static,
     {
-        let (name, at_ms) = (name.clone(), wall_ms());
+        let (name, at_ms, who) = (name.clone(), wall_ms(), Arc::clone(&self.who));
         self.write(Lane::Request, what, move |txn| {
             rows(txn, &name)?;
             let told = FeedRecord {
@@ -131,8 +140,7 @@ impl Auth {
                 name: name.as_str().into(),
                 rev: 0,
                 at_ms,
-                // Only the operator changes accounts.
-                who: "operator".into(),
+                who: who.to_string(),
                 why: what.into(),
             };
             Ok(feed::tell(txn, &told)?)
@@ -152,7 +160,6 @@ impl Auth {
         let then = move || {
             epoch.fetch_add(1, Ordering::SeqCst);
         };
-        // Only the operator changes accounts.
         let store = &self.inner.store;
         store.write_then(lane, Need::Keeps, what, rows, then).await
     }

@@ -75,6 +75,8 @@ pub struct Issued {
 #[derive(Clone)]
 pub struct Auth {
     inner: Arc<Inner>,
+    /// Who the feed and the log name for changes of accounts.
+    who: Arc<str>,
 }
 
 struct Inner {
@@ -144,6 +146,7 @@ impl Auth {
         };
         Ok(Self {
             inner: Arc::new(inner),
+            who: "operator".into(),
         })
     }
 

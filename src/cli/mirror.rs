@@ -5,10 +5,9 @@ use super::help::flow;
 use super::output::{self, Format};
 use super::progress;
 use super::session::Session;
-use super::settings::{self, Place};
+use super::settings::Registry;
 use super::timing::{self, Timing};
 use crate::app::ops::{FaultKind, JobCancel, MirrorJob, Progress, ScheduleMirror, Slow};
-use crate::config::Loaded;
 use crate::fetch::credentials;
 use crate::jobs::Schedule;
 use crate::mirror::MirrorReport;
@@ -47,7 +46,7 @@ Examples:
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct Mirror {
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) registry: Registry,
     /// The image, by tag or digest
     #[arg(value_name = "docker://HOST/NAME[:TAG|@DIGEST]")]
     pub(super) source: String,
@@ -97,14 +96,14 @@ pub(super) struct Mirror {
 
 impl Mirror {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let loaded = self.place.load()?;
         let (format, may_lack) = (self.format, self.allow_missing_evidence);
+        let registry = self.registry.clone();
         if let Some(schedule) = self.timing.schedule()? {
             let job = self.job().await?;
-            return plan(loaded, job, schedule, format).await;
+            return plan(&registry, job, schedule, format).await;
         }
         let job = self.job().await?;
-        let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
+        let session = registry.session("mirror").await?;
         let stop = CancellationToken::new();
         let shown = Arc::new(progress::Shown::new());
         let (stopped, clears) = (stop.clone(), shown.clone());
@@ -206,7 +205,7 @@ async fn login(
 
 /// Has the copy made again and again.
 async fn plan(
-    loaded: Loaded,
+    registry: &Registry,
     job: MirrorJob,
     schedule: Schedule,
     format: Format,
@@ -221,8 +220,8 @@ async fn plan(
             "a schedule keeps no certificate: its copies run without you. Give the machine of the server the certificate instead (its system's CAs), and leave --ca out",
         ));
     }
-    let session = Session::open(&settings::enter(loaded)?, "mirror").await?;
-    let served = matches!(session, Session::Remote { .. });
+    let session = registry.session("mirror").await?;
+    let served = !matches!(session, Session::Local { .. });
     let made = session.quick(ScheduleMirror { job, schedule }).await;
     session.close().await;
     let made = made?;

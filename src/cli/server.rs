@@ -7,6 +7,7 @@ use crate::fetch::{Client, FetchOptions, TlsClient, credentials};
 use clap::Args;
 use serde::Deserialize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const SERVER_HELP: &str = "Another server, for example https://registry.local:8443: it is asked with your login for it, that of \
     `docker login` (or `podman login`)";
@@ -19,8 +20,8 @@ pub struct ServerArgs {
     #[arg(long, value_name = "URL", help = SERVER_HELP, conflicts_with_all = ["data", "config"])]
     server: Option<String>,
     /// With --server: trust this certificate (PEM) beside the system's CAs: a CA's, or the very one that the server has
-    #[arg(long = "server-ca", value_name = "FILE", requires = "server")]
-    ca: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "server")]
+    server_ca: Option<PathBuf>,
 }
 
 /// A server that is reached by REST.
@@ -43,7 +44,7 @@ impl ServerArgs {
             return Ok(None);
         };
         let (is_plain, host) = split(url)?;
-        let ca_pem = match &self.ca {
+        let ca_pem = match &self.server_ca {
             None => None,
             Some(path) => Some(
                 std::fs::read(path)
@@ -57,6 +58,8 @@ impl ServerArgs {
             ca_pem,
             plain_http: is_plain,
             credentials: login,
+            // The answer comes when all is done; a server that is gone ends the connection sooner.
+            read_timeout: Duration::from_hours(24),
             ..FetchOptions::default()
         };
         let client = Client::new(&host, options).map_err(Failure::failed)?;

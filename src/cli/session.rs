@@ -3,7 +3,9 @@
 
 use super::exit::Failure;
 use super::server::Server;
-use crate::app::ops::{self, Asked, Ctx, FaultKind, Files, Line, News, Operation, TAKEN, TOKEN};
+use crate::app::ops::{
+    self, Asked, Ctx, FaultKind, HandedFiles, Line, News, Operation, TAKEN, TOKEN,
+};
 use crate::app::{App, Entered};
 use crate::fetch::unix::{Connection, Lines, Socket, UnixError, UnixErrorKind};
 use serde_json::Value;
@@ -14,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Said where a person stopped the work of a server that runs on.
 const STOPPED: &str = "stopped; what has come is kept, and the same command goes on from there";
+/// Said where a server does not have the socket for files.
+const OLDER: &str = "the running server is an older version of Dryport, which takes files in another way. Restart it with this version";
 /// How long a server that starts or stops (lock held, no socket) is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -31,7 +35,7 @@ pub enum Session {
         /// The open registry.
         app: Box<App>,
         /// Open files that wait for their operations.
-        files: Files,
+        files: HandedFiles,
     },
     /// Another server, by REST.
     There(Box<Server>),
@@ -56,7 +60,7 @@ impl Session {
                     }
                     return Ok(Self::Local {
                         app: Box::new(app),
-                        files: Files::default(),
+                        files: HandedFiles::default(),
                     });
                 }
                 Err(error) if is_locked(&error) => {
@@ -121,8 +125,10 @@ impl Session {
                 files.put(token.clone(), own)
             }
             Self::Remote { files, .. } => {
-                let connection = Connection::open(files).await;
-                let connection = connection.map_err(|e| not_connected(&e))?;
+                let connection = match Connection::open(files).await {
+                    Err(UnixError::Absent(_)) => return Err(Failure::failed(OLDER)),
+                    opened => opened.map_err(|e| not_connected(&e))?,
+                };
                 let answer = connection.hand_over(&token, file).await;
                 answer.map_err(Failure::failed)? == TAKEN
             }

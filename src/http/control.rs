@@ -7,7 +7,7 @@
 mod files;
 
 use crate::app::App;
-use crate::app::ops::{self, Asked, Ctx, Fault, Files, Line};
+use crate::app::ops::{self, Asked, Ctx, Fault, HandedFiles, Line};
 use crate::fetch::unix::ShortPath;
 use crate::telemetry::cut;
 use http_body_util::{BodyExt as _, Limited, StreamBody};
@@ -96,7 +96,7 @@ impl Control {
     /// Serves until `stop`; then running work is stopped and given a moment to answer.
     pub async fn serve(self, app: App, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let files = Files::default();
+        let files = HandedFiles::default();
         let served = Served {
             app,
             files: files.clone(),
@@ -108,7 +108,7 @@ impl Control {
                     tasks.spawn(connection(served.clone(), stream, stop.clone()));
                 },
                 stream = self.files.accept() => if let Some(stream) = stream {
-                    tasks.spawn(files::take(stream, files.clone()));
+                    tasks.spawn(files::take(stream, files.clone(), stop.clone()));
                 },
             }
         }
@@ -141,7 +141,7 @@ type Answer = hyper::Response<StreamBody<LineStream>>;
 #[derive(Clone)]
 struct Served {
     app: App,
-    files: Files,
+    files: HandedFiles,
 }
 
 async fn answer(

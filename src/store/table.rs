@@ -37,7 +37,7 @@ pub enum Table {
     Pages,
     /// running time, kind, what -> nothing: a hint; the truth is checked again.
     Due,
-    /// digest -> when it was condemned.
+    /// place of a content file -> the digest and when it was condemned.
     Condemned,
     /// upload id -> the upload.
     Uploads,

@@ -10,6 +10,9 @@ use serde_json::Value;
 use std::time::Instant;
 use utoipa::openapi::{RefOr, Schema};
 
+/// Fields whose values stand in no message.
+const SECRET: [&str; 3] = ["password", "login", "job.login"];
+
 /// The schemas of a type: its own, and those of the types that it names.
 #[derive(Clone)]
 pub struct Schemas {
@@ -20,7 +23,7 @@ pub struct Schemas {
 }
 
 /// A row of the table: an operation without its types.
-pub struct Row {
+pub struct Declared {
     spec: fn() -> Spec,
     input: fn() -> Schemas,
     reply: fn() -> Schemas,
@@ -29,7 +32,7 @@ pub struct Row {
     call: for<'a> fn(&'a Ctx, Value) -> BoxFuture<'a, Result<Value, Fault>>,
 }
 
-impl Row {
+impl Declared {
     /// The row of an operation.
     pub(super) const fn of<O: Operation>() -> Self {
         Self {
@@ -100,6 +103,10 @@ fn read<O: Operation>(input: Value) -> Result<O, Fault> {
             path if path == "." => String::new(),
             path => format!("{path}: "),
         };
+        // The parser's message may quote the value.
+        if SECRET.iter().any(|field| place.starts_with(field)) {
+            return Fault::usage(format!("{place}this is not of its form"));
+        }
         Fault::usage(format!("{place}{}", error.into_inner()))
     })
 }
@@ -122,12 +129,21 @@ pub async fn perform<O: Operation>(operation: O, ctx: &Ctx) -> Result<O::Reply, 
         Ok(()) => operation.run(ctx).await,
         Err(fault) => Err(fault),
     };
-    let who = ctx.who();
+    let (who, requester) = (ctx.who(), ctx.requester());
+    let from = requester.address.map(|address| address.to_string());
+    let (from, request) = (from.unwrap_or_default(), &requester.request);
     let ms = begun.elapsed().as_millis() as u64;
     match &done {
-        Ok(_) => tracing::info!(command = spec.name, who, ms, "operation done"),
+        Ok(_) => tracing::info!(
+            command = spec.name,
+            who,
+            from,
+            request,
+            ms,
+            "operation done"
+        ),
         Err(fault) => {
-            tracing::info!(command = spec.name, who, ms, kind = ?fault.kind, error = %fault, "operation failed");
+            tracing::info!(command = spec.name, who, from, request, ms, kind = ?fault.kind, error = %fault, "operation failed");
         }
     }
     done

@@ -3,7 +3,7 @@
 use super::fault::{Fault, FaultKind};
 use super::reply::{News, Progress};
 use crate::app::App;
-use crate::auth::{Action, Grant, Principal, Resource};
+use crate::auth::{Action, Auth, Grant, Principal, Resource};
 use crate::types::RepoName;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ const WAITS: Duration = Duration::from_mins(1);
 
 /// Who asks, over which way.
 #[derive(Debug, Clone)]
-pub struct Asker {
+pub struct Requester {
     /// Principal, and what limits it.
     pub grant: Grant,
     /// Where the request came from; none: this machine's control socket or the command itself.
@@ -36,19 +36,19 @@ pub struct Asker {
 #[derive(Clone)]
 pub struct Ctx {
     pub(super) app: App,
-    asker: Asker,
+    requester: Requester,
     news: News,
     pub(super) stop: CancellationToken,
     waits: bool,
-    files: Files,
+    files: HandedFiles,
 }
 
 impl Ctx {
     /// Of the operator, who waits for the end of slow work: of a control socket, or of a command without a server.
-    pub fn operator(app: App, news: News, stop: CancellationToken, files: Files) -> Self {
+    pub fn operator(app: App, news: News, stop: CancellationToken, files: HandedFiles) -> Self {
         Self {
             app,
-            asker: Asker {
+            requester: Requester {
                 grant: Grant::whole(Principal::Operator),
                 address: None,
                 agent: String::new(),
@@ -62,34 +62,39 @@ impl Ctx {
     }
 
     /// Of an account, which gets a job for slow work.
-    pub fn account(app: App, asker: Asker) -> Self {
+    pub fn account(app: App, requester: Requester) -> Self {
         Self {
             app,
-            asker,
+            requester,
             news: Arc::new(|_| {}),
             stop: CancellationToken::new(),
             waits: false,
-            files: Files::default(),
+            files: HandedFiles::default(),
         }
     }
 
     /// Who asks.
-    pub fn asker(&self) -> &Asker {
-        &self.asker
+    pub fn requester(&self) -> &Requester {
+        &self.requester
     }
 
     /// How the history and jobs name the caller.
     pub fn who(&self) -> &str {
-        match &self.asker.grant.principal {
+        match &self.requester.grant.principal {
             Principal::Operator => OPERATOR,
             Principal::User(name) => name.as_str(),
             Principal::Anonymous => "",
         }
     }
 
+    /// The accounts, for changes that the caller asks for.
+    pub(super) fn accounts(&self) -> Auth {
+        self.app.auth.asked_by(self.who())
+    }
+
     /// Whether the caller is the operator.
     pub fn is_operator(&self) -> bool {
-        self.asker.grant.principal == Principal::Operator
+        self.requester.grant.principal == Principal::Operator
     }
 
     /// Whether the caller waits for the end of slow work.
@@ -109,7 +114,7 @@ impl Ctx {
 
     /// Whether the caller may do this.
     pub(super) async fn may(&self, action: Action, resource: Resource<'_>) -> Result<bool, Fault> {
-        let grant = &self.asker.grant;
+        let grant = &self.requester.grant;
         Ok(self.app.auth.authorize(grant, action, resource).await?)
     }
 
@@ -131,9 +136,9 @@ impl Ctx {
 
 /// Descriptors that were handed over beside requests, by one-time token. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Files(Arc<Mutex<HashMap<String, (OwnedFd, Instant)>>>);
+pub struct HandedFiles(Arc<Mutex<HashMap<String, (OwnedFd, Instant)>>>);
 
-impl Files {
+impl HandedFiles {
     /// Keeps a descriptor until its operation takes it, for 60 s at most. Answers whether there was room for it.
     pub fn put(&self, token: String, file: OwnedFd) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,6 +148,13 @@ impl Files {
         }
         waiting.insert(token, (file, Instant::now()));
         true
+    }
+
+    /// Lets go of those that nobody came for.
+    pub async fn forget_later(&self) {
+        tokio::time::sleep(WAITS).await;
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, (_, since)| since.elapsed() < WAITS);
     }
 
     fn take(&self, token: &str) -> Option<OwnedFd> {

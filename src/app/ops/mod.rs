@@ -30,12 +30,12 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use utoipa::ToSchema;
 
-pub use call::{Row, Schemas, perform};
+pub use call::{Declared, Schemas, perform};
 pub use check::{Check, Refetch, Refetched, RefetchedAll};
-pub use ctx::{Asker, Ctx, Files};
+pub use ctx::{Ctx, HandedFiles, Requester};
 pub(super) use fault::of_store;
 pub use fault::{Fault, FaultKind};
-pub use file::{FilePush, FileShow, Found, Pushed};
+pub use file::{FileAt, FilePush, FileShow, Pushed};
 pub use gc::{GcSurvey, GcSweep};
 pub use input::{PastRef, Prefix, Secret};
 pub use job::{JobCancel, JobList, JobLog, JobRetry, JobShow, Jobs, Lines};
@@ -157,52 +157,52 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
 }
 
 /// Every operation, by name.
-pub static ALL: &[Row] = &[
-    Row::of::<Check>(),
-    Row::of::<Refetch>(),
-    Row::of::<DatabaseShow>(),
-    Row::of::<FilePush>(),
-    Row::of::<FileShow>(),
-    Row::of::<GcSurvey>(),
-    Row::of::<GcSweep>(),
-    Row::of::<JobCancel>(),
-    Row::of::<JobList>(),
-    Row::of::<JobLog>(),
-    Row::of::<JobRetry>(),
-    Row::of::<JobShow>(),
-    Row::of::<MirrorJob>(),
-    Row::of::<QuotaList>(),
-    Row::of::<QuotaRemove>(),
-    Row::of::<QuotaSet>(),
-    Row::of::<RepoCreate>(),
-    Row::of::<RepoDelete>(),
-    Row::of::<RepoList>(),
-    Row::of::<RepoSet>(),
-    Row::of::<RepoShow>(),
-    Row::of::<ScheduleList>(),
-    Row::of::<ScheduleMirror>(),
-    Row::of::<ScheduleRemove>(),
-    Row::of::<ServerTrust>(),
-    Row::of::<SnapshotCreate>(),
-    Row::of::<SnapshotDelete>(),
-    Row::of::<SnapshotDiff>(),
-    Row::of::<SnapshotHold>(),
-    Row::of::<SnapshotList>(),
-    Row::of::<SnapshotRestore>(),
-    Row::of::<SnapshotShow>(),
-    Row::of::<TagDelete>(),
-    Row::of::<TagHistory>(),
-    Row::of::<TagList>(),
-    Row::of::<TagRestore>(),
-    Row::of::<UserAdd>(),
-    Row::of::<UserGrant>(),
-    Row::of::<UserList>(),
-    Row::of::<UserPasswd>(),
-    Row::of::<UserRemove>(),
-    Row::of::<UserRevoke>(),
+pub static ALL: &[Declared] = &[
+    Declared::of::<Check>(),
+    Declared::of::<Refetch>(),
+    Declared::of::<DatabaseShow>(),
+    Declared::of::<FilePush>(),
+    Declared::of::<FileShow>(),
+    Declared::of::<GcSurvey>(),
+    Declared::of::<GcSweep>(),
+    Declared::of::<JobCancel>(),
+    Declared::of::<JobList>(),
+    Declared::of::<JobLog>(),
+    Declared::of::<JobRetry>(),
+    Declared::of::<JobShow>(),
+    Declared::of::<MirrorJob>(),
+    Declared::of::<QuotaList>(),
+    Declared::of::<QuotaRemove>(),
+    Declared::of::<QuotaSet>(),
+    Declared::of::<RepoCreate>(),
+    Declared::of::<RepoDelete>(),
+    Declared::of::<RepoList>(),
+    Declared::of::<RepoSet>(),
+    Declared::of::<RepoShow>(),
+    Declared::of::<ScheduleList>(),
+    Declared::of::<ScheduleMirror>(),
+    Declared::of::<ScheduleRemove>(),
+    Declared::of::<ServerTrust>(),
+    Declared::of::<SnapshotCreate>(),
+    Declared::of::<SnapshotDelete>(),
+    Declared::of::<SnapshotDiff>(),
+    Declared::of::<SnapshotHold>(),
+    Declared::of::<SnapshotList>(),
+    Declared::of::<SnapshotRestore>(),
+    Declared::of::<SnapshotShow>(),
+    Declared::of::<TagDelete>(),
+    Declared::of::<TagHistory>(),
+    Declared::of::<TagList>(),
+    Declared::of::<TagRestore>(),
+    Declared::of::<UserAdd>(),
+    Declared::of::<UserGrant>(),
+    Declared::of::<UserList>(),
+    Declared::of::<UserPasswd>(),
+    Declared::of::<UserRemove>(),
+    Declared::of::<UserRevoke>(),
 ];
 
-/// The row of this name.
-pub fn named(name: &str) -> Option<&'static Row> {
+/// The operation of this name.
+pub fn named(name: &str) -> Option<&'static Declared> {
     ALL.iter().find(|row| row.spec().name == name)
 }

@@ -1,6 +1,6 @@
 //! Takes one descriptor from a connection: a command opens its file itself, and the server needs to see no user's folder.
 
-use crate::app::ops::{Files, TAKEN, TOKEN};
+use crate::app::ops::{HandedFiles, TAKEN, TOKEN};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::io::{Error, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -8,16 +8,21 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
 /// A command sends at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Takes the one message of a connection and answers it.
-pub async fn take(mut stream: UnixStream, files: Files) {
-    let received = tokio::time::timeout(PATIENCE, receive(&stream)).await;
+pub async fn take(mut stream: UnixStream, files: HandedFiles, stop: CancellationToken) {
+    let received = tokio::select! {
+        received = tokio::time::timeout(PATIENCE, receive(&stream)) => received,
+        () = stop.cancelled() => return,
+    };
     let answer = match received {
         Ok(Ok((token, file))) => {
             if files.put(token, file) {
+                tokio::spawn(async move { files.forget_later().await });
                 TAKEN
             } else {
                 b'-'

@@ -2,4 +2,5 @@
 
 pub mod directory;
 pub mod files;
+pub mod handed;
 pub mod settings;

@@ -4,7 +4,7 @@ mod push;
 mod show;
 
 pub use push::{FilePush, Pushed};
-pub use show::{FileShow, Found};
+pub use show::{FileAt, FileShow};
 
 use super::{Fault, FaultKind};
 use crate::app::App;

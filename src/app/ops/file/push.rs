@@ -5,9 +5,15 @@ use crate::app::ops::{Ctx, Fault, FaultKind, Operation, Spec, Verb};
 use crate::auth::Action;
 use crate::repo::{At, NewFile, RepoError, When};
 use crate::types::FilePath;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Seek as _;
+use std::io::{self, Seek as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 
@@ -24,6 +30,27 @@ pub struct FilePush {
     pub file: String,
     /// Its length in bytes.
     pub len: u64,
+}
+
+/// So many bytes of a reader; one that ends before that is an error, and what it has beyond is not read.
+fn exactly(
+    read: impl AsyncRead + Send + 'static,
+    len: u64,
+) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
+    let seen = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&seen);
+    let pieces = ReaderStream::with_capacity(read.take(len), PIECE);
+    let pieces = pieces.inspect_ok(move |piece| {
+        counts.fetch_add(piece.len() as u64, Relaxed);
+    });
+    let end = stream::once(async move {
+        let seen = seen.load(Relaxed);
+        (seen < len).then(|| {
+            let text = format!("the file has {seen} bytes now, and had {len}");
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
+        })
+    });
+    Box::pin(pieces.chain(end.filter_map(future::ready)))
 }
 
 /// A file that was taken.
@@ -65,8 +92,7 @@ impl Operation for FilePush {
             who: ctx.who().to_owned(),
             owner: ctx.who().to_owned(),
         };
-        let read = tokio::fs::File::from_std(file);
-        let body = ReaderStream::with_capacity(read, PIECE);
+        let body = exactly(tokio::fs::File::from_std(file), self.len);
         let repos = &ctx.app.repos;
         let filed = tokio::select! {
             filed = repos.put_file(&tree.name, new, Some(self.len), body) => filed,
@@ -83,5 +109,20 @@ impl Operation for FilePush {
             size: filed.size,
             is_new: filed.is_new,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_got_shorter_is_an_error_and_a_longer_one_is_cut() {
+        let of = |bytes: &'static [u8], len| exactly(bytes, len).try_collect::<Vec<_>>();
+        assert_eq!(of(b"abcd", 3).await.expect("three").concat(), b"abc");
+        assert_eq!(of(b"abc", 3).await.expect("three").concat(), b"abc");
+        assert!(of(b"", 0).await.expect("none").is_empty());
+        let short = of(b"ab", 3).await.map_err(|e| e.kind());
+        assert_eq!(short, Err(io::ErrorKind::UnexpectedEof));
     }
 }

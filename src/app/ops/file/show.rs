@@ -17,19 +17,19 @@ pub struct FileShow {
 
 /// What is there.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Found {
+pub struct FileAt {
     /// The file; one whose bytes are damaged is none, as a push heals it.
     pub file: Option<Pushed>,
 }
 
 impl Operation for FileShow {
-    type Reply = Found;
+    type Reply = FileAt;
 
     const SPEC: Spec = Spec::new("file-show", Verb::Read, "/file", Action::ServerAdmin)
         .about("The file at a path now")
         .control_only();
 
-    async fn run(self, ctx: &Ctx) -> Result<Found, Fault> {
+    async fn run(self, ctx: &Ctx) -> Result<FileAt, Fault> {
         let tree = tree(&ctx.app, &self.target)?;
         let file = match ctx.app.repos.file(&tree).await {
             Ok(file) => Some(Pushed {
@@ -41,6 +41,6 @@ impl Operation for FileShow {
             Err(RepoError::PathUnknown(_) | RepoError::FileDamaged(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(Found { file })
+        Ok(FileAt { file })
     }
 }

@@ -28,20 +28,26 @@ pub(super) async fn as_job(
     alone: CancellationToken,
 ) -> Result<Slow<Came>, Fault> {
     let runner = &ctx.app.runner;
+    if !ctx.waits() {
+        return left_to_the_queue(ctx, &task).await;
+    }
     match runner.start(&ctx.app, task.clone(), ctx.who()).await {
-        Ok(heard) if ctx.waits() => {
+        Ok(heard) => {
             let came = heard.out(runner, ctx.news(), ctx.stop.clone()).await?;
             Ok(Slow::Done(came))
         }
-        Ok(heard) => {
-            let job = runner.jobs().await?.show(heard.id).await?;
-            Ok(Slow::Job(Box::new(job)))
-        }
-        Err(error) if ctx.waits() => {
+        Err(error) => {
             tracing::warn!(%error, kind = task.kind(), "this work is done without a job that shows it");
             let came = task.run(&ctx.app, NO_JOB, ctx.news(), alone).await?;
             Ok(Slow::Done(came))
         }
-        Err(error) => Err(error),
     }
+}
+
+/// Leaves work to the queue, which runs a few jobs at once.
+pub(super) async fn left_to_the_queue<T>(ctx: &Ctx, task: &Task) -> Result<Slow<T>, Fault> {
+    let runner = &ctx.app.runner;
+    let id = runner.queue(task, ctx.who()).await?;
+    let job = runner.jobs().await?.show(id).await?;
+    Ok(Slow::Job(Box::new(job)))
 }

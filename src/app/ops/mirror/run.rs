@@ -1,6 +1,7 @@
 //! `mirror-run`: what to copy, and handing it to [`crate::mirror`].
 
 use crate::app::App;
+use crate::app::ops::job::left_to_the_queue;
 use crate::app::ops::{
     Ctx, Fault, FaultKind, JobBegun, News, Operation, Progress, Slow, Spec, Verb,
 };
@@ -69,7 +70,11 @@ impl Operation for MirrorJob {
                 "no server runs that the copy could be left to, and this command would take it along when it ends; start one (dryport serve), or leave --detach out",
             ));
         }
+        let needs_its_command = self.login.is_some() || self.ca_pem.is_some();
         let task = Task::Mirror(Box::new(Self { detach, ..self }));
+        if !ctx.waits() && !needs_its_command {
+            return left_to_the_queue(ctx, &task).await;
+        }
         let heard = runner.start(&ctx.app, task, ctx.who()).await?;
         if detach {
             let job = runner.jobs().await?.show(heard.id).await?;

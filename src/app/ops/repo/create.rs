@@ -19,7 +19,7 @@ pub struct RepoCreate {
 impl Operation for RepoCreate {
     type Reply = Done;
 
-    const SPEC: Spec = Spec::new("repo-create", Verb::Make, "/repos", Action::RepoPush)
+    const SPEC: Spec = Spec::new("repo-create", Verb::Make, "/repos", Action::RepoAdmin)
         .about("Makes an empty repository");
 
     fn concerns(&self) -> Concerns {

@@ -52,8 +52,11 @@ impl Operation for RepoList {
             }
             next = page.next;
             if next.is_none() || !repos.is_empty() {
-                return Ok(RepoPage { repos, next });
+                break;
             }
         }
+        // Where the search stands may be a name that the caller may not know: the next page begins after one that is shown.
+        let next = next.and_then(|_| repos.last().map(|last| last.name.clone()));
+        Ok(RepoPage { repos, next })
     }
 }

@@ -30,21 +30,26 @@ impl Operation for SnapshotList {
     }
 
     async fn run(self, ctx: &Ctx) -> Result<SnapshotPage, Fault> {
-        let mut page = ctx
-            .app
-            .repos
-            .snapshots(self.repo.as_ref(), self.after)
-            .await?;
-        if self.repo.is_none() {
-            let mut seen = Vec::with_capacity(page.snapshots.len());
+        let repos = &ctx.app.repos;
+        if self.repo.is_some() {
+            return Ok(repos.snapshots(self.repo.as_ref(), self.after).await?);
+        }
+        let (mut snapshots, mut after) = (Vec::new(), self.after);
+        loop {
+            let page = repos.snapshots(None, after).await?;
+            let mut is_last_seen = false;
             for snapshot in page.snapshots {
-                let name = snapshot.name.parse::<RepoName>()?;
-                if ctx.sees(&name).await? {
-                    seen.push(snapshot);
+                is_last_seen = ctx.sees(&snapshot.name.parse::<RepoName>()?).await?;
+                if is_last_seen {
+                    snapshots.push(snapshot);
                 }
             }
-            page.snapshots = seen;
+            // Where a page ends tells of its last snapshot: one that the caller may not see ends none.
+            if page.next.is_none() || (is_last_seen && !snapshots.is_empty()) {
+                let next = page.next;
+                return Ok(SnapshotPage { snapshots, next });
+            }
+            after = page.next;
         }
-        Ok(page)
     }
 }

@@ -33,8 +33,7 @@ impl Operation for UserAdd {
             .into_iter()
             .map(checked)
             .collect::<Result<Vec<_>, _>>()?;
-        ctx.app
-            .auth
+        ctx.accounts()
             .add(&self.name, &self.password.0, grants)
             .await?;
         Ok(Done {})

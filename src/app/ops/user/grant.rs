@@ -24,7 +24,9 @@ impl Operation for UserGrant {
         .about("Gives an account a role on a prefix, in place of the role that it had on exactly this prefix");
 
     async fn run(self, ctx: &Ctx) -> Result<Done, Fault> {
-        ctx.app.auth.grant(&self.name, checked(self.grant)?).await?;
+        ctx.accounts()
+            .grant(&self.name, checked(self.grant)?)
+            .await?;
         Ok(Done {})
     }
 }

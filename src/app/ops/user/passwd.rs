@@ -29,7 +29,7 @@ impl Operation for UserPasswd {
     .about("Sets a new password");
 
     async fn run(self, ctx: &Ctx) -> Result<Done, Fault> {
-        ctx.app.auth.passwd(&self.name, &self.password.0).await?;
+        ctx.accounts().passwd(&self.name, &self.password.0).await?;
         ctx.app.password_changed(self.name.as_str());
         Ok(Done {})
     }

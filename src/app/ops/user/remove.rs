@@ -21,7 +21,7 @@ impl Operation for UserRemove {
         .about("Removes an account");
 
     async fn run(self, ctx: &Ctx) -> Result<Done, Fault> {
-        ctx.app.auth.remove(&self.name).await?;
+        ctx.accounts().remove(&self.name).await?;
         ctx.app.password_changed(self.name.as_str());
         Ok(Done {})
     }

@@ -30,8 +30,7 @@ impl Operation for UserRevoke {
     .about("Takes away the role on exactly this prefix");
 
     async fn run(self, ctx: &Ctx) -> Result<Done, Fault> {
-        ctx.app
-            .auth
+        ctx.accounts()
             .revoke(&self.name, self.prefix.as_str())
             .await?;
         Ok(Done {})

@@ -8,8 +8,9 @@ mod openapi;
 mod problem;
 
 use super::{Challenge, Credentials, Surface};
-use crate::app::ops::{self, Asker, Ctx, Fault, FaultKind, Reach, Row, Verb};
+use crate::app::ops::{self, Ctx, Declared, Fault, FaultKind, Reach, Requester, Verb};
 use crate::auth::{Action, Principal};
+use crate::http::PATIENCE;
 use crate::http::answer::Fail;
 use crate::http::log::access::RequestId;
 use crate::http::metrics::Class;
@@ -25,7 +26,7 @@ pub const ROOT: &str = "/api/v1";
 /// The description of them.
 const OPENAPI: &str = "/openapi.json";
 /// A body is at most this long; a CA bundle is the largest thing in it.
-const BODY: u64 = 4 << 20;
+const BODY: u64 = 1 << 20;
 
 /// The verb that a method stands for.
 fn verb(method: &Method) -> Option<Verb> {
@@ -52,16 +53,16 @@ fn method(verb: Verb) -> Method {
 pub struct Path(String);
 
 /// What a request means.
-pub enum Found {
+pub enum Described {
     /// The description of all operations.
     OpenApi,
     /// One of them.
-    Operation(&'static Row),
+    Operation(&'static Declared),
 }
 
 impl Surface for Path {
     const CHALLENGE: Challenge = Challenge::Password;
-    type Found = Found;
+    type Found = Described;
 
     fn parse(path: &str) -> Option<Self> {
         let rest = path.strip_prefix(ROOT)?;
@@ -86,28 +87,28 @@ impl Surface for Path {
     }
 
     /// Which repository an operation concerns stands in its input, and its right is looked up there.
-    async fn resolve(self, req: &Req) -> Result<Found, Fail> {
+    async fn resolve(self, req: &Req) -> Result<Described, Fail> {
         if self.0 == OPENAPI {
             if !matches!(req.method, Method::GET | Method::HEAD) {
                 return Err(Fail::method("GET, HEAD"));
             }
-            return Ok(Found::OpenApi);
+            return Ok(Described::OpenApi);
         }
-        // Tokens are for the registry protocol: their grammar has no word for operations.
-        if req.grant.scope.is_some() {
+        // Tokens are for the registry protocol: their grammar has no word for operations. And a stranger's body is not read.
+        if req.grant.scope.is_some() || req.grant.principal == Principal::Anonymous {
             return Err(req.unauthorized("", None));
         }
-        found(&self, &req.method).map(Found::Operation)
+        found(&self, &req.method).map(Described::Operation)
     }
 
     async fn answer(
-        found: &Found,
+        found: &Described,
         req: &mut Req,
         body: &mut Incoming,
     ) -> Result<Response<Body>, Fail> {
         match found {
-            Found::OpenApi => Ok(json(StatusCode::OK, openapi::text())),
-            Found::Operation(row) => Box::pin(perform(row, req, body)).await,
+            Described::OpenApi => Ok(json(StatusCode::OK, openapi::text())),
+            Described::Operation(row) => Box::pin(perform(row, req, body)).await,
         }
     }
 
@@ -117,7 +118,7 @@ impl Surface for Path {
 }
 
 /// The operation that a path and a method mean.
-fn found(path: &Path, asked: &Method) -> Result<&'static Row, Fail> {
+fn found(path: &Path, asked: &Method) -> Result<&'static Declared, Fail> {
     let rows: Vec<_> = ops::ALL
         .iter()
         .filter(|row| row.spec().path == path.0)
@@ -135,7 +136,7 @@ fn found(path: &Path, asked: &Method) -> Result<&'static Row, Fail> {
             "this concerns the server's own machine: its operator can ask for it there",
         )),
         None => {
-            let of = |row: &&Row| method(row.spec().verb).to_string();
+            let of = |row: &&Declared| method(row.spec().verb).to_string();
             let allow = rows.iter().map(of).collect::<Vec<_>>().join(", ");
             let text = format!("this path answers only {allow}");
             let fail = Fail::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", text);
@@ -144,14 +145,21 @@ fn found(path: &Path, asked: &Method) -> Result<&'static Row, Fail> {
     }
 }
 
-async fn perform(row: &Row, req: &Req, body: &mut Incoming) -> Result<Response<Body>, Fail> {
+async fn perform(
+    row: &&'static Declared,
+    req: &Req,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Fail> {
     let spec = row.spec();
+    // Some take long, and much memory.
+    let words = ("operations", "try again when they are done");
+    let _place = req.state.past.take(&req.client(), PATIENCE, words).await?;
     let input = match spec.verb {
         Verb::Read | Verb::Remove => row.read_query(req.query.encoded().trim_start_matches('?')),
         Verb::Make | Verb::Set => row.read(document(req, body).await?),
     };
     let input = input.map_err(problem::of)?;
-    let asker = Asker {
+    let requester = Requester {
         grant: req.grant.clone(),
         address: Some(req.caller.ip),
         agent: req
@@ -160,13 +168,17 @@ async fn perform(row: &Row, req: &Req, body: &mut Incoming) -> Result<Response<B
             .to_owned(),
         request: req.id.to_string(),
     };
-    let ctx = Ctx::account(req.state.app.clone(), asker);
-    let reply = row.call(&ctx, input).await.map_err(|fault| {
-        if fault.kind == FaultKind::Denied && req.grant.principal == Principal::Anonymous {
-            return req.unauthorized("", None);
-        }
-        problem::of(fault)
-    })?;
+    let ctx = Ctx::account(req.state.app.clone(), requester);
+    // A change that was begun is told of in the log, also if its client goes away.
+    let (row, reads) = (*row, spec.verb == Verb::Read);
+    let call = async move { row.call(&ctx, input).await };
+    let reply = if reads {
+        call.await
+    } else {
+        let task = tokio::spawn(call).await;
+        task.map_err(|e| Fail::internal(format!("an operation was cut short: {e}")))?
+    };
+    let reply = reply.map_err(problem::of)?;
     let text = serde_json::to_vec(&reply).map_err(|e| Fail::internal(e.to_string()))?;
     let status = if spec.slow && reply.get("job").is_some() {
         StatusCode::ACCEPTED
@@ -188,8 +200,8 @@ async fn document(req: &Req, body: &mut Incoming) -> Result<Value, Fail> {
             text,
         ));
     }
-    let bytes = body.collect(BODY).await?;
-    let bytes = bytes.ok_or_else(|| {
+    let document = req.document(body, BODY).await?;
+    let (bytes, _turn) = document.ok_or_else(|| {
         let text = format!("the body is longer than {BODY} bytes");
         Fail::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)
     })?;

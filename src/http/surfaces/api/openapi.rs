@@ -1,7 +1,7 @@
 //! The description of REST in `OpenAPI` 3.1, made from the table of operations.
 
 use super::ROOT;
-use crate::app::ops::{self, Reach, Row, Schemas, Verb};
+use crate::app::ops::{self, Declared, Reach, Schemas, Verb};
 use bytes::Bytes;
 use std::sync::OnceLock;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -63,7 +63,7 @@ fn http_method(verb: Verb) -> HttpMethod {
     }
 }
 
-fn operation(row: &Row) -> OperationBuilder {
+fn operation(row: &Declared) -> OperationBuilder {
     let spec = row.spec();
     let noun = spec.name.split('-').next().unwrap_or_default();
     let done = |text| {
