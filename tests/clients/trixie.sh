@@ -47,8 +47,8 @@ for tag in half other; do
   check "skopeo: push $tag as zstd:chunked" inside "$S copy -q --authfile auth.json --dest-cert-dir certs --dest-compress-format zstd:chunked oci:content:$tag docker://$T/parts:$tag"
 done
 check "skopeo: pull into its storage" inside "$INTO docker://$T/parts:half containers-storage:parts:half"
-# These clients copy the files that another layer has in parallel, and now and then one before its folder is made. That is their
-# own, whatever the server sends: they try again.
+# On some machines these clients fail now and then in their own copy of the files that another layer has (openat2 below their own
+# root finds no folder), also against older builds of this server. What they took is compared with what was pushed below.
 often() {
   local _
   for _ in $(seq 20); do
