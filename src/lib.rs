@@ -1,6 +1,7 @@
 //! Dryport: the registry for places without a network.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod blobs;
 pub mod cache;

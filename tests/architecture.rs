@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "telemetry",
         "fetch",
     ],
-    &["repo", "auth", "jobs"],
+    &["repo", "auth", "jobs", "audit"],
     &["formats"],
     &["snapshot"],
     &["mirror", "bundle", "search", "gc"],
@@ -43,7 +43,7 @@ const HIDDEN_FROM_FORMATS: &[&str] = &["store", "blobs", "fetch", "http"];
 const HIDDEN_FROM_SURFACES: &[&str] = &["store", "blobs", "fetch"];
 
 /// Rooms whose errors name no command and no setting: the surface that shows one adds what its own people can do.
-const NAME_NO_COMMAND: &[&str] = &["store", "blobs", "repo", "auth", "jobs", "datadir"];
+const NAME_NO_COMMAND: &[&str] = &["store", "blobs", "repo", "auth", "jobs", "audit", "datadir"];
 
 /// Crate -> the only path prefix (below `src/`) that may name it.
 const OWNERS: &[(&str, &str)] = &[

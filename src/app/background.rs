@@ -35,6 +35,7 @@ impl App {
         tasks.spawn(async move { collector.keep_sweeping(until).await });
         let (checker, until) = (self.checker.clone(), stop.clone());
         tasks.spawn(async move { checker.keep_scrubbing(until).await });
+        tasks.spawn(super::audited::keep(self.clone(), stop.clone()));
         tasks.spawn(tend_feed(self.clone(), stop.clone()));
         tasks.spawn(tidy_stages(self.clone(), stop.clone()));
         tasks.spawn(self.runner.clone().keep(self.clone(), stop.clone()));

@@ -3,6 +3,7 @@
 //! Each module below has its own small options; they are filled from the configuration here ([`options`]) and nowhere
 //! else. Knows no HTTP: listeners are `http`'s, signals are `cli`'s.
 
+mod audited;
 mod background;
 mod data;
 mod entered;
@@ -14,6 +15,7 @@ mod runner;
 mod secrets;
 mod tally;
 
+use crate::audit::{Audit, AuditError};
 use crate::auth::{Auth, AuthError};
 use crate::blobs::{BlobError, BlobErrorKind, Blobs};
 use crate::config::Config;
@@ -48,6 +50,8 @@ pub struct App {
     pub checker: Checker,
     /// Accounts.
     pub auth: Auth,
+    /// The audit trail; a server keeps it up to date, and each question brings it up to then.
+    pub audit: Audit,
     /// Jobs.
     runner: Runner,
     /// Certificates; none without a TLS listener.
@@ -100,6 +104,9 @@ pub enum AppError {
     /// The jobs.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// The audit trail.
+    #[error("audit trail: {0}")]
+    Audit(#[from] AuditError),
     /// The certificates.
     #[error("certificate: {0}")]
     Tls(#[from] TlsError),
@@ -173,6 +180,7 @@ impl App {
         };
         let keys = store.with_room(|| secrets::signing_keys(&config.data))?;
         let auth = Auth::open(store.clone(), options::auth(&config, keys))?;
+        let audit = Audit::open(store.clone(), options::audit(&config))?;
         let collector = Collector::new(repos.clone(), options::gc(&config));
         let checker = Checker::new(
             repos.clone(),
@@ -189,6 +197,7 @@ impl App {
             collector,
             checker,
             auth,
+            audit,
             runner: Runner::new(Jobs::open(jobs_of)?),
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
@@ -228,6 +237,7 @@ impl App {
             tracing::info!(fingerprint = tls.fingerprint(), "the certificate changed");
         }
         self.auth.reconfigure(options::auth(&new, keys))?;
+        self.audit.reconfigure(options::audit(&new));
         let restart = Config::restart_needed(&old, &new);
         self.config.store(Arc::new(options::keep_fixed(&old, new)));
         Ok(restart)
@@ -256,6 +266,7 @@ impl App {
     /// Saves open uploads, ends background work, closes the store and gives the lock back. Listeners are closed before.
     pub async fn close(&self) {
         self.repos.close().await;
+        self.turn_audit().await;
         let store = self.store.clone();
         // Waits for the last commit's fsync.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;

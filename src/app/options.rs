@@ -1,5 +1,6 @@
 //! From the one configuration to each module's own options.
 
+use crate::audit::AuditOptions;
 use crate::auth::AuthOptions;
 use crate::blobs::BlobOptions;
 use crate::config::Config;
@@ -70,6 +71,14 @@ pub(super) fn check(config: &Config) -> CheckOptions {
     CheckOptions {
         every: Duration::from_secs(config.check_every_seconds),
         rate: config.check_rate_bytes,
+    }
+}
+
+pub(super) fn audit(_config: &Config) -> AuditOptions {
+    AuditOptions {
+        keep_ms: 365 * 24 * 60 * 60 * 1000,
+        max_bytes: 256 << 20,
+        pulls: true,
     }
 }
 

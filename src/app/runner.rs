@@ -14,6 +14,7 @@ use super::App;
 use super::heard::{Heard, Live};
 use super::ops::{Fault, FaultKind, Progress};
 use super::tally::Tally;
+use crate::audit::{AuditOutcome, Ended};
 use crate::jobs::{BEAT, Claimed, JobError, JobState, Jobs, NewJob, Outcome};
 use crate::types::JobId;
 use std::collections::HashMap;
@@ -50,6 +51,16 @@ struct Inner {
     serves: AtomicBool,
     /// What a process before this one had begun was looked at.
     recovered: OnceCell<()>,
+}
+
+/// How a job ended that failed.
+fn failed(id: JobId, fault: &Fault) -> Ended {
+    Ended {
+        resource: format!("job:{id}"),
+        outcome: AuditOutcome::Error,
+        status: 0,
+        error: fault.message.clone(),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -117,6 +128,7 @@ impl Runner {
             id,
             kind: kind.into(),
             spec,
+            who: who.to_owned(),
             attempts: 1,
         };
         Ok(self.run(app, claimed, task))
@@ -209,12 +221,17 @@ impl Runner {
             let _ = sender.send(now);
         };
         let beats = self.beats(id, Arc::clone(&tally), live.stop.clone());
+        let act = app.act_of(claimed).await;
         let work = task.run(app, id, Arc::new(news), live.stop.clone());
+        let work = act.cause().of(work);
         let done = tokio::select! {
             done = work => done,
             never = beats => match never {},
         };
         let cut_short = task::is_cut_short(&done);
+        if let (Err(fault), false) = (&done, cut_short) {
+            app.audit.note(&act, &failed(id, fault));
+        }
         if live.leaves.load(Ordering::Acquire) && cut_short {
             // The next start finds it begun, and goes on.
             return done;

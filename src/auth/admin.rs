@@ -2,6 +2,7 @@
 
 use super::user::{self, Account};
 use super::{Auth, AuthError, RoleGrant, UserName, UserView, password};
+use crate::store::cause::FeedCause;
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::{Lane, Need, StoreError, Txn};
 use crate::types::wall_ms;
@@ -142,8 +143,9 @@ impl Auth {
                 at_ms,
                 who: who.to_string(),
                 why: what.into(),
+                cause: FeedCause::None,
             };
-            Ok(feed::tell(txn, &told)?)
+            Ok(feed::tell(txn, told)?)
         })
         .await
     }

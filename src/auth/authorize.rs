@@ -95,7 +95,7 @@ fn role_may(grant: &RoleGrant, action: Action, resource: Resource<'_>) -> bool {
         Action::RepoPush | Action::TagWrite | Action::RepoDelete => Role::Writer,
         Action::RepoAdmin => Role::Admin,
         // These concern the whole server, whatever they are asked on.
-        Action::UserAdmin | Action::ServerAdmin | Action::Metrics => {
+        Action::UserAdmin | Action::ServerAdmin | Action::AuditRead | Action::Metrics => {
             return grant.role == Role::Admin && grant.prefix.is_empty();
         }
     };
@@ -131,7 +131,11 @@ pub(super) fn scope_holds(scopes: &[Scope], action: Action, resource: Resource<'
             .iter()
             .any(|s| s.kind == "registry" && s.name == "catalog" && s.holds("*")),
         // Docker's grammar has no word for these: a registry token never administers.
-        Action::RepoAdmin | Action::UserAdmin | Action::ServerAdmin | Action::Metrics => false,
+        Action::RepoAdmin
+        | Action::UserAdmin
+        | Action::ServerAdmin
+        | Action::AuditRead
+        | Action::Metrics => false,
     }
 }
 
@@ -162,7 +166,7 @@ mod tests {
 
     /// One letter an action, in the order of `Action::ALL`; a dot is a no.
     fn row(grants: &[RoleGrant], switches: Switches, resource: Resource<'_>) -> String {
-        let letters = "pTRLPWDCAUSMH";
+        let letters = "pTRLPWDCAUSVMH";
         Action::ALL
             .into_iter()
             .zip(letters.chars())
@@ -185,29 +189,29 @@ mod tests {
             Resource::Repo(&mate),
             Resource::Server,
         );
-        let none = "pT.....C....H";
+        let none = "pT.....C.....H";
         for (grants, switches, resource, want) in [
             (vec![], CLOSED, repo, none),
             (vec![], CLOSED, server, none),
-            (vec![], OPEN_PULL, repo, "pTRL...C....H"),
-            (vec![], OPEN, repo, "pTRLPW.C....H"),
+            (vec![], OPEN_PULL, repo, "pTRL...C.....H"),
+            (vec![], OPEN, repo, "pTRLPW.C.....H"),
             (vec![], OPEN, server, none),
-            (on(Role::Reader, "team"), CLOSED, repo, "pTRL...C....H"),
+            (on(Role::Reader, "team"), CLOSED, repo, "pTRL...C.....H"),
             (on(Role::Reader, "team"), CLOSED, other, none),
-            (on(Role::Reader, "team"), OPEN, repo, "pTRLPW.C....H"),
+            (on(Role::Reader, "team"), OPEN, repo, "pTRLPW.C.....H"),
             (on(Role::Reader, "team"), CLOSED, server, none),
-            (on(Role::Writer, "team"), CLOSED, repo, "pTRLPWDC....H"),
-            (on(Role::Writer, "team/"), CLOSED, repo, "pTRLPWDC....H"),
-            (on(Role::Writer, "team/app"), CLOSED, repo, "pTRLPWDC....H"),
+            (on(Role::Writer, "team"), CLOSED, repo, "pTRLPWDC.....H"),
+            (on(Role::Writer, "team/"), CLOSED, repo, "pTRLPWDC.....H"),
+            (on(Role::Writer, "team/app"), CLOSED, repo, "pTRLPWDC.....H"),
             (on(Role::Writer, "team/app/x"), CLOSED, repo, none),
             (on(Role::Writer, "team"), CLOSED, other, none),
-            (on(Role::Writer, ""), CLOSED, other, "pTRLPWDC....H"),
+            (on(Role::Writer, ""), CLOSED, other, "pTRLPWDC.....H"),
             (on(Role::Writer, ""), CLOSED, server, none),
-            (on(Role::Admin, "team"), CLOSED, repo, "pTRLPWDCA...H"),
+            (on(Role::Admin, "team"), CLOSED, repo, "pTRLPWDCA....H"),
             (on(Role::Admin, "team"), CLOSED, other, none),
             (on(Role::Admin, "team"), CLOSED, server, none),
-            (on(Role::Admin, ""), CLOSED, repo, "pTRLPWDCAUSMH"),
-            (on(Role::Admin, ""), CLOSED, server, "pTRLPWDCAUSMH"),
+            (on(Role::Admin, ""), CLOSED, repo, "pTRLPWDCAUSVMH"),
+            (on(Role::Admin, ""), CLOSED, server, "pTRLPWDCAUSVMH"),
         ] {
             assert_eq!(
                 row(&grants, switches, resource),
@@ -243,19 +247,19 @@ mod tests {
         let app: RepoName = "team/app".parse().expect("name");
         let other: RepoName = "team/other".parse().expect("name");
         for (scope, want) in [
-            ("", "pT..........H"),
-            ("repository:team/app:pull", "pTRL........H"),
-            ("repository:team/app:push", "pT..PW......H"),
-            ("repository:team/app:delete", "pT....D.....H"),
-            ("repository:team/app:pull,push", "pTRLPW......H"),
-            ("repository:team/app:*", "pTRLPWD.....H"),
-            ("registry:catalog:*", "pT.....C....H"),
-            ("repository:catalog:*", "pT..........H"),
+            ("", "pT...........H"),
+            ("repository:team/app:pull", "pTRL.........H"),
+            ("repository:team/app:push", "pT..PW.......H"),
+            ("repository:team/app:delete", "pT....D......H"),
+            ("repository:team/app:pull,push", "pTRLPW.......H"),
+            ("repository:team/app:*", "pTRLPWD......H"),
+            ("registry:catalog:*", "pT.....C.....H"),
+            ("repository:catalog:*", "pT...........H"),
         ] {
             let scopes = Scope::parse(scope).expect("few");
             let row: String = Action::ALL
                 .into_iter()
-                .zip("pTRLPWDCAUSMH".chars())
+                .zip("pTRLPWDCAUSVMH".chars())
                 .map(|(a, l)| {
                     if scope_holds(&scopes, a, Resource::Repo(&app)) {
                         l

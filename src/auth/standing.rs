@@ -1,6 +1,6 @@
 //! Whether what a request was let in by still holds while its body comes, which may take hours.
 
-use super::{Action, Auth, AuthError, Grant, Principal, Resource};
+use super::{Action, Auth, AuthError, Grant, Principal, Resource, RoleGrant};
 use crate::types::RepoName;
 use std::sync::atomic::Ordering;
 
@@ -41,6 +41,24 @@ impl Auth {
             name: name.clone(),
             epoch,
         })
+    }
+
+    /// The id of who asks (0 without an account) and its roles, as the audit trail tells of them: `admin`, or role and prefix as
+    /// in `writer:team`. Of an account that cannot be read or is not there any more neither is known.
+    pub async fn described(&self, principal: &Principal) -> (u64, Vec<String>) {
+        let name = match principal {
+            Principal::Operator => return (0, vec!["operator".to_owned()]),
+            Principal::Anonymous => return (0, Vec::new()),
+            Principal::User(name) => name,
+        };
+        let Ok(Some(account)) = self.account(name).await else {
+            return (0, Vec::new());
+        };
+        let role = |grant: &RoleGrant| match grant.prefix.as_str() {
+            "" => grant.role.name().to_owned(),
+            prefix => format!("{}:{prefix}", grant.role.name()),
+        };
+        (account.uid, account.grants.iter().map(role).collect())
     }
 
     async fn identity(&self, principal: &Principal) -> Result<Option<(u64, u64)>, AuthError> {

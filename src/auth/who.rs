@@ -32,6 +32,8 @@ pub enum Action {
     UserAdmin,
     /// Manage the server: jobs, quotas, the collector, copies from other registries.
     ServerAdmin,
+    /// Read the audit trail.
+    AuditRead,
     /// Read `/metrics`.
     Metrics,
     /// Read the health end points.
@@ -40,7 +42,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ping,
         Self::Token,
         Self::RepoPull,
@@ -52,6 +54,7 @@ impl Action {
         Self::RepoAdmin,
         Self::UserAdmin,
         Self::ServerAdmin,
+        Self::AuditRead,
         Self::Metrics,
         Self::Health,
     ];
@@ -70,6 +73,7 @@ impl Action {
             Self::RepoAdmin => "repo.admin",
             Self::UserAdmin => "user.admin",
             Self::ServerAdmin => "server.admin",
+            Self::AuditRead => "audit.read",
             Self::Metrics => "metrics",
             Self::Health => "health",
         }

@@ -3,6 +3,7 @@
 //! Does no work of its own on data: that is [`crate::app`]'s, reached through [`session`]. What fails how is decided in
 //! [`exit`].
 
+mod audit;
 mod check;
 mod completions;
 mod config;
@@ -83,6 +84,8 @@ enum Command {
     Job(job::JobCommand),
     #[command(subcommand)]
     Quota(quota::QuotaCommand),
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     Gc(gc::Gc),
     Check(check::Check),
     #[command(subcommand)]
@@ -163,6 +166,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Job(job) => job.run().await,
         Command::Push(push) => push.run().await,
         Command::Quota(quota) => quota.run().await,
+        Command::Audit(audit) => audit.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Check(check) => check.run().await,
         Command::Db(db) => db.run().await,

@@ -39,8 +39,8 @@ use server::sending::sendfile::Outbox;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use surfaces::Route;
 
@@ -73,7 +73,9 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         query: Query::default(),
         state,
         config,
+        start: record.start,
         method: head.method,
+        uri: head.uri.clone(),
         headers: head.headers,
         peer,
         caller,
@@ -83,6 +85,7 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
         used: record.used.clone(),
         file: None,
         outbox: head.extensions.get::<Outbox>().cloned(),
+        sent: OnceLock::new(),
     };
     let query = head.uri.query().unwrap_or_default();
     let result = match front {

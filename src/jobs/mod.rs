@@ -125,6 +125,8 @@ pub struct Claimed {
     pub kind: String,
     /// Its input, as JSON.
     pub spec: String,
+    /// Who asked for it.
+    pub who: String,
     /// How often it was begun, with this time.
     pub attempts: u32,
 }

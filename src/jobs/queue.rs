@@ -2,10 +2,11 @@
 
 use super::fresh::{KEPT, fresh};
 use super::record::{JobLineRecord, JobRecord};
-use super::rows::{all, find, lines, log, put};
+use super::rows::{all, find, lines, log, put, tell};
 use super::{
     ATTEMPTS, Claimed, JobError, JobLine, JobState, JobView, Jobs, LEASE, NewJob, Outcome,
 };
+use crate::store::feed::FeedKind;
 use crate::store::record::Record;
 use crate::store::{Get, Need, Txn};
 use crate::types::{JobId, wall_ms};
@@ -26,6 +27,7 @@ impl Jobs {
                 begin(tx, id, &mut job, claim, at_ms)?;
             }
             put(tx, id, &job)?;
+            tell(tx, FeedKind::Job, id.0, at_ms, (&job.who, "job.make"))?;
             Ok(id)
         };
         self.write(Need::Grows, "job.make", make).await
@@ -168,6 +170,7 @@ impl Jobs {
             }
             log(tx, id, &mut job, at_ms, "somebody cancelled it")?;
             put(tx, id, &job)?;
+            tell(tx, FeedKind::Job, id.0, at_ms, ("", "job.cancel"))?;
             Ok(runs)
         };
         self.write(Need::Keeps, "job.cancel", cancel).await
@@ -194,6 +197,7 @@ impl Jobs {
             (job.attempts, job.not_before, job.ended_ms) = (0, 0, 0);
             log(tx, id, &mut job, at_ms, "somebody asked for another try")?;
             put(tx, id, &job)?;
+            tell(tx, FeedKind::Job, id.0, at_ms, ("", "job.retry"))?;
             Ok(())
         };
         self.write(Need::Keeps, "job.retry", retry).await
@@ -257,6 +261,7 @@ fn claimed(id: JobId, job: JobRecord) -> Claimed {
         id,
         kind: job.kind,
         spec: job.spec,
+        who: job.who,
         attempts: job.attempts,
     }
 }

@@ -2,6 +2,8 @@
 
 use super::JobError;
 use super::record::{JobLineRecord, JobRecord, ScheduleRecord};
+use crate::store::cause::FeedCause;
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
 use crate::store::{Get, Row, StoreError, Table, Txn};
@@ -50,6 +52,30 @@ pub(super) fn find(get: &impl Get, id: JobId) -> Result<JobRecord, JobError> {
 
 pub(super) fn put(tx: &mut Txn<'_>, id: JobId, job: &JobRecord) -> Result<(), StoreError> {
     tx.put(Table::Jobs, &key(id), &job.to_bytes()?)
+}
+
+/// Tells the feed of what somebody did to a job or a schedule. What they do by themselves is no news.
+pub(super) fn tell(
+    tx: &mut Txn<'_>,
+    kind: FeedKind,
+    number: u64,
+    at_ms: u64,
+    (who, why): (&str, &str),
+) -> Result<(), StoreError> {
+    if !tx.is_asked_for() {
+        return Ok(());
+    }
+    let row = FeedRecord {
+        kind: kind as u8,
+        repo: 0,
+        name: number.to_string(),
+        rev: 0,
+        at_ms,
+        who: who.into(),
+        why: why.into(),
+        cause: FeedCause::None,
+    };
+    feed::tell(tx, row)
 }
 
 /// Every job after `after`, without their logs: one seek each.

@@ -6,9 +6,10 @@ use super::fresh::{KEPT, fresh, thin};
 use super::record::{Clocks, JobRecord, ScheduleRecord};
 use super::rows::{
     SCHEDULES, all, erase_schedule, find, find_schedule, log, next_schedule, put, put_schedule,
-    schedules,
+    schedules, tell,
 };
 use super::{JobError, JobState, Jobs, NewJob, Rhythm, Schedule, ScheduleError, ScheduleView};
+use crate::store::feed::FeedKind;
 use crate::store::{Get, Need, Txn};
 use crate::types::{JobId, ScheduleId, wall_ms};
 use std::time::Duration;
@@ -53,6 +54,13 @@ impl Jobs {
             let row = first(&new, clocks, random)?;
             let id = next_schedule(tx)?;
             put_schedule(tx, id, &row)?;
+            tell(
+                tx,
+                FeedKind::Schedule,
+                id.0,
+                at_ms,
+                (&new.job.who, "schedule.make"),
+            )?;
             Ok(ScheduleView::of(id, row, None, clocks))
         };
         self.write(Need::Grows, "schedule.make", plan).await
@@ -75,9 +83,11 @@ impl Jobs {
 
     /// Removes a schedule. A job of it that is under way goes on.
     pub async fn unplan(&self, id: ScheduleId) -> Result<(), JobError> {
+        let at_ms = wall_ms();
         let remove = move |tx: &mut Txn<'_>| {
             find_schedule(tx, id)?;
             erase_schedule(tx, id)?;
+            tell(tx, FeedKind::Schedule, id.0, at_ms, ("", "schedule.remove"))?;
             Ok(())
         };
         self.write(Need::Keeps, "schedule.remove", remove).await

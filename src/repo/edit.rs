@@ -9,6 +9,7 @@ use super::rows::keys::{self, DueKind, Name};
 use super::rows::record::{ChangeRecord, ItemRecord, RepoRecord, UsageRecord};
 use super::rows::usage;
 use super::rules::{self, Closed};
+use crate::store::cause::FeedCause;
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::record::Record;
 use crate::store::{Get as _, StoreError, Table, Txn};
@@ -228,8 +229,9 @@ pub(super) fn reveal(
         at_ms: context.at_ms,
         who: context.who.clone(),
         why: context.why.into(),
+        cause: FeedCause::None,
     };
-    feed::tell(tx, &feed)?;
+    feed::tell(tx, feed)?;
     if let Some(keep_ms) = keep_ms {
         let now = tx.running_ms();
         let key = keys::due(now + keep_ms, DueKind::History, &keys::due_rev(id, rev));

@@ -57,6 +57,7 @@ pub use values::{
 
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
+use crate::store::cause;
 use crate::store::feed::FeedKind;
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
@@ -279,7 +280,7 @@ impl Repos {
         &self,
         work: impl Future<Output = Result<T, RepoError>> + Send + 'static,
     ) -> Result<T, RepoError> {
-        match tokio::spawn(work).await {
+        match tokio::spawn(cause::carried(work)).await {
             Ok(result) => result,
             Err(e) => Err(RepoError::Task(e.to_string())),
         }

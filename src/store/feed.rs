@@ -5,6 +5,7 @@
 //! number it is done with) and moves it in the same transaction as what it derives; it sleeps on
 //! [`Store::fed`](super::Store::fed). Old rows are trimmed ([`tend`]); a consumer behind the start must rebuild.
 
+use super::cause::FeedCause;
 use super::key::{Key, Parts};
 use super::record::{Decode, Encode, Record, decode_body};
 use super::table::{as_u64, meta};
@@ -27,10 +28,14 @@ pub enum FeedKind {
     Account = 5,
     /// A setting of the whole registry changed: a quota, whose prefix is the name.
     Setting = 6,
+    /// A job was made, told to end or begun again by somebody; the name is its number.
+    Job = 7,
+    /// A schedule of jobs was made or removed; the name is its number.
+    Schedule = 8,
 }
 
 impl FeedKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Revision,
         Self::RepoMade,
         Self::RepoDeleted,
@@ -38,6 +43,8 @@ impl FeedKind {
         Self::Snapshot,
         Self::Account,
         Self::Setting,
+        Self::Job,
+        Self::Schedule,
     ];
 
     /// The kind of a code; none for one that this version does not know.
@@ -63,14 +70,47 @@ pub struct FeedRecord {
     pub who: String,
     /// Why: the action's name.
     pub why: String,
+    /// The request behind it; [`tell`] sets it.
+    pub cause: FeedCause,
 }
 
 impl Record for FeedRecord {
     const NAME: &'static str = "feed";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
-        (version == 1).then(|| decode_body::<FeedRecordV1>(Self::NAME, body).map(Self::from))
+        match version {
+            1 => Some(decode_body::<FeedRecordV1>(Self::NAME, body).map(Self::from)),
+            2 => Some(decode_body::<FeedRecordV2>(Self::NAME, body).map(Self::from)),
+            _ => None,
+        }
+    }
+}
+
+/// [`FeedRecord`] as of version 2: without the request behind it.
+#[derive(Decode)]
+struct FeedRecordV2 {
+    kind: u8,
+    repo: u64,
+    name: String,
+    rev: u64,
+    at_ms: u64,
+    who: String,
+    why: String,
+}
+
+impl From<FeedRecordV2> for FeedRecord {
+    fn from(old: FeedRecordV2) -> Self {
+        Self {
+            kind: old.kind,
+            repo: old.repo,
+            name: old.name,
+            rev: old.rev,
+            at_ms: old.at_ms,
+            who: old.who,
+            why: old.why,
+            cause: FeedCause::None,
+        }
     }
 }
 
@@ -95,6 +135,7 @@ impl From<FeedRecordV1> for FeedRecord {
             at_ms: old.at_ms,
             who: old.who,
             why: old.why,
+            cause: FeedCause::None,
         }
     }
 }
@@ -106,9 +147,10 @@ impl FeedRecord {
     }
 }
 
-/// Tells of one thing, in the transaction that makes it visible.
-pub fn tell(txn: &mut Txn<'_>, row: &FeedRecord) -> Result<(), StoreError> {
-    txn.append(&row.to_bytes()?)
+/// Tells of one thing, in the transaction that makes it visible; the row gets the request behind that.
+pub fn tell(txn: &mut Txn<'_>, row: FeedRecord) -> Result<(), StoreError> {
+    let cause = txn.cause();
+    txn.append(&FeedRecord { cause, ..row }.to_bytes()?)
 }
 
 /// How often is noted where the feed stands (running ms), and how many notes are kept.
@@ -268,8 +310,13 @@ mod golden_tests {
             at_ms: 1_700_000_000_000,
             who: "ci".into(),
             why: "manifest.put".into(),
+            cause: FeedCause::None,
         };
-        golden::check(&row(FeedKind::Snapshot as u8));
+        golden::check(&FeedRecord {
+            cause: FeedCause::Words(b"words".into()),
+            ..row(FeedKind::Job as u8)
+        });
+        golden::check_old(2, &row(FeedKind::Snapshot as u8));
         golden::check_old(1, &row(FeedKind::Revision as u8));
         for kind in FeedKind::ALL {
             assert_eq!(FeedKind::of(kind as u8), Some(kind));

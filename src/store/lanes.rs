@@ -3,11 +3,12 @@
 //! Requests go first; a batch takes one background closure at most, and few batches do while requests come. A full lane keeps its callers waiting up to
 //! [`PATIENCE`], then they are refused. Nothing here touches redb.
 
+use super::cause::Cause;
 use super::txn::{Batch, Overlay, Txn};
 use super::{Get as _, Lane, Need, StoreError, lock_of};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
@@ -58,9 +59,12 @@ impl<R> Reply<R> {
 pub(super) struct Pending<T, E, F> {
     pub need: Need,
     pub name: &'static str,
+    pub cause: Option<Arc<Cause>>,
     pub closure: F,
     pub result: Option<Result<T, E>>,
     pub panicked: bool,
+    /// The feed's rows of its changes carry the words of `cause`.
+    pub told: bool,
     pub then: Option<Then>,
     pub reply: Reply<Result<T, E>>,
 }
@@ -80,9 +84,10 @@ where
     }
 
     fn run(&mut self, batch: &Batch<'_>) -> Option<Overlay> {
-        let mut txn = Txn::new(batch, self.need);
+        let mut txn = Txn::new(batch, self.need, self.cause.as_deref());
         let ran = catch_unwind(AssertUnwindSafe(|| (self.closure)(&mut txn)));
         batch.note_looks(txn.looked());
+        self.told = txn.has_told();
         let Ok(result) = ran else {
             tracing::error!(change = self.name, "a change panicked and was dropped");
             self.panicked = true;
@@ -113,7 +118,12 @@ where
             then();
         }
         let answer = match (outcome, self.result) {
-            (Ok(()), Some(result)) => result,
+            (Ok(()), Some(result)) => {
+                if let Some(cause) = self.cause.filter(|_| self.told && result.is_ok()) {
+                    cause.set_told();
+                }
+                result
+            }
             (Ok(()), None) => Err(StoreError::Reopening.into()),
             (Err(e), _) => Err(e.into()),
         };

@@ -7,6 +7,7 @@
 //! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
+pub mod cause;
 mod compact;
 mod copy;
 mod disk;
@@ -52,6 +53,7 @@ pub(crate) use {
     disk::{Disk, StorageBackend},
 };
 
+use cause::Cause;
 use error::redb as redb_error;
 use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
 use redb::ReadableDatabase as _;
@@ -63,7 +65,7 @@ use std::time::Duration;
 use writer::Shared;
 
 /// Schema version this binary writes.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 
 /// Options (filled by `app`).
 #[derive(Debug, Clone)]
@@ -366,9 +368,11 @@ where
     Box::new(Pending {
         need,
         name,
+        cause: Cause::current(),
         closure,
         result: None,
         panicked: false,
+        told: false,
         then,
         reply,
     })

@@ -3,6 +3,7 @@
 //! A closure reads its own changes over those of the closures before it in the batch, over the last commit. Its
 //! changes wait in the overlay until it has returned Ok; then they are merged into the batch's redb transaction.
 
+use super::cause::{Cause, FeedCause};
 use super::error::redb as redb_error;
 use super::log::{self, Rows};
 use super::read::{Looks, Way, bounds, merge, page, value};
@@ -45,13 +46,17 @@ pub struct Txn<'a> {
     changes: usize,
     failed: RefCell<Option<StoreError>>,
     looks: Looks,
+    cause: Option<&'a Cause>,
+    told: bool,
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn new(base: &'a Batch<'_>, need: Need) -> Self {
+    pub(super) fn new(base: &'a Batch<'_>, need: Need, cause: Option<&'a Cause>) -> Self {
         Self {
             base,
             need,
+            cause,
+            told: false,
             overlay: Overlay::new(),
             changes: 0,
             failed: RefCell::new(None),
@@ -94,6 +99,28 @@ impl<'a> Txn<'a> {
         self.noted(fits)?;
         let sequence = feed::next(self)?;
         self.change(Table::Feed, &sequence.to_be_bytes(), Some(value.to_vec()))
+    }
+
+    /// What the next row of the feed says of the request behind it.
+    pub(super) fn cause(&mut self) -> FeedCause {
+        match self.cause {
+            None => FeedCause::None,
+            Some(_) if self.told => FeedCause::Before,
+            Some(cause) => {
+                self.told = true;
+                FeedCause::Words(cause.words())
+            }
+        }
+    }
+
+    /// Whether a request stands behind the transaction, and not the server itself.
+    pub fn is_asked_for(&self) -> bool {
+        self.cause.is_some()
+    }
+
+    /// Whether a row of the feed got the words of the request behind it.
+    pub(super) fn has_told(&self) -> bool {
+        self.told
     }
 
     fn change(

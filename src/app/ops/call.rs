@@ -2,16 +2,21 @@
 
 use super::ctx::Ctx;
 use super::fault::{Fault, FaultKind};
-use super::{Concerns, Operation, Reach, Spec};
+use super::{Concerns, Operation, Reach, Spec, Verb};
+use crate::audit::{Act, AuditOutcome, Cause, Ended};
 use crate::auth::{Action, Resource};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Instant;
 use utoipa::openapi::{RefOr, Schema};
 
 /// Fields whose values stand in no message.
 const SECRET: [&str; 3] = ["password", "login", "job.login"];
+
+/// Fields whose values the audit trail does not keep, wherever they stand.
+const LEFT_OUT: [&str; 4] = ["password", "login", "ca_pem", "token"];
 
 /// The schemas of a type: its own, and those of the types that it names.
 #[derive(Clone)]
@@ -124,10 +129,18 @@ async fn call<O: Operation>(ctx: &Ctx, input: Value) -> Result<Value, Fault> {
 /// # Errors
 /// [`FaultKind::Denied`] to a caller without the right; else those of the operation.
 pub async fn perform<O: Operation>(operation: O, ctx: &Ctx) -> Result<O::Reply, Fault> {
-    let (spec, begun) = (O::SPEC, Instant::now());
-    let done = match permit(&spec, &operation.concerns(), ctx).await {
-        Ok(()) => operation.run(ctx).await,
-        Err(fault) => Err(fault),
+    let (spec, begun, concerns) = (O::SPEC, Instant::now(), operation.concerns());
+    let permitted = permit(&spec, &concerns, ctx).await;
+    let done = if spec.verb == Verb::Read && permitted.is_ok() {
+        Box::pin(operation.run(ctx)).await
+    } else {
+        let audited = Audited::of(&spec, &concerns, shown(&operation), ctx).await;
+        let done = match permitted {
+            Ok(()) => audited.cause.clone().of(Box::pin(operation.run(ctx))).await,
+            Err(fault) => Err(fault),
+        };
+        audited.ended(done.as_ref().err(), ctx).await;
+        done
     };
     let (who, requester) = (ctx.who(), ctx.requester());
     let from = requester.address.map(|address| address.to_string());
@@ -147,6 +160,83 @@ pub async fn perform<O: Operation>(operation: O, ctx: &Ctx) -> Result<O::Reply, 
         }
     }
     done
+}
+
+/// An operation that changes something or was refused, as the audit trail tells of it.
+struct Audited {
+    act: Arc<Act>,
+    cause: Arc<Cause>,
+    resource: String,
+}
+
+impl Audited {
+    async fn of(spec: &Spec, concerns: &Concerns, input: String, ctx: &Ctx) -> Self {
+        let requester = ctx.requester();
+        let (agent, request) = (&requester.agent, &requester.request);
+        let principal = &requester.grant.principal;
+        let by = ctx
+            .app
+            .initiator(principal, requester.address, agent, request);
+        let act = Act::new(&by.await, spec.name, &input);
+        let act = Arc::new(act);
+        let resource = match concerns {
+            Concerns::Server | Concerns::Each => "server".to_owned(),
+            Concerns::Repo(name) => name.to_string(),
+            Concerns::Below(prefix) => format!("{prefix}*"),
+        };
+        let cause = act.cause();
+        Self {
+            act,
+            cause,
+            resource,
+        }
+    }
+
+    /// Writes what came of it, unless the change has its row.
+    async fn ended(&self, fault: Option<&Fault>, ctx: &Ctx) {
+        let audit = &ctx.app.audit;
+        let outcome = match fault {
+            None => AuditOutcome::Success,
+            Some(fault) if fault.kind == FaultKind::Denied => AuditOutcome::Denied,
+            Some(_) => AuditOutcome::Error,
+        };
+        let end = Ended {
+            resource: self.resource.clone(),
+            outcome,
+            status: 0,
+            error: fault.map(|fault| fault.message.clone()).unwrap_or_default(),
+        };
+        if fault.is_some() {
+            audit.note(&self.act, &end);
+        } else if !self.cause.is_told()
+            && let Err(error) = audit.write(&self.act, &end).await
+        {
+            tracing::error!(%error, "an operation that was done has no row in the audit trail");
+        }
+    }
+}
+
+/// The fields of an operation as JSON, without what must not be kept.
+fn shown(operation: &impl Serialize) -> String {
+    let mut fields = serde_json::to_value(operation).unwrap_or_default();
+    leave_out(&mut fields);
+    fields.to_string()
+}
+
+fn leave_out(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if LEFT_OUT.contains(&name.as_str()) && !value.is_null() {
+                    *value = Value::from("(left out)");
+                } else {
+                    leave_out(value);
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(leave_out),
+        _ => {}
+    }
 }
 
 async fn permit(spec: &Spec, concerns: &Concerns, ctx: &Ctx) -> Result<(), Fault> {

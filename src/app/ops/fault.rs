@@ -1,5 +1,6 @@
 //! Failures of operations: the one place where the errors of the rooms below become the kinds that callers act on.
 
+use crate::audit::{AuditError, AuditErrorKind};
 use crate::auth::{AuthError, AuthErrorKind};
 use crate::blobs::BlobErrorKind;
 use crate::jobs::{JobError, JobErrorKind};
@@ -160,6 +161,17 @@ impl From<JobError> for Fault {
             JobErrorKind::State => FaultKind::State,
             JobErrorKind::Store(kind) => of_store(kind),
             JobErrorKind::Internal => FaultKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<AuditError> for Fault {
+    fn from(error: AuditError) -> Self {
+        let kind = match error.kind() {
+            AuditErrorKind::Usage => FaultKind::Usage,
+            AuditErrorKind::Store(kind) => of_store(kind),
+            AuditErrorKind::Internal => FaultKind::Failed,
         };
         Self::new(kind, error.to_string())
     }

@@ -4,6 +4,7 @@
 //! keeps of it. A folder here is a noun, a file in it one operation. The control socket, REST and the command line are made
 //! from the table; none of them is known here, and no operation names a path of this machine.
 
+mod audit;
 mod call;
 mod check;
 mod ctx;
@@ -30,8 +31,10 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use utoipa::ToSchema;
 
+pub use audit::{AuditList, AuditVerify};
 pub use call::{Declared, Schemas, perform};
 pub use check::{Check, Refetch, Refetched, RefetchedAll};
+pub(super) use ctx::OPERATOR;
 pub use ctx::{Ctx, HandedFiles, Requester};
 pub(super) use fault::of_store;
 pub use fault::{Fault, FaultKind};
@@ -158,6 +161,8 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
 
 /// Every operation, by name.
 pub static ALL: &[Declared] = &[
+    Declared::of::<AuditList>(),
+    Declared::of::<AuditVerify>(),
     Declared::of::<Check>(),
     Declared::of::<Refetch>(),
     Declared::of::<DatabaseShow>(),

@@ -113,6 +113,8 @@ pub async fn respond_dated(
     content: Content,
 ) -> Result<Response<Body>, Fail> {
     let mut wanted = wanted(&req.headers, (digest, since), content.len())?;
+    // It is set once: a request has one answer.
+    let _ = req.sent.set(*digest);
     let mut leave = Leave::default();
     if matches!(wanted, Wanted::Many(_)) {
         match req.state.ranges.leave(req).await? {

@@ -28,6 +28,10 @@ pub struct Fail {
     pub headers: Vec<(HeaderName, String)>,
     /// What really happened, for the log only.
     pub cause: Option<String>,
+    /// Who asks has no right to it.
+    pub denied: bool,
+    /// The audit trail has it already.
+    pub audited: bool,
 }
 
 impl Fail {
@@ -40,7 +44,16 @@ impl Fail {
             detail: None,
             headers: Vec::new(),
             cause: None,
+            denied: false,
+            audited: false,
         }
+    }
+
+    /// The same for want of a right.
+    #[must_use]
+    pub fn for_want_of_a_right(mut self) -> Self {
+        self.denied = true;
+        self
     }
 
     /// Adds a header.

@@ -51,7 +51,7 @@ impl Req {
             let text = format!(
                 "the right to push to {name} was taken away while this was sent; nothing of it is committed"
             );
-            return Fail::new(StatusCode::FORBIDDEN, "DENIED", text);
+            return Fail::new(StatusCode::FORBIDDEN, "DENIED", text).for_want_of_a_right();
         }
         let text = "what this was sent with does not count any more: the account was removed, has another password, or \
              anybody's right to push was taken away; nothing of it is committed";
@@ -109,12 +109,12 @@ impl Req {
             return Err(self.unauthorized(&scope, None));
         }
         if action == Action::RepoPull || !self.user_may(Action::RepoPull, name).await? {
-            return Err(Fail::name_unknown(name));
+            return Err(Fail::name_unknown(name).for_want_of_a_right());
         }
         let text = format!(
             "you may read {name} but not change it; ask an administrator for the role writer"
         );
-        Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text))
+        Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text).for_want_of_a_right())
     }
 
     /// Fails unless the request may do `action` on the server; `scope` is what the challenge asks for.
@@ -133,10 +133,7 @@ impl Req {
         if wider || self.grant.principal == Principal::Anonymous {
             return Err(self.unauthorized(scope, wider.then_some("insufficient_scope")));
         }
-        Err(Fail::new(
-            StatusCode::FORBIDDEN,
-            "DENIED",
-            "this needs the role admin",
-        ))
+        let text = "this needs the role admin";
+        Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text).for_want_of_a_right())
     }
 }

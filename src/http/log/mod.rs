@@ -1,4 +1,5 @@
 //! What the log says of requests.
 
 pub mod access;
+pub mod audit;
 pub mod refusals;

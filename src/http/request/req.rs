@@ -14,8 +14,10 @@ use crate::http::server::limits::{Client, Place};
 use crate::http::server::sending::sendfile::Outbox;
 use crate::http::surfaces::Challenge;
 use crate::repo::Asker;
-use axum::http::{HeaderMap, Method};
-use std::sync::Arc;
+use crate::types::Digest;
+use axum::http::{HeaderMap, Method, Uri};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The head of a request, its caller and what the caller showed.
 pub struct Req {
@@ -25,8 +27,12 @@ pub struct Req {
     pub state: Arc<State>,
     /// The configuration in force when the request came.
     pub config: Arc<Config>,
+    /// When its head had come.
+    pub start: Instant,
     /// Method.
     pub method: Method,
+    /// What was asked for, as it came.
+    pub uri: Uri,
     /// Headers.
     pub headers: HeaderMap,
     /// Query parameters.
@@ -47,6 +53,8 @@ pub struct Req {
     pub file: Option<Leave>,
     /// Where its connection has the kernel send files.
     pub outbox: Option<Outbox>,
+    /// The content whose bytes the answer has, once that is known.
+    pub sent: OnceLock<Digest>,
 }
 
 impl Req {

@@ -7,11 +7,13 @@ use crate::auth::{Action, Principal};
 use crate::http::PATIENCE;
 use crate::http::answer::Fail;
 use crate::http::caller::credentials::{authenticate, shown};
+use crate::http::log::audit;
 use crate::http::request::{Incoming, Query, Req};
 use crate::http::server::limits::{Client, Place};
 use crate::types::RepoName;
 use axum::body::Body;
 use axum::http::Response;
+use std::sync::Arc;
 
 /// Takes a request from its limits to its answer.
 pub async fn answer<S: Surface>(
@@ -26,16 +28,40 @@ pub async fn answer<S: Surface>(
         req.place = place(req, &first).await?;
         req.query = Query::parse(query).map_err(|e| path.too_many(e))?;
         if credentials == Credentials::Checked {
-            check(req, &path, first).await?;
+            let checked = check(req, &path, first).await;
+            if let Err(fail) = &checked {
+                Box::pin(audit::refused_login(req, fail)).await;
+            }
+            checked?;
         }
     }
     let action = path.action(&req.method);
     let opens = path.opens_a_file(&req.method);
-    let found = path.resolve(req).await?;
+    let found = match path.resolve(req).await {
+        Ok(found) => found,
+        Err(fail) => {
+            Box::pin(audit::ended(req, None, (action, None), Err(&fail))).await;
+            return Err(fail);
+        }
+    };
     let name = S::name(&found);
     admit(req, (action, name), opens, body).await?;
-    let done = S::answer(&found, req, body).await;
-    ended(req, (action, name), body, done)
+    let done = match audit::changing(req, action).await {
+        None => S::answer(&found, req, body).await,
+        Some(changing) => {
+            let cause = Arc::clone(&changing.cause);
+            let done = Box::pin(cause.of(S::answer(&found, req, body))).await;
+            let done = ended(req, (action, name), body, done);
+            let status = done.as_ref().map(Response::status);
+            Box::pin(audit::ended(req, Some(&changing), (action, name), status)).await;
+            return done;
+        }
+    };
+    match &done {
+        Ok(response) => audit::pulled(req, name, response),
+        Err(fail) => Box::pin(audit::ended(req, None, (action, name), Err(fail))).await,
+    }
+    done
 }
 
 /// Finds out who asks. From then on the request counts for the account, if it has one.

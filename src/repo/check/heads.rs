@@ -9,6 +9,7 @@ use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::number;
 use crate::repo::rows::record::{ChangeRecord, RepoRecord};
 use crate::repo::stage::{self, StageId};
+use crate::store::cause::FeedCause;
 use crate::store::feed::{FeedKind, FeedRecord};
 use crate::store::key::Parts;
 use crate::store::record::Record;
@@ -272,6 +273,7 @@ fn not_told(
                 at_ms: change.at_ms,
                 who: change.who,
                 why: change.why,
+                cause: FeedCause::None,
             };
             let row = row.to_bytes()?;
             walk.mend(problem, Mend::Feed { row });

@@ -23,6 +23,7 @@ pub(super) use uploads::Uploads;
 use super::Repos;
 use super::error::{RepoError, RepoErrorKind};
 use super::rows::record::QuotaRecord;
+use crate::store::cause::FeedCause;
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
@@ -108,8 +109,9 @@ fn tell(tx: &mut Txn<'_>, prefix: &str, at_ms: u64, why: &str) -> Result<(), Sto
         at_ms,
         who: "operator".into(),
         why: why.into(),
+        cause: FeedCause::None,
     };
-    feed::tell(tx, &row)
+    feed::tell(tx, row)
 }
 
 impl Repos {

@@ -10,6 +10,7 @@ use self::keys::{Class, DueKind, Name};
 use crate::repo::error::RepoError;
 use crate::repo::quota;
 use crate::repo::rows::record::{BlobRecord, ItemRecord, RepoRecord, UsageRecord};
+use crate::store::cause::FeedCause;
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
@@ -114,8 +115,9 @@ pub(in crate::repo) fn tell(
         at_ms,
         who: who.into(),
         why: why.into(),
+        cause: FeedCause::None,
     };
-    feed::tell(tx, &row)
+    feed::tell(tx, row)
 }
 
 /// The live row of a name and the revision that added it.

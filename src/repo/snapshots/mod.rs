@@ -17,6 +17,7 @@ pub use list::{SnapshotPage, SnapshotPlace};
 
 use super::rows::record::SnapshotRecord;
 use super::shown::At;
+use crate::store::cause::FeedCause;
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::{StoreError, Txn};
 use crate::types::{Digest, RepoId, RepoPattern, Rev, Title};
@@ -94,6 +95,7 @@ fn tell(
         at_ms,
         who: who.into(),
         why: why.into(),
+        cause: FeedCause::None,
     };
-    feed::tell(tx, &row)
+    feed::tell(tx, row)
 }

@@ -130,11 +130,10 @@ fn found(path: &Path, asked: &Method) -> Result<&'static Declared, Fail> {
     let row = rows.iter().find(|row| Some(row.spec().verb) == verb(asked));
     match row {
         Some(row) if row.spec().reach == Reach::All => Ok(row),
-        Some(_) => Err(Fail::new(
-            StatusCode::FORBIDDEN,
-            "DENIED",
-            "this concerns the server's own machine: its operator can ask for it there",
-        )),
+        Some(_) => {
+            let text = "this concerns the server's own machine: its operator can ask for it there";
+            Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text).for_want_of_a_right())
+        }
         None => {
             let of = |row: &&Declared| method(row.spec().verb).to_string();
             let allow = rows.iter().map(of).collect::<Vec<_>>().join(", ");

@@ -19,15 +19,21 @@ pub fn of(fault: Fault) -> Fail {
     };
     if !status.is_server_error() {
         let text = hints::with(fault.message, fault.remedy.as_ref());
-        return Fail::new(status, word(fault.kind), text);
+        return audited(Fail::new(status, word(fault.kind), text));
     }
     let text = "the server could not do this; its log says why under this request id";
     let mut fail = Fail::new(status, word(fault.kind), text);
     fail.cause = Some(fault.message);
     match fault.kind {
-        FaultKind::Failed => fail.with(RETRY_AFTER, "10"),
-        _ => fail,
+        FaultKind::Failed => audited(fail.with(RETRY_AFTER, "10")),
+        _ => audited(fail),
     }
+}
+
+/// Operations write rows of the audit trail by themselves.
+fn audited(mut fail: Fail) -> Fail {
+    fail.audited = true;
+    fail
 }
 
 /// The word of a kind, as documents have it.

@@ -1,0 +1,168 @@
+//! The audit trail: who did what, when, from where, and how it ended.
+//!
+//! Owns the rows of the trail and their chain. A change's row begins in the feed, in the change's own transaction, and is moved
+//! here; what changed nothing is gathered in memory for some seconds. Must not know how requests come, nor what they mean.
+
+mod act;
+mod chain;
+mod error;
+mod moving;
+mod pulls;
+mod read;
+pub mod record;
+mod refused;
+mod trail;
+mod turn;
+mod verify;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::store::cause::Cause;
+pub use act::{Act, Ended, Initiator};
+pub use error::{AuditError, AuditErrorKind};
+pub use pulls::Pull;
+pub use record::{AuditOutcome, Position};
+pub use turn::{Accounts, EVERY};
+pub use view::{AuditDamage, AuditFilter, AuditPage, AuditRow, AuditVerified};
+
+use crate::store::{Lane, Need, Read, Store, StoreError, Txn};
+use pulls::Pulls;
+use read::Search;
+use refused::Refused;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use trail::Trail;
+
+/// Rows of one answer, at most.
+pub const PAGE: usize = 1_000;
+
+/// What the configuration says (filled by `app`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditOptions {
+    /// How long rows are kept, in ms of running time.
+    pub keep_ms: u64,
+    /// How many bytes of rows are kept.
+    pub max_bytes: u64,
+    /// Whether pulls are counted.
+    pub pulls: bool,
+}
+
+/// The audit trail; cheap to clone.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    options: Mutex<AuditOptions>,
+    /// What the chain begins with where there is none yet.
+    start: [u8; 32],
+    refused: Refused,
+    pulls: Pulls,
+    /// One turn at a time.
+    turn: tokio::sync::Mutex<turn::Turns>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Audit {
+    /// The trail of a store.
+    pub fn open(store: Store, options: AuditOptions) -> Result<Self, AuditError> {
+        let mut start = [0; 32];
+        getrandom::fill(&mut start).map_err(|e| AuditError::Internal(e.to_string()))?;
+        Ok(Self(Arc::new(Inner {
+            store,
+            options: Mutex::new(options),
+            start,
+            refused: Refused::default(),
+            pulls: Pulls::new(),
+            turn: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// Takes new settings over.
+    pub fn reconfigure(&self, options: AuditOptions) {
+        *lock(&self.0.options) = options;
+    }
+
+    fn options(&self) -> AuditOptions {
+        *lock(&self.0.options)
+    }
+
+    /// Gathers an act that was refused or failed: its row comes within some seconds, with others of its kind.
+    pub fn note(&self, act: &Act, end: &Ended) {
+        self.0.refused.note(act.ended(end));
+    }
+
+    /// Writes the row of an act whose changes the feed does not tell of. It is durable when this returns.
+    pub async fn write(&self, act: &Act, end: &Ended) -> Result<(), AuditError> {
+        let (row, start) = (act.ended(end), self.0.start);
+        let add = move |tx: &mut Txn<'_>| {
+            let mut trail = Trail::open(tx, start)?;
+            trail.add(&row)?;
+            trail.close()
+        };
+        Ok(self
+            .change(Lane::Request, Need::Keeps, "audit.add", add)
+            .await?)
+    }
+
+    /// Whether pulls are counted now.
+    pub fn counts_pulls(&self) -> bool {
+        self.options().pulls
+    }
+
+    /// Counts a pull; the caller has asked whether pulls are counted.
+    pub fn pulled(&self, pull: Pull) {
+        self.0.pulls.note(pull);
+    }
+
+    /// The rows that are wanted, at most `limit` (1 to [`PAGE`]): those after a position, or the newest. What has happened by
+    /// now is among them where [`Audit::turn`] was called before.
+    pub async fn list(
+        &self,
+        filter: AuditFilter,
+        after: Option<Position>,
+        limit: usize,
+        newest: bool,
+    ) -> Result<AuditPage, AuditError> {
+        let mut search = Search::new(filter, after, limit.clamp(1, PAGE), newest);
+        while !search.is_done() {
+            search = self
+                .hop(move |store| {
+                    store.read(|r| search.step(r))?;
+                    Ok(search)
+                })
+                .await?;
+        }
+        Ok(search.page())
+    }
+
+    /// Computes the chain again. `anchor`: a hash that the log once told of (64 hexadecimal digits).
+    pub async fn verify(&self, anchor: Option<String>) -> Result<AuditVerified, AuditError> {
+        let verify = move |r: &Read<'_>| verify::verify(r, anchor.as_deref());
+        self.hop(move |store| Ok(store.read(verify)?)).await
+    }
+
+    /// One read, off the async threads.
+    async fn hop<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, AuditError> + Send + 'static,
+    ) -> Result<T, AuditError> {
+        let store = self.0.store.clone();
+        let task = tokio::task::spawn_blocking(move || read(&store)).await;
+        task.map_err(|e| AuditError::Internal(e.to_string()))?
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        need: Need,
+        name: &'static str,
+        change: impl FnMut(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.store.write(lane, need, name, change).await
+    }
+}

@@ -1,0 +1,149 @@
+//! From the feed to the trail: each change's row carries the request behind it in the change's own transaction, and becomes a
+//! row of the trail soon after.
+//!
+//! Owns the cursor of this consumer. Must not change what the feed says.
+
+use super::record::{ActRecord, AuditOutcome, AuditRecord};
+use super::trail::Trail;
+use crate::store::cause::FeedCause;
+use crate::store::feed::{self, FeedKind, FeedRecord};
+use crate::store::key::Key;
+use crate::store::record::Record as _;
+use crate::store::{Get, StoreError, Table, Txn};
+
+/// The consumer's name.
+const CONSUMER: &str = "audit";
+/// Rows of one transaction.
+pub(super) const ROWS: usize = 500;
+/// How many rows of the feed one transaction may have written.
+const ONE_CHANGE: usize = 5_000;
+/// Who does what nobody asked for.
+const SERVER: &str = "dryport";
+
+/// Whether the feed has rows that were not moved.
+pub(super) fn is_due(get: &impl Get) -> Result<bool, StoreError> {
+    Ok(feed::last(get)? > feed::cursor(get, CONSUMER)?)
+}
+
+/// Moves the next rows of the feed. Answers how many.
+pub(super) fn advance(tx: &mut Txn<'_>, start: [u8; 32]) -> Result<usize, StoreError> {
+    let after = feed::cursor(tx, CONSUMER)?;
+    let page = feed::read(tx, after, ROWS)?;
+    let Some((last, _)) = page.rows.last() else {
+        return Ok(0);
+    };
+    let (last, count) = (*last, page.rows.len());
+    let mut act = match page.rows.first() {
+        Some((_, row)) if is_continued(row) => act_before(tx, after)?,
+        _ => None,
+    };
+    let mut trail = Trail::open(tx, start)?;
+    if page.behind && after > 0 {
+        tracing::error!("rows of the feed were gone before the audit trail had them");
+    }
+    for (number, row) in &page.rows {
+        let row = FeedRecord::from_bytes(row);
+        if let Ok(FeedRecord { cause, .. }) = &row {
+            match cause {
+                FeedCause::None => act = None,
+                FeedCause::Before => {}
+                FeedCause::Words(words) => act = ActRecord::from_bytes(words).ok(),
+            }
+        }
+        let row = match row {
+            Ok(row) => of(&row, act.as_ref()),
+            Err(error) => unreadable(*number, &error),
+        };
+        trail.add(&row)?;
+    }
+    trail.close()?;
+    feed::set_cursor(tx, CONSUMER, last)?;
+    Ok(count)
+}
+
+fn is_continued(row: &[u8]) -> bool {
+    FeedRecord::from_bytes(row).is_ok_and(|row| row.cause == FeedCause::Before)
+}
+
+/// The request of the last row up to this one that states one.
+fn act_before(get: &impl Get, number: u64) -> Result<Option<ActRecord>, StoreError> {
+    let to = Key::new().u64(number.saturating_add(1)).done();
+    let (mut to, mut seen) = (to, 0);
+    while seen < ONE_CHANGE {
+        let rows = get.scan_back(Table::Feed, &[], &to, 100)?;
+        for (_, row) in &rows {
+            match FeedRecord::from_bytes(row).map(|row| row.cause) {
+                Ok(FeedCause::Words(words)) => return Ok(ActRecord::from_bytes(&words).ok()),
+                Ok(FeedCause::Before) => {}
+                _ => return Ok(None),
+            }
+        }
+        match rows.last() {
+            Some((key, _)) => (to, seen) = (key.clone(), seen + rows.len()),
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+/// The row of the trail for one of the feed.
+fn of(row: &FeedRecord, act: Option<&ActRecord>) -> AuditRecord {
+    let mut made = AuditRecord {
+        at_ms: row.at_ms,
+        account_id: 0,
+        account: row.who.clone(),
+        roles: Vec::new(),
+        action: row.why.clone(),
+        resource: resource(row),
+        outcome: AuditOutcome::Success,
+        address: String::new(),
+        agent: String::new(),
+        request: String::new(),
+        input: String::new(),
+        status: 0,
+        error: String::new(),
+        ms: 0,
+        count: 1,
+    };
+    if made.account.is_empty() && act.is_none() {
+        SERVER.clone_into(&mut made.account);
+    }
+    if let Some(act) = act {
+        let act = act.clone();
+        (made.account_id, made.account, made.roles) = (act.account_id, act.account, act.roles);
+        (made.action, made.input, made.ms) = (act.action, act.input, act.ms);
+        (made.address, made.agent, made.request) = (act.address, act.agent, act.request);
+    }
+    made
+}
+
+/// What a row of the feed is about.
+fn resource(row: &FeedRecord) -> String {
+    let name = &row.name;
+    match FeedKind::of(row.kind) {
+        Some(FeedKind::Account) => format!("user:{name}"),
+        Some(FeedKind::Setting) => format!("quota:{name}"),
+        Some(FeedKind::Job) => format!("job:{name}"),
+        Some(FeedKind::Schedule) => format!("schedule:{name}"),
+        _ => name.clone(),
+    }
+}
+
+fn unreadable(number: u64, error: &StoreError) -> AuditRecord {
+    let row = FeedRecord {
+        kind: FeedKind::Setting as u8,
+        repo: 0,
+        name: String::new(),
+        rev: 0,
+        at_ms: crate::types::wall_ms(),
+        who: String::new(),
+        why: "feed".into(),
+        cause: FeedCause::None,
+    };
+    AuditRecord {
+        resource: format!("feed:{number}"),
+        outcome: AuditOutcome::Error,
+        error: format!("a change whose row in the feed cannot be read: {error}"),
+        ..of(&row, None)
+    }
+}

@@ -1,0 +1,175 @@
+//! The rows of the trail, written in somebody's transaction: where the next one stands, and how many there are.
+//!
+//! Owns the keys of the table. Must not decide what is written.
+
+use super::record::{AuditRecord, HeadRecord, LinkRecord, Position};
+use crate::store::key::{Key, Parts};
+use crate::store::record::Record as _;
+use crate::store::{Get, Row, StoreError, Table, Txn};
+use std::collections::HashMap;
+
+const ROW: u8 = 0;
+const LINK: u8 = 1;
+const HEAD: u8 = 2;
+
+/// The key of a row.
+pub(super) fn row_key(at: Position) -> Vec<u8> {
+    key(ROW, at)
+}
+
+/// The key of the link whose last row stands there.
+pub(super) fn link_key(at: Position) -> Vec<u8> {
+    key(LINK, at)
+}
+
+fn key(what: u8, at: Position) -> Vec<u8> {
+    let key = Key::new().u8(what).u64(at.ms);
+    key.raw(&at.number.to_be_bytes()).done()
+}
+
+/// The keys of all rows, from the first to before the end.
+pub(super) fn all_rows() -> (Vec<u8>, Vec<u8>) {
+    Key::new().u8(ROW).range()
+}
+
+/// The keys of all links.
+pub(super) fn all_links() -> (Vec<u8>, Vec<u8>) {
+    Key::new().u8(LINK).range()
+}
+
+/// What comes right after a key.
+pub(super) fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+/// Where the row or the last row of the link with this key stands.
+pub(super) fn position(key: &[u8]) -> Result<Position, StoreError> {
+    let mut parts = Parts(key);
+    let read = (parts.u8(), parts.u64(), parts.raw(4));
+    let number = |raw: &[u8]| raw.try_into().ok().map(u32::from_be_bytes);
+    match read {
+        (Some(ROW | LINK), Some(ms), Some(raw)) if parts.rest().is_empty() => {
+            number(raw).map(|number| Position { ms, number })
+        }
+        _ => None,
+    }
+    .ok_or_else(|| StoreError::Damaged("a key of the audit trail is no position".into()))
+}
+
+/// The head; none before the first row.
+pub(super) fn head(get: &impl Get) -> Result<Option<HeadRecord>, StoreError> {
+    let row = get.get(Table::Audit, &[HEAD])?;
+    row.map(|row| HeadRecord::from_bytes(&row)).transpose()
+}
+
+/// The oldest link.
+pub(super) fn oldest_link(get: &impl Get) -> Result<Option<(Position, LinkRecord)>, StoreError> {
+    let (from, to) = all_links();
+    let links = get.scan(Table::Audit, &from, &to, 1)?;
+    links.first().map(link).transpose()
+}
+
+/// A link and where its last row stands.
+pub(super) fn link((key, value): &Row) -> Result<(Position, LinkRecord), StoreError> {
+    Ok((position(key)?, LinkRecord::from_bytes(value)?))
+}
+
+/// The position of the last row.
+pub(super) fn last(get: &impl Get) -> Result<Option<Position>, StoreError> {
+    let (from, to) = all_rows();
+    let rows = get.scan_back(Table::Audit, &from, &to, 1)?;
+    rows.first().map(|(key, _)| position(key)).transpose()
+}
+
+/// Bytes that a row counts for.
+pub(super) fn size(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
+/// The trail in a transaction. Its changes count once [`Trail::close`] was called.
+pub(super) struct Trail<'t, 'a> {
+    pub tx: &'t mut Txn<'a>,
+    pub head: HeadRecord,
+    /// The next number of each ms that rows were added to.
+    next: HashMap<u64, u32>,
+}
+
+impl<'t, 'a> Trail<'t, 'a> {
+    /// Opens it; one that is not there begins with `start`.
+    pub fn open(tx: &'t mut Txn<'a>, start: [u8; 32]) -> Result<Self, StoreError> {
+        let head = head(tx)?.unwrap_or(HeadRecord {
+            start,
+            gone_links: 0,
+            gone_rows: 0,
+            links: 0,
+            hash: start,
+            chained: Position::default(),
+            rows: 0,
+            bytes: 0,
+        });
+        let next = HashMap::new();
+        Ok(Self { tx, head, next })
+    }
+
+    /// Adds a row after those of its time, and after all that are chained.
+    pub fn add(&mut self, row: &AuditRecord) -> Result<Position, StoreError> {
+        let at = self.place(row.at_ms.max(self.head.chained.ms))?;
+        let (key, value) = (row_key(at), row.to_bytes()?);
+        self.tx.put(Table::Audit, &key, &value)?;
+        self.head.rows += 1;
+        self.head.bytes += size(&key, &value);
+        Ok(at)
+    }
+
+    fn place(&mut self, ms: u64) -> Result<Position, StoreError> {
+        let number = match self.next.get(&ms) {
+            Some(number) => *number,
+            None => self.first_free(ms)?,
+        };
+        // So many rows in one ms are out of reach.
+        let after = number.saturating_add(1);
+        self.next.insert(ms, after);
+        Ok(Position { ms, number })
+    }
+
+    fn first_free(&self, ms: u64) -> Result<u32, StoreError> {
+        let (from, to) = Key::new().u8(ROW).u64(ms).range();
+        let rows = self.tx.scan_back(Table::Audit, &from, &to, 1)?;
+        let mut number = match rows.first() {
+            Some((key, _)) => position(key)?.number.saturating_add(1),
+            None => 0,
+        };
+        let chained = self.head.chained;
+        if chained.ms == ms && self.head.links > 0 {
+            number = number.max(chained.number.saturating_add(1));
+        }
+        Ok(number)
+    }
+
+    /// Writes a row again, unless it is chained or gone. Answers whether it did.
+    pub fn set(&mut self, at: Position, row: &AuditRecord) -> Result<bool, StoreError> {
+        let key = row_key(at);
+        let is_chained = self.head.links > 0 && at <= self.head.chained;
+        let old = self.tx.get(Table::Audit, &key)?;
+        let Some(old) = old.filter(|_| !is_chained) else {
+            return Ok(false);
+        };
+        let value = row.to_bytes()?;
+        self.tx.put(Table::Audit, &key, &value)?;
+        self.head.bytes = self.head.bytes.saturating_sub(size(&key, &old)) + size(&key, &value);
+        Ok(true)
+    }
+
+    /// Takes a row away.
+    pub fn remove(&mut self, (key, value): &Row) -> Result<(), StoreError> {
+        self.tx.delete(Table::Audit, key)?;
+        self.head.rows = self.head.rows.saturating_sub(1);
+        self.head.bytes = self.head.bytes.saturating_sub(size(key, value));
+        Ok(())
+    }
+
+    /// Writes the head.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.tx.put(Table::Audit, &[HEAD], &self.head.to_bytes()?)
+    }
+}
