@@ -136,7 +136,10 @@ async fn a_change_is_a_row_with_the_request_behind_it() {
     assert!(cause.is_told());
     second
         .cause()
-        .of(async { crate::store::cause::carried(write(&["d"])).await })
+        .of(async {
+            let task = tokio::spawn(crate::store::cause::carried(write(&["d"])));
+            task.await.expect("ends");
+        })
         .await;
     let idle = second.cause();
     Arc::clone(&idle).of(async {}).await;

@@ -50,11 +50,14 @@ impl Cause {
     }
 }
 
-/// The same work for the same request, if there is one, in a task of its own.
-pub async fn carried<F: Future>(work: F) -> F::Output {
-    match Cause::current() {
-        Some(cause) => cause.of(work).await,
-        None => work.await,
+/// The same work for the request of the task that calls this, wherever it runs then.
+pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let cause = Cause::current();
+    async move {
+        match cause {
+            Some(cause) => cause.of(work).await,
+            None => work.await,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn method(verb: Verb) -> &'static str {
 }
 
 /// One request on the control socket; the last line of the answer.
-fn control(server: &Server, body: &Value) -> Value {
+pub fn control(server: &Server, body: &Value) -> Value {
     let mut stream = UnixStream::connect(server.data().join("run/control.sock")).unwrap();
     let body = body.to_string();
     let head = format!(
@@ -49,7 +49,7 @@ fn control(server: &Server, body: &Value) -> Value {
 }
 
 /// What an input must have, by its schema: enough of it to be read.
-fn input(name: &str) -> Value {
+pub fn input(name: &str) -> Value {
     let mut all = json!({
         "name": "none/here", "repo": "none/here", "tag": "none", "title": "none", "of": "none/here",
         "reference": "none", "from": "none", "kind": "oci", "prefix": "none", "limit": 5, "id": 77, "held": true,
@@ -75,7 +75,7 @@ fn input(name: &str) -> Value {
 }
 
 /// The same, sent with what it must have.
-async fn rest_with(client: &Client, spec: &ops::Spec, input: &Value) -> Reply {
+pub async fn rest_with(client: &Client, spec: &ops::Spec, input: &Value) -> Reply {
     let mut path = format!("/api/v1{}", spec.path);
     if matches!(spec.verb, Verb::Read | Verb::Remove) {
         let fields = input.as_object().unwrap().iter();

@@ -2,6 +2,7 @@
 
 pub mod abuse;
 pub mod api;
+pub mod audit;
 pub mod authz;
 pub mod broken_off;
 pub mod ends;

@@ -16,7 +16,10 @@ use utoipa::openapi::{RefOr, Schema};
 const SECRET: [&str; 3] = ["password", "login", "job.login"];
 
 /// Fields whose values the audit trail does not keep, wherever they stand.
-const LEFT_OUT: [&str; 4] = ["password", "login", "ca_pem", "token"];
+const LEFT_OUT: [&str; 5] = ["password", "login", "logins", "ca_pem", "file"];
+
+/// Stands for the login in a URL.
+const LOGIN_LEFT_OUT: &str = "(login left out)@";
 
 /// The schemas of a type: its own, and those of the types that it names.
 #[derive(Clone)]
@@ -204,7 +207,7 @@ impl Audited {
             resource: self.resource.clone(),
             outcome,
             status: 0,
-            error: fault.map(|fault| fault.message.clone()).unwrap_or_default(),
+            error: fault.map_or_else(String::new, |fault| without_login(&fault.message)),
         };
         if fault.is_some() {
             audit.note(&self.act, &end);
@@ -235,8 +238,31 @@ fn leave_out(value: &mut Value) {
             }
         }
         Value::Array(values) => values.iter_mut().for_each(leave_out),
+        Value::String(text) => *text = without_login(text),
         _ => {}
     }
+}
+
+/// A text without the login that a URL in it may hold (RFC 3986 section 3.2.1).
+fn without_login(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, authority) = rest.split_at(at + 3);
+        kept.push_str(before);
+        let end = authority.find(|c: char| c == '/' || c.is_whitespace());
+        let (authority, after) = authority.split_at(end.unwrap_or(authority.len()));
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                kept.push_str(LOGIN_LEFT_OUT);
+                kept.push_str(host);
+            }
+            None => kept.push_str(authority),
+        }
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
 }
 
 async fn permit(spec: &Spec, concerns: &Concerns, ctx: &Ctx) -> Result<(), Fault> {
@@ -263,4 +289,29 @@ fn denied(spec: &Spec) -> Fault {
             spec.action.name()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_trail_keeps_of_an_input_has_no_secrets() {
+        let shown = shown(&json!({
+            "name": "ann", "password": "pw", "none": null, "login": null,
+            "job": {"login": {"user": "u", "password": "pw"}, "source": "docker://u:pw@a.example/b:1"},
+            "logins": {"a": "pw"},
+            "list": ["see https://u:p@b.example and http://c.example/d@sha256:00"],
+        }));
+        assert_eq!(
+            serde_json::from_str::<Value>(&shown).unwrap(),
+            json!({
+                "name": "ann", "password": "(left out)", "none": null, "login": null,
+                "job": {"login": "(left out)", "source": "docker://(login left out)@a.example/b:1"},
+                "logins": "(left out)",
+                "list": ["see https://(login left out)@b.example and http://c.example/d@sha256:00"],
+            })
+        );
+    }
 }

@@ -26,6 +26,9 @@ pub trait Surface: Sized {
     /// What clients are asked for whose credentials do not do.
     const CHALLENGE: Challenge;
 
+    /// What it does writes its rows of the audit trail by itself.
+    const WRITES_ROWS: bool = false;
+
     /// What is known of a request once the repository that it is about is found.
     type Found: Send + Sync;
 

@@ -46,7 +46,11 @@ pub async fn answer<S: Surface>(
     };
     let name = S::name(&found);
     admit(req, (action, name), opens, body).await?;
-    let done = match audit::changing(req, action).await {
+    let changing = match S::WRITES_ROWS {
+        true => None,
+        false => audit::changing(req, action).await,
+    };
+    let done = match changing {
         None => S::answer(&found, req, body).await,
         Some(changing) => {
             let cause = Arc::clone(&changing.cause);

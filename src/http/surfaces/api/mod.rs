@@ -62,6 +62,7 @@ pub enum Described {
 
 impl Surface for Path {
     const CHALLENGE: Challenge = Challenge::Password;
+    const WRITES_ROWS: bool = true;
     type Found = Described;
 
     fn parse(path: &str) -> Option<Self> {
@@ -74,7 +75,8 @@ impl Surface for Path {
     }
 
     fn action(&self, method: &Method) -> Action {
-        found(self, method).map_or(Action::Ping, |row| row.spec().action)
+        let row = rows(self).find(|row| Some(row.spec().verb) == verb(method));
+        row.map_or(Action::Ping, |row| row.spec().action)
     }
 
     /// The description says nothing of what is here.
@@ -117,12 +119,14 @@ impl Surface for Path {
     }
 }
 
+/// The operations at a path.
+fn rows(path: &Path) -> impl Iterator<Item = &'static Declared> {
+    ops::ALL.iter().filter(|row| row.spec().path == path.0)
+}
+
 /// The operation that a path and a method mean.
 fn found(path: &Path, asked: &Method) -> Result<&'static Declared, Fail> {
-    let rows: Vec<_> = ops::ALL
-        .iter()
-        .filter(|row| row.spec().path == path.0)
-        .collect();
+    let rows: Vec<_> = rows(path).collect();
     if rows.is_empty() {
         let text = format!("there is no operation at this path; {ROOT}{OPENAPI} describes all");
         return Err(Fail::new(StatusCode::NOT_FOUND, "NOT_FOUND", text));
