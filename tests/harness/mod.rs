@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -128,12 +129,20 @@ pub fn basic(name: &str, password: &str) -> String {
     format!("Basic {pair}")
 }
 
-/// Ports that were free a moment ago, each another one.
+/// Ports that nobody listens on. Each is given out once, and none is of those that the kernel gives to connections: a server
+/// that starts again on its port finds it free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    // All are held until the last is known, or one could come twice.
-    let held: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(7919);
+    std::array::from_fn(|_| {
+        loop {
+            let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = 20_000 + (next % 12_000) as u16;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 /// One such port.
