@@ -76,7 +76,7 @@ impl Entered {
     /// that are in the configuration when it is made: the first start of the server does, or [`super::trust`].
     #[must_use]
     pub fn without_listeners(mut self) -> Self {
-        self.config.https.clear();
+        self.config.listen.https.clear();
         self
     }
 

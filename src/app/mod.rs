@@ -172,7 +172,7 @@ impl App {
         };
         let blobs = store.with_room(|| open_blobs(options::blobs(&config, store.owed())))?;
         let repos = Repos::open(store.clone(), blobs.clone(), options::repos(&config))?;
-        let tls = if config.https.is_empty() {
+        let tls = if config.listen.https.is_empty() {
             None
         } else {
             let open = || Tls::open(options::tls(&config, given.clone()));

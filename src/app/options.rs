@@ -26,20 +26,20 @@ const TOKEN_SECONDS: u64 = 300;
 pub(super) fn store(config: &Config, holder: &str) -> StoreOptions {
     StoreOptions {
         dir: config.data.clone(),
-        cache_bytes: config.store_cache_bytes,
-        slow: Duration::from_millis(config.slow_ms),
+        cache_bytes: config.store.cache_bytes,
+        slow: Duration::from_millis(config.log.slow_ms),
         holder: holder.to_owned(),
         reserve_bytes: STORE_RESERVE,
-        floor_bytes: config.reserve_bytes,
+        floor_bytes: config.blobs.reserve_bytes,
         log_bytes: STORE_LOG,
-        upgrade_without_copy: config.upgrade_without_copy,
+        upgrade_without_copy: config.store.upgrade_without_copy,
     }
 }
 
 pub(super) fn blobs(config: &Config, owed_bytes: Arc<AtomicU64>) -> BlobOptions {
     BlobOptions {
         dir: config.data.clone(),
-        reserve_bytes: config.reserve_bytes,
+        reserve_bytes: config.blobs.reserve_bytes,
         // The room that the database gave up is for deletes, not for the next push.
         owed_bytes,
         inline_max: INLINE_MAX,
@@ -48,29 +48,29 @@ pub(super) fn blobs(config: &Config, owed_bytes: Arc<AtomicU64>) -> BlobOptions 
 
 pub(super) fn repos(config: &Config) -> RepoOptions {
     RepoOptions {
-        lease: Duration::from_secs(config.lease_seconds),
-        keep: Duration::from_secs(config.keep_seconds),
-        upload_idle: Duration::from_secs(config.upload_idle_seconds),
-        manifest_max: config.manifest_max,
-        uploads_max: usize::try_from(config.uploads_max).unwrap_or(usize::MAX),
-        upload_memory: config.upload_memory_bytes,
-        strict: config.strict,
-        cache_bytes: config.cache_bytes,
+        lease: Duration::from_secs(config.blobs.lease_seconds),
+        keep: Duration::from_secs(config.history.keep_seconds),
+        upload_idle: Duration::from_secs(config.uploads.idle_seconds),
+        manifest_max: config.limits.manifest_bytes,
+        uploads_max: usize::try_from(config.limits.uploads).unwrap_or(usize::MAX),
+        upload_memory: config.limits.upload_memory_bytes,
+        strict: config.policy.strict,
+        cache_bytes: config.cache.memory_bytes,
         format: &crate::formats::oci::Oci,
     }
 }
 
 pub(super) fn gc(config: &Config) -> GcOptions {
     GcOptions {
-        interval: Duration::from_millis(config.gc_interval_ms),
-        files_per_second: config.gc_files_per_second,
+        interval: Duration::from_millis(config.gc.interval_ms),
+        files_per_second: config.gc.files_per_second,
     }
 }
 
 pub(super) fn check(config: &Config) -> CheckOptions {
     CheckOptions {
-        every: Duration::from_secs(config.check_every_seconds),
-        rate: config.check_rate_bytes,
+        every: Duration::from_secs(config.check.every_seconds),
+        rate: config.check.rate_bytes,
     }
 }
 
@@ -84,8 +84,8 @@ pub(super) fn audit(_config: &Config) -> AuditOptions {
 
 pub(super) fn auth(config: &Config, signing_keys: Vec<String>) -> AuthOptions {
     AuthOptions {
-        anonymous_pull: config.anonymous_pull,
-        anonymous_push: config.anonymous_push,
+        anonymous_pull: config.access.anonymous_pull,
+        anonymous_push: config.access.anonymous_push,
         signing_keys,
         token_seconds: TOKEN_SECONDS,
     }
@@ -93,17 +93,17 @@ pub(super) fn auth(config: &Config, signing_keys: Vec<String>) -> AuthOptions {
 
 /// One's own certificate and key, if both are named.
 pub(super) fn own_certificate(config: &Config) -> Option<(PathBuf, PathBuf)> {
-    config.tls_cert.clone().zip(config.tls_key.clone())
+    config.tls.cert.clone().zip(config.tls.key.clone())
 }
 
 pub(super) fn tls(config: &Config, given: Option<OwnPem>) -> TlsOptions {
     TlsOptions {
         dir: config.data.join("tls"),
-        names: config.tls_names.clone(),
-        constrained: config.ca_constrained,
+        names: config.tls.names.clone(),
+        constrained: config.tls.ca_constrained,
         own: own_certificate(config),
         given,
-        http2: match config.http2 {
+        http2: match config.tls.http2 {
             crate::config::Http2::Prefer => Http2::Prefer,
             crate::config::Http2::Allow => Http2::Allow,
             crate::config::Http2::Off => Http2::Off,
@@ -114,7 +114,7 @@ pub(super) fn tls(config: &Config, given: Option<OwnPem>) -> TlsOptions {
 /// `new`, with the old values where others look up what is in force: directory and listeners.
 pub(super) fn keep_fixed(old: &Config, mut new: Config) -> Config {
     new.data.clone_from(&old.data);
-    new.https.clone_from(&old.https);
-    new.http.clone_from(&old.http);
+    new.listen.https.clone_from(&old.listen.https);
+    new.listen.http.clone_from(&old.listen.http);
     new
 }

@@ -81,7 +81,7 @@ impl Serve {
             self.place.data = Some(loaded.config.data.clone());
         }
         // Dropped last, and all lines are written.
-        let _log = telemetry::init_server(&loaded.config.log_level, telemetry::json_by_default())
+        let _log = telemetry::init_server(&loaded.config.log.level, telemetry::json_by_default())
             .map_err(|e| Failure::usage(e.to_string()))?;
         raise_file_limit();
         let (dir, listeners) = enter(&loaded)?;
@@ -148,7 +148,7 @@ impl Serve {
                 Heard::Stop if stop.is_cancelled() => serving.abort(),
                 Heard::Stop => {
                     notify(&[NotifyState::Stopping]);
-                    let limit_s = app.config.load().drain_seconds;
+                    let limit_s = app.config.load().serve.drain_seconds;
                     tracing::info!(
                         limit_s,
                         "stopping: running transfers may finish; a second signal ends them"

@@ -1,6 +1,6 @@
 //! Reads the TOML file into (key, value); refuses unknown keys and wrong types. Knows nothing of the other layers.
 
-use super::keys::{self, Key};
+use super::key::{Block, Schema, Spec};
 use super::value::{Kind, Value};
 use std::ops::Range;
 use toml::Spanned;
@@ -8,19 +8,35 @@ use toml::de::{DeTable, DeValue};
 
 /// A setting found in the file.
 pub(super) struct Found {
-    pub(super) key: &'static Key,
+    pub(super) key: &'static Spec,
     pub(super) value: Value,
 }
 
+/// A table of a list found in the file.
+pub(super) struct FoundTable {
+    pub(super) list: &'static Block,
+    /// Where it begins, from 1.
+    pub(super) line: usize,
+    pub(super) keys: Vec<Found>,
+}
+
+/// What the file holds.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) keys: Vec<Found>,
+    /// In the file's order.
+    pub(super) tables: Vec<FoundTable>,
+}
+
 /// All settings of the file; an error begins with its line.
-pub(super) fn read(text: &str) -> Result<Vec<Found>, String> {
+pub(super) fn read(schema: Schema, text: &str) -> Result<Read, String> {
     let table = DeTable::parse(text).map_err(|e| {
         let line = e.span().map_or(1, |span| line_of(text, &span));
         format!("line {line}: {}", e.message())
     })?;
-    let mut found = Vec::new();
-    walk(text, "", table.get_ref(), &mut found)?;
-    Ok(found)
+    let mut read = Read::default();
+    walk(schema, text, "", table.get_ref(), &mut read)?;
+    Ok(read)
 }
 
 fn line_of(text: &str, span: &Range<usize>) -> usize {
@@ -29,37 +45,111 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 }
 
 fn walk(
+    schema: Schema,
     text: &str,
     prefix: &str,
     table: &DeTable<'_>,
-    found: &mut Vec<Found>,
+    read: &mut Read,
 ) -> Result<(), String> {
     for (name, value) in table {
         let line = line_of(text, &name.span());
         let full = format!("{prefix}{}", name.get_ref());
-        if let Some(key) = keys::find(&full) {
+        if let Some(key) = schema.find(&full) {
             let value = convert(key.kind, value)
                 .map_err(|problem| format!("line {line}: `{full}`: {problem}"))?;
-            found.push(Found { key, value });
+            read.keys.push(Found { key, value });
+            continue;
+        }
+        if let Some(list) = schema.list(&full) {
+            let given = value.get_ref();
+            let Some(tables) = as_tables(given) else {
+                let given = a_kind(given);
+                return Err(format!(
+                    "line {line}: `{full}`: {given} given, but it takes tables, each with [[{full}]] above it"
+                ));
+            };
+            for (span, table) in tables {
+                let found = read_table(schema, text, list, line_of(text, &span), table)?;
+                one_of_its_name(&read.tables, &found)?;
+                read.tables.push(found);
+            }
             continue;
         }
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => {
-                walk(text, &format!("{full}."), inner, found)?;
+                walk(schema, text, &format!("{full}."), inner, read)?;
             }
-            DeValue::Table(_) if is_section(&full) => {}
-            _ => {
-                let hint = keys::hint_key(&full);
-                return Err(format!("line {line}: unknown key `{full}`{hint}"));
-            }
+            DeValue::Table(_) if schema.is_section(&full) => {}
+            _ => return Err(unknown(schema, line, &full)),
         }
     }
     Ok(())
 }
 
-fn is_section(name: &str) -> bool {
-    let start = format!("{name}.");
-    keys::KEYS.iter().any(|key| key.name.starts_with(&start))
+fn unknown(schema: Schema, line: usize, name: &str) -> String {
+    let hint = schema.hint(name);
+    format!("line {line}: unknown key `{name}`{hint}")
+}
+
+/// Each table with where it begins, if the value is a list of nothing else.
+fn as_tables<'a>(value: &'a DeValue<'a>) -> Option<Vec<(Range<usize>, &'a DeTable<'a>)>> {
+    let DeValue::Array(items) = value else {
+        return None;
+    };
+    let table = |item: &'a Spanned<DeValue<'a>>| match item.get_ref() {
+        DeValue::Table(table) => Some((item.span(), table)),
+        _ => None,
+    };
+    items.iter().map(table).collect()
+}
+
+fn read_table(
+    schema: Schema,
+    text: &str,
+    list: &'static Block,
+    line: usize,
+    table: &DeTable<'_>,
+) -> Result<FoundTable, String> {
+    let mut keys = Vec::new();
+    for (name, value) in table {
+        let line = line_of(text, &name.span());
+        let full = format!("{}.{}", list.name, name.get_ref());
+        let Some(key) = list.keys.iter().find(|key| key.name == full) else {
+            return Err(unknown(schema, line, &full));
+        };
+        let value = convert(key.kind, value)
+            .map_err(|problem| format!("line {line}: `{full}`: {problem}"))?;
+        keys.push(Found { key, value });
+    }
+    Ok(FoundTable { list, line, keys })
+}
+
+/// The first key of a table is there, and no earlier table has the same.
+fn one_of_its_name(earlier: &[FoundTable], table: &FoundTable) -> Result<(), String> {
+    let (list, line) = (table.list.name, table.line);
+    let Some(first) = table.list.keys.first() else {
+        return Ok(());
+    };
+    let name = |table: &FoundTable| {
+        let found = table.keys.iter().find(|found| found.key.name == first.name);
+        found.map(|found| found.value.clone())
+    };
+    let Some(own) = name(table).filter(|value| *value != Value::Text(String::new())) else {
+        return Err(format!(
+            "line {line}: this [[{list}]] has no `{}`, which tells one from the other",
+            first.short()
+        ));
+    };
+    let same = |other: &&FoundTable| other.list.name == list && name(other).as_ref() == Some(&own);
+    match earlier.iter().find(same) {
+        Some(other) => Err(format!(
+            "line {line}: `{}`: the [[{list}]] of line {} has the same one, {}",
+            first.name,
+            other.line,
+            first.kind.show(&own)
+        )),
+        None => Ok(()),
+    }
 }
 
 fn convert(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
@@ -113,9 +203,11 @@ fn a_kind(value: &DeValue<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::config::section::Section;
 
     fn error(text: &str) -> String {
-        read(text).err().unwrap_or_default()
+        read(Config::SCHEMA, text).err().unwrap_or_default()
     }
 
     #[test]
@@ -132,7 +224,7 @@ mod tests {
         );
         assert!(error("[nothing]").contains("unknown key `nothing`"));
         assert!(error("zzzz = 1").ends_with("`zzzz`"));
-        assert!(read("[tls]\n").is_ok_and(|found| found.is_empty()));
+        assert!(read(Config::SCHEMA, "[tls]\n").is_ok_and(|read| read.keys.is_empty()));
     }
 
     #[test]

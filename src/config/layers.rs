@@ -1,12 +1,13 @@
 //! Lays defaults, mode presets, file, environment and flags over one another and notes which won. Checks the result as a whole.
 
-use super::build::build;
-use super::keys::{self, KEYS, Key};
-use super::value::Value;
-use super::{Config, ConfigError, Mode, file};
+use super::entries::{Entries, Origin, Table, at};
+use super::file::{self, Found};
+use super::key::{self, Schema, Spec};
+use super::section::Section;
+use super::value::{Kind, Value};
+use super::{Config, ConfigError, Mode};
 use crate::datadir;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What the layers are made from. The caller reads arguments and environment, so that tests need neither.
@@ -22,48 +23,12 @@ pub struct LoadOptions {
     pub env: Vec<(String, String)>,
 }
 
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Built in.
-    Default,
-    /// Preset by the mode.
-    Mode(Mode),
-    /// The configuration file.
-    File(PathBuf),
-    /// This environment variable.
-    Environment(String),
-    /// This flag, without dashes.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Mode(mode) => write!(f, "mode {mode}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Environment(name) => write!(f, "environment {name}"),
-            Self::Flag(name) => write!(f, "flag --{name}"),
-        }
-    }
-}
-
-/// A value in force with its origin.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) value: Value,
-    pub(super) origin: Origin,
-}
-
-pub(super) type Entries = BTreeMap<&'static str, Entry>;
-
 /// A configuration that was read and checked.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// Dotted key -> where its value came from; every key is there.
+    /// Dotted key -> where its value came from; every key is there, but none of a list's tables.
     pub origins: BTreeMap<&'static str, Origin>,
     /// Things to tell people that are no errors, such as unknown `DRYPORT_` variables.
     pub warnings: Vec<String>,
@@ -131,42 +96,29 @@ fn lay(
 ) -> Result<Loaded, ConfigError> {
     let flags = flags(options)?;
     let (from_file, file) = match file {
-        Some((path, text)) => (file_layer(&path, &text)?, Some(path)),
-        None => (Entries::new(), None),
+        Some((path, text)) => (file_layer(Config::SCHEMA, &path, &text)?, Some(path)),
+        None => (Entries::default(), None),
     };
-    let mut upper = Entries::new();
-    for layer in [from_file, environment, flags] {
-        upper.extend(layer);
-    }
+    let mut upper = from_file;
+    upper.extend(environment);
+    upper.extend(flags);
     let mode = upper
         .get("mode")
         .map_or(Ok(Mode::Mirror), |e| mode_of(&e.value))?;
-    let mut entries = lower(mode)?;
-    entries.extend(upper);
+    let mut entries = over_defaults(Config::SCHEMA, mode, upper)?;
     if let Some(data) = entries.get_mut("data")
         && data.value == Value::Text(String::new())
     {
         data.value = Value::Text(default_data(&options.env)?);
         data.origin = Origin::Default;
     }
-    let config = build(&entries, mode)?;
-    let origins = entries
-        .iter()
-        .map(|(key, e)| (*key, e.origin.clone()))
-        .collect();
     Ok(Loaded {
-        config,
-        origins,
+        config: Config::read(&entries)?,
+        origins: entries.origins(),
         warnings,
         file,
         entries,
     })
-}
-
-/// The error of a value that stands at `place`.
-pub(super) fn at(place: impl fmt::Display) -> impl FnOnce(String) -> ConfigError {
-    let place = place.to_string();
-    move |problem| ConfigError::Value { place, problem }
 }
 
 fn mode_of(value: &Value) -> Result<Mode, ConfigError> {
@@ -177,16 +129,33 @@ fn mode_of(value: &Value) -> Result<Mode, ConfigError> {
     }
 }
 
-/// Defaults and what the mode presets.
-fn lower(mode: Mode) -> Result<Entries, ConfigError> {
-    let mut entries = Entries::new();
-    for key in KEYS {
+/// What was given, laid over the defaults and what the mode presets, in each table of a list too.
+pub(super) fn over_defaults(
+    schema: Schema,
+    mode: Mode,
+    mut given: Entries,
+) -> Result<Entries, ConfigError> {
+    for list in schema.lists() {
+        for table in given.lists.entry(list.name).or_default() {
+            let mut all = lower(list.keys.iter(), mode)?;
+            all.extend(std::mem::take(&mut table.entries));
+            table.entries = all;
+        }
+    }
+    let mut all = lower(schema.keys(), mode)?;
+    all.extend(given);
+    Ok(all)
+}
+
+fn lower<'a>(keys: impl Iterator<Item = &'a Spec>, mode: Mode) -> Result<Entries, ConfigError> {
+    let mut entries = Entries::default();
+    for key in keys {
         let (text, origin) = match key.standalone {
             Some(preset) if mode == Mode::Standalone => (preset, Origin::Mode(mode)),
             _ => (key.default, Origin::Default),
         };
         let value = key.kind.parse(text).map_err(at(&origin))?;
-        entries.insert(key.name, Entry { value, origin });
+        entries.set(key.name, value, origin);
     }
     Ok(entries)
 }
@@ -201,7 +170,7 @@ fn environment(
     env: &[(String, String)],
     warnings: &mut Vec<String>,
 ) -> Result<Entries, ConfigError> {
-    let mut entries = Entries::new();
+    let mut entries = Entries::default();
     for (variable, text) in env {
         let Some(name) = variable.strip_prefix("DRYPORT_") else {
             continue;
@@ -211,8 +180,8 @@ fn environment(
             "LOG" => ("log.level".to_owned(), false),
             _ => (name.to_ascii_lowercase().replace("__", "."), true),
         };
-        let Some(key) = keys::find(&name) else {
-            let hint = keys::hint(&name, KEYS.iter().map(|key| key.name));
+        let Some(key) = Config::SCHEMA.find(&name) else {
+            let hint = key::hint(&name, Config::SCHEMA.keys().map(|key| key.name));
             warnings.push(format!(
                 "environment variable {variable} names no setting and is ignored{hint}"
             ));
@@ -225,29 +194,29 @@ fn environment(
         let origin = Origin::Environment(variable.clone());
         let value = key.kind.parse(text).map_err(at(&origin))?;
         // DRYPORT_LOG is the short form: the full name wins, in whatever order they come.
-        if long || !entries.contains_key(key.name) {
-            entries.insert(key.name, Entry { value, origin });
+        if long || entries.get(key.name).is_none() {
+            entries.set(key.name, value, origin);
         }
     }
     Ok(entries)
 }
 
 fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
-    let mut entries = Entries::new();
+    let mut entries = Entries::default();
     for (name, text) in &options.flags {
-        let flag = |key: &Key| {
+        let flag = |key: &Spec| {
             key.flag
                 .map_or_else(|| format!("set {name}"), str::to_owned)
         };
-        let Some(key) = keys::find(name) else {
-            let hint = keys::hint_key(name);
+        let Some(key) = Config::SCHEMA.find(name) else {
+            let hint = Config::SCHEMA.hint(name);
             return Err(at(format!("flag --set {name}"))(format!(
                 "there is no such setting{hint}"
             )));
         };
         let origin = Origin::Flag(flag(key));
         let value = key.kind.parse(text).map_err(at(&origin))?;
-        let earlier = entries.remove(key.name).map(|entry: Entry| entry.value);
+        let earlier = entries.get(key.name).map(|entry| entry.value.clone());
         let value = match (earlier, value) {
             (Some(Value::List(mut all)), Value::List(more)) => {
                 all.extend(more);
@@ -255,12 +224,12 @@ fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
             }
             (_, value) => value,
         };
-        entries.insert(key.name, Entry { value, origin });
+        entries.set(key.name, value, origin);
     }
     if let Some(data) = &options.data {
         let value = Value::Text(data.to_string_lossy().into_owned());
         let origin = Origin::Flag("data".to_owned());
-        entries.insert("data", Entry { value, origin });
+        entries.set("data", value, origin);
     }
     Ok(entries)
 }
@@ -297,12 +266,24 @@ fn file_text(
 }
 
 /// The values of the file at `path`.
-fn file_layer(path: &Path, text: &str) -> Result<Entries, ConfigError> {
-    let mut entries = Entries::new();
-    for found in file::read(text).map_err(at(path.display()))? {
-        let value = beside(path, found.key, found.value);
-        let origin = Origin::File(path.to_owned());
-        entries.insert(found.key.name, Entry { value, origin });
+pub(super) fn file_layer(schema: Schema, path: &Path, text: &str) -> Result<Entries, ConfigError> {
+    let origin = Origin::File(path.to_owned());
+    let layer = |found: Vec<Found>| {
+        let mut entries = Entries::default();
+        for Found { key, value } in found {
+            entries.set(key.name, beside(path, key, value), origin.clone());
+        }
+        entries
+    };
+    let read = file::read(schema, text).map_err(at(path.display()))?;
+    let mut entries = layer(read.keys);
+    for table in read.tables {
+        let tables = entries.lists.entry(table.list.name).or_default();
+        tables.push(Table {
+            file: path.to_owned(),
+            line: table.line,
+            entries: layer(table.keys),
+        });
     }
     Ok(entries)
 }
@@ -321,11 +302,9 @@ fn data_before_file(options: &LoadOptions, env: &Entries) -> Result<PathBuf, Con
 }
 
 /// Paths in a file count from the file's folder, wherever the server was started.
-fn beside(file: &Path, key: &Key, value: Value) -> Value {
+fn beside(file: &Path, key: &Spec, value: Value) -> Value {
     match (value, file.parent()) {
-        (Value::Text(path), Some(folder))
-            if key.kind == super::value::Kind::Path && !path.is_empty() =>
-        {
+        (Value::Text(path), Some(folder)) if key.kind == Kind::Path && !path.is_empty() => {
             Value::Text(folder.join(path).to_string_lossy().into_owned())
         }
         (value, _) => value,

@@ -33,10 +33,10 @@ fn layers_win_in_order_and_keep_their_origin() {
         ],
     )
     .unwrap();
-    assert_eq!(loaded.config.slow_ms, 4000);
-    assert_eq!(loaded.config.log_level, "debug");
-    assert_eq!(loaded.config.lease_seconds, 3600);
-    assert_eq!(loaded.config.https.len(), 2);
+    assert_eq!(loaded.config.log.slow_ms, 4000);
+    assert_eq!(loaded.config.log.level, "debug");
+    assert_eq!(loaded.config.blobs.lease_seconds, 3600);
+    assert_eq!(loaded.config.listen.https.len(), 2);
     let text = loaded.print();
     for line in [
         "log.slow = \"4s\"  # from flag --set log.slow\n",
@@ -47,13 +47,13 @@ fn layers_win_in_order_and_keep_their_origin() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
-    assert_eq!(loaded.origins.len(), KEYS.len());
+    assert_eq!(loaded.origins.len(), Config::SCHEMA.keys().count());
 }
 
 #[test]
 fn modes_preset_and_can_be_overridden() {
     let preset = with(&mode_file(Mode::Standalone), &[], &[]).unwrap();
-    assert!(!preset.config.anonymous_pull);
+    assert!(!preset.config.access.anonymous_pull);
     assert!(
         preset
             .print()
@@ -64,9 +64,10 @@ fn modes_preset_and_can_be_overridden() {
         with("mode = \"standalone\"", &env, &[])
             .unwrap()
             .config
+            .access
             .anonymous_pull
     );
-    assert!(with("", &[], &[]).unwrap().config.anonymous_pull);
+    assert!(with("", &[], &[]).unwrap().config.access.anonymous_pull);
     let full = with("", &[], &[("mode", "full")]).unwrap_err();
     assert!(full.to_string().contains("PostgreSQL"));
 }
@@ -124,8 +125,8 @@ fn data_directory_and_paths() {
     };
     let loaded = named(Vec::new());
     assert_eq!(loaded.config.data, dir.path().join("d"));
-    assert_eq!(loaded.config.tls_cert, Some(dir.path().join("c.pem")));
-    assert_eq!(loaded.config.tls_key, Some("/k.pem".into()));
+    assert_eq!(loaded.config.tls.cert, Some(dir.path().join("c.pem")));
+    assert_eq!(loaded.config.tls.key, Some("/k.pem".into()));
     assert_eq!(
         named(vec![pair("DRYPORT_DATA", "/e")]).config.data,
         Path::new("/e")
@@ -172,15 +173,23 @@ fn the_generated_file_is_the_default() {
 fn restart_is_named_for_fixed_keys_only() {
     let old = with("", &[], &[]).unwrap().config;
     let mut new = old.clone();
-    new.strict = true;
+    new.policy.strict = true;
     assert!(Config::restart_needed(&old, &new).is_empty());
-    new.https.clear();
-    new.cache_bytes = 1;
+    new.listen.https.clear();
+    new.cache.memory_bytes = 1;
     assert_eq!(
         Config::restart_needed(&old, &new),
         ["listen.https", "cache.memory"]
     );
-    for (name, _) in crate::config::FIXED {
-        assert!(keys::find(name).is_some(), "{name}");
+}
+
+#[test]
+fn a_section_names_its_keys_after_itself() {
+    for section in Config::SCHEMA.0 {
+        for key in section.keys {
+            let head = key.name.rsplit_once('.').map_or("", |(head, _)| head);
+            assert_eq!(head, section.name, "{}", key.name);
+            assert!(!key.doc.is_empty(), "{}", key.name);
+        }
     }
 }

@@ -85,7 +85,7 @@ impl Kind {
             Self::Choice(words) if !words.contains(&text) => Err(format!(
                 "\"{text}\" is not {}{}",
                 self.describe(),
-                super::keys::hint(text, words.iter().copied())
+                super::key::hint(text, words.iter().copied())
             )),
             _ => Ok(Value::Text(text.to_owned())),
         }
@@ -280,7 +280,7 @@ fn filter(text: &str) -> Result<String, String> {
     for part in text.split(',') {
         let level = part.rsplit('=').next().unwrap_or_default().trim();
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            let hint = super::keys::hint(level, LEVELS.into_iter());
+            let hint = super::key::hint(level, LEVELS.into_iter());
             return Err(format!(
                 "\"{part}\" is no log level: write error, warn, info, debug, trace or off, for one module such as dryport::http=debug{hint}"
             ));

@@ -67,7 +67,10 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     let front = front::check(peer, &head, &caller);
     let expects = head.headers.contains_key(EXPECT);
     let version = head.version;
-    let mut body = Incoming::new(body, Duration::from_secs(config.progress_seconds.max(1)));
+    let mut body = Incoming::new(
+        body,
+        Duration::from_secs(config.serve.progress_seconds.max(1)),
+    );
     let mut req = Req {
         id,
         query: Query::default(),

@@ -59,7 +59,7 @@ impl State {
     pub fn new(app: crate::app::App, connections: usize, files: usize) -> Arc<Self> {
         let connections = Connections::new(connections);
         let longest = oci::longest_referrers(&app.repos);
-        let requests = usize::try_from(app.config.load().requests_max).unwrap_or(usize::MAX);
+        let requests = usize::try_from(app.config.load().limits.requests).unwrap_or(usize::MAX);
         Arc::new(Self {
             app,
             metrics: Metrics::default(),

@@ -47,7 +47,11 @@ pub(super) fn listen(
             "cannot listen on {addr}: {error}. Choose another address with {flag} ADDR:PORT"
         ))),
     };
-    let all = if tls { &config.https } else { &config.http };
+    let all = if tls {
+        &config.listen.https
+    } else {
+        &config.listen.http
+    };
     all.iter().map(bind).collect()
 }
 

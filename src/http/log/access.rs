@@ -106,7 +106,7 @@ impl Drop for Record {
         let logged = self.line(ms);
         let moved = self.bytes_in + self.bytes_out;
         // Large transfers take as long as the network needs; only what should be quick is called slow.
-        if logged && ms >= self.state.app.config.load().slow_ms && moved < 1 << 20 {
+        if logged && ms >= self.state.app.config.load().log.slow_ms && moved < 1 << 20 {
             tracing::warn!(action = self.action, path = self.path, ms, request = %self.id, "slow request");
         }
     }

@@ -111,12 +111,12 @@ pub async fn serve(app: App, listeners: Vec<Listener>, stop: CancellationToken) 
         }
     }
     server.tasks.close();
-    let drain = Duration::from_secs(config.drain_seconds);
+    let drain = Duration::from_secs(config.serve.drain_seconds);
     if timeout(drain, server.tasks.wait()).await.is_err() {
         let open = server.tasks.len();
         tracing::warn!(
             open,
-            seconds = config.drain_seconds,
+            seconds = config.serve.drain_seconds,
             "connections still open after the drain time are cut"
         );
     }
@@ -219,7 +219,7 @@ fn enter(server: &Server, addr: SocketAddr) -> Option<Entry> {
     let most = if gate {
         usize::MAX
     } else {
-        usize::try_from(config.connections_max).unwrap_or(usize::MAX)
+        usize::try_from(config.limits.connections).unwrap_or(usize::MAX)
     };
     server.connections.enter(ip, server.connections.share(most))
 }

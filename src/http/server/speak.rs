@@ -78,7 +78,7 @@ impl Speaker {
     pub fn new(state: Arc<State>, stop: CancellationToken) -> Self {
         Self {
             router: router(Arc::clone(&state)),
-            idle: Duration::from_millis(state.app.config.load().idle_ms),
+            idle: Duration::from_millis(state.app.config.load().serve.idle_ms),
             state,
             stop,
             http1: AtomicUsize::new(0),
@@ -88,12 +88,12 @@ impl Speaker {
 
     /// The longest time in which a client takes nothing.
     fn limit(&self) -> Duration {
-        Duration::from_secs(self.state.app.config.load().progress_seconds.max(1))
+        Duration::from_secs(self.state.app.config.load().serve.progress_seconds.max(1))
     }
 
     /// HTTP/1.1 until its end, without TLS: parts of files need not come through here.
     pub async fn plain(&self, tcp: TcpStream, peer: Peer, link: &Arc<Link>) {
-        if !self.state.app.config.load().sendfile {
+        if !self.state.app.config.load().serve.sendfile {
             return self.speak(tcp, None, peer, link).await;
         }
         let (io, outbox) = Sending::new(tcp);

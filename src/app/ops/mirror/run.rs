@@ -111,7 +111,7 @@ pub(in crate::app) async fn run(
             allow_hosts: job.allow_hosts,
             ..FetchOptions::default()
         },
-        memory: app.config.load().mirror_memory_bytes,
+        memory: app.config.load().mirror.memory_bytes,
         job: Some(id),
     };
     let hears = move |now| news(Progress::Mirror(now));

@@ -53,7 +53,7 @@ pub(in crate::app) fn trust_view(tls: &Tls, config: &Config) -> TrustView {
         let name = names
             .iter()
             .find(|n| n.as_str() != "localhost" && n.parse::<IpAddr>().is_err());
-        let port = config.https.first().map_or(8443, SocketAddr::port);
+        let port = config.listen.https.first().map_or(8443, SocketAddr::port);
         (name.map_or("localhost", String::as_str).to_owned(), port)
     });
     TrustView {

@@ -97,10 +97,10 @@ async fn ready(req: &Req) -> Result<Response<Body>, Fail> {
 /// Metrics: for whoever sits on this machine, for an admin, or for all if the configuration says so.
 async fn metrics(req: &Req) -> Result<Response<Body>, Fail> {
     // A proxy on this machine brings strangers from loopback.
-    let local = req.config.metrics_local
+    let local = req.config.local_metrics()
         && req.peer.addr.ip().to_canonical().is_loopback()
         && !was_forwarded(&req.headers);
-    if !local && !req.config.metrics_open {
+    if !local && !req.config.metrics.open {
         may_read_metrics(req).await?;
     }
     let state = &req.state;

@@ -70,7 +70,7 @@ pub async fn put(
     };
     let repos = &req.state.app.repos;
     repos.check_manifest(name, &reference, &tags).await?;
-    let max = req.config.manifest_max;
+    let max = req.config.limits.manifest_bytes;
     let came = req.document(body, max).await?;
     // The turn ends with the commit.
     let (bytes, turn) = came.ok_or(RepoError::TooLarge(max))?;

@@ -1,0 +1,9 @@
+//! Sections about the server's own process: its memory, its database and its log.
+
+mod cache;
+mod log;
+mod store;
+
+pub use cache::Cache;
+pub use log::Log;
+pub use store::Store;
