@@ -74,11 +74,11 @@ pub(super) fn check(config: &Config) -> CheckOptions {
     }
 }
 
-pub(super) fn audit(_config: &Config) -> AuditOptions {
+pub(super) fn audit(config: &Config) -> AuditOptions {
     AuditOptions {
-        keep_ms: 365 * 24 * 60 * 60 * 1000,
-        max_bytes: 256 << 20,
-        pulls: true,
+        keep_ms: config.audit.keep_seconds.saturating_mul(1000),
+        max_bytes: config.audit.max_size_bytes,
+        pulls: config.audit.pulls,
     }
 }
 

@@ -106,10 +106,10 @@ impl Record for ActRecord {
     const VERSION: u8 = 1;
 }
 
-/// A link of the chain: the rows after the link before it, up to its own place.
+/// A checkpoint of the chain: the rows after the checkpoint before it, up to its own place.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct LinkRecord {
-    /// Links before it, also those that are gone.
+pub(super) struct CheckpointRecord {
+    /// Checkpoints before it, also those that are gone.
     pub number: u64,
     /// Its rows.
     pub rows: u64,
@@ -117,25 +117,25 @@ pub(super) struct LinkRecord {
     pub bytes: u64,
     /// When it was made (running time, ms).
     pub made_ms: u64,
-    /// SHA-256 over the hash of the link before it and its rows.
+    /// SHA-256 over the hash of the checkpoint before it and its rows.
     pub hash: [u8; 32],
 }
 
-impl Record for LinkRecord {
-    const NAME: &'static str = "audit-link";
+impl Record for CheckpointRecord {
+    const NAME: &'static str = "audit-checkpoint";
     const VERSION: u8 = 1;
 }
 
 /// Where the trail begins and ends.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct HeadRecord {
-    /// The hash that the oldest link follows: random at first, then that of the last link that is gone.
+    /// The hash that the oldest checkpoint follows: random at first, then that of the last checkpoint that is gone.
     pub start: [u8; 32],
-    /// Links that are gone, and their rows.
-    pub gone_links: u64,
+    /// Checkpoints that are gone, and their rows.
+    pub gone_checkpoints: u64,
     pub gone_rows: u64,
-    /// Links that were made.
-    pub links: u64,
+    /// Checkpoints that were made.
+    pub checkpoints: u64,
     /// The hash of the last of them; `start` where none is.
     pub hash: [u8; 32],
     /// The place of its last row: later rows come after it.
@@ -221,7 +221,7 @@ mod golden_tests {
             input: "PUT /v2/a/manifests/b".into(),
             ms: 5,
         });
-        golden::check(&LinkRecord {
+        golden::check(&CheckpointRecord {
             number: 3,
             rows: 1000,
             bytes: 300_000,
@@ -230,9 +230,9 @@ mod golden_tests {
         });
         golden::check(&HeadRecord {
             start: [1; 32],
-            gone_links: 2,
+            gone_checkpoints: 2,
             gone_rows: 1999,
-            links: 5,
+            checkpoints: 5,
             hash: [7; 32],
             chained: Position {
                 ms: 1_790_000_000_000,

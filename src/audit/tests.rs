@@ -238,7 +238,10 @@ async fn changed_removed_and_inserted_rows_are_found() {
     );
     fill(&store, 3);
     let found = audit.verify(None).await.expect("verified");
-    assert_eq!((found.rows, found.chained, found.links), (2503, 2500, 3));
+    assert_eq!(
+        (found.rows, found.chained, found.checkpoints),
+        (2503, 2500, 3)
+    );
     assert!(found.damage.is_empty(), "{:?}", found.damage);
     assert!(
         audit
@@ -271,7 +274,7 @@ async fn changed_removed_and_inserted_rows_are_found() {
             .expect("read")
             .expect("there")
     };
-    // The first, the last and a middle row of each link, and what is not chained yet.
+    // The first, the last and a middle row of each checkpoint, and what is not chained yet.
     for at in [0, 500, 999, 1000, 1999, 2000, 2499, 2502] {
         let (key, old) = (&keys[at], get(&keys[at]));
         let mut other = AuditRecord::from_bytes(&old).expect("a row");
@@ -292,12 +295,12 @@ async fn changed_removed_and_inserted_rows_are_found() {
     );
     assert!(damage(&audit).await[0].contains("put in between"));
     put(trail::row_key(between), None);
-    // A link and its rows at the end: nothing before them shows it.
+    // A checkpoint and its rows at the end: nothing before them shows it.
     for key in &keys[2000..] {
         put(key.clone(), None);
     }
     let last = trail::position(&keys[2499]).expect("a row");
-    put(trail::link_key(last), None);
+    put(trail::checkpoint_key(last), None);
     assert!(
         damage(&audit)
             .await
@@ -326,7 +329,7 @@ async fn what_is_kept_is_bounded_and_stays_whole() {
         Some(1000)
     );
     let found = audit.verify(Some(anchor)).await.expect("verified");
-    assert_eq!((found.rows, found.gone, found.links), (1500, 1000, 2));
+    assert_eq!((found.rows, found.gone, found.checkpoints), (1500, 1000, 2));
     assert!(found.damage.is_empty(), "{:?}", found.damage);
     assert_eq!(shorten(Bounds { keep_ms: 0, ..all }), Some(1000));
     assert_eq!(shorten(Bounds { keep_ms: 0, ..all }), Some(500));

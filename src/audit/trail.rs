@@ -2,14 +2,14 @@
 //!
 //! Owns the keys of the table. Must not decide what is written.
 
-use super::record::{AuditRecord, HeadRecord, LinkRecord, Position};
+use super::record::{AuditRecord, CheckpointRecord, HeadRecord, Position};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record as _;
 use crate::store::{Get, Row, StoreError, Table, Txn};
 use std::collections::HashMap;
 
 const ROW: u8 = 0;
-const LINK: u8 = 1;
+const CHECKPOINT: u8 = 1;
 const HEAD: u8 = 2;
 
 /// The key of a row.
@@ -17,9 +17,9 @@ pub(super) fn row_key(at: Position) -> Vec<u8> {
     key(ROW, at)
 }
 
-/// The key of the link whose last row stands there.
-pub(super) fn link_key(at: Position) -> Vec<u8> {
-    key(LINK, at)
+/// The key of the checkpoint whose last row stands there.
+pub(super) fn checkpoint_key(at: Position) -> Vec<u8> {
+    key(CHECKPOINT, at)
 }
 
 fn key(what: u8, at: Position) -> Vec<u8> {
@@ -32,9 +32,9 @@ pub(super) fn all_rows() -> (Vec<u8>, Vec<u8>) {
     Key::new().u8(ROW).range()
 }
 
-/// The keys of all links.
-pub(super) fn all_links() -> (Vec<u8>, Vec<u8>) {
-    Key::new().u8(LINK).range()
+/// The keys of all checkpoints.
+pub(super) fn all_checkpoints() -> (Vec<u8>, Vec<u8>) {
+    Key::new().u8(CHECKPOINT).range()
 }
 
 /// What comes right after a key.
@@ -42,13 +42,13 @@ pub(super) fn after(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
-/// Where the row or the last row of the link with this key stands.
+/// Where the row or the last row of the checkpoint with this key stands.
 pub(super) fn position(key: &[u8]) -> Result<Position, StoreError> {
     let mut parts = Parts(key);
     let read = (parts.u8(), parts.u64(), parts.raw(4));
     let number = |raw: &[u8]| raw.try_into().ok().map(u32::from_be_bytes);
     match read {
-        (Some(ROW | LINK), Some(ms), Some(raw)) if parts.rest().is_empty() => {
+        (Some(ROW | CHECKPOINT), Some(ms), Some(raw)) if parts.rest().is_empty() => {
             number(raw).map(|number| Position { ms, number })
         }
         _ => None,
@@ -62,16 +62,18 @@ pub(super) fn head(get: &impl Get) -> Result<Option<HeadRecord>, StoreError> {
     row.map(|row| HeadRecord::from_bytes(&row)).transpose()
 }
 
-/// The oldest link.
-pub(super) fn oldest_link(get: &impl Get) -> Result<Option<(Position, LinkRecord)>, StoreError> {
-    let (from, to) = all_links();
-    let links = get.scan(Table::Audit, &from, &to, 1)?;
-    links.first().map(link).transpose()
+/// The oldest checkpoint.
+pub(super) fn oldest_checkpoint(
+    get: &impl Get,
+) -> Result<Option<(Position, CheckpointRecord)>, StoreError> {
+    let (from, to) = all_checkpoints();
+    let checkpoints = get.scan(Table::Audit, &from, &to, 1)?;
+    checkpoints.first().map(checkpoint).transpose()
 }
 
-/// A link and where its last row stands.
-pub(super) fn link((key, value): &Row) -> Result<(Position, LinkRecord), StoreError> {
-    Ok((position(key)?, LinkRecord::from_bytes(value)?))
+/// A checkpoint and where its last row stands.
+pub(super) fn checkpoint((key, value): &Row) -> Result<(Position, CheckpointRecord), StoreError> {
+    Ok((position(key)?, CheckpointRecord::from_bytes(value)?))
 }
 
 /// The position of the last row.
@@ -99,9 +101,9 @@ impl<'t, 'a> Trail<'t, 'a> {
     pub fn open(tx: &'t mut Txn<'a>, start: [u8; 32]) -> Result<Self, StoreError> {
         let head = head(tx)?.unwrap_or(HeadRecord {
             start,
-            gone_links: 0,
+            gone_checkpoints: 0,
             gone_rows: 0,
-            links: 0,
+            checkpoints: 0,
             hash: start,
             chained: Position::default(),
             rows: 0,
@@ -140,7 +142,7 @@ impl<'t, 'a> Trail<'t, 'a> {
             None => 0,
         };
         let chained = self.head.chained;
-        if chained.ms == ms && self.head.links > 0 {
+        if chained.ms == ms && self.head.checkpoints > 0 {
             number = number.max(chained.number.saturating_add(1));
         }
         Ok(number)
@@ -149,7 +151,7 @@ impl<'t, 'a> Trail<'t, 'a> {
     /// Writes a row again, unless it is chained or gone. Answers whether it did.
     pub fn set(&mut self, at: Position, row: &AuditRecord) -> Result<bool, StoreError> {
         let key = row_key(at);
-        let is_chained = self.head.links > 0 && at <= self.head.chained;
+        let is_chained = self.head.checkpoints > 0 && at <= self.head.chained;
         let old = self.tx.get(Table::Audit, &key)?;
         let Some(old) = old.filter(|_| !is_chained) else {
             return Ok(false);

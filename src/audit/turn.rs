@@ -3,7 +3,7 @@
 //!
 //! Owns the order and the rhythm of these. How each is done is its own file's.
 
-use super::chain::{self, Bounds, LINK_ROWS};
+use super::chain::{self, Bounds, CHECKPOINT_ROWS};
 use super::moving;
 use super::pulls::Grown;
 use super::record::{AuditRecord, Position};
@@ -187,9 +187,9 @@ impl Audit {
     async fn lengthen(&self, until: Position) -> Result<(), AuditError> {
         let start = self.0.start;
         loop {
-            let link = move |tx: &mut Txn<'_>| chain::lengthen(tx, start, until);
-            let rows = self.change(Lane::Background, Need::Keeps, "audit.chain", link);
-            if rows.await? < LINK_ROWS {
+            let checkpoint = move |tx: &mut Txn<'_>| chain::lengthen(tx, start, until);
+            let rows = self.change(Lane::Background, Need::Keeps, "audit.chain", checkpoint);
+            if rows.await? < CHECKPOINT_ROWS {
                 return Ok(());
             }
         }
@@ -221,10 +221,10 @@ impl Audit {
         let head = self
             .hop(|store| Ok(store.read(|r| trail::head(r))?))
             .await?;
-        if let Some(head) = head.filter(|head| head.links > 0) {
+        if let Some(head) = head.filter(|head| head.checkpoints > 0) {
             tracing::info!(
                 target: "audit",
-                links = head.links,
+                checkpoints = head.checkpoints,
                 rows = head.rows,
                 hash = hex(&head.hash),
                 "the chain of the audit trail"

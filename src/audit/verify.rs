@@ -1,16 +1,16 @@
-//! Whether the trail is what was written: every link is computed again from its rows.
+//! Whether the trail is what was written: every checkpoint is computed again from its rows.
 //!
 //! Owns what counts as damage. Must not mend anything.
 
-use super::chain::LinkHash;
-use super::record::{AuditRecord, HeadRecord, LinkRecord, Position};
+use super::chain::CheckpointHash;
+use super::record::{AuditRecord, CheckpointRecord, HeadRecord, Position};
 use super::trail;
 use super::view::{AuditDamage, AuditVerified, time};
 use crate::store::record::Record as _;
 use crate::store::{Get, StoreError, Table};
 use std::fmt::Write as _;
 
-/// Rows and links in memory at once.
+/// Rows and checkpoints in memory at once.
 const PAGE: usize = 1_000;
 /// Damages that are told of.
 const TOLD: usize = 100;
@@ -25,7 +25,7 @@ pub(super) fn verify(get: &impl Get, anchor: Option<&str>) -> Result<AuditVerifi
     };
     let Some(head) = trail::head(get)? else {
         let rest = walk.rest()?;
-        if rest > 0 || trail::oldest_link(get)?.is_some() {
+        if rest > 0 || trail::oldest_checkpoint(get)?.is_some() {
             walk.tell("the head of the trail is gone".into(), (0, 0));
         }
         if anchor.is_some() {
@@ -36,7 +36,7 @@ pub(super) fn verify(get: &impl Get, anchor: Option<&str>) -> Result<AuditVerifi
         }
         return Ok(walk.found);
     };
-    let seen = walk.links(&head, anchor)?;
+    let seen = walk.checkpoints(&head, anchor)?;
     let unchained = walk.rest()?;
     walk.found.rows = walk.found.chained + unchained;
     walk.compare(&head);
@@ -58,71 +58,73 @@ struct Walk<'g, G> {
 }
 
 impl<G: Get> Walk<'_, G> {
-    /// Every link in order. Answers whether the anchor was met.
-    fn links(&mut self, head: &HeadRecord, anchor: Option<&str>) -> Result<bool, StoreError> {
-        let (mut before, mut number) = (head.start, head.gone_links);
+    /// Every checkpoint in order. Answers whether the anchor was met.
+    fn checkpoints(&mut self, head: &HeadRecord, anchor: Option<&str>) -> Result<bool, StoreError> {
+        let (mut before, mut number) = (head.start, head.gone_checkpoints);
         let is_anchor = |hash: &[u8; 32]| anchor.is_some_and(|anchor| hex(hash) == anchor);
         let mut seen = is_anchor(&before);
-        let (mut from, to) = trail::all_links();
+        let (mut from, to) = trail::all_checkpoints();
         loop {
-            let links = self.get.scan(Table::Audit, &from, &to, PAGE)?;
-            for row in &links {
-                let Ok((at, link)) = trail::link(row) else {
-                    self.tell("a link of the chain cannot be read".into(), (0, 0));
+            let checkpoints = self.get.scan(Table::Audit, &from, &to, PAGE)?;
+            for row in &checkpoints {
+                let Ok((at, checkpoint)) = trail::checkpoint(row) else {
+                    self.tell("a checkpoint of the chain cannot be read".into(), (0, 0));
                     continue;
                 };
-                if link.number != number {
+                if checkpoint.number != number {
                     let text = format!(
-                        "links {number} to {} of the chain are not there",
-                        link.number
+                        "checkpoints {number} to {} of the chain are not there",
+                        checkpoint.number
                     );
                     self.tell(text, (0, at.ms));
                 }
-                self.link(&before, at, &link)?;
-                (before, number) = (link.hash, link.number + 1);
+                self.checkpoint(&before, at, &checkpoint)?;
+                (before, number) = (checkpoint.hash, checkpoint.number + 1);
                 seen = seen || is_anchor(&before);
             }
-            match links.last() {
-                Some((last, _)) if links.len() == PAGE => from = trail::after(last),
+            match checkpoints.last() {
+                Some((last, _)) if checkpoints.len() == PAGE => from = trail::after(last),
                 _ => break,
             }
         }
         self.found.hash = hex(&before);
-        if before != head.hash || number != head.links {
-            let text = "the chain does not end as the head of the trail says: links at its end were changed or removed";
+        if before != head.hash || number != head.checkpoints {
+            let text = "the chain does not end as the head of the trail says: checkpoints at its end were changed or removed";
             self.tell(text.into(), (0, head.chained.ms));
         }
         Ok(seen)
     }
 
-    /// One link and its rows.
-    fn link(
+    /// One checkpoint and its rows.
+    fn checkpoint(
         &mut self,
         before: &[u8; 32],
         at: Position,
-        link: &LinkRecord,
+        checkpoint: &CheckpointRecord,
     ) -> Result<(), StoreError> {
-        let mut hash = LinkHash::after(before);
+        let mut hash = CheckpointHash::after(before);
         let to = trail::after(&trail::row_key(at));
         let (rows, first) = self.rows(&to, |row| hash.row(row))?;
-        self.found.links += 1;
+        self.found.checkpoints += 1;
         self.found.chained += rows;
         let span = (first.unwrap_or(at.ms), at.ms);
-        let (number, should) = (link.number, link.rows);
+        let (number, should) = (checkpoint.number, checkpoint.rows);
         if rows < should {
             let text = format!(
-                "link {number}: {} of its {should} rows were removed",
+                "checkpoint {number}: {} of its {should} rows were removed",
                 should - rows
             );
             self.tell(text, span);
         } else if rows > should {
             let text = format!(
-                "link {number}: {} rows were put in between its {should}",
+                "checkpoint {number}: {} rows were put in between its {should}",
                 rows - should
             );
             self.tell(text, span);
-        } else if hash.end() != link.hash {
-            let text = format!("link {number}: one of its {should} rows, or the link, was changed");
+        } else if hash.end() != checkpoint.hash {
+            let text = format!(
+                "checkpoint {number}: one of its {should} rows, or the checkpoint, was changed"
+            );
             self.tell(text, span);
         }
         Ok(())

@@ -148,11 +148,11 @@ pub struct AuditVerified {
     pub rows: u64,
     /// Those of them that are chained; the newest are not yet.
     pub chained: u64,
-    /// Links of the chain that are there.
-    pub links: u64,
+    /// Checkpoints of the chain that are there.
+    pub checkpoints: u64,
     /// Rows that went since they were older than is kept, or more.
     pub gone: u64,
-    /// The hash of the last link (hexadecimal): to be compared with what the log says.
+    /// The hash of the last checkpoint (hexadecimal): to be compared with what the log says.
     pub hash: String,
     /// What is wrong; 100 at most.
     pub damage: Vec<AuditDamage>,

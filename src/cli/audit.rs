@@ -333,13 +333,13 @@ fn text(found: &AuditVerified) -> String {
     let mut lines = vec![format!(
         "{rows}, {} of them in {} of the chain; the others are younger than some minutes.",
         found.chained,
-        output::count(found.links, "link")
+        output::count(found.checkpoints, "checkpoint")
     )];
     if found.gone > 0 {
         let gone = output::count(found.gone, "older row");
         lines.push(format!("{gone} went as the settings say."));
     }
-    if found.links > 0 {
+    if found.checkpoints > 0 {
         lines.push(format!("Last hash: {}", found.hash));
     }
     for damage in &found.damage {

@@ -315,7 +315,7 @@ async fn pulls_are_counted_by_account_address_and_content() {
         rita.send("HEAD", "/v2/team/app/manifests/1", &[], b"")
             .await
             .expect(200);
-        let tag = format!("\"{}\"", digest);
+        let tag = format!("\"{digest}\"");
         rita.send(
             "GET",
             "/v2/team/app/manifests/1",
@@ -325,7 +325,7 @@ async fn pulls_are_counted_by_account_address_and_content() {
         .await
         .expect(304);
     }
-    let resource = format!("team/app@{}", digest);
+    let resource = format!("team/app@{digest}");
     let of = |account: &str| {
         rows(
             &server,

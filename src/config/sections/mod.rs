@@ -6,7 +6,7 @@ mod content;
 mod process;
 
 pub use clients::{Access, Http2, Limits, Listen, LocalMetrics, Metrics, Serve, Tls};
-pub use content::{Blobs, Check, Gc, History, Mirror, Policy, Uploads};
+pub use content::{Audit, Blobs, Check, Gc, History, Mirror, Policy, Uploads};
 pub use process::{Cache, Log, Store};
 
 use super::key::{choice, folder, networks, url};
@@ -71,6 +71,8 @@ section! {
         pub store: Store,
         /// What pushes may leave out.
         pub policy: Policy,
+        /// How much of the audit trail is kept.
+        pub audit: Audit,
         /// Who may read /metrics.
         pub metrics: Metrics,
         /// What the log shows.

@@ -46,9 +46,10 @@ pub async fn answer<S: Surface>(
     };
     let name = S::name(&found);
     admit(req, (action, name), opens, body).await?;
-    let changing = match S::WRITES_ROWS {
-        true => None,
-        false => audit::changing(req, action).await,
+    let changing = if S::WRITES_ROWS {
+        None
+    } else {
+        audit::changing(req, action).await
     };
     let done = match changing {
         None => S::answer(&found, req, body).await,

@@ -1,5 +1,6 @@
 //! Sections about content: what is taken in, how long it is kept, and when it is read again.
 
+mod audit;
 mod blobs;
 mod check;
 mod gc;
@@ -8,6 +9,7 @@ mod mirror;
 mod policy;
 mod uploads;
 
+pub use audit::Audit;
 pub use blobs::Blobs;
 pub use check::Check;
 pub use gc::Gc;
