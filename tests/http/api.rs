@@ -24,12 +24,12 @@ async fn rest(client: &Client, spec: &ops::Spec) -> Reply {
     }
 }
 
-fn method(verb: Verb) -> &'static str {
+pub fn method(verb: Verb) -> &'static str {
     match verb {
-        Verb::Read => "get",
-        Verb::Make => "post",
-        Verb::Set => "put",
-        Verb::Remove => "delete",
+        Verb::Read => "GET",
+        Verb::Make => "POST",
+        Verb::Set => "PUT",
+        Verb::Remove => "DELETE",
     }
 }
 
@@ -74,28 +74,26 @@ pub fn input(name: &str) -> Value {
     )
 }
 
+/// An input as a query.
+pub fn query(input: &Value) -> String {
+    let fields = input.as_object().unwrap().iter();
+    let pairs = fields.map(|(key, value)| match value {
+        Value::String(text) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 /// The same, sent with what it must have.
 pub async fn rest_with(client: &Client, spec: &ops::Spec, input: &Value) -> Reply {
     let mut path = format!("/api/v1{}", spec.path);
     if matches!(spec.verb, Verb::Read | Verb::Remove) {
-        let fields = input.as_object().unwrap().iter();
-        let pairs = fields.map(|(key, value)| match value {
-            Value::String(text) => format!("{key}={text}"),
-            other => format!("{key}={other}"),
-        });
-        path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
-        return client
-            .send(&method(spec.verb).to_uppercase(), &path, &[], b"")
-            .await;
+        path = format!("{path}?{}", query(input));
+        return client.send(method(spec.verb), &path, &[], b"").await;
     }
     let body = input.to_string();
     client
-        .send(
-            &method(spec.verb).to_uppercase(),
-            &path,
-            &[JSON],
-            body.as_bytes(),
-        )
+        .send(method(spec.verb), &path, &[JSON], body.as_bytes())
         .await
 }
 
@@ -123,7 +121,7 @@ async fn every_operation_is_reached_by_socket_and_rest_and_refused_without_its_r
             item.as_object()
                 .unwrap()
                 .keys()
-                .map(|m| format!("{m} {path}")),
+                .map(|m| format!("{} {path}", m.to_uppercase())),
         );
     }
     let mut seen = BTreeSet::new();

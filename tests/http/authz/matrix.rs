@@ -323,6 +323,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+        self.operations().await;
         self.twins();
     }
 }

@@ -5,6 +5,7 @@ pub mod cells;
 pub mod changes;
 pub mod law;
 pub mod matrix;
+pub mod operations;
 pub mod people;
 pub mod server;
 pub mod timeline;
