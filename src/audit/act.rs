@@ -141,6 +141,9 @@ impl Act {
 
 /// A text without control characters, and no longer than so many bytes: an ellipsis stands for the rest.
 fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let end = text.floor_char_boundary(most.min(text.len()));
     let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let mut kept: String = text[..end].chars().map(printable).collect();

@@ -51,7 +51,7 @@ pub(super) fn advance(tx: &mut Txn<'_>, start: [u8; 32]) -> Result<usize, StoreE
             }
         }
         let row = match row {
-            Ok(row) => of(&row, act.as_ref()),
+            Ok(row) => of(row, act.as_ref()),
             Err(error) => unreadable(*number, &error),
         };
         trail.add(&row)?;
@@ -87,14 +87,15 @@ fn act_before(get: &impl Get, number: u64) -> Result<Option<ActRecord>, StoreErr
 }
 
 /// The row of the trail for one of the feed.
-fn of(row: &FeedRecord, act: Option<&ActRecord>) -> AuditRecord {
+fn of(row: FeedRecord, act: Option<&ActRecord>) -> AuditRecord {
+    let resource = resource(&row);
     let mut made = AuditRecord {
         at_ms: row.at_ms,
         account_id: 0,
-        account: row.who.clone(),
+        account: row.who,
         roles: Vec::new(),
-        action: row.why.clone(),
-        resource: resource(row),
+        action: row.why,
+        resource,
         outcome: AuditOutcome::Success,
         address: String::new(),
         agent: String::new(),
@@ -144,6 +145,6 @@ fn unreadable(number: u64, error: &StoreError) -> AuditRecord {
         resource: format!("feed:{number}"),
         outcome: AuditOutcome::Error,
         error: format!("a change whose row in the feed cannot be read: {error}"),
-        ..of(&row, None)
+        ..of(row, None)
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Trail<'t, 'a> {
     pub head: HeadRecord,
     /// The next number of each ms that rows were added to.
     next: HashMap<u64, u32>,
+    /// No row stands at this ms or later, as far as is known.
+    free_from: u64,
 }
 
 impl<'t, 'a> Trail<'t, 'a> {
@@ -109,8 +111,14 @@ impl<'t, 'a> Trail<'t, 'a> {
             rows: 0,
             bytes: 0,
         });
+        let free_from = last(tx)?.map_or(0, |last| last.ms.saturating_add(1));
         let next = HashMap::new();
-        Ok(Self { tx, head, next })
+        Ok(Self {
+            tx,
+            head,
+            next,
+            free_from,
+        })
     }
 
     /// Adds a row after those of its time, and after all that are chained.
@@ -126,6 +134,8 @@ impl<'t, 'a> Trail<'t, 'a> {
     fn place(&mut self, ms: u64) -> Result<Position, StoreError> {
         let number = match self.next.get(&ms) {
             Some(number) => *number,
+            // The chained ones are not later than the last of all, unless that is gone.
+            None if ms >= self.free_from && ms > self.head.chained.ms => 0,
             None => self.first_free(ms)?,
         };
         // So many rows in one ms are out of reach.

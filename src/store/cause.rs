@@ -4,8 +4,10 @@
 
 use super::record::{Decode, Encode};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
     static CAUSE: Arc<Cause>;
@@ -44,18 +46,19 @@ impl Cause {
         CAUSE.try_with(Arc::clone).ok()
     }
 
-    /// Runs some work for this request: the changes that it makes are its own.
-    pub async fn of<F: Future>(self: Arc<Self>, work: F) -> F::Output {
-        CAUSE.scope(self, work).await
+    /// Runs some work for this request: the changes that it makes are its own. The work is boxed: it is large, and what wraps it
+    /// is moved a few times.
+    pub fn of<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, Pin<Box<F>>> {
+        CAUSE.scope(self, Box::pin(work))
     }
 }
 
 /// The same work for the request of the task that calls this, wherever it runs then.
 pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    let cause = Cause::current();
+    let (cause, work) = (Cause::current(), Box::pin(work));
     async move {
         match cause {
-            Some(cause) => cause.of(work).await,
+            Some(cause) => CAUSE.scope(cause, work).await,
             None => work.await,
         }
     }

@@ -139,7 +139,7 @@ pub async fn perform<O: Operation>(operation: O, ctx: &Ctx) -> Result<O::Reply, 
     } else {
         let audited = Audited::of(&spec, &concerns, shown(&operation), ctx).await;
         let done = match permitted {
-            Ok(()) => audited.cause.clone().of(Box::pin(operation.run(ctx))).await,
+            Ok(()) => audited.cause.clone().of(operation.run(ctx)).await,
             Err(fault) => Err(fault),
         };
         audited.ended(done.as_ref().err(), ctx).await;

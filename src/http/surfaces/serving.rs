@@ -55,7 +55,7 @@ pub async fn answer<S: Surface>(
         None => S::answer(&found, req, body).await,
         Some(changing) => {
             let cause = Arc::clone(&changing.cause);
-            let done = Box::pin(cause.of(S::answer(&found, req, body))).await;
+            let done = cause.of(S::answer(&found, req, body)).await;
             let done = ended(req, (action, name), body, done);
             let status = done.as_ref().map(Response::status);
             Box::pin(audit::ended(req, Some(&changing), (action, name), status)).await;
