@@ -104,9 +104,9 @@ pub(super) fn tls(config: &Config, given: Option<OwnPem>) -> TlsOptions {
         own: own_certificate(config),
         given,
         http2: match config.tls.http2 {
-            crate::config::Http2::Prefer => Http2::Prefer,
-            crate::config::Http2::Allow => Http2::Allow,
-            crate::config::Http2::Off => Http2::Off,
+            crate::config::Http2Setting::Prefer => Http2::Prefer,
+            crate::config::Http2Setting::Allow => Http2::Allow,
+            crate::config::Http2Setting::Off => Http2::Off,
         },
     }
 }

@@ -9,7 +9,7 @@ use super::init::{self, ModeFlag};
 use super::output;
 use super::settings::{self, Place};
 use crate::app::{self, App, AppError, Entered, FirstPassword, Found, Judged};
-use crate::config::{Loaded, Origin};
+use crate::config::{Loaded, SettingOrigin};
 use crate::http::{self, Listener, control::Control};
 use crate::telemetry;
 use clap::Args;
@@ -76,7 +76,7 @@ impl Serve {
 
     pub(super) async fn run(mut self) -> Result<(), Failure> {
         let loaded = self.load()?;
-        if loaded.origins.get("data") == Some(&Origin::Default) {
+        if loaded.origins.get("data") == Some(&SettingOrigin::Default) {
             // Root's default is another directory than that of the user whom this process may become before a reload.
             self.place.data = Some(loaded.config.data.clone());
         }

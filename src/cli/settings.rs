@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::server::ServerArgs;
 use super::session::Session;
 use crate::app::{Entered, Judged};
-use crate::config::{LoadOptions, Loaded, Origin, load};
+use crate::config::{LoadOptions, Loaded, SettingOrigin, load};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -105,7 +105,7 @@ pub fn are_the_callers(loaded: &Loaded, keys: &[&str]) -> bool {
         _ => false,
     };
     keys.iter().all(|key| match loaded.origins.get(key) {
-        Some(Origin::File(file)) => is_outside(file),
+        Some(SettingOrigin::File(file)) => is_outside(file),
         _ => true,
     })
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Built in.
     Default,
     /// Preset by the mode.
@@ -21,7 +21,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -43,7 +43,7 @@ pub(super) fn at(place: impl fmt::Display) -> impl FnOnce(String) -> ConfigError
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) value: Value,
-    pub(super) origin: Origin,
+    pub(super) origin: SettingOrigin,
 }
 
 /// A table of a list; only files hold them.
@@ -73,7 +73,7 @@ impl Entries {
     }
 
     /// Puts a value in the place of an earlier one.
-    pub(super) fn set(&mut self, name: &'static str, value: Value, origin: Origin) {
+    pub(super) fn set(&mut self, name: &'static str, value: Value, origin: SettingOrigin) {
         self.keys.insert(name, Entry { value, origin });
     }
 
@@ -84,7 +84,7 @@ impl Entries {
     }
 
     /// Where each value came from.
-    pub(super) fn origins(&self) -> BTreeMap<&'static str, Origin> {
+    pub(super) fn origins(&self) -> BTreeMap<&'static str, SettingOrigin> {
         let origin = |(name, entry): (&&'static str, &Entry)| (*name, entry.origin.clone());
         self.keys.iter().map(origin).collect()
     }

@@ -2,7 +2,7 @@
 //! found by its name. Knows no setting itself, no file and no environment.
 
 use super::ConfigError;
-use super::entries::{Entries, Origin, at};
+use super::entries::{Entries, SettingOrigin, at};
 use super::network::Network;
 use super::value::{Kind, Value, listener};
 use std::net::SocketAddr;
@@ -91,7 +91,10 @@ impl<T> Key<T> {
             (entry.value.clone(), entry.origin.clone())
         } else {
             let value = spec.kind.parse(spec.default);
-            (value.map_err(at(&Origin::Default))?, Origin::Default)
+            (
+                value.map_err(at(&SettingOrigin::Default))?,
+                SettingOrigin::Default,
+            )
         };
         spec.within_bounds(&value).map_err(ConfigError::Together)?;
         self.make(&value).map_err(at(&origin))

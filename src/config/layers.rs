@@ -1,6 +1,6 @@
 //! Lays defaults, mode presets, file, environment and flags over one another and notes which won. Checks the result as a whole.
 
-use super::entries::{Entries, Origin, Table, at};
+use super::entries::{Entries, SettingOrigin, Table, at};
 use super::file::{self, Found};
 use super::key::{self, Schema, Spec};
 use super::section::Section;
@@ -29,7 +29,7 @@ pub struct Loaded {
     /// The settings.
     pub config: Config,
     /// Dotted key -> where its value came from; every key is there, but none of a list's tables.
-    pub origins: BTreeMap<&'static str, Origin>,
+    pub origins: BTreeMap<&'static str, SettingOrigin>,
     /// Things to tell people that are no errors, such as unknown `DRYPORT_` variables.
     pub warnings: Vec<String>,
     /// The file that was read, if any.
@@ -56,7 +56,8 @@ pub fn load(options: LoadOptions) -> Result<Loaded, ConfigError> {
 /// A file that was found in a data directory, which its owner can write, leads to no other one: that other's owner, or
 /// root, would go by its settings.
 fn stays_there(loaded: &Loaded) -> Result<(), ConfigError> {
-    let (Some(file), Some(Origin::File(_))) = (&loaded.file, loaded.origins.get("data")) else {
+    let (Some(file), Some(SettingOrigin::File(_))) = (&loaded.file, loaded.origins.get("data"))
+    else {
         return Ok(());
     };
     let whole = |path: &Path| path.canonicalize().ok();
@@ -110,7 +111,7 @@ fn lay(
         && data.value == Value::Text(String::new())
     {
         data.value = Value::Text(default_data(&options.env)?);
-        data.origin = Origin::Default;
+        data.origin = SettingOrigin::Default;
     }
     Ok(Loaded {
         config: Config::read(&entries)?,
@@ -151,8 +152,8 @@ fn lower<'a>(keys: impl Iterator<Item = &'a Spec>, mode: Mode) -> Result<Entries
     let mut entries = Entries::default();
     for key in keys {
         let (text, origin) = match key.standalone {
-            Some(preset) if mode == Mode::Standalone => (preset, Origin::Mode(mode)),
-            _ => (key.default, Origin::Default),
+            Some(preset) if mode == Mode::Standalone => (preset, SettingOrigin::Mode(mode)),
+            _ => (key.default, SettingOrigin::Default),
         };
         let value = key.kind.parse(text).map_err(at(&origin))?;
         entries.set(key.name, value, origin);
@@ -191,7 +192,7 @@ fn environment(
         if text.is_empty() && !key.kind.is_list() {
             continue;
         }
-        let origin = Origin::Environment(variable.clone());
+        let origin = SettingOrigin::Environment(variable.clone());
         let value = key.kind.parse(text).map_err(at(&origin))?;
         // DRYPORT_LOG is the short form: the full name wins, in whatever order they come.
         if long || entries.get(key.name).is_none() {
@@ -214,7 +215,7 @@ fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
                 "there is no such setting{hint}"
             )));
         };
-        let origin = Origin::Flag(flag(key));
+        let origin = SettingOrigin::Flag(flag(key));
         let value = key.kind.parse(text).map_err(at(&origin))?;
         let earlier = entries.get(key.name).map(|entry| entry.value.clone());
         let value = match (earlier, value) {
@@ -228,7 +229,7 @@ fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
     }
     if let Some(data) = &options.data {
         let value = Value::Text(data.to_string_lossy().into_owned());
-        let origin = Origin::Flag("data".to_owned());
+        let origin = SettingOrigin::Flag("data".to_owned());
         entries.set("data", value, origin);
     }
     Ok(entries)
@@ -267,7 +268,7 @@ fn file_text(
 
 /// The values of the file at `path`.
 pub(super) fn file_layer(schema: Schema, path: &Path, text: &str) -> Result<Entries, ConfigError> {
-    let origin = Origin::File(path.to_owned());
+    let origin = SettingOrigin::File(path.to_owned());
     let layer = |found: Vec<Found>| {
         let mut entries = Entries::default();
         for Found { key, value } in found {

@@ -15,10 +15,10 @@ pub mod sections;
 mod text;
 mod value;
 
-pub use entries::Origin;
+pub use entries::SettingOrigin;
 pub use layers::{LoadOptions, Loaded, load, load_text};
 pub use network::Network;
-pub use sections::{Config, Http2, Mode, ProxyHeader};
+pub use sections::{Config, Http2Setting, Mode, ProxyHeader};
 pub use text::{Setting, generate, mode_file};
 pub use value::{duration as duration_ms, size as size_bytes};
 

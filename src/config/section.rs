@@ -6,7 +6,7 @@
 //! ```ignore
 //! section! {
 //!     /// `[gc]`: when what nothing needs any more goes.
-//!     pub struct Gc {
+//!     pub struct GcSettings {
 //!         /// Time between two looks, in ms; 0 is never.
 //!         pub interval_ms: u64 = millis("gc.interval", "1m")
 //!             .doc("How often what nothing needs any more is looked for.")
@@ -17,9 +17,9 @@
 //!
 //! * A field's type follows from what declares it (`key.rs`: `switch`, `size`, `millis`, ...). Its default has the form of the
 //!   environment.
-//! * `pub struct Tls checked by pair { ... }` names a function `fn(&Tls) -> Result<(), String>` of the same file for what single
+//! * `pub struct TlsSettings checked by pair { ... }` names a function `fn(&TlsSettings) -> Result<(), String>` of the same file for what single
 //!   values cannot show.
-//! * `sections { pub gc: Gc, ... }` after the struct makes further fields, each a section that has the field's name in the file.
+//! * `sections { pub gc: GcSettings, ... }` after the struct makes further fields, each a section that has the field's name in the file.
 //! * `lists { pub upstream: Upstream, ... }` makes fields that are lists (`Vec<Upstream>`): `[[upstream]]` in the file, one table
 //!   for each. `Upstream` is a section as any other, and its keys are named `upstream.url` and so on. Its first key tells one
 //!   table from the other: each table sets it, no two alike. Only the file sets them: the environment and flags have no name for

@@ -1,6 +1,6 @@
 //! Texts made from the declared sections: the annotated default file, the file that `init` writes, `config print`.
 
-use super::entries::{Entries, Origin};
+use super::entries::{Entries, SettingOrigin};
 use super::key::{Schema, Spec};
 use super::section::Section;
 use super::{Config, Loaded, Mode};
@@ -118,7 +118,9 @@ pub(super) fn settings(schema: Schema, entries: &Entries) -> Vec<Setting> {
                 .map(object)
                 .collect::<Vec<serde_json::Map<_, _>>>()
                 .into(),
-            origin: file.map_or(Origin::Default, Origin::File).to_string(),
+            origin: file
+                .map_or(SettingOrigin::Default, SettingOrigin::File)
+                .to_string(),
         });
     }
     all

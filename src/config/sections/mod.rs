@@ -5,9 +5,15 @@ mod clients;
 mod content;
 mod process;
 
-pub use clients::{Access, Http2, Limits, Listen, LocalMetrics, Metrics, Serve, Tls};
-pub use content::{Audit, Blobs, Check, Gc, History, Mirror, Policy, Uploads};
-pub use process::{Cache, Log, Store};
+pub use clients::{
+    AccessSettings, Http2Setting, LimitSettings, ListenSettings, LocalMetrics, MetricsSettings,
+    ServeSettings, TlsSettings,
+};
+pub use content::{
+    AuditSettings, BlobSettings, CheckSettings, GcSettings, HistorySettings, MirrorSettings,
+    PolicySettings, UploadSettings,
+};
+pub use process::{CacheSettings, LogSettings, StoreSettings};
 
 use super::key::{choice, folder, networks, url};
 use super::network::Network;
@@ -48,39 +54,39 @@ section! {
     }
     sections {
         /// Where it serves.
-        pub listen: Listen,
+        pub listen: ListenSettings,
         /// What people without an account may do.
-        pub access: Access,
+        pub access: AccessSettings,
         /// Certificates and HTTP/2.
-        pub tls: Tls,
+        pub tls: TlsSettings,
         /// Content.
-        pub blobs: Blobs,
+        pub blobs: BlobSettings,
         /// What was removed.
-        pub history: History,
+        pub history: HistorySettings,
         /// Collection of what nothing needs any more.
-        pub gc: Gc,
+        pub gc: GcSettings,
         /// Reading all content again.
-        pub check: Check,
+        pub check: CheckSettings,
         /// Unfinished uploads.
-        pub uploads: Uploads,
+        pub uploads: UploadSettings,
         /// Runs of mirrors.
-        pub mirror: Mirror,
+        pub mirror: MirrorSettings,
         /// Memory for answers.
-        pub cache: Cache,
+        pub cache: CacheSettings,
         /// The metadata store.
-        pub store: Store,
+        pub store: StoreSettings,
         /// What pushes may leave out.
-        pub policy: Policy,
+        pub policy: PolicySettings,
         /// How much of the audit trail is kept.
-        pub audit: Audit,
+        pub audit: AuditSettings,
         /// Who may read /metrics.
-        pub metrics: Metrics,
+        pub metrics: MetricsSettings,
         /// What the log shows.
-        pub log: Log,
+        pub log: LogSettings,
         /// Connections.
-        pub serve: Serve,
+        pub serve: ServeSettings,
         /// What one client may take.
-        pub limits: Limits,
+        pub limits: LimitSettings,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// What people without an account may do.
-    pub struct Access checked by both {
+    pub struct AccessSettings checked by both {
         /// Read.
         pub anonymous_pull: bool = switch("access.anonymous_pull", true)
             .doc("May people without an account pull?")
@@ -16,7 +16,7 @@ section! {
     }
 }
 
-fn both(access: &Access) -> Result<(), String> {
+fn both(access: &AccessSettings) -> Result<(), String> {
     if access.anonymous_push && !access.anonymous_pull {
         return Err("`access.anonymous_push` is on and `access.anonymous_pull` is off: who may push must be able to read; turn pull on or push off".to_owned());
     }

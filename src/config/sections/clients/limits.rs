@@ -6,7 +6,7 @@ use crate::config::section::section;
 
 section! {
     /// What one client may take.
-    pub struct Limits {
+    pub struct LimitSettings {
         /// The largest manifest, in bytes.
         pub manifest_bytes: u64 = size("limits.manifest", "4MiB")
             .doc("The largest manifest accepted; larger ones are refused with 413.")

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 section! {
     /// Where the server serves.
-    pub struct Listen checked by both {
+    pub struct ListenSettings checked by both {
         /// HTTPS.
         pub https: Vec<SocketAddr> = listeners("listen.https", "[::]:8443")
             .doc("Where to serve HTTPS. [::] takes IPv4 too. An empty list turns it off.")
@@ -20,8 +20,8 @@ section! {
     }
 }
 
-fn both(listen: &Listen) -> Result<(), String> {
-    let Listen { https, http } = listen;
+fn both(listen: &ListenSettings) -> Result<(), String> {
+    let ListenSettings { https, http } = listen;
     if https.is_empty() && http.is_empty() {
         return Err("`listen.https` and `listen.http` are both empty: nothing would be served; set one of them".to_owned());
     }

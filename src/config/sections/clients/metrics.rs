@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// Who may read /metrics; admins always may.
-    pub struct Metrics {
+    pub struct MetricsSettings {
         /// Anybody.
         pub open: bool = switch("metrics.open", false)
             .doc("May everybody read /metrics? Else only admins and, by metrics.local, this machine."),

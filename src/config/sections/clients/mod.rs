@@ -7,12 +7,12 @@ mod metrics;
 mod serve;
 mod tls;
 
-pub use access::Access;
-pub use limits::Limits;
-pub use listen::Listen;
-pub use metrics::{LocalMetrics, Metrics};
-pub use serve::Serve;
-pub use tls::{Http2, Tls};
+pub use access::AccessSettings;
+pub use limits::LimitSettings;
+pub use listen::ListenSettings;
+pub use metrics::{LocalMetrics, MetricsSettings};
+pub use serve::ServeSettings;
+pub use tls::{Http2Setting, TlsSettings};
 
 /// What 0 would do in a setting without which nobody is served.
 const SHUTS_OUT: &str = "which would let nobody in; leave it out for the default";

@@ -7,7 +7,7 @@ use crate::config::sections::UNDOES;
 
 section! {
     /// How long connections live, and how their bytes are sent.
-    pub struct Serve {
+    pub struct ServeSettings {
         /// Time for transfers that run when the server is told to stop, in seconds.
         pub drain_seconds: u64 = seconds("serve.drain", "30s")
             .doc("How long running transfers may go on after the server was told to stop."),

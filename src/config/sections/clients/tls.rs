@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 section! {
     /// Certificates, and how HTTP/2 is offered.
-    pub struct Tls checked by pair {
+    pub struct TlsSettings checked by pair {
         /// Further host names and addresses for the certificate, as text.
         pub names: Vec<String> = names("tls.names")
             .doc("Further host names or addresses for the certificate; those of this machine are always in it."),
@@ -20,12 +20,12 @@ section! {
         pub ca_constrained: bool = choice("tls.ca_constraints", &["auto", "none"], "auto", |word| Ok(word != "none"))
             .doc("What a new CA of Dryport's may sign for. auto: private addresses, tls.names, and the names, their domain and the\npublic addresses that this machine has by then; clients refuse it for all else. none: everything."),
         /// How HTTP/2 is offered.
-        pub http2: Http2 = choice("tls.http2", &["allow", "prefer", "off"], "allow", Http2::of)
+        pub http2: Http2Setting = choice("tls.http2", &["allow", "prefer", "off"], "allow", Http2Setting::of)
             .doc("HTTP/2: allow (clients that offer both get HTTP/1.1, which moves large layers faster), prefer, or off."),
     }
 }
 
-fn pair(tls: &Tls) -> Result<(), String> {
+fn pair(tls: &TlsSettings) -> Result<(), String> {
     if tls.cert.is_some() != tls.key.is_some() {
         return Err("`tls.cert` and `tls.key` belong together: set both, or neither to use the certificate that Dryport makes".to_owned());
     }
@@ -34,7 +34,7 @@ fn pair(tls: &Tls) -> Result<(), String> {
 
 /// How HTTP/2 is offered; `app` turns it into the type of `tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Http2 {
+pub enum Http2Setting {
     /// HTTP/2 where the client can.
     Prefer,
     /// HTTP/1.1 where the client can both.
@@ -43,7 +43,7 @@ pub enum Http2 {
     Off,
 }
 
-impl Http2 {
+impl Http2Setting {
     fn of(word: &str) -> Result<Self, String> {
         match word {
             "prefer" => Ok(Self::Prefer),

@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// How much of the audit trail is kept, and whether pulls stand in it.
-    pub struct Audit {
+    pub struct AuditSettings {
         /// Time for which its rows are kept, in seconds.
         pub keep_seconds: u64 = seconds("audit.keep", "365d")
             .not_zero("which would keep nothing")

@@ -6,7 +6,7 @@ use crate::config::sections::UNDOES;
 
 section! {
     /// Content without a name yet, and the disk that it may take.
-    pub struct Blobs {
+    pub struct BlobSettings {
         /// Life of a blob that no manifest names, in seconds; never 0.
         pub lease_seconds: u64 = seconds("blobs.lease", "24h")
             .doc("How long an uploaded blob is kept that no manifest names yet.")

@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// Reading all content again.
-    pub struct Check {
+    pub struct CheckSettings {
         /// Time in which all of it is read once, in seconds; 0 is never.
         pub every_seconds: u64 = seconds("check.every", "30d")
             .doc("In this time every blob is read once and compared with its digest; 0s turns that off.")

@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// When what nothing needs any more goes.
-    pub struct Gc {
+    pub struct GcSettings {
         /// Time between two looks, in ms; 0 is never.
         pub interval_ms: u64 = millis("gc.interval", "1m")
             .doc("How often what nothing needs any more is looked for; 0s leaves that to `dryport gc`.")

@@ -6,7 +6,7 @@ use crate::config::sections::UNDOES;
 
 section! {
     /// Unfinished uploads.
-    pub struct Uploads {
+    pub struct UploadSettings {
         /// Time without bytes after which one is dropped, in seconds; never 0.
         pub idle_seconds: u64 = seconds("uploads.idle", "24h")
             .doc("An upload that gets no bytes for this long is dropped.")

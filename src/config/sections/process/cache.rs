@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// Memory for answers.
-    pub struct Cache {
+    pub struct CacheSettings {
         /// In bytes.
         pub memory_bytes: u64 = size("cache.memory", "256MiB")
             .doc("Memory for manifests, small blobs and look-ups.")

@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// What the log shows.
-    pub struct Log {
+    pub struct LogSettings {
         /// A tracing filter, such as `info` or `info,dryport::http=debug`.
         pub level: String = filter("log.level", "info")
             .doc("error, warn, info, debug or trace; a module may have its own: \"info,dryport::http=debug\".")

@@ -4,6 +4,6 @@ mod cache;
 mod log;
 mod store;
 
-pub use cache::Cache;
-pub use log::Log;
-pub use store::Store;
+pub use cache::CacheSettings;
+pub use log::LogSettings;
+pub use store::StoreSettings;

@@ -5,7 +5,7 @@ use crate::config::section::section;
 
 section! {
     /// The metadata store.
-    pub struct Store {
+    pub struct StoreSettings {
         /// Its memory, in bytes.
         pub cache_bytes: u64 = size("store.cache", "64MiB")
             .doc("Memory for the metadata store.")
