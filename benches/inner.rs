@@ -29,7 +29,7 @@ use dryport::repo::rows::record::{ItemRecord, SourceRecord};
 use dryport::repo::{At, PutManifest, RepoOptions, Repos, Source};
 use dryport::store::record::Record as _;
 use dryport::store::{Get as _, Lane, Need, Store, StoreError, StoreOptions, Table};
-use dryport::types::{Algorithm, ByteRanges, Digest, Page, Reference, RepoName};
+use dryport::types::{Algorithm, ByteRanges, Digest, PageRequest, Reference, RepoName};
 
 /// As in the program.
 #[global_allocator]
@@ -294,7 +294,7 @@ fn repos(world: &World, dir: &Path, tags: u64) -> (Repos, RepoName) {
 fn repo_page_of_100_tags(bencher: Bencher, tags: u64) {
     let world = World::new();
     let (repos, name) = repos(&world, world.dir.path(), tags);
-    let page = Page::parse(Some("100"), Some("t000500")).unwrap();
+    let page = PageRequest::parse(Some("100"), Some("t000500")).unwrap();
     bencher.bench_local(|| world.wait(repos.tags(&name, &At::Head, &page)).unwrap());
 }
 

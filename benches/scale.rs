@@ -20,7 +20,7 @@ use bytes::Bytes;
 use common::{repos, scratch};
 use dryport::repo::{At, NewSnapshot, PutManifest, ReferrerQuery, Repos, Source};
 use dryport::store::Store;
-use dryport::types::{Algorithm, Digest, Page, Reference, RepoName, Tag, Title};
+use dryport::types::{Algorithm, Digest, PageRequest, Reference, RepoName, Tag, Title};
 use futures_util::{StreamExt as _, stream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -164,7 +164,7 @@ impl Bench {
     /// One line: p50 and p99 of each figure, one request after the other.
     async fn line(&self, what: &str, tags: u64, round: &str) {
         let middle = format!("t{:09}", tags / 2);
-        let page = |last: Option<String>| Page {
+        let page = |last: Option<String>| PageRequest {
             n: Some(PAGE),
             last,
         };

@@ -3,7 +3,7 @@
 use super::text;
 use dryport::blobs::{Place, UploadName};
 use dryport::formats::oci::Oci;
-use dryport::mirror::document::{Descriptor, Document, media_type};
+use dryport::mirror::document::{Document, SourceDescriptor, media_type};
 use dryport::repo::format::{Format as _, Inspected};
 use dryport::repo::rows::record::UploadRecord;
 use dryport::store::record::Record as _;
@@ -54,9 +54,9 @@ pub fn manifest(data: &[u8]) {
 /// A mirror that copies what the document names has copied what the repository will look for, at the same size.
 fn mirrored(found: &Inspected, document: &Document) {
     let manifests = document.manifests.as_deref().unwrap_or_default();
-    let named: Vec<&Descriptor> = document.content().chain(manifests).collect();
+    let named: Vec<&SourceDescriptor> = document.content().chain(manifests).collect();
     for child in &found.children {
-        let same = |d: &&Descriptor| d.digest().is_ok_and(|digest| digest == child.digest);
+        let same = |d: &&SourceDescriptor| d.digest().is_ok_and(|digest| digest == child.digest);
         let there: Vec<_> = named.iter().filter(|d| same(d)).collect();
         assert!(!there.is_empty(), "{child:?}");
         assert!(there.iter().any(|d| d.size == child.size), "{child:?}");

@@ -1,12 +1,12 @@
 //! JSON of the control socket and of REST, and of rows: inputs of operations, answers, the input of jobs.
 
-use dryport::app::ops::{self, Asked, Line, MirrorJob, Progress};
+use dryport::app::ops::{self, ControlRequest, Line, MirrorJob, Progress};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The same bytes as each of these: what is taken is written down as what reads back the same.
 pub fn control(data: &[u8]) {
-    if let Some(asked) = same::<Asked>(data)
+    if let Some(asked) = same::<ControlRequest>(data)
         && let Some(row) = ops::named(&asked.name)
         && let Ok(input) = row.read(asked.input)
     {

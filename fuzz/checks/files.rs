@@ -4,7 +4,7 @@ use super::text;
 use super::wire::lines;
 use dryport::blobs::{BlobOptions, Blobs};
 use dryport::formats::oci::Oci;
-use dryport::http::{Claimed, Form, TreeRoute, part_range, repr_digest, unchanged};
+use dryport::http::{ClaimedDigests, PageForm, TreeRoute, part_range, repr_digest, unchanged};
 use dryport::repo::{At, RepoOptions, Repos};
 use dryport::store::{Store, StoreOptions};
 use dryport::types::{Algorithm, Digest, FilePath, Folder, Kind};
@@ -180,17 +180,17 @@ pub fn file_headers(data: &[u8]) {
     let headers = lines(data);
     if let Some(accept) = headers.get("accept").and_then(|v| v.to_str().ok()) {
         let named = |kind| accept.to_ascii_lowercase().contains(kind);
-        let form = Form::wanted(Some(accept));
+        let form = PageForm::wanted(Some(accept));
         assert!(
-            form == Form::Html || named("application/json"),
+            form == PageForm::Html || named("application/json"),
             "{accept:?}"
         );
         let first = format!("application/json, {accept}");
-        assert_eq!(Form::wanted(Some(&first)), Form::Json, "{accept:?}");
+        assert_eq!(PageForm::wanted(Some(&first)), PageForm::Json, "{accept:?}");
         let first = format!("text/html;q=0.1,{accept}");
-        assert_eq!(Form::wanted(Some(&first)), Form::Html, "{accept:?}");
+        assert_eq!(PageForm::wanted(Some(&first)), PageForm::Html, "{accept:?}");
     }
-    if let Ok(claimed) = Claimed::of(&headers) {
+    if let Ok(claimed) = ClaimedDigests::of(&headers) {
         let mut again = HeaderMap::new();
         for digest in [claimed.sha256, claimed.sha512].into_iter().flatten() {
             append(
@@ -199,7 +199,7 @@ pub fn file_headers(data: &[u8]) {
                 &repr_digest(&digest),
             );
         }
-        assert_eq!(Claimed::of(&again).ok(), Some(claimed));
+        assert_eq!(ClaimedDigests::of(&again).ok(), Some(claimed));
     }
     let digest = Digest::of(Algorithm::Sha256, b"a file");
     let when = 784_111_777_500;

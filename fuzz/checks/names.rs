@@ -1,7 +1,7 @@
 //! Repository names, tags, references, digests, media types, and the sources that people type.
 
 use super::text;
-use dryport::mirror::Source;
+use dryport::mirror::SourceImage;
 use dryport::types::{
     Algorithm, AttachedTag, Digest, MediaType, Moment, Reference, RepoName, Tag, UploadId,
 };
@@ -148,7 +148,7 @@ pub fn digest(data: &[u8]) {
 /// `docker://...`: the host is a host and nothing more, the parts spell the same source again.
 pub fn source(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let Ok(source) = text.parse::<Source>() else {
+    let Ok(source) = text.parse::<SourceImage>() else {
         return;
     };
     let host = source.registry();
@@ -176,7 +176,7 @@ pub fn source(data: &[u8]) {
         again = format!("{again}@{digest}");
     }
     assert_eq!(
-        again.parse::<Source>().ok().as_ref(),
+        again.parse::<SourceImage>().ok().as_ref(),
         Some(&source),
         "{text:?}"
     );

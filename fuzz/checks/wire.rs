@@ -5,7 +5,7 @@ use dryport::config::{Config, LoadOptions, Network, ProxyHeader, load_text};
 use dryport::fetch::challenge::parse;
 use dryport::http::{Caller, OciRoute, Peer, Query, basic, challenge as written};
 use dryport::mirror::link::next;
-use dryport::types::Page;
+use dryport::types::PageRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
@@ -59,8 +59,8 @@ pub fn query(data: &[u8]) {
             assert!(all.iter().all(|v| v.len() <= longest));
         }
     }
-    let page = Page::parse(query.get("n"), query.get("last"));
-    assert!(page.is_ok_and(|p| p.limit() <= Page::MAX) || query.get("n").is_some());
+    let page = PageRequest::parse(query.get("n"), query.get("last"));
+    assert!(page.is_ok_and(|p| p.limit() <= PageRequest::MAX) || query.get("n").is_some());
 }
 
 /// `WWW-Authenticate` of another registry: bounded by its length, lower-case names, and the same once it is written

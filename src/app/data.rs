@@ -19,7 +19,7 @@ const DATABASE: &str = "meta.redb";
 
 /// What a data directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum DirState {
     /// Nothing there, or an empty directory, or nothing in it but a `dryport.toml`.
     Empty,
     /// Dryport's data.
@@ -29,17 +29,17 @@ pub enum Found {
 }
 
 /// Looks at `dir` without changing anything.
-pub fn look(dir: &Path) -> Result<Found, AppError> {
+pub fn look(dir: &Path) -> Result<DirState, AppError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Empty),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(DirState::Empty),
         Err(error) => return Err(AppError::file(dir, error)),
     };
     let mut foreign = false;
     for entry in entries {
         let name = entry.map_err(|e| AppError::file(dir, e))?.file_name();
         if name == DATABASE {
-            return Ok(Found::Ours);
+            return Ok(DirState::Ours);
         }
         // A fresh file system has lost+found; the rest is made before the database, by a first start that was cut short.
         let expected = [
@@ -56,9 +56,9 @@ pub fn look(dir: &Path) -> Result<Found, AppError> {
         foreign |= !expected.iter().any(|e| name == *e);
     }
     Ok(if foreign {
-        Found::Foreign
+        DirState::Foreign
     } else {
-        Found::Empty
+        DirState::Empty
     })
 }
 
@@ -109,22 +109,22 @@ mod tests {
     fn directories_are_private_and_told_apart() {
         let top = tempfile::tempdir().expect("temp");
         let dir = top.path().join("a/b");
-        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        assert_eq!(look(&dir).expect("look"), DirState::Empty);
         prepare(&dir).expect("made");
         prepare(&dir).expect("again");
         assert_eq!((mode(&dir), mode(&dir.join("keys"))), (0o700, 0o700));
-        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        assert_eq!(look(&dir).expect("look"), DirState::Empty);
         write_private(&dir.join(CONFIG), b"mode = \"mirror\"\n").expect("written");
         assert_eq!(mode(&dir.join(CONFIG)), 0o600);
-        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        assert_eq!(look(&dir).expect("look"), DirState::Empty);
         // A first start that was killed while it made the database.
         for name in ["lock", "reserve", "meta.redb.new"] {
             std::fs::write(dir.join(name), b"x").expect("written");
         }
-        assert_eq!(look(&dir).expect("look"), Found::Empty);
+        assert_eq!(look(&dir).expect("look"), DirState::Empty);
         std::fs::write(dir.join("holiday.jpg"), b"x").expect("written");
-        assert_eq!(look(&dir).expect("look"), Found::Foreign);
+        assert_eq!(look(&dir).expect("look"), DirState::Foreign);
         std::fs::write(dir.join(DATABASE), b"x").expect("written");
-        assert_eq!(look(&dir).expect("look"), Found::Ours);
+        assert_eq!(look(&dir).expect("look"), DirState::Ours);
     }
 }

@@ -3,14 +3,14 @@
 
 use super::{AppError, options};
 use crate::config::Config;
-use crate::datadir::{self, DirError, Standing};
+use crate::datadir::{self, DirError, SafeDir};
 use crate::tls::OwnPem;
 
 /// A data directory that was judged; this process is still who it was.
 #[derive(Debug)]
 pub struct Judged {
     config: Config,
-    standing: Standing,
+    standing: SafeDir,
 }
 
 /// A data directory that this process may use, as the user that it now is. Every way into the directory asks for one.

@@ -1,6 +1,6 @@
 //! The first start: an empty directory becomes a data directory with one administrator.
 
-use super::{App, AppError, CONFIG, Entered, Found, INITIAL_PASSWORD, data, look, secrets};
+use super::{App, AppError, CONFIG, DirState, Entered, INITIAL_PASSWORD, data, look, secrets};
 use crate::auth::{Role, RoleGrant, UserName};
 use crate::datadir;
 use std::io::ErrorKind;
@@ -26,9 +26,9 @@ pub enum FirstPassword {
 pub fn init(dir: Entered, file: &str, holder: &str) -> Result<App, AppError> {
     let data = &dir.config.data;
     match look(data)? {
-        Found::Ours => return Err(AppError::Already(data.clone())),
-        Found::Foreign => return Err(AppError::Foreign(data.clone())),
-        Found::Empty => {}
+        DirState::Ours => return Err(AppError::Already(data.clone())),
+        DirState::Foreign => return Err(AppError::Foreign(data.clone())),
+        DirState::Empty => {}
     }
     data::prepare(data)?;
     let path = data.join(CONFIG);

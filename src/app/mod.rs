@@ -31,7 +31,7 @@ use runner::Runner;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use data::{CONFIG, Found, INITIAL_PASSWORD, look};
+pub use data::{CONFIG, DirState, INITIAL_PASSWORD, look};
 pub use entered::{Entered, Judged};
 pub use first::{FirstPassword, init};
 
@@ -210,9 +210,9 @@ impl App {
     /// certificates, since nobody connects.
     pub fn open_existing(dir: Entered, holder: &str) -> Result<Self, AppError> {
         match look(&dir.config.data)? {
-            Found::Ours => Self::open(dir.without_listeners(), holder),
-            Found::Empty => Err(AppError::Missing(dir.config.data)),
-            Found::Foreign => Err(AppError::Foreign(dir.config.data)),
+            DirState::Ours => Self::open(dir.without_listeners(), holder),
+            DirState::Empty => Err(AppError::Missing(dir.config.data)),
+            DirState::Foreign => Err(AppError::Foreign(dir.config.data)),
         }
     }
 
@@ -220,9 +220,9 @@ impl App {
     /// for work is looked at all the same. Blocks.
     pub fn database_status(dir: &Entered, holder: &str) -> Result<DatabaseStatus, AppError> {
         match look(&dir.config.data)? {
-            Found::Ours => Ok(DatabaseStatus::of_closed(&dir.config.data, holder)?),
-            Found::Empty => Err(AppError::Missing(dir.config.data.clone())),
-            Found::Foreign => Err(AppError::Foreign(dir.config.data.clone())),
+            DirState::Ours => Ok(DatabaseStatus::of_closed(&dir.config.data, holder)?),
+            DirState::Empty => Err(AppError::Missing(dir.config.data.clone())),
+            DirState::Foreign => Err(AppError::Foreign(dir.config.data.clone())),
         }
     }
 
@@ -276,7 +276,7 @@ impl App {
 /// Gives back to the file system what the database has free, while no server runs. Blocks.
 pub fn compact(dir: &Entered) -> Result<Compacted, AppError> {
     let config = &dir.config;
-    if look(&config.data)? != Found::Ours {
+    if look(&config.data)? != DirState::Ours {
         return Err(AppError::Missing(config.data.clone()));
     }
     let options = options::store(config, "dryport gc --compact");
@@ -287,7 +287,7 @@ pub fn compact(dir: &Entered) -> Result<Compacted, AppError> {
 /// For use without a running server. Blocks.
 pub fn trust(dir: &Entered) -> Result<TrustView, AppError> {
     let config = &dir.config;
-    if look(&config.data)? != Found::Ours {
+    if look(&config.data)? != DirState::Ours {
         return Err(AppError::Missing(config.data.clone()));
     }
     let tls = Tls::open(options::tls(config, dir.given.clone()))?;

@@ -1,7 +1,7 @@
 //! How far a job is, counted from its news: what the job's row says, and the lines of its log.
 
 use super::ops::Progress;
-use crate::mirror::Progress as MirrorProgress;
+use crate::mirror::MirrorProgress;
 use serde::Serialize;
 use std::collections::HashMap;
 

@@ -9,14 +9,14 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The files of sessions or of fills, as far as they were not listed yet. Files of other names are left alone.
-pub struct Listing {
+pub struct UploadListing {
     files: Arc<Files>,
     purpose: Purpose,
     dir: Option<(PathBuf, ReadDir)>,
     round: u64,
 }
 
-impl Listing {
+impl UploadListing {
     pub(super) fn open(files: Arc<Files>, purpose: Purpose) -> Result<Self, BlobError> {
         let dir = match files.real("uploads") {
             Ok(Some(dir)) => {

@@ -30,11 +30,11 @@ pub use buffer::{BLOCK, Buffer};
 pub(crate) use disk::Disk;
 pub use error::{BlobError, BlobErrorKind};
 pub use ingest::{Ingest, Verified};
-pub use listing::Listing;
+pub use listing::UploadListing;
 pub use odd::Foreign;
 pub use place::{Place, Purpose, UploadName};
 pub use resuming::{Hashed, Resumed, Resuming};
-pub use scrub::{Found, Listed};
+pub use scrub::{FoundContent, Listed};
 pub use twin::{TwinSearch, TwinStep};
 
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
@@ -121,7 +121,7 @@ pub struct UploadFile {
     pub name: UploadName,
     /// Bytes in the file.
     pub len: u64,
-    /// Running time since a [`Listing`] first found the file as it is; zero at the first look of this process. The
+    /// Running time since a [`UploadListing`] first found the file as it is; zero at the first look of this process. The
     /// wall clock has no part in it: a clock that jumps must not end uploads.
     pub idle: Duration,
 }
@@ -243,8 +243,8 @@ impl Blobs {
     }
 
     /// The files of one purpose on disk, a piece at a time.
-    pub fn listing(&self, purpose: Purpose) -> Result<Listing, BlobError> {
-        Listing::open(Arc::clone(&self.files), purpose)
+    pub fn listing(&self, purpose: Purpose) -> Result<UploadListing, BlobError> {
+        UploadListing::open(Arc::clone(&self.files), purpose)
     }
 
     fn list(&self, purpose: Purpose) -> Result<Vec<UploadFile>, BlobError> {

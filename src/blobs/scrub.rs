@@ -18,7 +18,7 @@ const PIECE: usize = 256 * 1024;
 
 /// What a content file is, beside what it should be.
 #[derive(Debug)]
-pub enum Found {
+pub enum FoundContent {
     /// Its digest is the promised one; its length in bytes.
     Whole(u64),
     /// Its bytes are others.
@@ -46,15 +46,15 @@ pub struct Listed {
 impl Blobs {
     /// Reads a content file to its end. `each` hears of each piece's length before the next is read, and may wait; it
     /// answers whether to go on.
-    pub fn read_through(&self, place: &Place, each: &mut dyn FnMut(usize) -> bool) -> Found {
+    pub fn read_through(&self, place: &Place, each: &mut dyn FnMut(usize) -> bool) -> FoundContent {
         let Ok(promised) = place.digest() else {
-            return Found::Missing;
+            return FoundContent::Missing;
         };
         let path = self.files.place_path(place);
         let mut file = match self.files.open_real(place) {
             Ok(Some(file)) => file,
-            Ok(None) => return Found::Missing,
-            Err(e) => return Found::Unreadable(e),
+            Ok(None) => return FoundContent::Missing,
+            Err(e) => return FoundContent::Unreadable(e),
         };
         let mut hasher = Hasher::new(promised.algorithm());
         let mut buffer = vec![0; PIECE];
@@ -64,7 +64,7 @@ impl Blobs {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Found::Unreadable(BlobError::io("read", &path)(e)),
+                Err(e) => return FoundContent::Unreadable(BlobError::io("read", &path)(e)),
             };
             hasher.update(buffer.get(..n).unwrap_or_default());
             // Bytes that nobody asked for must not push others out of memory; where that cannot be said it costs speed.
@@ -73,13 +73,13 @@ impl Blobs {
             }
             len += n as u64;
             if !each(n) {
-                return Found::Stopped;
+                return FoundContent::Stopped;
             }
         }
         if hasher.finish() == promised {
-            Found::Whole(len)
+            FoundContent::Whole(len)
         } else {
-            Found::Other { len }
+            FoundContent::Other { len }
         }
     }
 

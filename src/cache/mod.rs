@@ -93,9 +93,9 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cac
     }
 
     /// What is in, and how often it was asked for. Finishes pending upkeep first, so the sizes are true.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> CacheCounters {
         self.entries.run_pending_tasks();
-        Counters {
+        CacheCounters {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),
             hits: self.asked.hits.load(Ordering::Relaxed),
@@ -113,7 +113,7 @@ fn clamp(bytes: usize) -> u32 {
 
 /// The numbers of one cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct CacheCounters {
     /// Entries held now.
     pub entries: u64,
     /// Their bytes, with 100 added for each.
@@ -140,7 +140,7 @@ mod tests {
         cache.insert(1, vec![7; 96]);
         assert_eq!(other.get(&1), Some(vec![7; 96]));
         assert_eq!(other.get(&2), None);
-        let expected = Counters {
+        let expected = CacheCounters {
             entries: 1,
             bytes: 200,
             hits: 1,

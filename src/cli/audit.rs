@@ -1,7 +1,7 @@
 //! `dryport audit`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use crate::app::ops::{AuditList, AuditVerify, FaultKind};
@@ -75,7 +75,7 @@ pub(super) struct List {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `audit export`.
@@ -106,7 +106,7 @@ pub(super) struct Verify {
     #[arg(long, value_name = "HASH")]
     anchor: Option<String>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl AuditCommand {
@@ -312,7 +312,7 @@ fn csv(
     String::from_utf8(bytes).map_err(Failure::failed)
 }
 
-fn verified(found: &AuditVerified, format: Format) -> Result<(), Failure> {
+fn verified(found: &AuditVerified, format: OutputFormat) -> Result<(), Failure> {
     if format.json {
         output::json(found)?;
     } else {

@@ -2,10 +2,10 @@
 
 use super::exit::Failure;
 use super::help::flow;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::progress::Checking;
 use super::session::Session;
-use super::settings::{self, Place};
+use super::settings::{self, DataLocation};
 use crate::app::ops::{self, FaultKind, News, Progress, Refetch, Refetched};
 use crate::fetch::credentials;
 use crate::gc::check::{CheckReport, CheckRequest};
@@ -35,7 +35,7 @@ Exit codes: 0 nothing is wrong (or nothing any more), 4 damage is left.";
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct Check {
     #[command(flatten)]
-    place: Place,
+    place: DataLocation,
     /// Read all bytes of all blobs and compare them with their digests
     #[arg(long)]
     deep: bool,
@@ -59,7 +59,7 @@ pub(super) struct Check {
     #[arg(long, value_name = "FILE", requires = "repair")]
     creds_file: Option<PathBuf>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Check {
@@ -73,7 +73,9 @@ impl Check {
         };
         let loaded = self.place.load()?;
         // As the user who typed the command, who may be another one than whose the data is.
-        let logins = Arc::new(credentials::Files::read(self.creds_file.as_deref()));
+        let logins = Arc::new(credentials::CredentialFiles::read(
+            self.creds_file.as_deref(),
+        ));
         let session = Session::open(&settings::enter(loaded)?.for_check(), "check").await?;
         let stop = CancellationToken::new();
         let bar = Arc::new(Checking::new(self.format.json));
@@ -105,7 +107,7 @@ impl Check {
         &self,
         session: &Session,
         ca_pem: Option<String>,
-        files: Arc<credentials::Files>,
+        files: Arc<credentials::CredentialFiles>,
         bar: &Arc<Checking>,
         stop: CancellationToken,
     ) -> Result<CheckReport, Failure> {
@@ -140,7 +142,7 @@ impl Check {
 
 /// The caller's own credentials for the repositories that are to be asked.
 async fn logins(
-    files: &Arc<credentials::Files>,
+    files: &Arc<credentials::CredentialFiles>,
     wanted: &[(crate::types::Digest, Vec<crate::repo::check::Upstream>)],
 ) -> Result<BTreeMap<String, crate::fetch::Credential>, Failure> {
     let (mut logins, mut none) = (BTreeMap::new(), BTreeSet::new());

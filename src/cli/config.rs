@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::help::flow;
-use super::output::{self, Format};
-use super::settings::Place;
+use super::output::{self, OutputFormat};
+use super::settings::DataLocation;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -23,9 +23,9 @@ pub(super) enum ConfigCommand {
 #[derive(Debug, Args)]
 pub(super) struct Asked {
     #[command(flatten)]
-    place: Place,
+    place: DataLocation,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 #[derive(serde::Serialize)]

@@ -1,9 +1,9 @@
 //! `dryport db`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
-use super::settings::Place;
+use super::settings::DataLocation;
 use crate::app::App;
 use crate::app::ops::DatabaseShow;
 use crate::store::{DatabaseCopy, DatabaseStatus};
@@ -23,9 +23,9 @@ pub(super) enum DbCommand {
 #[derive(Debug, Args)]
 pub(super) struct Status {
     #[command(flatten)]
-    place: Place,
+    place: DataLocation,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl DbCommand {

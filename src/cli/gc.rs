@@ -1,7 +1,7 @@
 //! `dryport gc`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use crate::app;
@@ -37,7 +37,7 @@ pub(super) struct Gc {
     #[arg(long, conflicts_with_all = ["dry_run", "server"])]
     compact: bool,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Gc {

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::help::flow;
-use super::settings::{self, Place};
+use super::settings::{self, DataLocation};
 use super::{output, password};
 use crate::app::ops::FaultKind;
 use crate::app::{self, Entered, FirstPassword};
@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 )]
 pub(super) struct Init {
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: DataLocation,
     /// The administrator's name
     #[arg(long, value_name = "NAME", default_value = "admin")]
     pub(super) admin: String,
@@ -99,7 +99,7 @@ impl Init {
         if self.mode.is_none() || !there.is_ok_and(|about| about.is_file()) {
             return Ok(());
         }
-        let written = Place {
+        let written = DataLocation {
             data: Some(config.data.clone()),
             config: Some(config.data.join(app::CONFIG)),
         };

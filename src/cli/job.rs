@@ -1,7 +1,7 @@
 //! `dryport job`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use super::timing;
@@ -41,7 +41,7 @@ pub(super) struct List {
     #[command(flatten)]
     registry: Registry,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of the others.
@@ -53,7 +53,7 @@ pub(super) struct One {
     #[arg(value_name = "ID")]
     id: u64,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `job unschedule`.
@@ -128,7 +128,7 @@ impl JobCommand {
     }
 }
 
-fn show(job: &JobView, format: Format) -> Result<(), Failure> {
+fn show(job: &JobView, format: OutputFormat) -> Result<(), Failure> {
     if format.json {
         return output::json(job);
     }

@@ -2,7 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use super::help::flow;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::progress;
 use super::session::Session;
 use super::settings::Registry;
@@ -91,7 +91,7 @@ pub(super) struct Mirror {
     #[command(flatten)]
     pub(super) timing: Timing,
     #[command(flatten)]
-    pub(super) format: Format,
+    pub(super) format: OutputFormat,
 }
 
 impl Mirror {
@@ -152,7 +152,7 @@ impl Mirror {
 
     /// What to do; the files are read, and the credentials looked up, as the user who typed the command.
     async fn job(self) -> Result<MirrorJob, Failure> {
-        let source: crate::mirror::Source = self
+        let source: crate::mirror::SourceImage = self
             .source
             .parse()
             .map_err(|e: crate::mirror::MirrorError| Failure::usage(e.to_string()))?;
@@ -186,13 +186,13 @@ impl Mirror {
 
 /// The caller's own credentials for the other registry.
 async fn login(
-    source: &crate::mirror::Source,
+    source: &crate::mirror::SourceImage,
     file: Option<PathBuf>,
 ) -> Result<Option<credentials::Credential>, Failure> {
     let (registry, name) = (source.registry().to_owned(), source.name().to_string());
     // Credential helpers are programs: they may take a while.
     let (odd, login) = tokio::task::spawn_blocking(move || {
-        let files = credentials::Files::read(file.as_deref());
+        let files = credentials::CredentialFiles::read(file.as_deref());
         (files.warnings(), files.lookup(&registry, &name))
     })
     .await
@@ -208,7 +208,7 @@ async fn plan(
     registry: &Registry,
     job: MirrorJob,
     schedule: Schedule,
-    format: Format,
+    format: OutputFormat,
 ) -> Result<(), Failure> {
     if job.login.is_some() {
         return Err(Failure::usage(

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 /// The switch of every command whose answer a machine may read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
-pub struct Format {
+pub struct OutputFormat {
     /// Print JSON for machines instead of text for people
     #[arg(long)]
     pub json: bool,

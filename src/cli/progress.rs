@@ -4,7 +4,7 @@
 use super::output::{self, count, note, size};
 use super::terminal::Quiet;
 use crate::gc::check::CheckProgress;
-use crate::mirror::Progress;
+use crate::mirror::MirrorProgress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -78,12 +78,12 @@ impl Shown {
     }
 
     /// Takes one piece of news.
-    pub(super) fn hear(&self, now: &Progress) {
+    pub(super) fn hear(&self, now: &MirrorProgress) {
         let mut state = self.state();
         // Bytes that were here before this run say nothing about its speed.
         let mut jumped = false;
         match now {
-            Progress::Resolved {
+            MirrorProgress::Resolved {
                 digest,
                 manifests,
                 blobs,
@@ -98,22 +98,24 @@ impl Shown {
                 ));
                 state.total = self.bars.as_ref().map(|bars| bars.add(bar(*bytes, "all")));
             }
-            Progress::Blob { digest, size, done } if done == size => state.settle(digest, *size),
-            Progress::Blob { digest, size, done } => {
+            MirrorProgress::Blob { digest, size, done } if done == size => {
+                state.settle(digest, *size)
+            }
+            MirrorProgress::Blob { digest, size, done } => {
                 jumped = !state.open.contains_key(digest) && *done > 0;
                 self.grow(&mut state, digest, *size, *done);
             }
-            Progress::Skipped { digest, size } => {
+            MirrorProgress::Skipped { digest, size } => {
                 state.settle(digest, *size);
                 jumped = true;
             }
-            Progress::Retry { why, wait_ms } => {
+            MirrorProgress::Retry { why, wait_ms } => {
                 self.say(&format!(
                     "{why}; trying again in {} s",
                     wait_ms.div_ceil(1000)
                 ));
             }
-            Progress::Committed { .. } => {}
+            MirrorProgress::Committed { .. } => {}
         }
         if let Some(total) = &state.total {
             total.set_position(state.bytes_done());
@@ -250,33 +252,33 @@ mod tests {
             (state.blobs_done, state.bytes_done())
         };
         let digest = |n: &str| n.to_owned();
-        shown.hear(&Progress::Resolved {
+        shown.hear(&MirrorProgress::Resolved {
             digest: digest("a"),
             manifests: 1,
             blobs: 3,
             bytes: 600,
         });
-        shown.hear(&Progress::Skipped {
+        shown.hear(&MirrorProgress::Skipped {
             digest: digest("b"),
             size: 100,
         });
-        shown.hear(&Progress::Blob {
+        shown.hear(&MirrorProgress::Blob {
             digest: digest("c"),
             size: 200,
             done: 50,
         });
-        shown.hear(&Progress::Blob {
+        shown.hear(&MirrorProgress::Blob {
             digest: digest("c"),
             size: 200,
             done: 150,
         });
         assert_eq!(counted(), (1, 250));
-        shown.hear(&Progress::Blob {
+        shown.hear(&MirrorProgress::Blob {
             digest: digest("c"),
             size: 200,
             done: 200,
         });
-        shown.hear(&Progress::Blob {
+        shown.hear(&MirrorProgress::Blob {
             digest: digest("d"),
             size: 300,
             done: 300,

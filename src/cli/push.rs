@@ -5,12 +5,12 @@ mod target;
 
 use super::exit::Failure;
 use super::help::flow;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::server;
 use super::session::Session;
-use super::settings::Place;
+use super::settings::DataLocation;
 use crate::app::ops::Pushed;
-use crate::fetch::{Client, FetchOptions, TlsClient};
+use crate::fetch::{FetchClient, FetchOptions, TlsClient};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use percent_encoding::percent_decode_str;
@@ -44,7 +44,7 @@ const AT_ONCE: usize = 8;
 #[command(after_help = flow(HELP))]
 pub(super) struct Push {
     #[command(flatten)]
-    place: Place,
+    place: DataLocation,
     /// The files, or with -r folders, too
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -63,7 +63,7 @@ pub(super) struct Push {
     #[arg(long, value_name = "FILE")]
     creds_file: Option<PathBuf>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// What became of a file.
@@ -156,7 +156,7 @@ impl Push {
         failure
     }
 
-    async fn client(&self, is_plain: bool, host: String) -> Result<Client, Failure> {
+    async fn client(&self, is_plain: bool, host: String) -> Result<FetchClient, Failure> {
         let ca_pem = match &self.ca {
             None => None,
             Some(path) => Some(
@@ -176,7 +176,7 @@ impl Push {
             read_timeout: Duration::from_hours(24),
             ..FetchOptions::default()
         };
-        Client::new(&host, options).map_err(Failure::failed)
+        FetchClient::new(&host, options).map_err(Failure::failed)
     }
 }
 

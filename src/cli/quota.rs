@@ -1,7 +1,7 @@
 //! `dryport quota`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use crate::app::ops::{QuotaList, QuotaRemove, QuotaSet};
@@ -43,7 +43,7 @@ pub(super) struct List {
     #[command(flatten)]
     registry: Registry,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `quota remove`.

@@ -1,7 +1,7 @@
 //! `dryport repo`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use crate::app::ops::{RepoCreate, RepoDelete, RepoList, RepoSet, RepoShow};
@@ -30,7 +30,7 @@ pub(super) struct List {
     #[command(flatten)]
     registry: Registry,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `repo show`.
@@ -41,7 +41,7 @@ pub(super) struct Named {
     /// The repository, for example team/app
     name: String,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `repo create`.

@@ -7,8 +7,8 @@ use super::exit::Failure;
 use super::help::flow;
 use super::init::{self, ModeFlag};
 use super::output;
-use super::settings::{self, Place};
-use crate::app::{self, App, AppError, Entered, FirstPassword, Found, Judged};
+use super::settings::{self, DataLocation};
+use crate::app::{self, App, AppError, DirState, Entered, FirstPassword, Judged};
 use crate::config::{Loaded, SettingOrigin};
 use crate::http::{self, Listener, control::Control};
 use crate::telemetry;
@@ -40,7 +40,7 @@ Examples:
 #[command(after_help = flow(HELP))]
 pub(super) struct Serve {
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: DataLocation,
     /// Serve HTTPS here; may be given several times [default: [::]:8443, which takes IPv4, too]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) https: Vec<SocketAddr>,
@@ -206,7 +206,7 @@ fn enter(loaded: &Loaded) -> Result<(Entered, Option<Vec<Listener>>), Failure> {
     if !judged.changes_user() {
         let dir = judged.enter(named_by_root)?;
         // A port that is taken is found before a directory is made ready; one that is in use is told of before its ports.
-        let is_empty = matches!(app::look(&dir.config.data)?, Found::Empty);
+        let is_empty = matches!(app::look(&dir.config.data)?, DirState::Empty);
         let listeners = is_empty.then(|| listen_all(&loaded.config)).transpose()?;
         return Ok((dir, listeners));
     }
@@ -243,12 +243,12 @@ async fn open_in_time(dir: &Entered) -> Result<(App, Option<FirstPassword>), Fai
 async fn open(dir: &Entered) -> Result<(App, Option<FirstPassword>), Failure> {
     let config = &dir.config;
     let app = match app::look(&config.data)? {
-        Found::Foreign => return Err(AppError::Foreign(config.data.clone()).into()),
-        Found::Empty => {
+        DirState::Foreign => return Err(AppError::Foreign(config.data.clone()).into()),
+        DirState::Empty => {
             tracing::info!(dir = %config.data.display(), mode = %config.mode, "the data directory is empty: making it ready");
             init::create(dir.clone(), "dryport serve").await?
         }
-        Found::Ours => {
+        DirState::Ours => {
             let dir = dir.clone();
             let opened = tokio::task::spawn_blocking(move || App::open(dir, "dryport serve"));
             opened.await.map_err(Failure::failed)??

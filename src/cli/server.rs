@@ -3,7 +3,7 @@
 use super::exit::Failure;
 use super::output;
 use crate::app::ops::{Fault, FaultKind, Operation, Reach, Verb};
-use crate::fetch::{Client, FetchOptions, TlsClient, credentials};
+use crate::fetch::{FetchClient, FetchOptions, TlsClient, credentials};
 use clap::Args;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub struct ServerArgs {
 
 /// A server that is reached by REST.
 pub struct Server {
-    client: Client,
+    client: FetchClient,
     host: String,
 }
 
@@ -62,7 +62,7 @@ impl ServerArgs {
             read_timeout: Duration::from_hours(24),
             ..FetchOptions::default()
         };
-        let client = Client::new(&host, options).map_err(Failure::failed)?;
+        let client = FetchClient::new(&host, options).map_err(Failure::failed)?;
         Ok(Some(Server { client, host }))
     }
 }
@@ -74,7 +74,7 @@ pub async fn login(
 ) -> Result<Option<credentials::Credential>, Failure> {
     // Credential helpers are programs: they may take a while.
     let (odd, login) = tokio::task::spawn_blocking(move || {
-        let files = credentials::Files::read(file.as_deref());
+        let files = credentials::CredentialFiles::read(file.as_deref());
         (files.warnings(), files.lookup(&host, ""))
     })
     .await

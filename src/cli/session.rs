@@ -4,10 +4,10 @@
 use super::exit::Failure;
 use super::server::Server;
 use crate::app::ops::{
-    self, Asked, Ctx, FaultKind, HandedFiles, Line, News, Operation, TAKEN, TOKEN,
+    self, ControlRequest, Ctx, FaultKind, HandedFiles, Line, News, Operation, TAKEN, TOKEN,
 };
 use crate::app::{App, Entered};
-use crate::fetch::unix::{Connection, Lines, Socket, UnixError, UnixErrorKind};
+use crate::fetch::unix::{AnswerLines, Connection, Socket, UnixError, UnixErrorKind};
 use serde_json::Value;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -177,7 +177,7 @@ async fn remote<O: Operation>(
     operation: O,
     news: News,
 ) -> Result<O::Reply, Failure> {
-    let asked = Asked {
+    let asked = ControlRequest {
         name: O::SPEC.name.to_owned(),
         input: serde_json::to_value(operation).map_err(Failure::failed)?,
     };
@@ -194,7 +194,7 @@ async fn remote<O: Operation>(
 }
 
 /// The reply at the end of an answer.
-async fn answered(mut lines: Lines, news: News) -> Result<Value, Failure> {
+async fn answered(mut lines: AnswerLines, news: News) -> Result<Value, Failure> {
     while let Some(line) = lines.next().await.map_err(Failure::failed)? {
         match serde_json::from_slice(&line).map_err(|e| other_version(&e))? {
             Line::Progress(now) => news(now),

@@ -13,7 +13,7 @@ const DATA_HELP: &str = "Directory with all data [default: $DRYPORT_DATA, else t
 
 /// Where the data and the settings are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Place {
+pub struct DataLocation {
     /// `--data`.
     #[arg(long, value_name = "DIR", help = DATA_HELP)]
     pub data: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Place {
     pub config: Option<PathBuf>,
 }
 
-impl Place {
+impl DataLocation {
     /// The configuration; warnings go to stderr.
     pub fn load(&self) -> Result<Loaded, Failure> {
         self.load_with(Vec::new())
@@ -59,7 +59,7 @@ impl Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Registry {
     #[command(flatten)]
-    place: Place,
+    place: DataLocation,
     #[command(flatten)]
     server: ServerArgs,
 }

@@ -1,13 +1,13 @@
 //! `dryport snapshot`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use crate::app::ops::{
     self, SnapshotCreate, SnapshotDelete, SnapshotHold, SnapshotList, SnapshotRestore, SnapshotShow,
 };
-use crate::repo::{DiffItem, Restored, SnapshotDiff, SnapshotView};
+use crate::repo::{DiffItem, Difference, Restored, SnapshotView};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 
@@ -53,7 +53,7 @@ pub(super) struct Create {
     #[arg(long)]
     hold: bool,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `snapshot list`.
@@ -64,7 +64,7 @@ pub(super) struct List {
     /// The repository; else those of all
     name: Option<String>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `snapshot restore`.
@@ -77,7 +77,7 @@ pub(super) struct Restore {
     #[arg(value_name = "NAME|GLOB@REF")]
     of: At,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `snapshot show`.
@@ -89,7 +89,7 @@ pub(super) struct One {
     #[arg(value_name = "NAME@REF")]
     of: At,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `snapshot delete`, `hold` and `release`.
@@ -114,7 +114,7 @@ pub(super) struct Diff {
     #[arg(value_name = "NAME@B")]
     to: Side,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
     /// Print it as a document in Markdown
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -233,7 +233,11 @@ async fn made(session: &Session, create: Create) -> Result<(), Failure> {
 }
 
 /// All pages of a list.
-async fn list(session: &Session, name: Option<String>, format: Format) -> Result<(), Failure> {
+async fn list(
+    session: &Session,
+    name: Option<String>,
+    format: OutputFormat,
+) -> Result<(), Failure> {
     let repo = name.as_deref().map(str::parse).transpose()?;
     let (mut all, mut after) = (Vec::new(), None);
     loop {
@@ -279,7 +283,7 @@ fn titled(view: &SnapshotView) -> String {
     format!("{}@{}", view.name, view.title.clone().unwrap_or_else(rev))
 }
 
-async fn show(session: &Session, of: At, format: Format) -> Result<(), Failure> {
+async fn show(session: &Session, of: At, format: OutputFormat) -> Result<(), Failure> {
     let operation = SnapshotShow {
         repo: of.name.parse()?,
         reference: of.reference.parse()?,
@@ -333,7 +337,7 @@ async fn differ(session: &Session, diff: Diff) -> Result<(), Failure> {
     }
 }
 
-fn lists(diff: &SnapshotDiff) -> [(&'static str, &Vec<DiffItem>); 3] {
+fn lists(diff: &Difference) -> [(&'static str, &Vec<DiffItem>); 3] {
     [
         ("added", &diff.added),
         ("removed", &diff.removed),
@@ -341,7 +345,7 @@ fn lists(diff: &SnapshotDiff) -> [(&'static str, &Vec<DiffItem>); 3] {
     ]
 }
 
-fn table(diff: &SnapshotDiff) -> String {
+fn table(diff: &Difference) -> String {
     let rows = lists(diff).into_iter().flat_map(|(what, items)| {
         items.iter().map(move |item| {
             let bytes = item.bytes.to_string();
@@ -351,7 +355,7 @@ fn table(diff: &SnapshotDiff) -> String {
     output::table(&["CHANGE", "NAME", "BYTES"], &rows.collect::<Vec<_>>())
 }
 
-fn markdown(title: &str, diff: &SnapshotDiff) -> String {
+fn markdown(title: &str, diff: &Difference) -> String {
     let mut text = format!("# {title}\n");
     for (what, items) in lists(diff) {
         let _ = writeln!(text, "\n## {} {what}", items.len());
@@ -379,7 +383,7 @@ async fn hold(session: &Session, of: At, held: bool) -> Result<(), Failure> {
     output::print(&text)
 }
 
-async fn restore(session: &Session, of: At, format: Format) -> Result<(), Failure> {
+async fn restore(session: &Session, of: At, format: OutputFormat) -> Result<(), Failure> {
     let At { name, reference } = of;
     let is_pattern = name.contains('*');
     let operation = SnapshotRestore {
@@ -428,7 +432,7 @@ mod tests {
             name: name.to_owned(),
             bytes: 3,
         };
-        let diff = SnapshotDiff {
+        let diff = Difference {
             added: vec![item("a|b")],
             removed: Vec::new(),
             changed: vec![item("c")],

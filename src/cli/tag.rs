@@ -1,7 +1,7 @@
 //! `dryport tag`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
 use super::settings::Registry;
 use crate::app::ops::{TagDelete, TagHistory, TagList, TagRestore};
@@ -30,7 +30,7 @@ pub(super) struct List {
     /// The repository, for example team/app
     repo: String,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `tag history`.
@@ -42,7 +42,7 @@ pub(super) struct One {
     #[arg(value_name = "REPO:TAG")]
     image: Image,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `tag delete`.
@@ -71,7 +71,7 @@ pub(super) struct Restore {
     #[arg(long, value_name = "TIME", group = "when")]
     at: Option<jiff::Timestamp>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// `REPO:TAG`; both are checked by whoever does the work.
@@ -161,7 +161,7 @@ async fn restored(session: &Session, restore: Restore) -> Result<(), Failure> {
 }
 
 /// Text is printed page by page, so that a million tags need no memory; JSON is one array.
-async fn list(session: &Session, repo: String, format: Format) -> Result<(), Failure> {
+async fn list(session: &Session, repo: String, format: OutputFormat) -> Result<(), Failure> {
     let repo = repo.parse::<RepoName>()?;
     let (mut all, mut after) = (Vec::new(), None);
     loop {

@@ -2,9 +2,9 @@
 
 use super::exit::Failure;
 use super::help::flow;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::session::Session;
-use super::settings::{self, Place};
+use super::settings::{self, DataLocation};
 use crate::app::Judged;
 use crate::app::ops::{FaultKind, ServerTrust};
 use clap::Args;
@@ -14,12 +14,12 @@ use clap::Args;
 #[command(after_help = flow("Example:\n  dryport trust --pem > dryport-ca.crt"))]
 pub(super) struct Trust {
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: DataLocation,
     /// Print the CA certificate alone
     #[arg(long, conflicts_with = "json")]
     pub(super) pem: bool,
     #[command(flatten)]
-    pub(super) format: Format,
+    pub(super) format: OutputFormat,
 }
 
 impl Trust {

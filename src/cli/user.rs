@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::help::flow;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::password;
 use super::session::Session;
 use super::settings::Registry;
@@ -61,7 +61,7 @@ pub(super) struct List {
     #[command(flatten)]
     registry: Registry,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// Arguments of `user passwd`.

@@ -1,14 +1,14 @@
 //! `dryport version`.
 
 use super::exit::Failure;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use clap::Args;
 
 /// Print version, commit and the schema that this binary writes
 #[derive(Debug, Args)]
 pub(super) struct Version {
     #[command(flatten)]
-    pub(super) format: Format,
+    pub(super) format: OutputFormat,
 }
 
 #[derive(serde::Serialize)]

@@ -15,7 +15,7 @@ const OTHERS: u32 = 0o022;
 
 /// A data directory that nobody writes but its owner, root and us.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct SafeDir {
     /// Its owner; where there is none yet, this process.
     pub owner: Identity,
     /// Whether the owner is another user than this process, which is root's.
@@ -25,13 +25,13 @@ pub struct Standing {
 }
 
 /// Looks whose `dir` is, and refuses one that others can write, or put another in the place of. Changes nothing.
-pub fn judge(dir: &Path) -> Result<Standing, DirError> {
+pub fn judge(dir: &Path) -> Result<SafeDir, DirError> {
     let ours = Identity::ours();
     let about = match dir.metadata() {
         Ok(about) => about,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             way::check(dir, &[ours.uid, 0], &ours)?;
-            return Ok(Standing {
+            return Ok(SafeDir {
                 owner: ours,
                 is_other: false,
                 is_open: false,
@@ -73,14 +73,14 @@ pub fn judge(dir: &Path) -> Result<Standing, DirError> {
     for name in INSIDE {
         inside(dir, name, &[owner.uid, uid, 0], uid)?;
     }
-    Ok(Standing {
+    Ok(SafeDir {
         owner,
         is_other,
         is_open,
     })
 }
 
-impl Standing {
+impl SafeDir {
     /// Shuts others out of an empty directory that they could write; in what follows nothing can be put there any more.
     pub fn shut(&self, dir: &Path) -> Result<(), DirError> {
         if !self.is_open {

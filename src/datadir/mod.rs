@@ -12,7 +12,7 @@ mod way;
 
 pub use error::{DirError, DirErrorKind};
 pub use identity::{Identity, become_user, name_of};
-pub use judge::{Standing, judge};
+pub use judge::{SafeDir, judge};
 pub use open::{
     NO_WAIT, is_there, make_folder, may_replace, open_own, read, read_text, remove_own, replace,
     strange, what,

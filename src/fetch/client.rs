@@ -17,7 +17,7 @@ type Observer = Arc<dyn Fn(Retry) + Send + Sync>;
 
 /// A client for one host; cheap to clone. Connects at the first request.
 #[derive(Clone)]
-pub struct Client {
+pub struct FetchClient {
     pub(super) inner: Arc<Inner>,
     tries: u32,
 }
@@ -138,13 +138,13 @@ impl Asking {
     }
 }
 
-impl Client {
+impl FetchClient {
     /// A client for `host` (`HOST` or `HOST:PORT`, IPv6 in brackets).
     pub fn new(host: &str, options: FetchOptions) -> Result<Self, FetchError> {
         Self::with_lookup(host, options, &Lookup::system())
     }
 
-    /// As [`Client::new`], with another way from names to addresses.
+    /// As [`FetchClient::new`], with another way from names to addresses.
     pub(super) fn with_lookup(
         host: &str,
         options: FetchOptions,

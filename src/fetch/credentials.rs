@@ -92,13 +92,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The files of the user's credentials, as they were read: a command that becomes another user reads them before.
-pub struct Files {
+pub struct CredentialFiles {
     files: Vec<(PathBuf, std::io::Result<Vec<u8>>)>,
     /// The only one was named, so it must be there.
     named: bool,
 }
 
-impl Files {
+impl CredentialFiles {
     /// Reads the file `config`; without it `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json` (or
     /// `~/.docker/config.json`) and `$XDG_RUNTIME_DIR/containers/auth.json`.
     pub fn read(config: Option<&Path>) -> Self {

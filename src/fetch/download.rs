@@ -2,7 +2,7 @@
 //! where the other side gives no parts. A body that comes as gzip is taken apart on the way, if that is wished.
 
 use super::answers::first_byte;
-use super::client::Client;
+use super::client::FetchClient;
 use super::coding::{self, Gunzip, not_gzip};
 use super::error::{FetchError, FetchErrorKind};
 use super::retry::Backoff;
@@ -14,7 +14,7 @@ use reqwest::{Response, Url};
 
 /// What is asked for of a body.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
+pub struct FetchSpan {
     /// Bytes from the body's start that are there already.
     pub from: u64,
     /// Bytes of the whole body.
@@ -27,7 +27,7 @@ pub struct Span {
 
 /// A body under way. Dropping it ends the transfer.
 pub struct Download {
-    client: Client,
+    client: FetchClient,
     target: String,
     scope: String,
     url: Url,
@@ -48,7 +48,7 @@ pub struct Download {
     backoff: Backoff,
 }
 
-impl Client {
+impl FetchClient {
     /// Begins to download this span of `target`.
     ///
     /// The first answer is waited for, so that a 404 is an error here ([`FetchError::Status`]).
@@ -56,7 +56,7 @@ impl Client {
         &self,
         target: &str,
         scope: &str,
-        span: Span,
+        span: FetchSpan,
     ) -> Result<Download, FetchError> {
         let url = self.asking(target).await?.url;
         let mut download = Download {

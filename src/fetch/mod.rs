@@ -23,9 +23,9 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use client::{Client, Reply};
+pub use client::{FetchClient, Reply};
 pub use credentials::Credential;
-pub use download::{Download, Span};
+pub use download::{Download, FetchSpan};
 pub use error::{FetchError, FetchErrorKind};
 pub use reqwest::header;
 pub use retry::Retry;

@@ -1,7 +1,7 @@
 //! Another server of this sort: PUT of a file as a stream, HEAD, and operations in JSON. Each is sent once, with the credentials from the start: what
 //! was sent cannot be sent again, and what is looked for may be there for those alone who may see it.
 
-use super::client::{Client, Reply};
+use super::client::{FetchClient, Reply};
 use super::credentials::Credential;
 use super::error::FetchError;
 use super::wire::no_answer;
@@ -16,7 +16,7 @@ const ANSWER: u64 = 64 << 10;
 /// As much of an answer to an operation.
 const LISTS: u64 = 64 << 20;
 
-impl Client {
+impl FetchClient {
     /// PUTs `len` bytes to `target` (a path), and answers whatever the server says; it follows no redirect.
     pub async fn put(
         &self,

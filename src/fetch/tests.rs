@@ -73,8 +73,8 @@ fn with_password() -> FetchOptions {
 }
 
 /// So many bytes are there, of so many.
-fn span(from: u64, size: u64) -> Span {
-    Span {
+fn span(from: u64, size: u64) -> FetchSpan {
+    FetchSpan {
         from,
         size,
         ranges: true,
@@ -100,7 +100,7 @@ async fn waits_as_asked_and_tries_again() {
     .await;
     let waits = Arc::new(Mutex::new(Vec::new()));
     let log = waits.clone();
-    let client = Client::new(&host, options()).expect("client");
+    let client = FetchClient::new(&host, options()).expect("client");
     let client = client.on_retry(move |retry| log.lock().expect("lock").push(retry));
     let answer = client.get("/x", "*/*", "s", 100).await.expect("answer");
     assert_eq!(&answer.body[..], b"done");
@@ -113,7 +113,7 @@ async fn waits_as_asked_and_tries_again() {
 #[tokio::test]
 async fn does_not_wait_for_ever() {
     let (host, seen) = serve(|_, _| reply("500 Broken", "", "")).await;
-    let client = Client::new(
+    let client = FetchClient::new(
         &host,
         FetchOptions {
             tries: 3,
@@ -131,7 +131,7 @@ async fn does_not_wait_for_ever() {
     );
     assert_eq!(seen.lock().expect("lock").len(), 3);
     let (host, _) = serve(|_, _| reply("429 Too Many", "retry-after: 86400\r\n", "")).await;
-    let client = Client::new(&host, options()).expect("client");
+    let client = FetchClient::new(&host, options()).expect("client");
     let error = client.get("/x", "*/*", "s", 100).await.expect_err("fails");
     assert_eq!(error.kind(), FetchErrorKind::Unreachable);
 }
@@ -149,7 +149,7 @@ async fn goes_on_where_a_body_broke() {
         _ => reply("200 OK", "", "0123456789"),
     })
     .await;
-    let client = Client::new(&host, options()).expect("client");
+    let client = FetchClient::new(&host, options()).expect("client");
     let mut download = client
         .download("/b", "s", span(0, 10))
         .await
@@ -195,7 +195,7 @@ async fn a_part_that_is_refused_is_followed_by_the_whole() {
             _ => reply("200 OK", "", "0123456789"),
         })
         .await;
-        let client = Client::new(
+        let client = FetchClient::new(
             &host,
             FetchOptions {
                 tries: 2,
@@ -226,7 +226,7 @@ async fn a_part_that_is_refused_is_followed_by_the_whole() {
 #[tokio::test]
 async fn a_body_has_its_length() {
     let (host, _) = serve(|_, _| reply("200 OK", "", "0123456789")).await;
-    let client = Client::new(
+    let client = FetchClient::new(
         &host,
         FetchOptions {
             tries: 2,
@@ -277,7 +277,7 @@ async fn a_redirect_carries_no_authorization() {
         allow_hosts: vec![named],
         ..with_password()
     };
-    let client = Client::new(&host, options).expect("client");
+    let client = FetchClient::new(&host, options).expect("client");
     let mut download = client
         .download("/b", "s", span(0, 4))
         .await
@@ -316,7 +316,7 @@ async fn a_token_is_fetched_once_and_renewed_when_refused() {
         }
     })
     .await;
-    let client = Client::new(&host, with_password()).expect("client");
+    let client = FetchClient::new(&host, with_password()).expect("client");
     for _ in 0..3 {
         client
             .get("/x", "*/*", "repository:a:pull", 100)
@@ -333,7 +333,7 @@ async fn a_token_is_fetched_once_and_renewed_when_refused() {
 async fn refusals_end_the_run() {
     let (host, seen) =
         serve(|_, _| reply("401 Who", "www-authenticate: Basic realm=\"x\"\r\n", "")).await;
-    let client = Client::new(&host, with_password()).expect("client");
+    let client = FetchClient::new(&host, with_password()).expect("client");
     let error = client
         .get("/x", "*/*", "s", 100)
         .await
@@ -349,7 +349,7 @@ async fn refusals_end_the_run() {
         )
     })
     .await;
-    let client = Client::new(&host, with_password()).expect("client");
+    let client = FetchClient::new(&host, with_password()).expect("client");
     let error = client
         .get("/x", "*/*", "s", 100)
         .await
@@ -363,7 +363,7 @@ async fn refusals_end_the_run() {
 #[tokio::test]
 async fn this_machine_may_speak_plain_http() {
     let (host, seen) = serve(|_, _| reply("200 OK", "", "x")).await;
-    let client = Client::new(
+    let client = FetchClient::new(
         &host,
         FetchOptions {
             plain_http: false,
@@ -413,7 +413,7 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
     // The registry itself may be here: the operator named it.
     let host = format!("up.example:{}", port_of(&host));
     let (lookup, looked) = lookup();
-    let client = Client::with_lookup(&host, options(), &lookup).expect("client");
+    let client = FetchClient::with_lookup(&host, options(), &lookup).expect("client");
     let Err(error) = client.download("/a?key=1", "s", span(0, 4)).await else {
         panic!("it was followed");
     };
@@ -437,7 +437,7 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
             allow_hosts: vec![named],
             ..options()
         };
-        let client = Client::with_lookup(&host, options, &lookup).expect("client");
+        let client = FetchClient::with_lookup(&host, options, &lookup).expect("client");
         let mut download = client
             .download("/a", "s", span(0, 4))
             .await
@@ -449,7 +449,7 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
         allow_hosts: vec!["cdn.example".to_owned()],
         ..options()
     };
-    let client = Client::with_lookup(&host, options, &lookup).expect("client");
+    let client = FetchClient::with_lookup(&host, options, &lookup).expect("client");
     assert!(client.download("/a", "s", span(0, 4)).await.is_err());
 }
 
@@ -458,7 +458,7 @@ async fn addresses_in_urls_are_judged_in_every_spelling() {
     let (inner, at_inner) = serve(|_, _| reply("200 OK", "", "")).await;
     let port = port_of(&inner).to_owned();
     let (host, _) = serve(|_, _| reply("200 OK", "", "")).await;
-    let client = Client::new(&host, options()).expect("client");
+    let client = FetchClient::new(&host, options()).expect("client");
     for spelled in [
         "127.0.0.1",
         "127.1",
@@ -515,7 +515,7 @@ async fn a_token_service_may_stand_beside_the_registry_and_nowhere_else_here() {
         .await;
         at_tokens.lock().expect("lock").clear();
         let host = format!("up.example:{}", port_of(&host));
-        let client = Client::with_lookup(&host, options(), &lookup).expect("client");
+        let client = FetchClient::with_lookup(&host, options(), &lookup).expect("client");
         let answer = client.get("/x", "*/*", "s", 100).await;
         assert_eq!(answer.is_ok(), asked == 1, "{at}: {answer:?}");
         assert_eq!(at_tokens.lock().expect("lock").len(), asked, "{at}");

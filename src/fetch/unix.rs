@@ -174,7 +174,7 @@ impl Connection {
 
     /// Sends `json` to `path` and hands back the answer's lines as they come. Dropping them closes the connection, which
     /// tells the server to stop.
-    pub async fn post(self, path: &str, json: Vec<u8>) -> Result<Lines, UnixError> {
+    pub async fn post(self, path: &str, json: Vec<u8>) -> Result<AnswerLines, UnixError> {
         let request = hyper::Request::post(path)
             .header("host", "localhost")
             .header("content-type", "application/json")
@@ -197,7 +197,7 @@ impl Connection {
         stream.read_u8().await.map_err(broken)
     }
 
-    async fn send<B>(self, request: hyper::Request<B>) -> Result<Lines, UnixError>
+    async fn send<B>(self, request: hyper::Request<B>) -> Result<AnswerLines, UnixError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -219,7 +219,7 @@ impl Connection {
                 answer.status()
             )));
         }
-        Ok(Lines {
+        Ok(AnswerLines {
             body: answer.into_body(),
             rest: Vec::new(),
             _driver: driver,
@@ -256,13 +256,13 @@ impl Drop for Driver {
 
 /// The lines of an answer.
 #[derive(Debug)]
-pub struct Lines {
+pub struct AnswerLines {
     body: Incoming,
     rest: Vec<u8>,
     _driver: Driver,
 }
 
-impl Lines {
+impl AnswerLines {
     /// The next line without its end; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, UnixError> {
         let mut seen = 0;

@@ -76,7 +76,7 @@ pub struct Report {
 
 /// Counters for metrics; all since the start.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Counters {
+pub struct SweepCounters {
     /// Sweeps finished.
     pub sweeps: u64,
     /// Sweeps that failed.
@@ -232,8 +232,8 @@ impl Collector {
     }
 
     /// The counters as they are now.
-    pub fn counters(&self) -> Counters {
-        Counters {
+    pub fn counters(&self) -> SweepCounters {
+        SweepCounters {
             sweeps: self.0.sweeps.load(Ordering::Relaxed),
             failed: self.0.failed.load(Ordering::Relaxed),
             freed_blobs: self.0.freed_blobs.load(Ordering::Relaxed),

@@ -7,7 +7,7 @@
 mod files;
 
 use crate::app::App;
-use crate::app::ops::{self, Asked, Ctx, Fault, HandedFiles, Line};
+use crate::app::ops::{self, ControlRequest, Ctx, Fault, HandedFiles, Line};
 use crate::fetch::unix::ShortPath;
 use crate::telemetry::cut;
 use http_body_util::{BodyExt as _, Limited, StreamBody};
@@ -171,7 +171,7 @@ async fn answer(
     Ok(answer)
 }
 
-async fn read(request: hyper::Request<Incoming>) -> Result<Asked, Fault> {
+async fn read(request: hyper::Request<Incoming>) -> Result<ControlRequest, Fault> {
     let wrong =
         |e: String| Fault::usage(format!("not a request that this server understands: {e}"));
     let body = Limited::new(request.into_body(), REQUEST_MAX)
@@ -188,7 +188,12 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Asked, Fault> {
     })
 }
 
-async fn work(served: Served, asked: Asked, lines: mpsc::Sender<Bytes>, stop: CancellationToken) {
+async fn work(
+    served: Served,
+    asked: ControlRequest,
+    lines: mpsc::Sender<Bytes>,
+    stop: CancellationToken,
+) {
     let heard = lines.clone();
     let news = Arc::new(move |now| {
         // A reader that lags loses news, never the result.

@@ -19,7 +19,7 @@ pub use request::Query;
 pub use server::{Listener, bind, serve};
 pub use state::State;
 pub use surfaces::oci::{OciRoute, RouteError};
-pub use surfaces::tree::{Claimed, Form, TreeRoute, part_range, repr_digest, unchanged};
+pub use surfaces::tree::{ClaimedDigests, PageForm, TreeRoute, part_range, repr_digest, unchanged};
 
 use crate::auth::Principal;
 use crate::telemetry::cut;
@@ -31,7 +31,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, Version};
 use caller::credentials::{anonymous, who};
 use futures_util::FutureExt as _;
-use log::access::{Counted, Record, RequestId};
+use log::access::{AccessRecord, CountedBody, RequestId};
 use request::{Incoming, Req, front};
 use server::connections::Use;
 use server::drain;
@@ -116,12 +116,18 @@ async fn entry(Extract(state): Extract<Arc<State>>, request: Request) -> Respons
     if let Some(used) = &record.used {
         used.answered();
     }
-    response.map(|body| Counted::wrap(body, record))
+    response.map(|body| CountedBody::wrap(body, record))
 }
 
 /// What is known of a request before anything is done for it.
-fn record(state: &Arc<State>, id: RequestId, head: &Parts, route: &Route, ip: IpAddr) -> Record {
-    Record {
+fn record(
+    state: &Arc<State>,
+    id: RequestId,
+    head: &Parts,
+    route: &Route,
+    ip: IpAddr,
+) -> AccessRecord {
+    AccessRecord {
         state: Arc::clone(state),
         used: head.extensions.get::<Arc<Use>>().cloned(),
         place: None,

@@ -11,7 +11,7 @@ use super::server::limits::Places;
 use super::server::limits::large_documents::Documents;
 use super::server::limits::long_lists::Lists;
 use super::server::limits::many_ranges::Ranges;
-use super::server::limits::open_files::Files;
+use super::server::limits::open_files::OpenFiles;
 use super::surfaces::oci;
 use crate::auth::net;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct State {
     /// Requests under way.
     pub requests: Places,
     /// Files that may be open beyond one for each connection.
-    pub files: Files,
+    pub files: OpenFiles,
     /// Reads of the past.
     pub past: Places,
     /// Large documents.
@@ -66,7 +66,7 @@ impl State {
             refusals: Refusals::new(Instant::now()),
             // Each may hold a file open.
             requests: Places::new(connections.share(requests)),
-            files: Files::new(files),
+            files: OpenFiles::new(files),
             past: Places::new(PAST),
             connections,
             documents: Documents::new(),

@@ -1,7 +1,7 @@
 //! The closure of an image, ready to be copied: its manifests, the blobs that they name, and what of it may be left out.
 
 use super::MirrorError;
-use super::document::Descriptor;
+use super::document::SourceDescriptor;
 use super::evidence::Notes;
 use super::oci::Fetched;
 use crate::formats::oci::body;
@@ -109,7 +109,11 @@ pub(super) struct Content {
 
 impl Content {
     /// Notes a blob.
-    pub fn add(&mut self, descriptor: &Descriptor, attached: bool) -> Result<(), MirrorError> {
+    pub fn add(
+        &mut self,
+        descriptor: &SourceDescriptor,
+        attached: bool,
+    ) -> Result<(), MirrorError> {
         let digest = descriptor.digest()?;
         let inline = descriptor.data.as_ref().map(|data| data.len() as u64);
         let is_open = |size| body::Descriptor::is_open(size, &digest);

@@ -5,7 +5,7 @@ mod transfer;
 use super::closure::{Plan, Planned, PlannedBlob};
 use super::evidence::reason;
 use super::oci::{self, Registry};
-use super::{MirrorError, MirrorReport, Progress};
+use super::{MirrorError, MirrorProgress, MirrorReport};
 use crate::blobs::Buffer;
 use crate::fetch::FetchError;
 use crate::formats::oci::body::Descriptor;
@@ -37,7 +37,7 @@ struct Copy<'a> {
     repos: &'a Repos,
     registry: &'a Registry,
     target: &'a RepoName,
-    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    progress: &'a (dyn Fn(MirrorProgress) + Send + Sync),
     /// Ends the siblings too when one blob fails.
     stop: CancellationToken,
     /// Bytes of blobs that came and are kept.
@@ -55,7 +55,7 @@ pub(super) async fn run(
     registry: &Registry,
     (target, job): (&RepoName, Option<JobId>),
     mut plan: Plan,
-    progress: &(dyn Fn(Progress) + Send + Sync),
+    progress: &(dyn Fn(MirrorProgress) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<MirrorReport, MirrorError> {
     // Fetched blobs belong to a repository; nobody sees a new one before the commit.
@@ -109,7 +109,7 @@ pub(super) async fn run(
         report.keeps(&kept);
     }
     report.tags = tags.iter().map(Tag::to_string).collect();
-    progress(Progress::Committed {
+    progress(MirrorProgress::Committed {
         manifests: report.manifests,
         tags: report.tags.clone(),
     });
@@ -333,7 +333,7 @@ impl Copy<'_> {
     }
 
     fn skipped(&self, blob: &PlannedBlob) -> Outcome {
-        (self.progress)(Progress::Skipped {
+        (self.progress)(MirrorProgress::Skipped {
             digest: blob.digest.to_string(),
             size: blob.size,
         });
@@ -341,7 +341,7 @@ impl Copy<'_> {
     }
 
     fn grown(&self, blob: &PlannedBlob, done: u64) {
-        (self.progress)(Progress::Blob {
+        (self.progress)(MirrorProgress::Blob {
             digest: blob.digest.to_string(),
             size: blob.size,
             done,

@@ -2,7 +2,7 @@
 //! of foreign text is, for the lists may be long. What the fields mean is the repository's reader's (`formats::oci`).
 
 use super::MirrorError;
-use crate::formats::oci::body::{self, Document as Fields};
+use crate::formats::oci::body::{self, RawManifest};
 use crate::formats::oci::fields;
 use crate::repo::format::Said;
 use crate::types::{Digest, MediaType};
@@ -26,7 +26,7 @@ const CONFIGS: [&str; 2] = [
 
 /// A descriptor (image-spec, descriptor.md), as much of it as copying needs.
 #[derive(Debug, Clone)]
-pub struct Descriptor {
+pub struct SourceDescriptor {
     /// `None` if what is written there is no digest.
     digest: Option<Digest>,
     /// Length in bytes, as claimed; 0 may be that nothing is said ([`body::Descriptor::is_open`]).
@@ -45,7 +45,7 @@ pub struct Descriptor {
     pub data: Option<Bytes>,
 }
 
-impl Descriptor {
+impl SourceDescriptor {
     fn of(read: &body::Descriptor<'_>, is_listed: bool) -> Result<Self, String> {
         let media_type = read.media_type.as_deref().unwrap_or_default();
         Ok(Self {
@@ -75,11 +75,11 @@ impl Descriptor {
 #[derive(Debug, Clone, Default)]
 pub struct Document {
     /// The manifests of an index.
-    pub manifests: Option<Vec<Descriptor>>,
+    pub manifests: Option<Vec<SourceDescriptor>>,
     /// The configuration of an image.
-    pub config: Option<Descriptor>,
+    pub config: Option<SourceDescriptor>,
     /// The layers of an image, and the blobs of the artifact manifest that OCI withdrew before 1.1.
-    pub layers: Vec<Descriptor>,
+    pub layers: Vec<SourceDescriptor>,
 }
 
 impl Document {
@@ -90,7 +90,7 @@ impl Document {
         bytes: &[u8],
     ) -> Result<Self, MirrorError> {
         let bad = |why: &dyn fmt::Display| malformed(digest, why);
-        let read = Fields::read(bytes).map_err(|e| bad(&e))?;
+        let read = RawManifest::read(bytes).map_err(|e| bad(&e))?;
         let read = fields(&read, media_type).map_err(|e| bad(&e))?;
         let list = |list: &[body::Descriptor<'_>], is_listed: bool| {
             if list.len() > LISTED_MAX {
@@ -100,7 +100,7 @@ impl Document {
             }
             // Of somebody else's type, what names nothing is followed no more than the repository does.
             let is_other = !MediaType::MANIFESTS.contains(&media_type.as_str());
-            let all = list.iter().map(|one| Descriptor::of(one, is_listed));
+            let all = list.iter().map(|one| SourceDescriptor::of(one, is_listed));
             let all =
                 all.filter(|read| !is_other || read.as_ref().is_ok_and(|one| one.digest.is_some()));
             all.collect::<Result<Vec<_>, _>>().map_err(|e| bad(&e))
@@ -117,18 +117,21 @@ impl Document {
     }
 
     /// What stands where blobs do.
-    pub fn content(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn content(&self) -> impl Iterator<Item = &SourceDescriptor> {
         self.config.iter().chain(&self.layers)
     }
 
     /// What stands there and is said to be a manifest.
-    pub fn misplaced(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn misplaced(&self) -> impl Iterator<Item = &SourceDescriptor> {
         self.content()
             .filter(|d| d.said == Said::Manifest && !d.optional)
     }
 
     /// The blobs that a client will ask for. `is_blob` knows what was found to be one of what may be a manifest.
-    pub fn blobs(&self, is_blob: impl Fn(&Digest) -> bool) -> impl Iterator<Item = &Descriptor> {
+    pub fn blobs(
+        &self,
+        is_blob: impl Fn(&Digest) -> bool,
+    ) -> impl Iterator<Item = &SourceDescriptor> {
         let manifests = self.manifests.iter().flatten();
         let listed = manifests.map(|d| (d, true));
         let content = self.content();
@@ -154,7 +157,7 @@ pub fn media_type(
     bytes: &[u8],
     header: Option<&str>,
 ) -> Result<MediaType, MirrorError> {
-    let document = Fields::read(bytes).map_err(|e| malformed(digest, &e))?;
+    let document = RawManifest::read(bytes).map_err(|e| malformed(digest, &e))?;
     if document.schema_version() == Some(1) {
         return Err(MirrorError::Verify(format!(
             "{digest} is a docker schema 1 manifest, which no client of today reads"

@@ -95,7 +95,7 @@ impl Notes {
 
 impl MirrorReport {
     /// Notes a tag that stays.
-    pub(super) fn keeps(&mut self, kept: &repo::KeptTag) {
+    pub(super) fn keeps(&mut self, kept: &repo::MovedTag) {
         self.kept_tags_count += 1;
         if self.kept_tags.len() < NAMED {
             self.kept_tags.push(KeptTag {

@@ -23,10 +23,10 @@ mod refetch;
 mod visit;
 
 pub use evidence::MissingEvidence;
-pub use reference::Source;
+pub use reference::SourceImage;
 pub use refetch::refetch;
 
-use crate::fetch::{Client, FetchError, FetchOptions};
+use crate::fetch::{FetchClient, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};
 use crate::types::{Digest, JobId, Moment, NameError, RepoName};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ pub struct KeptTag {
 /// How far a run is; drawn by the command.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Progress {
+pub enum MirrorProgress {
     /// The closure is known.
     Resolved {
         /// The digest of what was asked for.
@@ -266,7 +266,7 @@ impl MirrorError {
 
 /// Refuses what no run could do, whatever the other registry says: a source or a platform that does not read.
 pub fn check(source: &str, platforms: &[String]) -> Result<(), MirrorError> {
-    source.parse::<Source>()?;
+    source.parse::<SourceImage>()?;
     platform::Choice::parse(platforms, false)?;
     Ok(())
 }
@@ -279,10 +279,10 @@ pub fn check(source: &str, platforms: &[String]) -> Result<(), MirrorError> {
 pub async fn run(
     repos: &Repos,
     request: MirrorRequest,
-    progress: impl Fn(Progress) + Send + Sync + 'static,
+    progress: impl Fn(MirrorProgress) + Send + Sync + 'static,
     cancel: CancellationToken,
 ) -> Result<MirrorReport, MirrorError> {
-    let source: Source = request.source.parse()?;
+    let source: SourceImage = request.source.parse()?;
     let choice = platform::Choice::parse(&request.platforms, request.allow_missing_platforms)?;
     let target = match request.to {
         Some(name) => name,
@@ -293,10 +293,10 @@ pub async fn run(
             "{target} means {now} as it was at that time, and the past takes no images; choose another name with --to NAME"
         )));
     }
-    let progress: Arc<dyn Fn(Progress) + Send + Sync> = Arc::new(progress);
+    let progress: Arc<dyn Fn(MirrorProgress) + Send + Sync> = Arc::new(progress);
     let observer = progress.clone();
-    let client = Client::new(source.api_host(), request.fetch)?.on_retry(move |retry| {
-        observer(Progress::Retry {
+    let client = FetchClient::new(source.api_host(), request.fetch)?.on_retry(move |retry| {
+        observer(MirrorProgress::Retry {
             why: retry.why,
             wait_ms: retry.wait.as_millis() as u64,
         });
@@ -307,7 +307,7 @@ pub async fn run(
         () = cancel.cancelled() => return Err(MirrorError::Cancelled),
         plan = plan::make(&registry, &choice, request.memory) => plan?,
     };
-    progress(Progress::Resolved {
+    progress(MirrorProgress::Resolved {
         digest: plan.root.to_string(),
         manifests: plan.manifests.len() as u64,
         blobs: plan.blobs.len() as u64,

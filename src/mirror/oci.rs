@@ -1,9 +1,9 @@
 //! The registry protocol as a client (distribution-spec): manifests, referrers, blobs of one repository.
 
 use super::document::{self, Document};
-use super::reference::Source;
+use super::reference::SourceImage;
 use super::{MirrorError, Wrong};
-use crate::fetch::{Client, Download, FetchError, Span};
+use crate::fetch::{Download, FetchClient, FetchError, FetchSpan};
 use crate::formats::oci::Oci;
 use crate::repo::format::{Format as _, Inspected};
 use crate::types::{Algorithm, Digest, MediaType, Reference};
@@ -21,8 +21,8 @@ const ATTACHED_TRIES: u32 = 3;
 
 /// One repository of one registry.
 pub(super) struct Registry {
-    pub(super) client: Client,
-    source: Source,
+    pub(super) client: FetchClient,
+    source: SourceImage,
     pub(super) scope: String,
     /// The referrers API answered that it does not exist.
     pub(super) no_referrers: AtomicBool,
@@ -68,7 +68,7 @@ impl Fetched {
 }
 
 impl Registry {
-    pub(super) fn new(client: Client, source: Source) -> Self {
+    pub(super) fn new(client: FetchClient, source: SourceImage) -> Self {
         let scope = format!("repository:{}:pull", source.name());
         Self {
             client,
@@ -83,7 +83,7 @@ impl Registry {
     }
 
     /// What is being copied.
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &SourceImage {
         &self.source
     }
 
@@ -102,7 +102,7 @@ impl Registry {
 
     async fn manifest_by(
         &self,
-        client: &Client,
+        client: &FetchClient,
         reference: &Reference,
     ) -> Result<Option<Fetched>, MirrorError> {
         match self.manifest_once(client, reference).await {
@@ -127,7 +127,7 @@ impl Registry {
 
     async fn manifest_once(
         &self,
-        client: &Client,
+        client: &FetchClient,
         reference: &Reference,
     ) -> Result<Option<Fetched>, MirrorError> {
         let path = self.path(&format!("manifests/{reference}"));
@@ -209,7 +209,7 @@ impl Registry {
 
     /// The client for what is attached: there may be much of it that is broken in the same way, so once tries did not help
     /// there is one only.
-    pub(super) fn attached_client(&self) -> Client {
+    pub(super) fn attached_client(&self) -> FetchClient {
         let weary = self.weary.load(Ordering::Relaxed);
         self.client
             .with_tries(if weary { 1 } else { ATTACHED_TRIES })
@@ -287,7 +287,11 @@ impl Registry {
     }
 
     /// Begins to download a span of a blob.
-    pub(super) async fn blob(&self, digest: &Digest, span: Span) -> Result<Download, FetchError> {
+    pub(super) async fn blob(
+        &self,
+        digest: &Digest,
+        span: FetchSpan,
+    ) -> Result<Download, FetchError> {
         let path = self.path(&format!("blobs/{digest}"));
         self.client.download(&path, &self.scope, span).await
     }

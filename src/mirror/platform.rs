@@ -2,7 +2,7 @@
 //! a processor has several names, and its first variant is the one that nobody writes down.
 
 use super::MirrorError;
-use super::document::{Descriptor, Platform};
+use super::document::{Platform, SourceDescriptor};
 use crate::types::Digest;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -76,17 +76,18 @@ impl Choice {
 
     /// The children of an index that are wanted: all without a wish, else those of the platforms, those without a platform
     /// (nested indexes, artifacts) and the attestations of what is taken.
-    pub fn choose<'a>(&self, children: &'a [Descriptor]) -> Vec<&'a Descriptor> {
+    pub fn choose<'a>(&self, children: &'a [SourceDescriptor]) -> Vec<&'a SourceDescriptor> {
         if self.is_all() {
             return children.iter().collect();
         }
-        let direct = |child: &Descriptor| child.platform.as_ref().is_none_or(|p| self.wants(p));
+        let direct =
+            |child: &SourceDescriptor| child.platform.as_ref().is_none_or(|p| self.wants(p));
         let taken: HashSet<Digest> = children
             .iter()
             .filter(|c| direct(c))
             .filter_map(|c| c.digest().ok())
             .collect();
-        let attests = |child: &Descriptor| child.attests.is_some_and(|d| taken.contains(&d));
+        let attests = |child: &SourceDescriptor| child.attests.is_some_and(|d| taken.contains(&d));
         children
             .iter()
             .filter(|c| direct(c) || attests(c))
@@ -217,7 +218,7 @@ mod tests {
         Digest::of(Algorithm::Sha256, name.as_bytes())
     }
 
-    fn children() -> Vec<Descriptor> {
+    fn children() -> Vec<SourceDescriptor> {
         let of = |name: &str| digest(name).to_string();
         let index = serde_json::json!({"manifests": [
             {"digest": of("a"), "size": 1, "platform": {"os": "linux", "architecture": "amd64"}},
@@ -239,7 +240,7 @@ mod tests {
     }
 
     fn chosen(platforms: &[&str]) -> String {
-        let name = |c: &&Descriptor| {
+        let name = |c: &&SourceDescriptor| {
             let of = c.digest().expect("a digest");
             let mut names = ["a", "b", "c", "d", "e"].into_iter();
             names.find(|name| digest(name) == of).expect("one of them")

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// One image at one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceImage {
     registry: String,
     name: RepoName,
     tag: Option<Tag>,
@@ -18,7 +18,7 @@ pub struct Source {
 const HUB: &str = "docker.io";
 const HUB_API: &str = "registry-1.docker.io";
 
-impl Source {
+impl SourceImage {
     /// The registry as people call it: `docker.io`, `HOST` or `HOST:PORT`.
     pub fn registry(&self) -> &str {
         &self.registry
@@ -63,7 +63,7 @@ impl Source {
     }
 }
 
-impl FromStr for Source {
+impl FromStr for SourceImage {
     type Err = MirrorError;
 
     fn from_str(text: &str) -> Result<Self, MirrorError> {
@@ -169,7 +169,7 @@ mod tests {
         let rows = table.lines().filter(|line| !line.trim().is_empty());
         for row in rows {
             let cells: Vec<&str> = row.split_whitespace().collect();
-            let source: Source = cells[0].parse().expect(row);
+            let source: SourceImage = cells[0].parse().expect(row);
             let target = source.default_target().expect(row);
             let reference = source.reference().expect(row).to_string();
             let tag = source.tag().map_or("-", Tag::as_str);
@@ -199,9 +199,9 @@ mod tests {
             "docker://a.b:+80/x",
             "docker://[a.b]/x",
         ] {
-            assert!(bad.parse::<Source>().is_err(), "{bad}");
+            assert!(bad.parse::<SourceImage>().is_err(), "{bad}");
         }
-        let v6: Source = "docker://[::1]:5000/x".parse().expect("valid");
+        let v6: SourceImage = "docker://[::1]:5000/x".parse().expect("valid");
         assert_eq!(v6.api_host(), "[::1]:5000");
         assert!(
             v6.default_target()

@@ -1,9 +1,9 @@
 //! Fetches one digest again that is damaged here, from a registry that had it. Nothing becomes visible that was not.
 
 use super::oci::Registry;
-use super::{MirrorError, Source};
+use super::{MirrorError, SourceImage};
 use crate::blobs::{BlobError, Ingest};
-use crate::fetch::{Client, FetchError, FetchOptions, Span};
+use crate::fetch::{FetchClient, FetchError, FetchOptions, FetchSpan};
 use crate::repo::check::Upstream;
 use crate::repo::{RepoError, Repos};
 use crate::types::{Digest, Reference};
@@ -21,8 +21,8 @@ pub async fn refetch(
         "docker://{}/{}@{}",
         upstream.registry, upstream.name, upstream.digest
     );
-    let source: Source = text.parse()?;
-    let client = Client::new(source.api_host(), fetch)?;
+    let source: SourceImage = text.parse()?;
+    let client = FetchClient::new(source.api_host(), fetch)?;
     let registry = Registry::new(client, source);
     tokio::select! {
         () = cancel.cancelled() => Err(MirrorError::Cancelled),
@@ -51,7 +51,7 @@ async fn bring(
         let size = registry.blob_size(&digest).await?.ok_or_else(gone)?;
         let mut got = digest;
         for decode in [true, false] {
-            let span = Span {
+            let span = FetchSpan {
                 from: 0,
                 size,
                 ranges: decode,
@@ -75,7 +75,7 @@ async fn bring(
 async fn read(
     registry: &Registry,
     digest: &Digest,
-    span: Span,
+    span: FetchSpan,
     mut ingest: Ingest,
 ) -> Result<Ingest, MirrorError> {
     let mut download = registry.blob(digest, span).await?;

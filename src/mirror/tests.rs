@@ -119,8 +119,8 @@ async fn plan_within(
     })
     .await;
     let platforms: Vec<String> = platforms.iter().map(|p| (*p).to_owned()).collect();
-    let source: Source = format!("docker://{host}/{source}").parse()?;
-    let registry = oci::Registry::new(Client::new(&host, options())?, source);
+    let source: SourceImage = format!("docker://{host}/{source}").parse()?;
+    let registry = oci::Registry::new(FetchClient::new(&host, options())?, source);
     let choice = platform::Choice::parse(&platforms, false)?;
     plan::make(&registry, &choice, memory).await
 }
@@ -338,8 +338,8 @@ async fn endless(filler: usize, memory: u64) -> (Result<Plan, MirrorError>, usiz
         )
     })
     .await;
-    let source: Source = format!("docker://{host}/a/b").parse().expect("source");
-    let client = Client::new(&host, options()).expect("client");
+    let source: SourceImage = format!("docker://{host}/a/b").parse().expect("source");
+    let client = FetchClient::new(&host, options()).expect("client");
     let registry = oci::Registry::new(client, source);
     let plan = plan::make(&registry, &platform::Choice::default(), memory).await;
     let seen = seen.lock().expect("lock");

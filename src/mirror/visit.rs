@@ -3,7 +3,7 @@
 use super::MirrorError;
 use super::attached::{self, Attached};
 use super::budget::{self, Budget};
-use super::document::{self, Descriptor, Document, Platform};
+use super::document::{self, Document, Platform, SourceDescriptor};
 use super::evidence::reason;
 use super::oci::{Fetched, Registry};
 use super::platform::{Choice, Met};
@@ -323,7 +323,7 @@ fn missing(registry: &Registry, want: &Want) -> MirrorError {
 fn children(document: &Document, choice: &Choice, parent: &Want) -> Result<Vec<Want>, MirrorError> {
     let depth = parent.depth + 1;
     let list = document.manifests.as_deref().unwrap_or_default();
-    let want = |d: &Descriptor| {
+    let want = |d: &SourceDescriptor| {
         Ok(Want {
             size: Some(d.size),
             claim: d.size,

@@ -35,7 +35,7 @@ mod values;
 pub use bounded::{Asker, LongRead};
 pub use deletion::{Deleted, Removal};
 pub use error::{RepoError, RepoErrorKind};
-pub use files::{Entry, FileView, Filed, FolderPage, NewFile, PartDone, PartRange, When};
+pub use files::{FileView, Filed, FolderEntry, FolderPage, NewFile, PartDone, PartRange, When};
 pub use history::moment::Meant;
 pub use images::closure::FetchedFor;
 pub use images::referrers::{ReferrerEnd, ReferrerEndError, ReferrerQuery};
@@ -43,15 +43,13 @@ pub use quota::QuotaView;
 pub use readiness::Readiness;
 pub use restore::Restored;
 pub use shown::At;
-pub use snapshots::{
-    DiffItem, NewSnapshot, SnapshotDiff, SnapshotPage, SnapshotPlace, SnapshotView,
-};
+pub use snapshots::{DiffItem, Difference, NewSnapshot, SnapshotPage, SnapshotPlace, SnapshotView};
 pub use stage::StageRecord;
 pub use tree::Tree;
 pub use uploads::fill::Fill;
-pub use uploads::receive::Body;
+pub use uploads::receive::BodyStream;
 pub use values::{
-    Blob, BlobBody, HistoryKeep, KeptTag, Manifest, NamePage, Origin, Put, PutManifest,
+    Blob, BlobBody, HistoryKeep, Manifest, MovedTag, NamePage, Origin, Put, PutManifest,
     ReferrerPage, RepoView, SettingsChange, Source, TagChange, TagPage,
 };
 
@@ -110,7 +108,7 @@ pub struct RepoCounters {
     /// Bytes of uploads in memory.
     pub upload_memory: u64,
     /// The cache of manifests and small blobs.
-    pub cache: cache::Counters,
+    pub cache: cache::CacheCounters,
 }
 
 /// The repositories; cheap to clone.

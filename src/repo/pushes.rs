@@ -9,7 +9,7 @@ use super::home::Home;
 use super::images::edit::NewManifest;
 use super::rows::keys::{self, Class, Name};
 use super::rows::record::{RepoRecord, SourceRecord};
-use super::{KeptTag, Origin, Repos, is_unborn, rows};
+use super::{MovedTag, Origin, Repos, is_unborn, rows};
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{AttachedTag, Digest, Kind, MediaType, Reference, RepoId, RepoName, Tag};
@@ -209,11 +209,11 @@ pub(super) fn without_ours(
     get: &impl Get,
     id: RepoId,
     new: &NewManifest,
-) -> Result<Option<(NewManifest, Vec<KeptTag>)>, StoreError> {
+) -> Result<Option<(NewManifest, Vec<MovedTag>)>, StoreError> {
     let mut kept = Vec::new();
     for tag in &new.tags {
         if let Some(here) = stays(get, id, tag, &new.digest)? {
-            kept.push(KeptTag {
+            kept.push(MovedTag {
                 tag: tag.clone(),
                 here,
                 brought: new.digest,

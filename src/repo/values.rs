@@ -106,12 +106,12 @@ pub struct Put {
     /// Every tag that means it now.
     pub tags: Vec<Tag>,
     /// Tags that a mirror run would have moved to it and that stay.
-    pub kept: Vec<KeptTag>,
+    pub kept: Vec<MovedTag>,
 }
 
 /// A tag of something attached that was moved here, and so is left by mirror runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptTag {
+pub struct MovedTag {
     /// The tag.
     pub tag: Tag,
     /// What it means.

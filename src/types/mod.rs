@@ -30,7 +30,7 @@ pub use media_type::{MediaType, MediaTypeError};
 pub use moment::Moment;
 pub use name::{NameError, Reference, RepoName, Tag};
 pub use outage::Outage;
-pub use page::{Page, PageError};
+pub use page::{PageError, PageRequest};
 pub use path::{FilePath, Folder, PathError};
 pub use pattern::RepoPattern;
 pub use range::{ByteRange, ByteRanges, ContentRange, RangeError, Span};

@@ -2,7 +2,7 @@
 
 /// A request for one page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
+pub struct PageRequest {
     /// At most this many entries; `None` is the server's own limit.
     pub n: Option<usize>,
     /// Entries strictly after this one; it need not exist.
@@ -14,7 +14,7 @@ pub struct Page {
 #[error("n={0} is not a whole number of entries, zero or more")]
 pub struct PageError(String);
 
-impl Page {
+impl PageRequest {
     /// The most entries one answer holds, whatever was asked for.
     pub const MAX: usize = 1000;
 
@@ -43,13 +43,16 @@ mod tests {
 
     #[test]
     fn pages() {
-        assert_eq!(Page::parse(None, None).map(|p| p.limit()), Ok(1000));
-        assert_eq!(Page::parse(Some("0"), None).map(|p| p.limit()), Ok(0));
+        assert_eq!(PageRequest::parse(None, None).map(|p| p.limit()), Ok(1000));
         assert_eq!(
-            Page::parse(Some("99999999999999999999999"), None).map(|p| p.limit()),
+            PageRequest::parse(Some("0"), None).map(|p| p.limit()),
+            Ok(0)
+        );
+        assert_eq!(
+            PageRequest::parse(Some("99999999999999999999999"), None).map(|p| p.limit()),
             Ok(1000)
         );
-        assert!(Page::parse(Some("-1"), None).is_err());
-        assert!(Page::parse(Some("x"), None).is_err());
+        assert!(PageRequest::parse(Some("-1"), None).is_err());
+        assert!(PageRequest::parse(Some("x"), None).is_err());
     }
 }

@@ -41,7 +41,7 @@ pub use fault::{Fault, FaultKind};
 pub use file::{FileAt, FilePush, FileShow, Pushed};
 pub use gc::{GcSurvey, GcSweep};
 pub use input::{PastRef, Prefix, Secret};
-pub use job::{JobCancel, JobList, JobLog, JobRetry, JobShow, Jobs, Lines};
+pub use job::{AllJobs, JobCancel, JobLines, JobList, JobLog, JobRetry, JobShow};
 pub use mirror::MirrorJob;
 pub(super) use mirror::run as run_mirror;
 pub use quota::{QuotaList, QuotaRemove, QuotaSet, Quotas};
@@ -56,7 +56,7 @@ pub use snapshot::{
 };
 pub use tag::{TagChanges, TagDelete, TagHistory, TagList, TagNames, TagRestore, TagRestored};
 pub use user::{UserAdd, UserGrant, UserList, UserPasswd, UserRemove, UserRevoke, Users};
-pub use wire::{Asked, FILES_SOCKET, SOCKET, TAKEN, TOKEN};
+pub use wire::{ControlRequest, FILES_SOCKET, SOCKET, TAKEN, TOKEN};
 
 /// Who can reach an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use crate::gc::check::CheckProgress;
 use crate::jobs::JobView;
-use crate::mirror::Progress as MirrorProgress;
+use crate::mirror::MirrorProgress;
 use crate::repo::reclaim::Tally as SweepTally;
 use crate::types::JobId;
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ pub const TAKEN: u8 = b'+';
 
 /// One thing to do, as the socket gets it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Asked {
+pub struct ControlRequest {
     /// The operation's name.
     #[serde(rename = "do")]
     pub name: String,

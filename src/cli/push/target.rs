@@ -4,7 +4,7 @@ use super::super::exit::Failure;
 use super::super::session::Session;
 use super::sources::Source;
 use crate::app::ops::{FaultKind, FilePush, FileShow, Pushed};
-use crate::fetch::Client;
+use crate::fetch::FetchClient;
 use crate::types::Digest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -21,7 +21,7 @@ pub(super) enum Target {
     /// The running server of this machine's data directory, or this process.
     Here(Session),
     /// Another server.
-    There(Client),
+    There(FetchClient),
 }
 
 impl Target {
@@ -91,7 +91,7 @@ fn refused(name: &str, status: u16, text: &str) -> Failure {
 }
 
 /// What another server has there. Any other answer than a file is none: sending it tells why.
-async fn on_server(client: &Client, name: &str) -> Result<Option<Pushed>, Failure> {
+async fn on_server(client: &FetchClient, name: &str) -> Result<Option<Pushed>, Failure> {
     let path = format!("/r/{}", utf8_percent_encode(name, ENCODED));
     let reply = client.about(&path).await.map_err(Failure::failed)?;
     let size = reply.length().filter(|_| reply.status == 200);

@@ -170,7 +170,7 @@ fn a_bad_entry_spoils_no_other() {
             error.contains("bad.example") && !error.contains("hunter2"),
             "{error}"
         );
-        let files = Files {
+        let files = CredentialFiles {
             files: vec![(PathBuf::from("c"), Ok(text.into_bytes()))],
             named: true,
         };

@@ -21,7 +21,7 @@ const DEPTH_MAX: usize = 128;
 
 /// The fields of both kinds of manifest, each as its kind says.
 #[derive(Debug, Default)]
-pub struct Body<'a> {
+pub struct ManifestFields<'a> {
     /// 2 for everything of today.
     pub schema_version: Option<u64>,
     /// What sort of artifact it is.
@@ -42,7 +42,7 @@ pub struct Body<'a> {
 
 /// The same fields as they came. Of one that comes twice the last counts, as for every client.
 #[derive(Debug, Default)]
-pub struct Document<'a> {
+pub struct RawManifest<'a> {
     schema_version: Option<&'a RawValue>,
     media_type: Option<&'a RawValue>,
     artifact_type: Option<&'a RawValue>,
@@ -54,7 +54,7 @@ pub struct Document<'a> {
     annotations: Option<&'a RawValue>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> RawManifest<'a> {
     /// Reads bytes that must be one JSON object.
     pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let not_json = |e: &dyn fmt::Display| FormatError::new(format!("it is not JSON: {e}"));
@@ -98,7 +98,7 @@ impl<'a> Document<'a> {
     }
 
     /// All fields, or which of them has not the form of an OCI manifest.
-    pub fn body(&self) -> Result<Body<'a>, FormatError> {
+    pub fn body(&self) -> Result<ManifestFields<'a>, FormatError> {
         field::<String>(self.media_type, "mediaType")?;
         let subject = one(self.subject, "subject")?;
         let most = if subject.is_some() {
@@ -107,7 +107,7 @@ impl<'a> Document<'a> {
             0
         };
         let annotations = self.annotations(most)?.filter(|_| subject.is_some());
-        Ok(Body {
+        Ok(ManifestFields {
             schema_version: field(self.schema_version, "schemaVersion")?,
             artifact_type: field::<String>(self.artifact_type, "artifactType")?
                 .filter(|text| !text.is_empty()),
@@ -232,7 +232,7 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
-impl<'de> Deserialize<'de> for Document<'de> {
+impl<'de> Deserialize<'de> for RawManifest<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_map(Fields)
     }
@@ -241,14 +241,14 @@ impl<'de> Deserialize<'de> for Document<'de> {
 struct Fields;
 
 impl<'de> Visitor<'de> for Fields {
-    type Value = Document<'de>;
+    type Value = RawManifest<'de>;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("a manifest")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document<'de>, A::Error> {
-        let mut found = Document::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawManifest<'de>, A::Error> {
+        let mut found = RawManifest::default();
         while let Some(Key(slot)) = map.next_key()? {
             match slot {
                 Some(slot) => *slot(&mut found) = Some(map.next_value()?),
@@ -264,7 +264,7 @@ impl<'de> Visitor<'de> for Fields {
 /// Where the value of a key goes; `None` if nobody asks for it.
 struct Key(Option<Slot>);
 
-type Slot = for<'a, 'b> fn(&'b mut Document<'a>) -> &'b mut Option<&'a RawValue>;
+type Slot = for<'a, 'b> fn(&'b mut RawManifest<'a>) -> &'b mut Option<&'a RawValue>;
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

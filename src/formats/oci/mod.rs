@@ -6,7 +6,7 @@ pub mod body;
 
 use crate::repo::format::{Child, Format, FormatError, Inspected, Said};
 use crate::types::{Digest, MediaType};
-use body::{Body, Descriptor, Document};
+use body::{Descriptor, ManifestFields, RawManifest};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ impl Format for Oci {
         bytes: &[u8],
         declared: Option<&MediaType>,
     ) -> Result<Inspected, FormatError> {
-        let document = Document::read(bytes)?;
+        let document = RawManifest::read(bytes)?;
         let media_type = media_type(&document, declared)?;
         let shape = shape(&media_type);
         let body = fields(&document, &media_type)?;
@@ -62,19 +62,19 @@ impl Format for Oci {
     }
 
     fn annotations(&self, bytes: &[u8]) -> Option<Box<RawValue>> {
-        Document::read(bytes).ok()?.annotations_as_they_came()
+        RawManifest::read(bytes).ok()?.annotations_as_they_came()
     }
 }
 
 /// The fields of a manifest of this type.
 pub fn fields<'a>(
-    document: &Document<'a>,
+    document: &RawManifest<'a>,
     media_type: &MediaType,
-) -> Result<Body<'a>, FormatError> {
+) -> Result<ManifestFields<'a>, FormatError> {
     match document.body() {
         Ok(body) => Ok(body),
         // A type of somebody else's may use these names in its own way: keep the bytes, follow nothing.
-        Err(_) if shape(media_type) == Shape::Other => Ok(Body::default()),
+        Err(_) if shape(media_type) == Shape::Other => Ok(ManifestFields::default()),
         Err(e) => Err(e),
     }
 }
@@ -89,7 +89,7 @@ fn shape(media_type: &MediaType) -> Shape {
 
 /// The type it was pushed with; its own field must agree, but for upper and lower case. Without either, what its fields tell.
 fn media_type(
-    document: &Document<'_>,
+    document: &RawManifest<'_>,
     declared: Option<&MediaType>,
 ) -> Result<MediaType, FormatError> {
     // Parameters, such as a charset, are no part of the type.
@@ -137,7 +137,11 @@ fn media_type(
     }
 }
 
-fn check(body: &Body<'_>, shape: Shape, media_type: &MediaType) -> Result<(), FormatError> {
+fn check(
+    body: &ManifestFields<'_>,
+    shape: Shape,
+    media_type: &MediaType,
+) -> Result<(), FormatError> {
     if shape == Shape::Other {
         return Ok(());
     }
@@ -162,7 +166,7 @@ fn check(body: &Body<'_>, shape: Shape, media_type: &MediaType) -> Result<(), Fo
     }
 }
 
-fn children(body: &Body<'_>, shape: Shape) -> Result<Vec<Child>, FormatError> {
+fn children(body: &ManifestFields<'_>, shape: Shape) -> Result<Vec<Child>, FormatError> {
     let mut found: BTreeMap<Digest, Child> = BTreeMap::new();
     let lists = [
         (body.config.as_slice(), CONFIG),

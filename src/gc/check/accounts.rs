@@ -6,7 +6,7 @@ use super::contents::blocking;
 use crate::auth::{AccountFault, AuthError, FaultyAccount};
 use crate::blobs::BlobError;
 use crate::repo::RepoError;
-use crate::repo::check::{Kind, Problem};
+use crate::repo::check::{Problem, ProblemKind};
 use crate::types::{Algorithm, Digest};
 
 const CHANGED: &str = "it changed while it was looked at; check again";
@@ -28,22 +28,24 @@ impl Checker {
     async fn account(&self, account: &FaultyAccount, repair: bool) -> Result<Problem, RepoError> {
         let name = &account.name;
         let (kind, what) = match &account.fault {
-            AccountFault::Unreadable => (Kind::AccountUnreadable, "cannot be read".to_owned()),
+            AccountFault::Unreadable => {
+                (ProblemKind::AccountUnreadable, "cannot be read".to_owned())
+            }
             AccountFault::TooNew => {
                 let text = "was written by a newer version".to_owned();
-                (Kind::AccountUnreadable, text)
+                (ProblemKind::AccountUnreadable, text)
             }
             AccountFault::Password => {
                 let text = "has a password hash that cannot be read: nobody can log in";
-                (Kind::AccountPasswordUnreadable, text.to_owned())
+                (ProblemKind::AccountPasswordUnreadable, text.to_owned())
             }
             AccountFault::Order => {
                 let text = "has its grants in the wrong order".to_owned();
-                (Kind::AccountGrantsWrong, text)
+                (ProblemKind::AccountGrantsWrong, text)
             }
             AccountFault::Grant(prefix) => {
                 let text = format!("has a grant that nobody could have given, on {prefix:?}");
-                (Kind::AccountGrantsWrong, text)
+                (ProblemKind::AccountGrantsWrong, text)
             }
         };
         let problem = Problem::new(kind, format!("account {name:?} {what}"));

@@ -6,7 +6,7 @@ use super::news::Far;
 use super::pace::Pace;
 use super::{CheckReport, CheckRequest, Checker, PAGE};
 use crate::repo::RepoError;
-use crate::repo::check::{Kind, Problem};
+use crate::repo::check::{Problem, ProblemKind};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -85,13 +85,16 @@ impl Checker {
             for (digest, bytes) in spare {
                 let told = problems.iter().any(|p| {
                     p.digest == Some(digest)
-                        && matches!(p.kind, Kind::BlobRowMissing | Kind::BlobRowUnreadable)
+                        && matches!(
+                            p.kind,
+                            ProblemKind::BlobRowMissing | ProblemKind::BlobRowUnreadable
+                        )
                 });
                 if told {
                     continue;
                 }
                 let what = format!("the database has bytes of {digest} that no blob needs");
-                let problem = Problem::new(Kind::InlineExtra, what).digest(&digest);
+                let problem = Problem::new(ProblemKind::InlineExtra, what).digest(&digest);
                 if !repair {
                     problems.push(problem.how("--repair moves them to quarantine/"));
                     continue;

@@ -3,9 +3,9 @@
 
 use super::Checker;
 use super::pace::Pace;
-use crate::blobs::{BlobError, Found, Place};
+use crate::blobs::{BlobError, FoundContent, Place};
 use crate::repo::RepoError;
-use crate::repo::check::{Content, Kind, Problem, Verdict};
+use crate::repo::check::{CheckedBlob, Problem, ProblemKind, Verdict};
 use crate::types::Digest;
 
 /// What helps where the disk refuses.
@@ -34,7 +34,7 @@ impl Checker {
     /// Looks at one blob's bytes; all of them if `deep`, or if anything is odd.
     pub(super) async fn state(
         &self,
-        content: &Content,
+        content: &CheckedBlob,
         deep: bool,
         speed: &Pace,
     ) -> Result<State, RepoError> {
@@ -62,13 +62,13 @@ impl Checker {
             });
             speed.spend_small(read);
             match found {
-                Found::Whole(len) if len == size => State::Whole,
-                Found::Whole(len) => State::Size(len),
-                Found::Other { len } if len == size => State::Corrupt,
-                Found::Other { len } => State::Length(len),
-                Found::Missing => State::Missing,
-                Found::Unreadable(error) => State::Unreadable(error.to_string()),
-                Found::Stopped => State::Stopped,
+                FoundContent::Whole(len) if len == size => State::Whole,
+                FoundContent::Whole(len) => State::Size(len),
+                FoundContent::Other { len } if len == size => State::Corrupt,
+                FoundContent::Other { len } => State::Length(len),
+                FoundContent::Missing => State::Missing,
+                FoundContent::Unreadable(error) => State::Unreadable(error.to_string()),
+                FoundContent::Stopped => State::Stopped,
             }
         })
         .await
@@ -78,10 +78,10 @@ impl Checker {
     /// `None`: there is nothing to tell.
     pub(super) async fn confirmed(
         &self,
-        content: &Content,
+        content: &CheckedBlob,
         deep: bool,
         speed: &Pace,
-    ) -> Result<Option<(Content, State)>, RepoError> {
+    ) -> Result<Option<(CheckedBlob, State)>, RepoError> {
         let first = self.state(content, deep, speed).await?;
         if is_fine(content, &first) {
             return Ok(None);
@@ -97,7 +97,7 @@ impl Checker {
     /// to the quarantine and is not served until it is healed.
     pub(super) async fn judge(
         &self,
-        content: &Content,
+        content: &CheckedBlob,
         state: State,
         repair: bool,
     ) -> Result<Problem, RepoError> {
@@ -124,7 +124,7 @@ impl Checker {
     }
 
     /// What cannot be read for its mode alone is opened to its owner, and read.
-    async fn unlock(&self, problem: Problem, content: &Content) -> Result<Problem, RepoError> {
+    async fn unlock(&self, problem: Problem, content: &CheckedBlob) -> Result<Problem, RepoError> {
         let Some(place) = content.place.clone() else {
             return Ok(problem.how(UNREADABLE));
         };
@@ -132,7 +132,7 @@ impl Checker {
         let is_whole = blocking(move || {
             let opened = blobs.make_readable(&place).unwrap_or(false);
             opened
-                && matches!(blobs.read_through(&place, &mut |_| true), Found::Whole(len) if len == size)
+                && matches!(blobs.read_through(&place, &mut |_| true), FoundContent::Whole(len) if len == size)
         })
         .await?;
         Ok(if is_whole {
@@ -146,7 +146,7 @@ impl Checker {
     async fn settle(
         &self,
         problem: Problem,
-        content: &Content,
+        content: &CheckedBlob,
         verdict: Verdict,
         repair: bool,
     ) -> Result<Problem, RepoError> {
@@ -162,7 +162,11 @@ impl Checker {
 
     /// Marks a blob as damaged, so that nobody gets it and the next push brings it again, and moves what is there to
     /// the quarantine.
-    async fn set_aside(&self, problem: Problem, content: &Content) -> Result<Problem, RepoError> {
+    async fn set_aside(
+        &self,
+        problem: Problem,
+        content: &CheckedBlob,
+    ) -> Result<Problem, RepoError> {
         let (blobs, digest) = (self.0.blobs.clone(), content.digest);
         let bytes = match content.place {
             None => self.0.repos.inline_bytes(&digest).await?,
@@ -197,13 +201,13 @@ impl Checker {
     pub(super) async fn rowless(
         &self,
         digest: &Digest,
-        kind: Kind,
+        kind: ProblemKind,
         repair: bool,
         speed: &Pace,
     ) -> Result<Problem, RepoError> {
         let text = match kind {
-            Kind::BlobRowMissing => "references name it, but it has no row",
-            Kind::BlobPlaceWrong => "its row names a place that is not its own",
+            ProblemKind::BlobRowMissing => "references name it, but it has no row",
+            ProblemKind::BlobPlaceWrong => "its row names a place that is not its own",
             _ => "its row cannot be read",
         };
         let mut problem = Problem::new(kind, format!("blob {digest}: {text}")).digest(digest);
@@ -235,7 +239,7 @@ impl Checker {
                     continue;
                 }
                 let found = blobs.read_through(&place, &mut |n| speed.spend(n as u64));
-                if let Found::Whole(len) = found {
+                if let FoundContent::Whole(len) = found {
                     return Ok(Some((len, Some(place))));
                 }
             }
@@ -250,7 +254,7 @@ impl Checker {
     }
 
     /// The bytes of a blob that has no file: they are few, and read whether or not others are.
-    async fn inline_state(&self, content: &Content, speed: &Pace) -> Result<State, RepoError> {
+    async fn inline_state(&self, content: &CheckedBlob, speed: &Pace) -> Result<State, RepoError> {
         let Some((len, is_right)) = self.0.repos.inline_state(&content.digest).await? else {
             return Ok(State::Missing);
         };
@@ -275,7 +279,7 @@ impl Checker {
     }
 }
 
-fn is_fine(content: &Content, state: &State) -> bool {
+fn is_fine(content: &CheckedBlob, state: &State) -> bool {
     match state {
         State::Whole => !content.damaged,
         State::Stopped => true,
@@ -283,18 +287,18 @@ fn is_fine(content: &Content, state: &State) -> bool {
     }
 }
 
-fn named(content: &Content, state: &State) -> (Kind, String) {
+fn named(content: &CheckedBlob, state: &State) -> (ProblemKind, String) {
     let inline = content.place.is_none();
     let kind = match state {
-        State::Whole | State::Stopped => Kind::BlobWholeAgain,
-        State::Size(_) => Kind::BlobSizeWrong,
-        State::Unreadable(_) => Kind::BlobUnreadable,
-        _ if content.damaged => Kind::BlobAwaitsPush,
-        State::Missing if inline => Kind::InlineMissing,
-        State::Missing => Kind::BlobMissing,
-        _ if inline => Kind::InlineCorrupt,
-        State::Length(_) => Kind::BlobTruncated,
-        State::Corrupt => Kind::BlobCorrupt,
+        State::Whole | State::Stopped => ProblemKind::BlobWholeAgain,
+        State::Size(_) => ProblemKind::BlobSizeWrong,
+        State::Unreadable(_) => ProblemKind::BlobUnreadable,
+        _ if content.damaged => ProblemKind::BlobAwaitsPush,
+        State::Missing if inline => ProblemKind::InlineMissing,
+        State::Missing => ProblemKind::BlobMissing,
+        _ if inline => ProblemKind::InlineCorrupt,
+        State::Length(_) => ProblemKind::BlobTruncated,
+        State::Corrupt => ProblemKind::BlobCorrupt,
     };
     let text = match state {
         State::Whole | State::Stopped => "it is marked as damaged, but its bytes are whole".into(),

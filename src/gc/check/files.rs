@@ -4,7 +4,7 @@ use super::Checker;
 use super::contents::blocking;
 use crate::blobs::{Foreign, Place, UploadFile};
 use crate::repo::RepoError;
-use crate::repo::check::{Kind, Problem};
+use crate::repo::check::{Problem, ProblemKind};
 use crate::types::{Algorithm, Digest};
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ impl Checker {
     pub(super) async fn files(
         &self,
         repair: bool,
-        spoken_for: &BTreeMap<Digest, Kind>,
+        spoken_for: &BTreeMap<Digest, ProblemKind>,
         problems: &mut Vec<Problem>,
     ) -> Result<(), RepoError> {
         let blobs = self.0.blobs.clone();
@@ -26,7 +26,7 @@ impl Checker {
                 let listed = match blocking(move || blobs.places_in(algorithm, byte)).await? {
                     Ok(listed) => listed,
                     Err(error) => {
-                        let problem = Problem::new(Kind::BlobUnreadable, error.to_string());
+                        let problem = Problem::new(ProblemKind::BlobUnreadable, error.to_string());
                         problems.push(problem.how("look at the disk, and at the folder's mode"));
                         continue;
                     }
@@ -80,7 +80,7 @@ impl Checker {
 
     async fn stray(&self, place: &Place, repair: bool) -> Result<Problem, RepoError> {
         let what = format!("{place} belongs to no blob");
-        let mut problem = Problem::new(Kind::StrayFile, what).file(format!("blobs/{place}"));
+        let mut problem = Problem::new(ProblemKind::StrayFile, what).file(format!("blobs/{place}"));
         if let Ok(digest) = place.digest() {
             problem = problem.digest(&digest);
         }
@@ -99,9 +99,9 @@ impl Checker {
     async fn stranger(&self, found: Foreign, repair: bool) -> Result<Problem, RepoError> {
         let Foreign { file, is } = found;
         let kind = if file.starts_with("uploads") {
-            Kind::ForeignUpload
+            ProblemKind::ForeignUpload
         } else {
-            Kind::ForeignFile
+            ProblemKind::ForeignFile
         };
         let what = if is.is_empty() {
             format!("{file} is not Dryport's")
@@ -143,7 +143,7 @@ impl Checker {
                 "upload {} for repository number {}, which never existed",
                 file.name.id, file.name.repo.0
             );
-            let problem = Problem::new(Kind::UploadFileWithoutRepo, what).file(file.path());
+            let problem = Problem::new(ProblemKind::UploadFileWithoutRepo, what).file(file.path());
             problems.push(if repair {
                 self.move_away(problem).await?
             } else {
@@ -177,7 +177,7 @@ impl Checker {
 
     /// Files of condemned rows that were left behind: they are removed, as the collection had decided.
     pub(super) async fn condemned(&self, problems: &mut [Problem]) -> Result<(), RepoError> {
-        let left = |p: &Problem| p.kind == Kind::CondemnedLeft && !p.repaired;
+        let left = |p: &Problem| p.kind == ProblemKind::CondemnedLeft && !p.repaired;
         if !problems.iter().any(left) {
             return Ok(());
         }
@@ -196,8 +196,8 @@ impl Checker {
 
 fn is_torn(problem: &Problem, repair: bool) -> bool {
     match problem.kind {
-        Kind::UploadTorn | Kind::FillTorn => problem.repaired,
-        Kind::FillFileLeft => repair,
+        ProblemKind::UploadTorn | ProblemKind::FillTorn => problem.repaired,
+        ProblemKind::FillFileLeft => repair,
         _ => false,
     }
 }

@@ -20,7 +20,7 @@ pub use scrub::{ScrubCounters, ScrubProgress};
 use super::alone::Last;
 use crate::auth::Auth;
 use crate::blobs::{BlobError, Blobs};
-use crate::repo::check::{Kind, Level, Problem, RowsOptions, Upstream};
+use crate::repo::check::{Level, Problem, ProblemKind, RowsOptions, Upstream};
 use crate::repo::{RepoError, Repos};
 use crate::types::Digest;
 use contents::blocking;
@@ -80,7 +80,7 @@ pub struct CheckReport {
     /// Everything that is wrong, at most 10,000 of them.
     pub problems: Vec<Problem>,
     /// How many there are of each kind.
-    pub kinds: BTreeMap<Kind, u64>,
+    pub kinds: BTreeMap<ProblemKind, u64>,
     /// Damage that is still there.
     pub damage: u64,
     /// Problems of which nothing is left.
@@ -142,18 +142,18 @@ impl CheckReport {
     }
 }
 
-fn is_about_bytes(kind: Kind) -> bool {
+fn is_about_bytes(kind: ProblemKind) -> bool {
     matches!(
         kind,
-        Kind::BlobMissing
-            | Kind::BlobTruncated
-            | Kind::BlobCorrupt
-            | Kind::BlobAwaitsPush
-            | Kind::BlobRowMissing
-            | Kind::BlobRowUnreadable
-            | Kind::BlobPlaceWrong
-            | Kind::InlineMissing
-            | Kind::InlineCorrupt
+        ProblemKind::BlobMissing
+            | ProblemKind::BlobTruncated
+            | ProblemKind::BlobCorrupt
+            | ProblemKind::BlobAwaitsPush
+            | ProblemKind::BlobRowMissing
+            | ProblemKind::BlobRowUnreadable
+            | ProblemKind::BlobPlaceWrong
+            | ProblemKind::InlineMissing
+            | ProblemKind::InlineCorrupt
     )
 }
 
@@ -247,7 +247,7 @@ impl Checker {
         let unsure: BTreeSet<Digest> = report
             .problems
             .iter()
-            .filter(|p| p.kind == Kind::BlobSizeWrong && !p.repaired)
+            .filter(|p| p.kind == ProblemKind::BlobSizeWrong && !p.repaired)
             .filter_map(|p| p.digest)
             .collect();
         let told: BTreeSet<Digest> = report.problems.iter().filter_map(|p| p.digest).collect();

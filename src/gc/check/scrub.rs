@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::{Checker, PAGE};
 use crate::gc::Alone;
 use crate::repo::RepoError;
-use crate::repo::check::{Content, Verdict};
+use crate::repo::check::{CheckedBlob, Verdict};
 use crate::store::key::{Key, Parts};
 use crate::types::wall_ms;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -260,7 +260,7 @@ impl Checker {
     }
 
     /// Whether the content file is gone alone: its folder is there.
-    async fn is_lost(&self, content: &Content) -> Result<bool, RepoError> {
+    async fn is_lost(&self, content: &CheckedBlob) -> Result<bool, RepoError> {
         let Some(place) = content.place.clone() else {
             return Ok(true);
         };
@@ -279,7 +279,7 @@ impl Checker {
         }
     }
 
-    async fn scrub(&self, content: &Content, pace: &Pace) -> Result<(), RepoError> {
+    async fn scrub(&self, content: &CheckedBlob, pace: &Pace) -> Result<(), RepoError> {
         let found = self.confirmed(content, true, pace).await?;
         let counts = &self.0.scrub;
         counts.blobs.fetch_add(1, Ordering::Relaxed);

@@ -2,8 +2,8 @@
 
 use crate::http::answer::Fail;
 use crate::http::request::Req;
-use crate::http::server::limits::many_ranges::Leave;
-use crate::http::server::sending::parts::{Parts, content_range};
+use crate::http::server::limits::many_ranges::RangeLeave;
+use crate::http::server::sending::parts::{BodyParts, content_range};
 use crate::http::server::sending::pieces::pieces;
 use crate::http::server::sending::sendfile::Outbox;
 use crate::repo::{Blob, BlobBody};
@@ -115,7 +115,7 @@ pub async fn respond_dated(
     let mut wanted = wanted(&req.headers, (digest, since), content.len())?;
     // It is set once: a request has one answer.
     let _ = req.sent.set(*digest);
-    let mut leave = Leave::default();
+    let mut leave = RangeLeave::default();
     if matches!(wanted, Wanted::Many(_)) {
         match req.state.ranges.leave(req).await? {
             Some(held) => leave = held,
@@ -126,7 +126,7 @@ pub async fn respond_dated(
 }
 
 fn answer(
-    (wanted, leave): (Wanted, Leave),
+    (wanted, leave): (Wanted, RangeLeave),
     digest: &Digest,
     kind: &str,
     content: Content,
@@ -139,14 +139,14 @@ fn answer(
             return response;
         }
         Wanted::One(span) => {
-            let mut response = Response::new(pieces(content, Parts::one(span)));
+            let mut response = Response::new(pieces(content, BodyParts::one(span)));
             describe(&mut response, digest, kind, span.len);
             put(&mut response, CONTENT_RANGE, &content_range(span, total));
             response
         }
         Wanted::Many(spans) => {
             let boundary = format!("dryport-{:.24}", digest.hex());
-            let parts = Parts::multipart((spans, leave), total, kind, &boundary);
+            let parts = BodyParts::multipart((spans, leave), total, kind, &boundary);
             let kind = format!("multipart/byteranges; boundary={boundary}");
             let len = parts.len();
             let mut response = Response::new(pieces(content, parts));
@@ -239,7 +239,7 @@ fn whole(content: Content) -> Body {
         start: 0,
         len: content.len(),
     };
-    pieces(content, Parts::one(span))
+    pieces(content, BodyParts::one(span))
 }
 
 #[cfg(test)]
@@ -265,7 +265,7 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, b"0123456789");
         match wanted(&headers(pairs), (&digest, Some(784_111_777)), content.len()) {
             Ok(wanted) => {
-                let wanted = (wanted, Leave::default());
+                let wanted = (wanted, RangeLeave::default());
                 let response = answer(wanted, &digest, "text/plain", content);
                 let status = response.status().as_u16();
                 let len = response.headers()[CONTENT_LENGTH]
@@ -334,7 +334,7 @@ mod tests {
     async fn a_short_file_breaks_the_body() {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let content = in_file(tempfile::tempfile().expect("file"));
-        let wanted = (Wanted::All, Leave::default());
+        let wanted = (Wanted::All, RangeLeave::default());
         let response = answer(wanted, &digest, "text/plain", content);
         assert!(
             axum::body::to_bytes(response.into_body(), 100)

@@ -6,7 +6,7 @@ use super::credentials::{challenge, scope};
 use crate::auth::{Action, Lost, Principal, Resource};
 use crate::http::answer::Fail;
 use crate::http::request::Req;
-use crate::http::surfaces::Challenge;
+use crate::http::surfaces::ChallengeKind;
 use crate::repo::Meant;
 use crate::types::RepoName;
 use axum::http::StatusCode;
@@ -40,8 +40,8 @@ impl Req {
     /// The challenge of this request's surface; `scope` counts where that is one for a token.
     pub fn challenge(&self, scope: &str, error: Option<&str>) -> String {
         match self.challenge {
-            Challenge::Password => PASSWORD.to_owned(),
-            Challenge::Token => challenge(&self.config, &self.caller, scope, error),
+            ChallengeKind::Password => PASSWORD.to_owned(),
+            ChallengeKind::Token => challenge(&self.config, &self.caller, scope, error),
         }
     }
 

@@ -4,10 +4,10 @@
 
 use crate::auth::net;
 use crate::http::State;
-use crate::http::metrics::{Class, Done};
+use crate::http::metrics::{RequestClass, RequestDone};
 use crate::http::server::connections::Use;
-use crate::http::server::limits::Place;
-use crate::http::server::limits::open_files::Leave;
+use crate::http::server::limits::ClientPlace;
+use crate::http::server::limits::open_files::FileLeave;
 use crate::telemetry::ACCESS;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
@@ -58,15 +58,15 @@ impl fmt::Display for RequestId {
 }
 
 /// What the line of one request will say; writes it when dropped.
-pub struct Record {
+pub struct AccessRecord {
     /// The server, for its metrics and the threshold of slow requests.
     pub state: Arc<State>,
     /// The request's use of its connection, and its place among those of its client, until the answer is through.
     pub used: Option<Arc<Use>>,
     /// See `used`.
-    pub place: Option<Place>,
+    pub place: Option<ClientPlace>,
     /// See `used`: its leave to have a file open.
-    pub file: Option<Leave>,
+    pub file: Option<FileLeave>,
     /// The request.
     pub id: RequestId,
     /// When its head had come.
@@ -76,7 +76,7 @@ pub struct Record {
     /// Path without query, cut where it is long.
     pub path: String,
     /// Kind of route.
-    pub class: Class,
+    pub class: RequestClass,
     /// The name of the `Action`.
     pub action: &'static str,
     /// User name; `-` for anonymous.
@@ -91,10 +91,10 @@ pub struct Record {
     pub bytes_out: u64,
 }
 
-impl Drop for Record {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         let time = self.start.elapsed();
-        let done = Done {
+        let done = RequestDone {
             class: self.class,
             status: self.status,
             bytes_in: self.bytes_in,
@@ -112,7 +112,7 @@ impl Drop for Record {
     }
 }
 
-impl Record {
+impl AccessRecord {
     /// Writes the access line, unless it is of a stranger who is refused again and again; whether it did.
     fn line(&self, ms: u64) -> bool {
         let now = Instant::now();
@@ -145,19 +145,19 @@ impl Record {
 }
 
 /// An answer's body that counts itself into its record.
-pub struct Counted {
+pub struct CountedBody {
     body: Body,
-    record: Record,
+    record: AccessRecord,
 }
 
-impl Counted {
+impl CountedBody {
     /// Wraps the body; the record is written when the body is dropped.
-    pub fn wrap(body: Body, record: Record) -> Body {
+    pub fn wrap(body: Body, record: AccessRecord) -> Body {
         Body::new(Self { body, record })
     }
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -206,7 +206,7 @@ impl http_body::Body for Counted {
 /// The last frame of an answer, and what the request has until that is sent.
 struct Last {
     bytes: Bytes,
-    _until_sent: (Option<Leave>, Option<Arc<Use>>, Option<Place>),
+    _until_sent: (Option<FileLeave>, Option<Arc<Use>>, Option<ClientPlace>),
 }
 
 impl AsRef<[u8]> for Last {

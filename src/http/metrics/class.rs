@@ -2,7 +2,7 @@
 
 /// The coarse kind of a route, for metrics: few values, whatever clients ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum RequestClass {
     /// `/v2/`, discovery.
     Base,
     /// The token service.
@@ -23,7 +23,7 @@ pub enum Class {
     Other,
 }
 
-impl Class {
+impl RequestClass {
     /// Every class, in the order of its number.
     pub const ALL: [Self; 9] = [
         Self::Base,

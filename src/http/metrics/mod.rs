@@ -5,7 +5,7 @@ mod below;
 mod class;
 mod text;
 
-pub use class::Class;
+pub use class::RequestClass;
 
 use crate::app::App;
 use crate::telemetry::lost_lines;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use text::{counter, gauge, head, line, seconds};
 
-const CLASSES: usize = Class::ALL.len();
+const CLASSES: usize = RequestClass::ALL.len();
 /// Upper ends of the latency buckets in microseconds; the last bucket has none.
 const BUCKETS: [u64; 11] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000, 60_000_000,
@@ -43,9 +43,9 @@ pub struct Metrics {
 
 /// One finished request.
 #[derive(Debug, Clone, Copy)]
-pub struct Done {
+pub struct RequestDone {
     /// Kind of route.
-    pub class: Class,
+    pub class: RequestClass,
     /// HTTP status; 0 if the client went before there was one.
     pub status: u16,
     /// Bytes of the request body.
@@ -58,7 +58,7 @@ pub struct Done {
 
 impl Metrics {
     /// Counts a finished request.
-    pub fn record(&self, done: Done) {
+    pub fn record(&self, done: RequestDone) {
         let Some(class) = self.classes.get(done.class as usize) else {
             return;
         };
@@ -114,7 +114,7 @@ impl Metrics {
             "counter",
             "Requests by kind of route and class of status.",
         );
-        for (class, counts) in Class::ALL.iter().zip(&self.classes) {
+        for (class, counts) in RequestClass::ALL.iter().zip(&self.classes) {
             for (status, count) in counts.status.iter().enumerate() {
                 let n = count.load(Relaxed);
                 if n > 0 {
@@ -145,7 +145,7 @@ impl Metrics {
             ),
         ] {
             head(out, name, "counter", help);
-            for (class, counts) in Class::ALL.iter().zip(&self.classes) {
+            for (class, counts) in RequestClass::ALL.iter().zip(&self.classes) {
                 line(
                     out,
                     name,
@@ -164,7 +164,7 @@ impl Metrics {
             "histogram",
             "Time from the head of a request to the end of its answer.",
         );
-        for (class, counts) in Class::ALL.iter().zip(&self.classes) {
+        for (class, counts) in RequestClass::ALL.iter().zip(&self.classes) {
             let mut sum = 0;
             for (i, bucket) in counts.buckets.iter().enumerate() {
                 sum += bucket.load(Relaxed);
@@ -203,8 +203,8 @@ mod tests {
     fn counts_by_class_and_bucket() {
         let metrics = Metrics::default();
         let time = Duration::from_micros(700);
-        metrics.record(Done {
-            class: Class::Blob,
+        metrics.record(RequestDone {
+            class: RequestClass::Blob,
             status: 206,
             bytes_in: 1,
             bytes_out: 2,

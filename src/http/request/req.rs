@@ -9,10 +9,10 @@ use crate::http::State;
 use crate::http::caller::origin::{Caller, Peer};
 use crate::http::log::access::RequestId;
 use crate::http::server::connections::Use;
-use crate::http::server::limits::open_files::Leave;
-use crate::http::server::limits::{Client, Place};
+use crate::http::server::limits::open_files::FileLeave;
+use crate::http::server::limits::{Client, ClientPlace};
 use crate::http::server::sending::sendfile::Outbox;
-use crate::http::surfaces::Challenge;
+use crate::http::surfaces::ChallengeKind;
 use crate::repo::Asker;
 use crate::types::Digest;
 use axum::http::{HeaderMap, Method, Uri};
@@ -44,13 +44,13 @@ pub struct Req {
     /// Who asks, with the limits of the token if there is one.
     pub grant: Grant,
     /// What a refusal of its credentials asks for.
-    pub challenge: Challenge,
+    pub challenge: ChallengeKind,
     /// The request's place among those of its client.
-    pub place: Option<Place>,
+    pub place: Option<ClientPlace>,
     /// Its use of its connection.
     pub used: Option<Arc<Use>>,
     /// Leave to have a file open.
-    pub file: Option<Leave>,
+    pub file: Option<FileLeave>,
     /// Where its connection has the kernel send files.
     pub outbox: Option<Outbox>,
     /// The content whose bytes the answer has, once that is known.

@@ -6,7 +6,7 @@
 use crate::app::App;
 use crate::http::State;
 use crate::http::caller::origin::{Peer, is_trusted};
-use crate::http::server::connections::{Connections, Entry, Link};
+use crate::http::server::connections::{ConnectionEntry, Connections, Link};
 use crate::http::server::speak::Speaker;
 use crate::tls::TlsStream;
 use std::io;
@@ -211,7 +211,7 @@ async fn accept(server: Arc<Server>, listener: Listener) {
 }
 
 /// Takes up a connection unless its address has its share.
-fn enter(server: &Server, addr: SocketAddr) -> Option<Entry> {
+fn enter(server: &Server, addr: SocketAddr) -> Option<ConnectionEntry> {
     let config = server.state.app.config.load();
     let ip = addr.ip().to_canonical();
     // Many clients come through these.

@@ -168,7 +168,7 @@ struct Net {
 }
 
 /// A connection's entry, until dropped.
-pub struct Entry {
+pub struct ConnectionEntry {
     all: Arc<Connections>,
     number: u64,
     /// The connection.
@@ -197,7 +197,7 @@ impl Connections {
 
     /// Takes up a new connection of an address that may have `share` of them. If that is used up the longest idle of
     /// its own go; `None`: none is idle, and the new one is to be closed.
-    pub fn enter(self: &Arc<Self>, address: IpAddr, share: usize) -> Option<Entry> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr, share: usize) -> Option<ConnectionEntry> {
         let net = net(address);
         let mut table = self.lock();
         if table.nets.get(&net).is_some_and(|n| n.links >= share) && !table.thin_out(net) {
@@ -208,7 +208,7 @@ impl Connections {
         table.next += 1;
         table.links.insert(number, Arc::clone(&link));
         table.nets.entry(net).or_default().links += 1;
-        Some(Entry {
+        Some(ConnectionEntry {
             all: Arc::clone(self),
             number,
             link,
@@ -286,7 +286,7 @@ impl Table {
     }
 }
 
-impl Drop for Entry {
+impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         let mut table = self.all.lock();
         if table.links.remove(&self.number).is_some() {

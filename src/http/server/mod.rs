@@ -7,8 +7,8 @@ mod bare;
 pub mod connections;
 pub mod drain;
 pub mod limits;
-mod progress;
 pub mod sending;
 mod speak;
+mod write_timeout;
 
 pub use accept::{Listener, bind, serve};

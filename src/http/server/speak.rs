@@ -6,8 +6,8 @@
 use crate::http::caller::origin::Peer;
 use crate::http::server::bare::Bare;
 use crate::http::server::connections::{Link, Use};
-use crate::http::server::progress::Progress;
 use crate::http::server::sending::sendfile::{Outbox, Sending};
+use crate::http::server::write_timeout::WriteTimeout;
 use crate::http::{State, router};
 use axum::Router;
 use axum::body::Body;
@@ -120,7 +120,7 @@ impl Speaker {
             .header_read_timeout(self.idle)
             .max_header_size(BUFFER)
             .max_buf_size(if open.wide { WIDE_BUFFER } else { BUFFER });
-        let io = Bare::new(Progress::new(io, self.limit()), Arc::clone(link));
+        let io = Bare::new(WriteTimeout::new(io, self.limit()), Arc::clone(link));
         let io = TokioIo::new(io);
         let service = service_fn(|request| self.answer(request, outbox.as_ref(), peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
@@ -158,7 +158,7 @@ impl Speaker {
             // CONTINUATION frames end with it.
             .max_header_list_size(BUFFER as u32)
             .keep_alive_interval(Duration::from_secs(30));
-        let io = TokioIo::new(Progress::new(io, limit));
+        let io = TokioIo::new(WriteTimeout::new(io, limit));
         let service = service_fn(|request| self.answer(request, None, peer, link));
         let mut serving = pin!(builder.serve_connection(io, service));
         let mut told = false;

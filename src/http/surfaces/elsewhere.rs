@@ -2,12 +2,12 @@
 //!
 //! Owns one line of text for each of them. Must not know who asks.
 
-use super::{Challenge, Credentials, Surface};
+use super::{ChallengeKind, Credentials, Surface};
 use crate::auth::Action;
 use crate::http::answer::Fail;
 use crate::http::answer::body::text;
 use crate::http::log::access::RequestId;
-use crate::http::metrics::Class;
+use crate::http::metrics::RequestClass;
 use crate::http::request::{Incoming, Req};
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
@@ -44,15 +44,15 @@ impl Elsewhere {
 }
 
 impl Surface for Elsewhere {
-    const CHALLENGE: Challenge = Challenge::Token;
+    const CHALLENGE: ChallengeKind = ChallengeKind::Token;
     type Found = Self;
 
     fn parse(path: &str) -> Option<Self> {
         Some(Self::of(path))
     }
 
-    fn class(&self) -> Class {
-        Class::Other
+    fn class(&self) -> RequestClass {
+        RequestClass::Other
     }
 
     fn action(&self, _: &Method) -> Action {

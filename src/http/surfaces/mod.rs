@@ -14,7 +14,7 @@ pub use serving::answer;
 
 use super::answer::Fail;
 use super::log::access::RequestId;
-use super::metrics::Class;
+use super::metrics::RequestClass;
 use super::request::{Incoming, QueryError, Req};
 use crate::auth::Action;
 use crate::types::RepoName;
@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, Method, Response, StatusCode};
 /// A request's path as one surface reads it, and all that the surface says of it.
 pub trait Surface: Sized {
     /// What clients are asked for whose credentials do not do.
-    const CHALLENGE: Challenge;
+    const CHALLENGE: ChallengeKind;
 
     /// What it does writes its rows of the audit trail by itself.
     const WRITES_ROWS: bool = false;
@@ -36,7 +36,7 @@ pub trait Surface: Sized {
     fn parse(path: &str) -> Option<Self>;
 
     /// The class for metrics.
-    fn class(&self) -> Class;
+    fn class(&self) -> RequestClass;
 
     /// The right that a request needs, also its name in the log.
     fn action(&self, method: &Method) -> Action;
@@ -98,7 +98,7 @@ pub enum Credentials {
 
 /// What a client is asked for whose credentials do not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Challenge {
+pub enum ChallengeKind {
     /// A token of the token service.
     Token,
     /// A name and a password.
@@ -140,9 +140,9 @@ macro_rules! surfaces {
 }
 
 surfaces! {
-    Oci(oci::Path): "v2";
+    Oci(oci::OciPath): "v2";
     Tree(tree::TreeRoute): "r";
-    Api(api::Path): "api";
+    Api(api::ApiPath): "api";
     Health(health::Health): "healthz" | "livez" | "readyz" | "metrics";
 }
 
@@ -152,7 +152,7 @@ pub struct Manner {
     /// Writes a refusal.
     pub refuse: fn(Fail, RequestId) -> Response<Body>,
     /// What clients are asked for.
-    pub challenge: Challenge,
+    pub challenge: ChallengeKind,
     /// Adds headers.
     pub mark: fn(&mut HeaderMap),
 }
@@ -169,7 +169,7 @@ impl Manner {
 
 impl Route {
     /// The class for metrics.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> RequestClass {
         each!(self, path => path.class())
     }
 
@@ -219,9 +219,9 @@ mod tests {
                 "{other}"
             );
         }
-        assert_eq!(class("/v2/"), Class::Base);
-        assert_eq!(class("/r/a"), Class::Tree);
-        assert_eq!(class("/api/v1/repos"), Class::Api);
+        assert_eq!(class("/v2/"), RequestClass::Base);
+        assert_eq!(class("/r/a"), RequestClass::Tree);
+        assert_eq!(class("/api/v1/repos"), RequestClass::Api);
         assert!(matches!(Route::parse("/v2/%ff"), Route::Oci(_)));
         assert!(matches!(Route::parse("/readyz"), Route::Health(_)));
     }

@@ -9,7 +9,7 @@ use crate::http::answer::Fail;
 use crate::http::caller::credentials::{authenticate, shown};
 use crate::http::log::audit;
 use crate::http::request::{Incoming, Query, Req};
-use crate::http::server::limits::{Client, Place};
+use crate::http::server::limits::{Client, ClientPlace};
 use crate::types::RepoName;
 use axum::body::Body;
 use axum::http::Response;
@@ -124,7 +124,7 @@ fn at_first(req: &Req) -> Client {
 }
 
 /// A place among the requests of a client; who comes through a gate is counted by account only.
-async fn place(req: &Req, client: &Client) -> Result<Option<Place>, Fail> {
+async fn place(req: &Req, client: &Client) -> Result<Option<ClientPlace>, Fail> {
     if req.caller.gate && !matches!(client, Client::Account(_)) {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use super::{Copy, PIECE, TRIES};
 use crate::blobs::{BlobError, Buffer};
-use crate::fetch::{Download, FetchError, Span};
+use crate::fetch::{Download, FetchError, FetchSpan};
 use crate::mirror::MirrorError;
 use crate::mirror::closure::PlannedBlob;
 use crate::repo::{Fill, RepoError};
@@ -41,7 +41,7 @@ impl Copy<'_> {
         let from = fill.offset();
         let (fill, result, how) = if from < blob.size {
             self.grown(blob, from);
-            let span = Span {
+            let span = FetchSpan {
                 from,
                 size: blob.size,
                 ranges: attempt == 0,
@@ -107,7 +107,7 @@ impl Copy<'_> {
         &self,
         blob: &PlannedBlob,
         fill: Fill,
-        span: Span,
+        span: FetchSpan,
     ) -> Result<(Fill, Result<(), MirrorError>, How), MirrorError> {
         let begun = tokio::select! {
             biased;

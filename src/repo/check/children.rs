@@ -2,7 +2,7 @@
 
 use super::items::{Item, expect};
 use super::mend::Mend;
-use super::report::Kind;
+use super::report::ProblemKind;
 use super::walk::{self, Owner, Walk, holds};
 use crate::repo::Origin;
 use crate::repo::error::RepoError;
@@ -46,7 +46,7 @@ pub(super) fn child_rows(
                 item.text()
             );
             let problem = item
-                .problem(Kind::RefWrongClass, what)
+                .problem(ProblemKind::RefWrongClass, what)
                 .digest(&child.digest);
             let mend = Mend::Rows {
                 guard: vec![item.why(), (Table::Mentions, wanted.clone(), Some(seen))],
@@ -95,7 +95,7 @@ fn lost(
     }
     let what = format!("{} names {}, which is not here", item.text(), child.digest);
     let mut problem = item
-        .problem(Kind::ContentMissing, what)
+        .problem(ProblemKind::ContentMissing, what)
         .digest(&child.digest);
     problem.tags = super::tags::touched(r, item.id, digest)?;
     walk.tell(problem.how("push it again, with all that belongs to it"));
@@ -132,7 +132,7 @@ fn link(
         item.repo,
         item.text()
     );
-    let mut problem = item.problem(Kind::LinkMissing, what).digest(digest);
+    let mut problem = item.problem(ProblemKind::LinkMissing, what).digest(digest);
     problem.tags = super::tags::touched(r, item.id, digest)?;
     let key = keys::link(digest, item.id);
     // Several manifests may need it; it is told of once.
@@ -189,12 +189,12 @@ pub(super) fn referrer(
     let what = format!("{} among the referrers of {subject}", item.text());
     match r.get(Table::Referrers, &key)? {
         None => {
-            let problem = item.problem(Kind::ReferrerMissing, what);
+            let problem = item.problem(ProblemKind::ReferrerMissing, what);
             let mend = Mend::write(item.why(), Table::Referrers, key, want);
             walk.mend(problem, mend);
         }
         Some(seen) if seen != want => {
-            let problem = item.problem(Kind::ReferrerWrong, what);
+            let problem = item.problem(ProblemKind::ReferrerWrong, what);
             walk.mend(problem, Mend::replace(Table::Referrers, key, seen, want));
         }
         Some(_) => {}

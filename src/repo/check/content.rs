@@ -2,7 +2,7 @@
 //! `gc`, which asks here what they should be and says here what they are.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, PAGE, Suspect, Walk};
 use crate::blobs::{Ingest, Place, UploadName};
 use crate::repo::error::RepoError;
@@ -23,7 +23,7 @@ const PAGES: u8 = 1;
 
 /// A blob as its row says.
 #[derive(Debug, Clone)]
-pub struct Content {
+pub struct CheckedBlob {
     /// Its digest.
     pub digest: Digest,
     /// Its length in bytes.
@@ -36,7 +36,7 @@ pub struct Content {
 }
 
 /// One page of blobs, and where the next one starts.
-pub type Contents = (Vec<Content>, Option<Vec<u8>>);
+pub type Contents = (Vec<CheckedBlob>, Option<Vec<u8>>);
 
 /// What to write about a blob whose bytes have been looked at.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl Repos {
     }
 
     /// One blob, if its row is there and can be read.
-    pub async fn content(&self, digest: &Digest) -> Result<Option<Content>, RepoError> {
+    pub async fn content(&self, digest: &Digest) -> Result<Option<CheckedBlob>, RepoError> {
         let digest = *digest;
         self.hop(move |_, r| content_of(r, &digest)).await
     }
@@ -101,7 +101,7 @@ impl Repos {
 
     /// Writes what was found about a blob, if its row is still the one that was looked at; whether it was. Answers from
     /// memory end in all repositories that refer to it.
-    pub async fn judge(&self, content: &Content, verdict: Verdict) -> Result<bool, RepoError> {
+    pub async fn judge(&self, content: &CheckedBlob, verdict: Verdict) -> Result<bool, RepoError> {
         let Ok(mut record) = BlobRecord::from_bytes(&content.row) else {
             return Ok(false);
         };
@@ -324,14 +324,14 @@ impl Repos {
 pub(in crate::repo) fn content_of(
     get: &impl Get,
     digest: &Digest,
-) -> Result<Option<Content>, RepoError> {
+) -> Result<Option<CheckedBlob>, RepoError> {
     match get.get(Table::Blobs, digest.as_key())? {
         Some(row) => content(digest.as_key(), &row),
         None => Ok(None),
     }
 }
 
-fn content(key: &[u8], row: &[u8]) -> Result<Option<Content>, RepoError> {
+fn content(key: &[u8], row: &[u8]) -> Result<Option<CheckedBlob>, RepoError> {
     let (Ok(digest), Some(record)) = (
         Digest::from_key(key),
         walk::readable(BlobRecord::from_bytes(row))?,
@@ -341,7 +341,7 @@ fn content(key: &[u8], row: &[u8]) -> Result<Option<Content>, RepoError> {
     if !is_sound(&digest, row) {
         return Ok(None);
     }
-    Ok(Some(Content {
+    Ok(Some(CheckedBlob {
         digest,
         size: record.size,
         place: record.place.map(Place),
@@ -372,13 +372,13 @@ pub(super) fn blobs(
         let Ok(digest) = Digest::from_key(key) else {
             let what = format!("a blob's row with the key {}", walk::hex(key));
             let mend = Mend::drop(Vec::new(), Table::Blobs, key.clone(), value.clone());
-            walk.mend(Problem::new(Kind::BlobRowUnreadable, what), mend);
+            walk.mend(Problem::new(ProblemKind::BlobRowUnreadable, what), mend);
             continue;
         };
         if walk::readable(BlobRecord::from_bytes(value))?.is_none() {
-            walk.rowless.insert(digest, Kind::BlobRowUnreadable);
+            walk.rowless.insert(digest, ProblemKind::BlobRowUnreadable);
         } else if !is_sound(&digest, value) {
-            walk.rowless.insert(digest, Kind::BlobPlaceWrong);
+            walk.rowless.insert(digest, ProblemKind::BlobPlaceWrong);
         }
         if !walk.has_due(keys::DueKind::Orphan as u8, key) && !rows::is_referenced(r, &digest)? {
             walk.suspects.push(Suspect::Orphan(digest));

@@ -7,7 +7,7 @@
 use super::items::is_needed;
 use super::items::live_manifest;
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::Inner;
 use crate::repo::error::RepoError;
@@ -35,11 +35,11 @@ pub(super) fn page(
     let next = numbers(r)?;
     for (key, value) in &rows {
         let (kind, what) = match strange(walk, r, next, key, value)? {
-            Some(what) => (Kind::DueExtra, what),
+            Some(what) => (ProblemKind::DueExtra, what),
             None if note(walk, key) => continue,
             None => {
                 let what = format!("a due row with the key {}", walk::hex(key));
-                (Kind::DueUnreadable, what)
+                (ProblemKind::DueUnreadable, what)
             }
         };
         let mend = Mend::drop(Vec::new(), Table::Due, key.clone(), value.clone());
@@ -166,7 +166,7 @@ fn revision(
             rev.0
         );
         let mend = Mend::drop(Vec::new(), Table::Due, key, value);
-        walk.mend(Problem::new(Kind::DueExtra, what).repo(name), mend);
+        walk.mend(Problem::new(ProblemKind::DueExtra, what).repo(name), mend);
     }
     Ok(())
 }
@@ -238,7 +238,7 @@ pub(super) fn confirm(walk: &mut Walk, inner: &Inner, r: &Read<'_>) -> Result<()
                 if closed && !is_to_come && !walk.has_due(DueKind::History as u8, &what) {
                     let name = repo_name(r, id)?;
                     let text = format!("the history of revision {} of {name}", rev.0);
-                    let problem = Problem::new(Kind::HistoryDueMissing, text).repo(name);
+                    let problem = Problem::new(ProblemKind::HistoryDueMissing, text).repo(name);
                     hint(walk, inner, r, problem, DueKind::History, &what);
                 }
             }
@@ -247,7 +247,7 @@ pub(super) fn confirm(walk: &mut Walk, inner: &Inner, r: &Read<'_>) -> Result<()
                 let is_deleted = matches!(owner(r, id)?, Owner::There(record) if record.deleted);
                 if is_deleted && !walk.has_due(DueKind::Repo as u8, &what) {
                     let text = format!("deleted repository number {}", id.0);
-                    let problem = Problem::new(Kind::RepoDueMissing, text);
+                    let problem = Problem::new(ProblemKind::RepoDueMissing, text);
                     hint(walk, inner, r, problem, DueKind::Repo, &what);
                 }
             }
@@ -291,7 +291,7 @@ fn orphan(walk: &mut Walk, r: &Read<'_>, digest: &Digest) -> Result<(), RepoErro
     let excused = walk.is_excused(RepoId(0), digest);
     if is_orphan && !excused && !walk.has_due(DueKind::Orphan as u8, key) {
         let what = format!("blob {digest}, which nothing needs");
-        let problem = Problem::new(Kind::OrphanDueMissing, what).digest(digest);
+        let problem = Problem::new(ProblemKind::OrphanDueMissing, what).digest(digest);
         let at = keys::due(r.running_ms(), DueKind::Orphan, key);
         walk.mend(problem, Mend::hint(Table::Due, at, Vec::new()));
     }
@@ -318,7 +318,7 @@ fn untagged(
     }
     let name = repo_name(r, id)?;
     let text = format!("manifest {digest} of {name}, which nothing needs");
-    let problem = Problem::new(Kind::UntaggedDueMissing, text)
+    let problem = Problem::new(ProblemKind::UntaggedDueMissing, text)
         .repo(name)
         .digest(digest);
     hint(walk, inner, r, problem, DueKind::Untagged, &what);
@@ -369,7 +369,7 @@ fn change(
     }
     let repo = repo_name(r, id)?;
     let what = format!("the change of {name} of {repo} at revision {}", rev.0);
-    let problem = Problem::new(Kind::ChangeExtra, what).repo(repo);
+    let problem = Problem::new(ProblemKind::ChangeExtra, what).repo(repo);
     walk.mend(
         problem,
         Mend::Change {

@@ -1,7 +1,7 @@
 //! Repositories, their names, and the feed.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::trees;
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner};
 use crate::repo::error::RepoError;
@@ -38,7 +38,7 @@ pub(super) fn feed(
         }
         let what = format!("row {} of the feed", number(key));
         let mend = Mend::drop(Vec::new(), Table::Feed, key.clone(), value.clone());
-        walk.mend(Problem::new(Kind::FeedUnreadable, what), mend);
+        walk.mend(Problem::new(ProblemKind::FeedUnreadable, what), mend);
     }
     Ok(walk::next(&rows, PAGE))
 }
@@ -57,7 +57,8 @@ pub(super) fn repos(
             walk.unsure.insert(id.0);
             let what = format!("the row of repository number {}", id.0);
             walk.tell(
-                Problem::new(Kind::RepoUnreadable, what).how("restore its row from a backup"),
+                Problem::new(ProblemKind::RepoUnreadable, what)
+                    .how("restore its row from a backup"),
             );
             continue;
         };
@@ -95,7 +96,7 @@ fn number_given(walk: &mut Walk, r: &Read<'_>, id: RepoId) -> Result<(), RepoErr
         guard: vec![(Table::Meta, key.clone(), seen)],
         change: vec![(Table::Meta, key, Some((id.0 + 1).to_be_bytes().to_vec()))],
     };
-    walk.mend(Problem::new(Kind::RepoNumberBehind, what), mend);
+    walk.mend(Problem::new(ProblemKind::RepoNumberBehind, what), mend);
     Ok(())
 }
 
@@ -123,7 +124,7 @@ fn name_of(
             id.0, other.0, record.name
         );
         walk.tell(
-            problem(Kind::NameTwice, what)
+            problem(ProblemKind::NameTwice, what)
                 .how("the name leads to the second one; restore from a backup"),
         );
         return Ok(());
@@ -139,7 +140,7 @@ fn name_of(
         ],
         change: vec![(Table::Names, name_key, Some(id.0.to_be_bytes().to_vec()))],
     };
-    walk.mend(problem(Kind::NameMissing, what), mend);
+    walk.mend(problem(ProblemKind::NameMissing, what), mend);
     Ok(())
 }
 
@@ -171,7 +172,7 @@ fn revisions(
             value.to_vec(),
             right.to_bytes()?,
         );
-        walk.mend(problem(Kind::HeadBehind, what), mend);
+        walk.mend(problem(ProblemKind::HeadBehind, what), mend);
     } else if record.horizon > record.head {
         let what = format!(
             "{} is at revision {}, but can be read only from {} on",
@@ -184,7 +185,7 @@ fn revisions(
             value.to_vec(),
             right.to_bytes()?,
         );
-        walk.mend(problem(Kind::HorizonAhead, what), mend);
+        walk.mend(problem(ProblemKind::HorizonAhead, what), mend);
     }
     if record.head > 0 && told < record.head && seen >= record.head && walk.feed_whole {
         not_told(walk, r, id, record)?;
@@ -216,7 +217,7 @@ fn held(
             change: vec![(Table::Meta, row, Some(right))],
         };
         walk.mend(
-            Problem::new(Kind::StageMissing, what).repo(&record.name),
+            Problem::new(ProblemKind::StageMissing, what).repo(&record.name),
             mend,
         );
     }
@@ -257,7 +258,7 @@ fn not_told(
         "the feed does not tell of revision {} of {}",
         record.head, record.name
     );
-    let problem = Problem::new(Kind::FeedMissing, what).repo(&record.name);
+    let problem = Problem::new(ProblemKind::FeedMissing, what).repo(&record.name);
     let change = r.get(Table::Changes, &keys::change_head(id, Rev(record.head)))?;
     let change = match change {
         Some(row) => walk::readable(ChangeRecord::from_bytes(&row))?,
@@ -298,7 +299,7 @@ pub(super) fn names(
         let Some(name) = Parts(key).text().map(str::to_owned) else {
             let what = format!("a name with the key {}", walk::hex(key));
             let mend = Mend::drop(Vec::new(), Table::Names, key.clone(), value.clone());
-            walk.mend(Problem::new(Kind::NameExtra, what), mend);
+            walk.mend(Problem::new(ProblemKind::NameExtra, what), mend);
             continue;
         };
         match owner(r, id)? {
@@ -317,7 +318,7 @@ pub(super) fn names(
             id.0
         );
         let mend = Mend::drop(Vec::new(), Table::Names, key.clone(), value.clone());
-        walk.mend(Problem::new(Kind::NameExtra, what), mend);
+        walk.mend(Problem::new(ProblemKind::NameExtra, what), mend);
     }
     Ok(walk::next(&rows, PAGE))
 }

@@ -1,7 +1,7 @@
 //! Changes and referrers: each row must belong to an item.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, owner, repo_name};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind, Name};
@@ -36,7 +36,7 @@ pub(super) fn head_of(
     }
     walk.expect_ref(&key);
     let what = format!("time and person of revision {} of {repo}", rev.0);
-    let problem = Problem::new(Kind::ChangeHeadMissing, what).repo(repo);
+    let problem = Problem::new(ProblemKind::ChangeHeadMissing, what).repo(repo);
     match told(r, id, rev)? {
         Some(feed) => {
             let value = ChangeRecord {
@@ -90,7 +90,11 @@ pub(super) fn changes(
         let mut parts = Parts(key);
         let head = parts.u64().map(RepoId).zip(parts.u64().map(Rev));
         let (Some((id, rev)), Some(class)) = (head, parts.u8()) else {
-            drop_change(walk, Problem::new(Kind::ChangeExtra, unreadable(key)), key);
+            drop_change(
+                walk,
+                Problem::new(ProblemKind::ChangeExtra, unreadable(key)),
+                key,
+            );
             continue;
         };
         match owner(r, id)? {
@@ -115,7 +119,11 @@ pub(super) fn changes(
                 id,
                 rev,
             }),
-            None => drop_change(walk, Problem::new(Kind::ChangeExtra, unreadable(key)), key),
+            None => drop_change(
+                walk,
+                Problem::new(ProblemKind::ChangeExtra, unreadable(key)),
+                key,
+            ),
         }
     }
     Ok(walk::next(&rows, PAGE))
@@ -146,7 +154,7 @@ fn revision(
         return head_of(walk, r, id, rev, repo);
     }
     let what = format!("revision {} of {repo}, which changed nothing", rev.0);
-    let problem = Problem::new(Kind::ChangeExtra, what).repo(repo);
+    let problem = Problem::new(ProblemKind::ChangeExtra, what).repo(repo);
     let mend = Mend::drop(Vec::new(), Table::Changes, key.to_vec(), value.to_vec());
     walk.mend(problem, mend);
     Ok(())
@@ -197,7 +205,7 @@ pub(super) fn referrers(
         else {
             let what = format!("a referrer with the key {}", walk::hex(key));
             let mend = Mend::drop(Vec::new(), Table::Referrers, key.clone(), value.clone());
-            walk.mend(Problem::new(Kind::ReferrerExtra, what), mend);
+            walk.mend(Problem::new(ProblemKind::ReferrerExtra, what), mend);
             continue;
         };
         match owner(r, id)? {
@@ -223,7 +231,7 @@ pub(super) fn referrers(
         if !row.as_ref().is_some_and(fits) {
             let repo = repo_name(r, id)?;
             let what = format!("manifest {digest} of {repo} among the referrers of {subject}");
-            let problem = Problem::new(Kind::ReferrerExtra, what).repo(repo);
+            let problem = Problem::new(ProblemKind::ReferrerExtra, what).repo(repo);
             let mend = Mend::drop(Vec::new(), Table::Referrers, key.clone(), value.clone());
             walk.mend(problem.digest(&digest), mend);
         }

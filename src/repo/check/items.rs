@@ -3,7 +3,7 @@
 use super::children;
 use super::mend::Mend;
 use super::refs;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, Owner, PAGE, Suspect, Walk, has_manifest, inspected};
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
@@ -38,7 +38,7 @@ impl Item<'_> {
     }
 
     /// A problem of this item, with the tag or digest that it touches.
-    pub fn problem(&self, kind: Kind, what: String) -> Problem {
+    pub fn problem(&self, kind: ProblemKind, what: String) -> Problem {
         let mut problem = Problem::new(kind, what).repo(&self.repo);
         if let Some(digest) = self.name.as_manifest() {
             problem = problem.digest(&digest);
@@ -69,7 +69,7 @@ pub(super) fn page(
             Some(item) => one(walk, inner, r, item, (key, value))?,
             None => walk.tell(
                 Problem::new(
-                    Kind::ItemUnreadable,
+                    ProblemKind::ItemUnreadable,
                     format!("an item's row with the key {}", walk::hex(key)),
                 )
                 .how("items are never dropped by guess; restore it from a backup"),
@@ -102,14 +102,17 @@ fn one(
     };
     let Ok(row) = ItemRecord::from_bytes(value) else {
         walk.unsure.insert(id.0);
-        let problem = item.problem(Kind::ItemUnreadable, item.text());
+        let problem = item.problem(ProblemKind::ItemUnreadable, item.text());
         walk.tell(problem.how("push it again; its row is never dropped by guess"));
         return Ok(());
     };
     count(walk, &item, &row);
     if let Some(why) = contradiction(&item, &row) {
         walk.unsure.insert(id.0);
-        let problem = item.problem(Kind::ItemInconsistent, format!("{}: {why}", item.text()));
+        let problem = item.problem(
+            ProblemKind::ItemInconsistent,
+            format!("{}: {why}", item.text()),
+        );
         walk.tell(problem.how("push it again, or restore its row from a backup"));
         return Ok(());
     }
@@ -231,7 +234,7 @@ fn changes(
         let key = keys::change(item.id, rev, &item.name);
         if r.get(Table::Changes, &key)?.is_none() {
             let what = format!("the change at revision {} of {}", rev.0, item.text());
-            let problem = item.problem(Kind::ChangeMissing, what);
+            let problem = item.problem(ProblemKind::ChangeMissing, what);
             let mend = Mend::write(item.why(), Table::Changes, key, Vec::new());
             walk.mend(problem, mend);
         }
@@ -252,7 +255,7 @@ pub(super) fn expect(
     if r.get(table, &key)?.is_none() {
         walk.excuse(item.id, digest);
         let what = format!("the reference of {} to {digest}", item.text());
-        let problem = item.problem(Kind::RefMissing, what).digest(digest);
+        let problem = item.problem(ProblemKind::RefMissing, what).digest(digest);
         let mend = Mend::write(item.why(), table, key, Vec::new());
         walk.mend(problem, mend);
     }
@@ -284,7 +287,7 @@ fn file_rows(
             "{} counts no live files with the content {target}; it has {live}",
             item.repo
         );
-        let problem = item.problem(Kind::FilesWrong, what);
+        let problem = item.problem(ProblemKind::FilesWrong, what);
         refs::tell_files(walk, item.id, (&target, live), None, problem);
     }
     Ok(())
@@ -314,7 +317,7 @@ fn tag_rows(
     }
     if !lost {
         let what = format!("{} means {target}, which is not there", item.text());
-        let problem = item.problem(Kind::TagDangling, what).digest(&target);
+        let problem = item.problem(ProblemKind::TagDangling, what).digest(&target);
         walk.tell(problem.how("push the manifest again, restore the tag, or delete it"));
     }
     Ok(())

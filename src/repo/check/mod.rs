@@ -22,8 +22,8 @@ mod usage;
 mod walk;
 
 pub(in crate::repo) use content::content_of;
-pub use content::{Content, Contents, Verdict};
-pub use report::{Kind, Level, Problem, Upstream};
+pub use content::{CheckedBlob, Contents, Verdict};
+pub use report::{Level, Problem, ProblemKind, Upstream};
 pub use tags::Touched;
 
 use super::error::RepoError;
@@ -44,7 +44,7 @@ pub struct Rows {
     /// What is wrong, and what was done about it.
     pub problems: Vec<Problem>,
     /// Digests whose blob's row is missing or cannot be used; their content may be there.
-    pub rowless: BTreeMap<Digest, Kind>,
+    pub rowless: BTreeMap<Digest, ProblemKind>,
     /// Manifests whose bytes are not those of their digest.
     pub distrusted: BTreeSet<Digest>,
 }

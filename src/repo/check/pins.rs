@@ -1,7 +1,7 @@
 //! Snapshots and the pins that keep their revisions: each has the other.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, Owner, PAGE, Walk, owner};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, DueKind};
@@ -21,7 +21,7 @@ pub(super) fn pins(
         let Some((id, rev, title)) = keys::pin_of_snapshot(key) else {
             let what = format!("a pin with the key {}", walk::hex(key));
             let how = "it is kept as it is: it may be of a newer version";
-            walk.tell(Problem::new(Kind::PinUnreadable, what).how(how));
+            walk.tell(Problem::new(ProblemKind::PinUnreadable, what).how(how));
             continue;
         };
         let repo = match owner(r, id)? {
@@ -63,7 +63,7 @@ pub(super) fn pins(
                 (Table::Due, due, Some(Vec::new())),
             ],
         };
-        walk.mend(Problem::new(Kind::PinExtra, what).repo(repo), mend);
+        walk.mend(Problem::new(ProblemKind::PinExtra, what).repo(repo), mend);
     }
     Ok(walk::next(&rows, PAGE))
 }
@@ -83,7 +83,7 @@ pub(super) fn snapshots(
         else {
             let what = format!("a snapshot with the key {}", walk::hex(key));
             let how = "what it keeps stays; delete it and make it anew, or restore a backup";
-            walk.tell(Problem::new(Kind::SnapshotUnreadable, what).how(how));
+            walk.tell(Problem::new(ProblemKind::SnapshotUnreadable, what).how(how));
             continue;
         };
         let repo = match owner(r, id)? {
@@ -104,7 +104,7 @@ pub(super) fn snapshots(
             );
             let why = (Table::Snapshots, key.clone(), Some(value.clone()));
             let mend = Mend::write(why, Table::Pins, pin, Vec::new());
-            walk.mend(Problem::new(Kind::PinMissing, what).repo(repo), mend);
+            walk.mend(Problem::new(ProblemKind::PinMissing, what).repo(repo), mend);
         }
     }
     Ok(walk::next(&rows, PAGE))

@@ -1,7 +1,7 @@
 //! Quotas: how often each digest is shown and kept below a prefix, and how many bytes that comes to.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, PAGE, Walk};
 use crate::repo::error::RepoError;
 use crate::repo::quota::{self, Counts};
@@ -25,7 +25,9 @@ pub(super) fn all(walk: &mut Walk, r: &Read<'_>) -> Result<(), RepoError> {
         let record = walk::readable(QuotaRecord::from_bytes(value))?;
         let (Some(prefix), Some(record)) = (prefix, record) else {
             let what = format!("the quota with the key {}", walk::hex(key));
-            walk.tell(Problem::new(Kind::QuotaUnreadable, what).how("remove it and set it again"));
+            walk.tell(
+                Problem::new(ProblemKind::QuotaUnreadable, what).how("remove it and set it again"),
+            );
             continue;
         };
         if record.counted_to.is_none() && record.held_to.is_none() {
@@ -71,7 +73,7 @@ fn one(walk: &mut Walk, r: &Read<'_>, prefix: &str, record: &QuotaRecord) -> Res
             shown: lacks(used, record.used),
             history: lacks(history, record.history),
         };
-        walk.mend(Problem::new(Kind::QuotaWrong, what), mend);
+        walk.mend(Problem::new(ProblemKind::QuotaWrong, what), mend);
     }
     Ok(())
 }
@@ -99,7 +101,7 @@ fn holders(
         change: vec![(Table::QuotaHolders, key, value)],
     };
     walk.mend(
-        Problem::new(Kind::QuotaHoldersWrong, what).digest(digest),
+        Problem::new(ProblemKind::QuotaHoldersWrong, what).digest(digest),
         mend,
     );
     Ok(())
@@ -118,7 +120,7 @@ fn strangers(walk: &mut Walk, r: &Read<'_>, quotas: &[Row]) -> Result<(), RepoEr
             if !known {
                 let what = format!("holders of no quota or no blob: {}", walk::hex(key));
                 let mend = Mend::drop(Vec::new(), Table::QuotaHolders, key.clone(), value.clone());
-                walk.mend(Problem::new(Kind::QuotaHoldersWrong, what), mend);
+                walk.mend(Problem::new(ProblemKind::QuotaHoldersWrong, what), mend);
             }
         }
         match walk::next(&rows, PAGE) {

@@ -2,7 +2,7 @@
 
 use super::items::live_manifest;
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, PAGE, Walk, inspected, repo_name};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, Class, DueKind, Name};
@@ -43,7 +43,7 @@ pub(super) fn page(
         let row = blob.as_ref().and_then(|(_, row)| row.as_deref());
         let keeps = Class::of(class).is_some_and(|class| class.facts().keeps);
         if keeps && row.is_none() {
-            walk.rowless.insert(one.digest, Kind::BlobRowMissing);
+            walk.rowless.insert(one.digest, ProblemKind::BlobRowMissing);
         }
         match class {
             c if c == Class::Link as u8 && rest.is_empty() => link(walk, r, &one, row)?,
@@ -99,7 +99,7 @@ impl<'a> Ref<'a> {
 fn unreadable(walk: &mut Walk, table: Table, key: &[u8], value: &[u8]) {
     let what = format!("a reference with the key {}", walk::hex(key));
     let mend = Mend::drop(Vec::new(), table, key.to_vec(), value.to_vec());
-    walk.mend(Problem::new(Kind::RefExtra, what), mend);
+    walk.mend(Problem::new(ProblemKind::RefExtra, what), mend);
 }
 
 fn link(
@@ -120,7 +120,7 @@ fn link(
     let Ok(end) = one.value.try_into().map(u64::from_be_bytes) else {
         let now = r.running_ms();
         let name = repo_name(r, one.id)?;
-        let problem = Problem::new(Kind::LeaseUnreadable, named(&format!("in {name}")));
+        let problem = Problem::new(ProblemKind::LeaseUnreadable, named(&format!("in {name}")));
         let mend = Mend::Rows {
             guard: vec![(Table::Refs, one.key.to_vec(), Some(one.value.to_vec()))],
             change: vec![
@@ -144,7 +144,7 @@ fn link(
     if !kept && r.get(Table::Due, &due)?.is_none() {
         let name = repo_name(r, one.id)?;
         let problem = Problem::new(
-            Kind::LeaseDueMissing,
+            ProblemKind::LeaseDueMissing,
             named(&format!("in {name} has an end that nobody looks at")),
         );
         let why = (Table::Refs, one.key.to_vec(), Some(one.value.to_vec()));
@@ -176,7 +176,7 @@ fn files(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<(), RepoError> 
         one.id,
         (&one.digest, live),
         Some(one.value),
-        Problem::new(Kind::FilesWrong, what).repo(name),
+        Problem::new(ProblemKind::FilesWrong, what).repo(name),
     );
     Ok(())
 }
@@ -269,7 +269,7 @@ fn held(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, class: u8) -> Result<(), R
     };
     let what = format!("{which} of manifest {} in {name}", one.digest);
     let mend = Mend::drop(Vec::new(), one.table, one.key.to_vec(), one.value.to_vec());
-    let problem = Problem::new(Kind::HeldExtra, what);
+    let problem = Problem::new(ProblemKind::HeldExtra, what);
     walk.mend(problem.repo(name).digest(&one.digest), mend);
     Ok(())
 }
@@ -367,7 +367,7 @@ fn extra(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, of: &str) -> Result<(), R
         guard: vec![(one.table, one.key.to_vec(), Some(one.value.to_vec()))],
         change,
     };
-    let problem = Problem::new(Kind::RefExtra, what);
+    let problem = Problem::new(ProblemKind::RefExtra, what);
     walk.mend(problem.repo(name).digest(&one.digest), mend);
     Ok(())
 }
@@ -407,7 +407,7 @@ pub(super) fn lost_item(
     if walk.lose(id, name, added) {
         let repo = repo_name(r, id)?;
         let mut problem = Problem::new(
-            Kind::ItemMissing,
+            ProblemKind::ItemMissing,
             format!("the row of {name} of {repo} (revision {})", added.0),
         );
         if let Some(digest) = &name.as_manifest() {

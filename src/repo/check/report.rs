@@ -7,13 +7,12 @@ macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $level:ident,)*) => {
         /// What is wrong; written in kebab-case, for example `blob-corrupt`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-        #[schema(as = ProblemKind)]
         #[serde(rename_all = "kebab-case")]
-        pub enum Kind {
+        pub enum ProblemKind {
             $($(#[doc = $doc])* $name,)*
         }
 
-        impl Kind {
+        impl ProblemKind {
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
@@ -188,7 +187,7 @@ kinds! {
     AccountGrantsWrong = Damage,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = serde_json::to_value(self).unwrap_or_default();
         f.write_str(text.as_str().unwrap_or("unknown"))
@@ -233,7 +232,7 @@ impl Upstream {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// What sort of thing.
-    pub kind: Kind,
+    pub kind: ProblemKind,
     /// How bad.
     pub level: Level,
     /// What exactly, for people.
@@ -262,7 +261,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of this kind.
-    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+    pub fn new(kind: ProblemKind, what: impl Into<String>) -> Self {
         Self {
             kind,
             level: kind.level(),
@@ -319,8 +318,8 @@ mod tests {
 
     #[test]
     fn kinds_are_written_in_kebab_case() {
-        assert_eq!(Kind::BlobCorrupt.to_string(), "blob-corrupt");
-        assert_eq!(Kind::StrayFile.level(), Level::Leftover);
-        assert!(Kind::ALL.len() >= 50);
+        assert_eq!(ProblemKind::BlobCorrupt.to_string(), "blob-corrupt");
+        assert_eq!(ProblemKind::StrayFile.level(), Level::Leftover);
+        assert!(ProblemKind::ALL.len() >= 50);
     }
 }

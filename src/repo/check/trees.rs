@@ -1,7 +1,7 @@
 //! The list of repositories that are no registries: each must be in it, and nothing else.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, Owner, PAGE, Walk, owner};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys;
@@ -38,7 +38,10 @@ pub(super) fn of_repo(
         ],
         change: vec![(Table::Meta, row, Some(id.0.to_be_bytes().to_vec()))],
     };
-    walk.mend(Problem::new(Kind::TreeWrong, what).repo(&record.name), mend);
+    walk.mend(
+        Problem::new(ProblemKind::TreeWrong, what).repo(&record.name),
+        mend,
+    );
     Ok(())
 }
 
@@ -58,7 +61,7 @@ pub(super) fn strays(walk: &mut Walk, r: &Read<'_>) -> Result<(), RepoError> {
             if !is_it {
                 let what = format!("paths of {name} lead to no such repository");
                 let mend = Mend::drop(Vec::new(), Table::Meta, key.clone(), value.clone());
-                walk.mend(Problem::new(Kind::TreeWrong, what), mend);
+                walk.mend(Problem::new(ProblemKind::TreeWrong, what), mend);
             }
         }
         match walk::next(&rows, PAGE) {

@@ -1,7 +1,7 @@
 //! Rows about files that are no blob's: condemned places, uploads, and fills.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, PAGE, Walk};
 use crate::blobs::{Place, UploadFile};
 use crate::repo::error::RepoError;
@@ -28,7 +28,7 @@ pub(super) fn condemned(
         let readable = walk::readable(CondemnedRecord::from_bytes(value))?.is_some();
         let (Ok(digest), true) = (place.digest(), readable) else {
             let what = format!("the condemned row of {}", place.0.escape_debug());
-            walk.mend(Problem::new(Kind::CondemnedUnreadable, what), drop());
+            walk.mend(Problem::new(ProblemKind::CondemnedUnreadable, what), drop());
             continue;
         };
         let row = r.get(Table::Blobs, digest.as_key())?;
@@ -36,11 +36,11 @@ pub(super) fn condemned(
         let row = row.transpose()?.flatten();
         if row.is_some_and(|row| row.place.as_deref() == Some(place.0.as_str())) {
             let what = format!("{place} is condemned, but blob {digest} needs it");
-            let problem = Problem::new(Kind::CondemnedInUse, what);
+            let problem = Problem::new(ProblemKind::CondemnedInUse, what);
             walk.mend(problem.digest(&digest).file(file), drop());
         } else if !online {
             let what = format!("{place} was about to be removed");
-            let problem = Problem::new(Kind::CondemnedLeft, what);
+            let problem = Problem::new(ProblemKind::CondemnedLeft, what);
             walk.tell(problem.digest(&digest).file(file));
         }
     }
@@ -92,7 +92,7 @@ fn upload(
     let (Some(id), Some(row)) = (id, walk::readable(UploadRecord::from_bytes(value))?) else {
         let name = id.map_or_else(|| "of no id".to_owned(), |id| id.to_string());
         let what = format!("the row of upload {name}");
-        return Ok(Some(Problem::new(Kind::UploadUnreadable, what)));
+        return Ok(Some(Problem::new(ProblemKind::UploadUnreadable, what)));
     };
     let half = Half {
         kinds: &UPLOAD,
@@ -147,7 +147,11 @@ pub(super) fn fills(
         if !online && !is_open(file.name.id) {
             let what = format!("{path} belongs to no half-fetched blob");
             let how = "the server removes it when it runs; --repair moves it to quarantine/";
-            walk.tell(Problem::new(Kind::FillFileLeft, what).file(path).how(how));
+            walk.tell(
+                Problem::new(ProblemKind::FillFileLeft, what)
+                    .file(path)
+                    .how(how),
+            );
         }
     }
     Ok(())
@@ -164,7 +168,7 @@ fn fill(
             "the row of a half-fetched blob with the key {}",
             walk::hex(key)
         );
-        return Ok(Some(Problem::new(Kind::FillUnreadable, what)));
+        return Ok(Some(Problem::new(ProblemKind::FillUnreadable, what)));
     };
     let half = Half {
         kinds: &FILL,
@@ -181,24 +185,24 @@ fn fill(
 
 /// How the same problems are called.
 struct Kinds {
-    without_repo: Kind,
-    state_unreadable: Kind,
-    without_file: Kind,
-    torn: Kind,
+    without_repo: ProblemKind,
+    state_unreadable: ProblemKind,
+    without_file: ProblemKind,
+    torn: ProblemKind,
 }
 
 const UPLOAD: Kinds = Kinds {
-    without_repo: Kind::UploadWithoutRepo,
-    state_unreadable: Kind::UploadStateUnreadable,
-    without_file: Kind::UploadWithoutFile,
-    torn: Kind::UploadTorn,
+    without_repo: ProblemKind::UploadWithoutRepo,
+    state_unreadable: ProblemKind::UploadStateUnreadable,
+    without_file: ProblemKind::UploadWithoutFile,
+    torn: ProblemKind::UploadTorn,
 };
 
 const FILL: Kinds = Kinds {
-    without_repo: Kind::FillWithoutRepo,
-    state_unreadable: Kind::FillStateUnreadable,
-    without_file: Kind::FillWithoutFile,
-    torn: Kind::FillTorn,
+    without_repo: ProblemKind::FillWithoutRepo,
+    state_unreadable: ProblemKind::FillStateUnreadable,
+    without_file: ProblemKind::FillWithoutFile,
+    torn: ProblemKind::FillTorn,
 };
 
 /// Content of which some has arrived, as its row says.

@@ -1,7 +1,7 @@
 //! The figures of repositories.
 
 use super::mend::Mend;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use super::walk::{self, Owner, PAGE, Walk, owner, repo_name};
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys::{self, Class};
@@ -27,7 +27,7 @@ pub(super) fn all(walk: &mut Walk, r: &Read<'_>) -> Result<(), RepoError> {
                 Owner::Gone if !walk.unsure.contains(&id.0) => {
                     let what = format!("figures of repository number {}", id.0);
                     let mend = Mend::drop(Vec::new(), Table::Usage, key.clone(), value.clone());
-                    walk.mend(Problem::new(Kind::UsageExtra, what), mend);
+                    walk.mend(Problem::new(ProblemKind::UsageExtra, what), mend);
                     continue;
                 }
                 _ => continue,
@@ -105,7 +105,7 @@ fn compare(
         files: more(is.files, right.files),
         bytes: more(is.bytes, right.bytes),
     };
-    walk.mend(Problem::new(Kind::UsageWrong, what).repo(name), mend);
+    walk.mend(Problem::new(ProblemKind::UsageWrong, what).repo(name), mend);
     Ok(())
 }
 

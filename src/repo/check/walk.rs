@@ -2,7 +2,7 @@
 //! its own rows alone is exact, what it suspects from earlier pages is confirmed in one read ([`super::due`]).
 
 use super::mend::Finding;
-use super::report::{Kind, Problem};
+use super::report::{Problem, ProblemKind};
 use crate::repo::Inner;
 use crate::repo::error::RepoError;
 use crate::repo::format::Inspected;
@@ -44,7 +44,7 @@ pub(super) struct Walk {
     pub rows: u64,
     pub suspects: Vec<Suspect>,
     /// Blobs that references name and whose row is missing, or cannot be used.
-    pub rowless: BTreeMap<Digest, Kind>,
+    pub rowless: BTreeMap<Digest, ProblemKind>,
     /// Manifests whose bytes are not those of their digest.
     pub distrusted: BTreeSet<Digest>,
     pub usage: HashMap<u64, UsageRecord>,
@@ -197,7 +197,7 @@ impl Walk {
         if self.missing_repos.insert(id.0) {
             self.tell(
                 Problem::new(
-                    Kind::RepoMissing,
+                    ProblemKind::RepoMissing,
                     format!("repository number {} has rows but none of its own", id.0),
                 )
                 .how("nothing is dropped; restore its row from a backup"),

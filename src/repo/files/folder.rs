@@ -11,7 +11,7 @@ use crate::repo::shown::{Shown, shown};
 use crate::repo::tree::Tree;
 use crate::store::record::Record;
 use crate::store::{Read, Row, Table};
-use crate::types::{Digest, Kind, Page, Rev};
+use crate::types::{Digest, Kind, PageRequest, Rev};
 use std::collections::VecDeque;
 
 /// Hops after which a page ends, whatever it has: each may have to step over files that are not shown.
@@ -19,7 +19,7 @@ const HOPS: usize = 32;
 
 /// What a folder has under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct FolderEntry {
     /// The name within the folder; of a folder with a `/` at its end.
     pub name: String,
     /// Of a file.
@@ -51,7 +51,7 @@ impl FileEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FolderPage {
     /// What is in it.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FolderEntry>,
     /// After which name the next page goes on, if there may be one. It need not be on this page.
     pub next: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Repos {
     ///
     /// # Errors
     /// [`RepoError::PathUnknown`] for a folder, other than the root, with nothing in it.
-    pub async fn folder(&self, tree: &Tree, page: &Page) -> Result<FolderPage, RepoError> {
+    pub async fn folder(&self, tree: &Tree, page: &PageRequest) -> Result<FolderPage, RepoError> {
         let (name, at, folder) = (tree.name.clone(), tree.at.clone(), tree.path.clone());
         let last = page.last.clone().filter(|last| !last.contains('\0'));
         let walk = Walk::begin(folder, page.limit(), last);
@@ -82,7 +82,7 @@ struct Walk {
     limit: usize,
     /// Nothing was left out before it: where nothing is found, there is no such folder.
     is_first: bool,
-    entries: Vec<Entry>,
+    entries: Vec<FolderEntry>,
     /// The last name that was looked at, within the folder.
     last: Option<String>,
     hops: usize,
@@ -168,7 +168,7 @@ impl Walk {
                 let name = sub.unwrap_or(name).to_owned();
                 let file = sub.is_none().then_some(file);
                 self.last = Some(name.clone());
-                self.entries.push(Entry { name, file });
+                self.entries.push(FolderEntry { name, file });
                 if let Some(sub) = sub {
                     let behind = format!("{}{sub}", self.folder);
                     for half in &mut *halves {

@@ -9,7 +9,7 @@ mod put;
 mod read;
 pub(in crate::repo) mod rules;
 
-pub use folder::{Entry, FolderPage};
+pub use folder::{FolderEntry, FolderPage};
 pub use put::{PartDone, PartRange};
 pub use read::FileView;
 pub(super) use read::{Known, known};

@@ -9,7 +9,7 @@ use crate::repo::error::RepoError;
 use crate::repo::pushes;
 use crate::repo::uploads::closing::Bringer;
 use crate::repo::uploads::giving_up::Over;
-use crate::repo::uploads::receive::Body;
+use crate::repo::uploads::receive::BodyStream;
 use crate::repo::uploads::sessions::Session;
 use crate::repo::{Repos, new_upload_id};
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
@@ -55,7 +55,7 @@ impl Repos {
         name: &RepoName,
         new: NewFile,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
     ) -> Result<Filed, RepoError> {
         self.check_file(name, &new).await?;
         let id = self.begin_file(name, new_upload_id()?, &new).await?;
@@ -81,7 +81,7 @@ impl Repos {
         new: NewFile,
         part: PartRange,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
     ) -> Result<PartDone, RepoError> {
         self.check_file(name, &new).await?;
         let id = self.part_id(name, &new).await?;

@@ -7,7 +7,7 @@ use crate::repo::error::RepoError;
 use crate::repo::images::batch;
 use crate::repo::images::manifest::{Made, Ready, answer, put_body};
 use crate::repo::stage::{NewStage, Stage};
-use crate::repo::{KeptTag, Put, PutManifest, Repos, pushes};
+use crate::repo::{MovedTag, Put, PutManifest, Repos, pushes};
 use crate::store::{Need, StoreError};
 use crate::types::{JobId, RepoId, RepoName};
 use sha2::{Digest as _, Sha256};
@@ -170,7 +170,7 @@ async fn write(stage: &Stage, all: &Arc<Vec<Ready>>, quotas: usize) -> Result<Ma
 }
 
 /// Takes the tags that a site keeps out of the answers, and names them there.
-fn note_kept(done: &mut [Put], kept: &[KeptTag]) {
+fn note_kept(done: &mut [Put], kept: &[MovedTag]) {
     for kept in kept {
         for put in done.iter_mut().filter(|put| put.digest == kept.brought) {
             put.tags.retain(|tag| *tag != kept.tag);

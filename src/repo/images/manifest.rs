@@ -9,7 +9,7 @@ use crate::repo::rows;
 use crate::repo::rows::inline;
 use crate::repo::rows::record::{BlobRecord, RepoRecord};
 use crate::repo::uploads::fill;
-use crate::repo::{Inner, KeptTag, Put, PutManifest, Repos, pushes, visible};
+use crate::repo::{Inner, MovedTag, Put, PutManifest, Repos, pushes, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Kind, Reference, RepoId, RepoName};
@@ -58,7 +58,7 @@ pub(super) struct Made {
     /// Content files that it did not need.
     pub spare: Vec<Place>,
     /// Tags that were moved here and stay.
-    pub kept: Vec<KeptTag>,
+    pub kept: Vec<MovedTag>,
 }
 
 /// Where a manifest's bytes are.

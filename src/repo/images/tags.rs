@@ -12,7 +12,7 @@ use crate::repo::{Inner, NamePage, Repos, TagChange, TagPage};
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, Table};
-use crate::types::{Kind, Page, RepoId, RepoName, Rev, Tag};
+use crate::types::{Kind, PageRequest, RepoId, RepoName, Rev, Tag};
 use std::collections::HashSet;
 
 /// The most changes of one tag that a history shows.
@@ -20,7 +20,12 @@ const HISTORY_MAX: usize = 1000;
 
 impl Repos {
     /// One page of the repository's tags, as of then. It may be short, or empty, and not the last.
-    pub async fn tags(&self, name: &RepoName, at: &At, page: &Page) -> Result<TagPage, RepoError> {
+    pub async fn tags(
+        &self,
+        name: &RepoName,
+        at: &At,
+        page: &PageRequest,
+    ) -> Result<TagPage, RepoError> {
         if *at == At::Head
             && let Some(found) = self.live_tags(name, page).await?
         {
@@ -37,7 +42,11 @@ impl Repos {
     }
 
     /// The same of the head, unless somebody is at work on the next revision.
-    async fn live_tags(&self, name: &RepoName, page: &Page) -> Result<Option<TagPage>, RepoError> {
+    async fn live_tags(
+        &self,
+        name: &RepoName,
+        page: &PageRequest,
+    ) -> Result<Option<TagPage>, RepoError> {
         let (name, page) = (name.clone(), page.clone());
         self.hop(move |_, r| {
             let shown = shown(r, &name, Kind::Oci, &At::Head)?;

@@ -8,7 +8,7 @@ use crate::repo::shown::{At, readable, resolve};
 use crate::repo::{Repos, any_visible};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
-use crate::types::{Page, RepoId, RepoName, RepoPattern, Rev, Title, wall_ms};
+use crate::types::{PageRequest, RepoId, RepoName, RepoPattern, Rev, Title, wall_ms};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Repos {
         }
         let (mut names, mut last) = (Vec::new(), None);
         loop {
-            let page = self.names(None, last.as_deref(), Page::MAX).await?;
+            let page = self.names(None, last.as_deref(), PageRequest::MAX).await?;
             names.extend(page.names.into_iter().filter(|name| of.matches(name)));
             if names.len() > MOST {
                 return Err(RepoError::Refused(format!(

@@ -35,7 +35,7 @@ pub struct DiffItem {
 #[derive(
     Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
-pub struct SnapshotDiff {
+pub struct Difference {
     /// Only in the second.
     pub added: Vec<DiffItem>,
     /// Only in the first.
@@ -89,8 +89,8 @@ impl Repos {
         name: &RepoName,
         from: &At,
         to: &At,
-    ) -> Result<SnapshotDiff, RepoError> {
-        let mut diff = SnapshotDiff::default();
+    ) -> Result<Difference, RepoError> {
+        let mut diff = Difference::default();
         let shown = self.pair_of(name, from, to).await?;
         for pair in self.pairs(name, from, to, shown).await? {
             let item = |item: &ItemRecord| DiffItem {

@@ -12,7 +12,7 @@ mod root;
 
 pub(super) use delete::{expire, to_go_with};
 pub(super) use diff::Pair;
-pub use diff::{DiffItem, SnapshotDiff};
+pub use diff::{DiffItem, Difference};
 pub use list::{SnapshotPage, SnapshotPlace};
 
 use super::rows::record::SnapshotRecord;

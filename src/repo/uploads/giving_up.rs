@@ -1,7 +1,7 @@
 //! Uploads that end without becoming a blob: cancelled, left alone for too long, broken off where nothing of them may stay,
 //! or begun for a repository that was deleted. Their files, rows and bytes go, whoever has them at that moment.
 
-use crate::blobs::{Ingest, Listing, Purpose, UploadFile, UploadName};
+use crate::blobs::{Ingest, Purpose, UploadFile, UploadListing, UploadName};
 use crate::repo::Repos;
 use crate::repo::error::RepoError;
 use crate::repo::failures::Failures;
@@ -196,7 +196,7 @@ impl Repos {
     pub(in crate::repo) async fn listing(
         &self,
         purpose: Purpose,
-    ) -> Result<Option<Listing>, RepoError> {
+    ) -> Result<Option<UploadListing>, RepoError> {
         let blobs = self.0.blobs.clone();
         self.block(move || Ok(Some(blobs.listing(purpose)?))).await
     }
@@ -204,7 +204,7 @@ impl Repos {
     /// Some more of them; `None` at the end, and after an error.
     pub(in crate::repo) async fn listed(
         &self,
-        listing: &mut Option<Listing>,
+        listing: &mut Option<UploadListing>,
     ) -> Result<Option<Vec<UploadFile>>, RepoError> {
         let Some(mut taken) = listing.take() else {
             return Ok(None);

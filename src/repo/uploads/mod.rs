@@ -23,7 +23,7 @@ use crate::repo::files::Filed;
 use crate::repo::state::lock;
 use crate::repo::uploads::closing::Bringer;
 use crate::repo::uploads::giving_up::Over;
-use crate::repo::uploads::receive::{Body, Goal};
+use crate::repo::uploads::receive::{BodyStream, Goal};
 use crate::repo::uploads::sessions::{Hold, Session, Slot, Turn};
 use crate::repo::{Repos, new_upload_id, pushes};
 use crate::store::Need;
@@ -140,7 +140,7 @@ impl Repos {
         id: UploadId,
         range: Option<ContentRange>,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
     ) -> Result<u64, RepoError> {
         let turn = self.turn_of(name, Kind::Oci, id).await?;
         self.append_in(turn, range, len, body).await
@@ -152,7 +152,7 @@ impl Repos {
         mut turn: Turn,
         range: Option<ContentRange>,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
     ) -> Result<u64, RepoError> {
         let park = Park::of(self, &turn);
         let before = turn.session.offset;
@@ -194,7 +194,7 @@ impl Repos {
         id: UploadId,
         range: Option<ContentRange>,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let turn = self.turn_of(name, Kind::Oci, id).await?;
@@ -208,7 +208,7 @@ impl Repos {
         mut turn: Turn,
         range: Option<ContentRange>,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
         end: (Option<Digest>, Bringer),
     ) -> Result<Option<Filed>, RepoError> {
         let id = turn.id;
@@ -241,7 +241,7 @@ impl Repos {
         name: &RepoName,
         owner: &str,
         len: Option<u64>,
-        body: impl Body,
+        body: impl BodyStream,
         digest: &Digest,
     ) -> Result<(), RepoError> {
         let id = self.begin_upload(name, digest.algorithm(), owner).await?;

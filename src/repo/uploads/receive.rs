@@ -20,12 +20,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A request's body: bytes as they come, or why no more do.
-pub trait Body: Stream<Item = Result<Bytes, <Self as Body>::Error>> + Send + Unpin {
+pub trait BodyStream:
+    Stream<Item = Result<Bytes, <Self as BodyStream>::Error>> + Send + Unpin
+{
     /// Why it broke off, in words.
     type Error: std::fmt::Display;
 }
 
-impl<S, E> Body for S
+impl<S, E> BodyStream for S
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
     E: std::fmt::Display,
@@ -62,7 +64,7 @@ impl Repos {
         range: Option<ContentRange>,
         len: Option<u64>,
         goal: Goal,
-        mut body: impl Body,
+        mut body: impl BodyStream,
     ) -> Result<Piece, RepoError> {
         let before = turn.session.offset;
         let digest = goal.digest();
@@ -181,7 +183,11 @@ enum Next {
 }
 
 /// The clock is set once a piece, and only when nothing is there to take: setting one for each frame shows.
-async fn next(body: &mut impl Body, mut clock: Pin<&mut Sleep>, due: Option<Instant>) -> Next {
+async fn next(
+    body: &mut impl BodyStream,
+    mut clock: Pin<&mut Sleep>,
+    due: Option<Instant>,
+) -> Next {
     poll_fn(|cx| {
         match body.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Next::Frame(frame)),

@@ -5,7 +5,7 @@ use super::disk::{Disk, Fault};
 use super::ledger::{Key, Ledger, Promise};
 use super::state::{Op, State};
 use super::{Rng, Service, kinds};
-use crate::repo::{At, Body, NewSnapshot, RepoError};
+use crate::repo::{At, BodyStream, NewSnapshot, RepoError};
 use crate::types::{Algorithm, Digest, Kind, RepoName, Title};
 use bytes::Bytes;
 use futures_util::stream;
@@ -40,7 +40,7 @@ pub(super) fn content(rng: &mut Rng, len: usize) -> Bytes {
 }
 
 /// The bytes in frames of 30,000.
-pub(super) fn body(bytes: &Bytes) -> impl Body + use<> {
+pub(super) fn body(bytes: &Bytes) -> impl BodyStream + use<> {
     let frames: Vec<_> = bytes
         .chunks(30_000)
         .map(|c| Ok::<_, String>(Bytes::copy_from_slice(c)))

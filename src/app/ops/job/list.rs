@@ -13,19 +13,19 @@ pub struct JobList {}
 
 /// The jobs.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Jobs {
+pub struct AllJobs {
     /// They, the newest first.
     pub jobs: Vec<JobView>,
 }
 
 impl Operation for JobList {
-    type Reply = Jobs;
+    type Reply = AllJobs;
 
     const SPEC: Spec = Spec::new("job-list", Verb::Read, "/jobs", Action::ServerAdmin)
         .about("Every job, the newest first");
 
-    async fn run(self, ctx: &Ctx) -> Result<Jobs, Fault> {
+    async fn run(self, ctx: &Ctx) -> Result<AllJobs, Fault> {
         let jobs = ctx.app.runner.jobs().await?.list().await?;
-        Ok(Jobs { jobs })
+        Ok(AllJobs { jobs })
     }
 }

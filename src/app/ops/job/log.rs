@@ -17,19 +17,19 @@ pub struct JobLog {
 
 /// A log.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Lines {
+pub struct JobLines {
     /// Its lines, the oldest first.
     pub lines: Vec<JobLine>,
 }
 
 impl Operation for JobLog {
-    type Reply = Lines;
+    type Reply = JobLines;
 
     const SPEC: Spec = Spec::new("job-log", Verb::Read, "/job/log", Action::ServerAdmin)
         .about("A job's log, the oldest line first");
 
-    async fn run(self, ctx: &Ctx) -> Result<Lines, Fault> {
+    async fn run(self, ctx: &Ctx) -> Result<JobLines, Fault> {
         let lines = ctx.app.runner.jobs().await?.log(self.id).await?;
-        Ok(Lines { lines })
+        Ok(JobLines { lines })
     }
 }

@@ -7,8 +7,8 @@ mod retry;
 mod show;
 
 pub use cancel::JobCancel;
-pub use list::{JobList, Jobs};
-pub use log::{JobLog, Lines};
+pub use list::{AllJobs, JobList};
+pub use log::{JobLines, JobLog};
 pub use retry::JobRetry;
 pub use show::JobShow;
 

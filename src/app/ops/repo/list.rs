@@ -3,7 +3,7 @@
 use crate::app::ops::{Ctx, Fault, Operation, Spec, Verb};
 use crate::auth::Action;
 use crate::repo::{RepoError, RepoView};
-use crate::types::Page;
+use crate::types::PageRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -37,7 +37,7 @@ impl Operation for RepoList {
             let page = ctx
                 .app
                 .repos
-                .names(None, next.as_deref(), Page::MAX)
+                .names(None, next.as_deref(), PageRequest::MAX)
                 .await?;
             for name in &page.names {
                 if !ctx.sees(name).await? {

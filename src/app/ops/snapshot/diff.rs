@@ -3,7 +3,7 @@
 use crate::app::ops::PastRef;
 use crate::app::ops::{Concerns, Ctx, Fault, Operation, Spec, Verb};
 use crate::auth::Action;
-use crate::repo::{At, SnapshotDiff as Difference};
+use crate::repo::{At, Difference};
 use crate::types::RepoName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

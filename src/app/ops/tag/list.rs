@@ -3,7 +3,7 @@
 use crate::app::ops::{Concerns, Ctx, Fault, Operation, Spec, Verb};
 use crate::auth::Action;
 use crate::repo::At;
-use crate::types::{Page, RepoName, Tag};
+use crate::types::{PageRequest, RepoName, Tag};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,7 +38,7 @@ impl Operation for TagList {
     }
 
     async fn run(self, ctx: &Ctx) -> Result<TagNames, Fault> {
-        let page = Page {
+        let page = PageRequest {
             n: None,
             last: self.after,
         };

@@ -14,8 +14,8 @@ fn depth_is_counted_outside_of_text() {
         assert_eq!(depth(json.as_bytes()), deep, "{json}");
     }
     let nested = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
-    assert!(Document::read(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
-    assert!(Document::read(nested(DEPTH_MAX).as_bytes()).is_err());
+    assert!(RawManifest::read(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+    assert!(RawManifest::read(nested(DEPTH_MAX).as_bytes()).is_err());
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_not_asked_for_must_be_json_all_the_same() {
         b"{\"layers\":[}",
     ] {
         let text = String::from_utf8_lossy(bad);
-        let error = Document::read(bad).expect_err(&text).to_string();
+        let error = RawManifest::read(bad).expect_err(&text).to_string();
         assert!(error.contains("not JSON"), "{text}: {error}");
     }
 }
@@ -43,7 +43,7 @@ fn annotations_are_kept_for_a_referrer_unless_they_are_long() {
     let text = |len: usize| format!(r#"{{"b":"2","a":"{}"}}"#, "x".repeat(len));
     let read = |annotations: &str, subject: &str| {
         let json = format!(r#"{{"annotations":{annotations}{subject}}}"#);
-        let document = Document::read(json.as_bytes()).expect("JSON");
+        let document = RawManifest::read(json.as_bytes()).expect("JSON");
         let all = document.annotations_as_they_came();
         document.body().map(|body| (body.annotations, all))
     };
@@ -84,7 +84,7 @@ fn annotations_are_kept_for_a_referrer_unless_they_are_long() {
 #[test]
 fn the_last_of_two_counts_and_names_may_be_escaped() {
     let json = br#"{"schemaVersion":1,"schema\u0056ersion":2,"config":null}"#;
-    let document = Document::read(json).expect("JSON");
+    let document = RawManifest::read(json).expect("JSON");
     assert!(!document.has_config() && !document.has_manifests());
     let body = document.body().expect("well formed");
     assert_eq!(body.schema_version, Some(2));
@@ -120,7 +120,7 @@ fn null_and_empty_are_absent() {
     let null = r#"{"schemaVersion":2,"mediaType":null,"artifactType":"","manifests":null,"config":{},"layers":null,
         "blobs":null,"subject":null,"annotations":null}"#;
     let null = null.replace("{},", &(descriptor("") + ","));
-    let document = Document::read(null.as_bytes()).expect("JSON");
+    let document = RawManifest::read(null.as_bytes()).expect("JSON");
     assert!(document.has_config() && !document.has_manifests());
     assert_eq!(document.media_type(), None);
     let body = document.body().expect("well formed");
@@ -131,7 +131,7 @@ fn null_and_empty_are_absent() {
         r#"{"manifests":null}"#,
         r#"{"manifests":null,"config":null,"layers":null}"#,
     ] {
-        let document = Document::read(index.as_bytes()).expect("JSON");
+        let document = RawManifest::read(index.as_bytes()).expect("JSON");
         assert!(document.has_manifests());
         let body = document.body().expect("well formed");
         assert!(
@@ -266,7 +266,7 @@ fn what_is_wrong_names_the_descriptor_and_its_field() {
         ("layers", "{}".to_owned(), "its layers has the wrong form"),
     ] {
         let json = format!(r#"{{"{field}":{value}}}"#);
-        let document = Document::read(json.as_bytes()).expect(&json);
+        let document = RawManifest::read(json.as_bytes()).expect(&json);
         let error = document.body().expect_err(&json).to_string();
         assert!(error.starts_with(says), "{json}: {error}");
         assert!(!error.contains(" line "), "{error}");

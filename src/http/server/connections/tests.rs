@@ -7,7 +7,7 @@ fn ip(n: u8) -> IpAddr {
 #[test]
 fn an_address_loses_its_idle_ones_first() {
     let all = Connections::new(16);
-    let mut mine: Vec<Entry> = (0..2).filter_map(|_| all.enter(ip(1), 2)).collect();
+    let mut mine: Vec<ConnectionEntry> = (0..2).filter_map(|_| all.enter(ip(1), 2)).collect();
     let busy = Use::begin(&mine[1].link);
     let other = all.enter(ip(2), 2);
     // The idle one goes for the third.
@@ -43,7 +43,7 @@ async fn when_all_are_used_the_longest_idle_goes() {
 }
 
 /// Asks again and again.
-async fn asking(entries: &[Entry]) {
+async fn asking(entries: &[ConnectionEntry]) {
     loop {
         for entry in entries {
             drop(Use::begin(&entry.link));
@@ -71,7 +71,7 @@ async fn who_asks_often_stays_before_those_that_never_ask() {
 #[tokio::test]
 async fn nobody_keeps_a_place_by_asking_often() {
     let all = Connections::new(2);
-    let clients: Vec<Entry> = (0..2).filter_map(|n| all.enter(ip(n), 9)).collect();
+    let clients: Vec<ConnectionEntry> = (0..2).filter_map(|n| all.enter(ip(n), 9)).collect();
     let new = all.enter(ip(9), 9).expect("entered");
     let begin = Instant::now();
     tokio::select! {
@@ -85,7 +85,7 @@ async fn nobody_keeps_a_place_by_asking_often() {
 #[tokio::test]
 async fn who_comes_while_all_are_at_work_waits_and_is_not_sent_away() {
     let all = Connections::new(2);
-    let busy: Vec<Entry> = (0..2).filter_map(|n| all.enter(ip(n), 9)).collect();
+    let busy: Vec<ConnectionEntry> = (0..2).filter_map(|n| all.enter(ip(n), 9)).collect();
     let work: Vec<Use> = busy.iter().map(|e| Use::begin(&e.link)).collect();
     let new = all.enter(ip(9), 9).expect("entered");
     let wait = Duration::from_millis(1500);

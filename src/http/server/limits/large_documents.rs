@@ -5,7 +5,7 @@
 
 use crate::http::answer::Fail;
 use crate::http::request::{Incoming, Req};
-use crate::http::server::limits::{Client, Place, Places};
+use crate::http::server::limits::{Client, ClientPlace, Places};
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
@@ -30,7 +30,9 @@ pub struct Documents {
 }
 
 /// A document's turn, until dropped; none for a small one.
-pub struct Turn(#[expect(dead_code, reason = "given back when dropped")] Option<(Place, Place)>);
+pub struct Turn(
+    #[expect(dead_code, reason = "given back when dropped")] Option<(ClientPlace, ClientPlace)>,
+);
 
 impl Documents {
     /// With all turns free.
@@ -41,7 +43,7 @@ impl Documents {
         }
     }
 
-    async fn turn(&self, client: &Client) -> Result<(Place, Place), Fail> {
+    async fn turn(&self, client: &Client) -> Result<(ClientPlace, ClientPlace), Fail> {
         let words = ("large document", "try again when it is done");
         let own = self.clients.take(client, PATIENCE, words).await?;
         let turn = timeout(PATIENCE, Arc::clone(&self.all).acquire_owned()).await;

@@ -6,7 +6,7 @@
 
 use crate::http::answer::Fail;
 use crate::http::request::Req;
-use crate::http::server::limits::{Place, Places};
+use crate::http::server::limits::{ClientPlace, Places};
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
@@ -42,10 +42,10 @@ pub struct Lists {
 
 /// Leave to make one list and hold it until it has been sent; by default none, for a short one.
 #[derive(Default)]
-pub struct Leave(Option<Held>);
+pub struct ListLeave(Option<Held>);
 
 struct Held {
-    own: Place,
+    own: ClientPlace,
     all: OwnedSemaphorePermit,
     makers: Arc<Semaphore>,
 }
@@ -62,7 +62,7 @@ impl Lists {
     }
 
     /// Leave to make a list of at most `most` bytes, which must not be more than one client may have.
-    pub async fn leave(&self, req: &Req, most: usize) -> Result<Leave, Fail> {
+    pub async fn leave(&self, req: &Req, most: usize) -> Result<ListLeave, Fail> {
         let (client, kib) = (req.client(), kib(most));
         let words = (
             "KiB of long lists",
@@ -72,7 +72,7 @@ impl Lists {
         let own = own.await?;
         let all = timeout(PATIENCE, Arc::clone(&self.all).acquire_many_owned(kib)).await;
         if let Ok(Ok(all)) = all {
-            return Ok(Leave(Some(Held {
+            return Ok(ListLeave(Some(Held {
                 own,
                 all,
                 makers: Arc::clone(&self.makers),
@@ -84,7 +84,7 @@ impl Lists {
     }
 }
 
-impl Leave {
+impl ListLeave {
     /// Makes the list and what else is to be known of it, in a turn, as that takes several times its length. Once begun it
     /// goes on to its end also when the client goes away meanwhile: what it takes counts until then.
     pub async fn make<T: Send + 'static>(
@@ -118,7 +118,7 @@ impl Leave {
 }
 
 /// What a list may hold until it has been taken.
-type Room = (Place, OwnedSemaphorePermit);
+type Room = (ClientPlace, OwnedSemaphorePermit);
 
 /// A long list as a body. The connection gets copies of its pieces, so that the list can go while they wait.
 struct Taken {

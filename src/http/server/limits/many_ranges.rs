@@ -6,7 +6,7 @@
 use crate::http::PATIENCE;
 use crate::http::answer::Fail;
 use crate::http::request::Req;
-use crate::http::server::limits::{Place, Places};
+use crate::http::server::limits::{ClientPlace, Places};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,9 +23,9 @@ pub struct Ranges {
 
 /// Leave to answer with several ranges, until dropped; by default none.
 #[derive(Default)]
-pub struct Leave(
+pub struct RangeLeave(
     #[expect(dead_code, reason = "given back when dropped")]
-    Option<(Option<Place>, OwnedSemaphorePermit)>,
+    Option<(Option<ClientPlace>, OwnedSemaphorePermit)>,
 );
 
 impl Ranges {
@@ -40,13 +40,13 @@ impl Ranges {
     /// Leave for one answer, which may be waited for while others of the same client are on their way. `None`: too many of
     /// other clients are, and the whole content is the answer, which RFC 9110 section 14.2 allows at any time. So
     /// nobody who takes an answer slowly keeps others from what they need.
-    pub async fn leave(&self, req: &Req) -> Result<Option<Leave>, Fail> {
+    pub async fn leave(&self, req: &Req) -> Result<Option<RangeLeave>, Fail> {
         let words = ("answers of several ranges", "take them, then ask again");
         let own = match req.counted() {
             Some(client) => Some(self.clients.take(&client, PATIENCE, words).await?),
             None => None,
         };
         let all = Arc::clone(&self.all).try_acquire_owned().ok();
-        Ok(all.map(|all| Leave(Some((own, all)))))
+        Ok(all.map(|all| RangeLeave(Some((own, all)))))
     }
 }

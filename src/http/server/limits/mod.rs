@@ -6,4 +6,4 @@ pub mod many_ranges;
 pub mod open_files;
 mod per_client;
 
-pub use per_client::{Client, Place, Places};
+pub use per_client::{Client, ClientPlace, Places};

@@ -19,13 +19,13 @@ const MOST: usize = 1 << 20;
 const WAITING: usize = 2048;
 
 /// The files beyond one for each connection.
-pub struct Files {
+pub struct OpenFiles {
     shared: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
 /// Leave to have a file open, until dropped.
-pub enum Leave {
+pub enum FileLeave {
     /// The one of the connection.
     Own(Arc<Use>),
     /// One of those that are shared.
@@ -35,7 +35,7 @@ pub enum Leave {
     },
 }
 
-impl Drop for Leave {
+impl Drop for FileLeave {
     fn drop(&mut self) {
         if let Self::Own(used) = self {
             used.give_back_file();
@@ -43,7 +43,7 @@ impl Drop for Leave {
     }
 }
 
-impl Files {
+impl OpenFiles {
     /// So many are shared.
     pub fn new(shared: usize) -> Self {
         Self {
@@ -53,17 +53,17 @@ impl Files {
     }
 
     /// Leave for a request, after a wait no longer than `patience`; without one where too many wait.
-    pub async fn leave(&self, used: &Arc<Use>, patience: Duration) -> Result<Leave, Fail> {
+    pub async fn leave(&self, used: &Arc<Use>, patience: Duration) -> Result<FileLeave, Fail> {
         if used.take_file() {
-            return Ok(Leave::Own(Arc::clone(used)));
+            return Ok(FileLeave::Own(Arc::clone(used)));
         }
         if let Ok(permit) = Arc::clone(&self.shared).try_acquire_owned() {
-            return Ok(Leave::Shared { _permit: permit });
+            return Ok(FileLeave::Shared { _permit: permit });
         }
         if let Ok(_waits) = self.waiting.try_acquire() {
             let shared = Arc::clone(&self.shared).acquire_owned();
             if let Ok(Ok(permit)) = tokio::time::timeout(patience, shared).await {
-                return Ok(Leave::Shared { _permit: permit });
+                return Ok(FileLeave::Shared { _permit: permit });
             }
         }
         let text = "all files that connections may share are in use, and this connection has its own in use, too; take the \
@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_for_each_connection_and_a_few_for_all() {
-        let (all, files) = (Connections::new(9), Files::new(1));
+        let (all, files) = (Connections::new(9), OpenFiles::new(1));
         let here = std::net::IpAddr::from([192, 0, 2, 1]);
         let entries: Vec<_> = (0..2).filter_map(|_| all.enter(here, 9)).collect();
         let begin = |n: usize| Arc::new(Use::begin(&entries[n].link));
@@ -88,7 +88,10 @@ mod tests {
         let (first, second) = (begin(0), begin(0));
         let own = files.leave(&first, soon).await.ok();
         let shared = files.leave(&second, soon).await.ok();
-        assert!(matches!(own, Some(Leave::Own(_))) && matches!(shared, Some(Leave::Shared { .. })));
+        assert!(
+            matches!(own, Some(FileLeave::Own(_)))
+                && matches!(shared, Some(FileLeave::Shared { .. }))
+        );
         let refused = files
             .leave(&begin(0), soon)
             .await

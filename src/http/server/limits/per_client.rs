@@ -38,8 +38,8 @@ impl fmt::Display for Client {
     }
 }
 
-/// A place; free again when dropped.
-pub type Place = OwnedSemaphorePermit;
+/// A place of one client; free again when dropped.
+pub type ClientPlace = OwnedSemaphorePermit;
 
 /// The places of every client for one kind of thing.
 pub struct Places {
@@ -73,7 +73,7 @@ impl Places {
         client: &Client,
         patience: Duration,
         (what, to_do): (&str, &str),
-    ) -> Result<Place, Fail> {
+    ) -> Result<ClientPlace, Fail> {
         self.take_many(1, client, patience, (what, to_do)).await
     }
 
@@ -84,7 +84,7 @@ impl Places {
         client: &Client,
         patience: Duration,
         (what, to_do): (&str, &str),
-    ) -> Result<Place, Fail> {
+    ) -> Result<ClientPlace, Fail> {
         let places = self.of(client);
         if let Ok(place) = Arc::clone(&places).try_acquire_many_owned(number) {
             return Ok(place);

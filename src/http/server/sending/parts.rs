@@ -3,7 +3,7 @@
 //!
 //! The framing is written as it is needed, and its length is known before: nothing is written twice.
 
-use crate::http::server::limits::many_ranges::Leave;
+use crate::http::server::limits::many_ranges::RangeLeave;
 use crate::types::Span;
 use axum::body::Bytes;
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ impl Piece {
 
 /// The pieces of a body, in order.
 #[derive(Default)]
-pub struct Parts {
+pub struct BodyParts {
     /// The next ones; empty only at the end.
     ready: VecDeque<Piece>,
     framed: Option<Framed>,
@@ -48,10 +48,10 @@ struct Framed {
     around: (Box<str>, Box<str>),
     first: bool,
     /// Until all of them are framed.
-    _leave: Leave,
+    _leave: RangeLeave,
 }
 
-impl Parts {
+impl BodyParts {
     /// One span.
     pub fn one(span: Span) -> Self {
         Self::listed([Piece::Span(span)].into())
@@ -69,7 +69,7 @@ impl Parts {
 
     /// Each span as one part of a multipart body, of content with this length and media type.
     pub fn multipart(
-        (spans, leave): (Vec<Span>, Leave),
+        (spans, leave): (Vec<Span>, RangeLeave),
         total: u64,
         kind: &str,
         boundary: &str,
@@ -206,8 +206,8 @@ mod tests {
     #[test]
     fn framing_comes_with_each_part_and_its_length_is_known_before() {
         let spans = ByteRanges::parse("bytes=5-6,0-0,99-,0-9").expect("ranges");
-        let spans = (spans.within(10), Leave::default());
-        let mut parts = Parts::multipart(spans, 10, "text/plain", "B");
+        let spans = (spans.within(10), RangeLeave::default());
+        let mut parts = BodyParts::multipart(spans, 10, "text/plain", "B");
         let (mut text, mut len) = (String::new(), 0);
         let known = parts.len();
         assert_eq!(parts.only_span(), None);
@@ -250,8 +250,8 @@ mod tests {
             };
             let spans: Vec<Span> = ends.iter().map(span).collect();
             prop_assume!(spans.iter().try_fold(0u64, |sum, span| sum.checked_add(span.len)).is_some());
-            let spans = (spans, Leave::default());
-            let mut parts = Parts::multipart(spans, total, &kind, &boundary);
+            let spans = (spans, RangeLeave::default());
+            let mut parts = BodyParts::multipart(spans, total, &kind, &boundary);
             let known = u128::from(parts.len());
             let pieces = std::iter::from_fn(|| parts.pop());
             prop_assert_eq!(known, pieces.map(|piece| u128::from(piece.len())).sum::<u128>());
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_is_put_back_comes_next() {
         let span = |start, len| Piece::Span(Span { start, len });
-        let mut parts = Parts::listed([span(0, 9), span(50, 1)].into());
+        let mut parts = BodyParts::listed([span(0, 9), span(50, 1)].into());
         assert_eq!((parts.len(), parts.pop()), (10, Some(span(0, 9))));
         parts.put_back(span(4, 5));
         assert_eq!(parts.front(), Some(&span(4, 5)));

@@ -5,7 +5,7 @@
 
 use crate::http::answer::body::Content;
 use crate::http::server::sending::chunk::{Chunk, Pause, SENDING, SMALL, a_turn};
-use crate::http::server::sending::parts::{Parts, Piece};
+use crate::http::server::sending::parts::{BodyParts, Piece};
 use crate::http::server::sending::sendfile::{Outbox, is_cached, read_cached};
 use crate::types::Span;
 use axum::body::{Body, Bytes};
@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
 /// A body of these pieces of the content.
-pub fn pieces(content: Content, parts: Parts) -> Body {
+pub fn pieces(content: Content, parts: BodyParts) -> Body {
     if let (Content::Bytes(bytes), Some(span)) = (&content, parts.only_span()) {
         return Body::from(slice(bytes, span));
     }
@@ -63,7 +63,7 @@ enum Next {
 /// the disk, the next chunk is read while the last one is being sent.
 struct Pieces {
     content: Source,
-    parts: Parts,
+    parts: BodyParts,
     read: Option<JoinHandle<io::Result<Chunk>>>,
     /// What the next chunk waits for.
     pause: Option<Pause>,

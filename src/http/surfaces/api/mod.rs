@@ -7,13 +7,13 @@
 mod openapi;
 mod problem;
 
-use super::{Challenge, Credentials, Surface};
+use super::{ChallengeKind, Credentials, Surface};
 use crate::app::ops::{self, Ctx, Declared, Fault, FaultKind, Reach, Requester, Verb};
 use crate::auth::{Action, Principal};
 use crate::http::PATIENCE;
 use crate::http::answer::Fail;
 use crate::http::log::access::RequestId;
-use crate::http::metrics::Class;
+use crate::http::metrics::RequestClass;
 use crate::http::request::{Incoming, Req};
 use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
@@ -50,7 +50,7 @@ fn method(verb: Verb) -> Method {
 }
 
 /// A path below [`ROOT`], without it.
-pub struct Path(String);
+pub struct ApiPath(String);
 
 /// What a request means.
 pub enum Described {
@@ -60,8 +60,8 @@ pub enum Described {
     Operation(&'static Declared),
 }
 
-impl Surface for Path {
-    const CHALLENGE: Challenge = Challenge::Password;
+impl Surface for ApiPath {
+    const CHALLENGE: ChallengeKind = ChallengeKind::Password;
     const WRITES_ROWS: bool = true;
     type Found = Described;
 
@@ -70,8 +70,8 @@ impl Surface for Path {
         (rest.is_empty() || rest.starts_with('/')).then(|| Self(rest.to_owned()))
     }
 
-    fn class(&self) -> Class {
-        Class::Api
+    fn class(&self) -> RequestClass {
+        RequestClass::Api
     }
 
     fn action(&self, method: &Method) -> Action {
@@ -120,12 +120,12 @@ impl Surface for Path {
 }
 
 /// The operations at a path.
-fn rows(path: &Path) -> impl Iterator<Item = &'static Declared> {
+fn rows(path: &ApiPath) -> impl Iterator<Item = &'static Declared> {
     ops::ALL.iter().filter(|row| row.spec().path == path.0)
 }
 
 /// The operation that a path and a method mean.
-fn found(path: &Path, asked: &Method) -> Result<&'static Declared, Fail> {
+fn found(path: &ApiPath, asked: &Method) -> Result<&'static Declared, Fail> {
     let rows: Vec<_> = rows(path).collect();
     if rows.is_empty() {
         let text = format!("there is no operation at this path; {ROOT}{OPENAPI} describes all");

@@ -2,13 +2,13 @@
 //!
 //! Owns who may read the metrics. Must not look at the store: `app` says whether it can be read.
 
-use super::{Challenge, Credentials, Surface};
+use super::{ChallengeKind, Credentials, Surface};
 use crate::auth::{Action, Principal, Resource};
 use crate::http::answer::Fail;
 use crate::http::answer::body::{put, text};
 use crate::http::caller::origin::was_forwarded;
 use crate::http::log::access::RequestId;
-use crate::http::metrics::Class;
+use crate::http::metrics::RequestClass;
 use crate::http::request::{Incoming, Req};
 use crate::repo::Readiness;
 use axum::body::Body;
@@ -27,7 +27,7 @@ pub enum Health {
 }
 
 impl Surface for Health {
-    const CHALLENGE: Challenge = Challenge::Token;
+    const CHALLENGE: ChallengeKind = ChallengeKind::Token;
     type Found = Self;
 
     fn parse(path: &str) -> Option<Self> {
@@ -39,8 +39,8 @@ impl Surface for Health {
         }
     }
 
-    fn class(&self) -> Class {
-        Class::Other
+    fn class(&self) -> RequestClass {
+        RequestClass::Other
     }
 
     fn action(&self, _: &Method) -> Action {

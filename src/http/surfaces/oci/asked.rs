@@ -8,7 +8,7 @@ use crate::http::answer::Fail;
 use crate::http::answer::body::put;
 use crate::http::caller::credentials::scope;
 use crate::http::request::Req;
-use crate::http::server::limits::Place;
+use crate::http::server::limits::ClientPlace;
 use crate::repo::At;
 use crate::types::{Moment, RepoName};
 use axum::body::Body;
@@ -141,7 +141,7 @@ pub async fn writable(req: &Req, name: &RepoName) -> Result<(), Fail> {
 
 /// A place among the reads of the past of this client, for those that take more than a seek; none for a repository as it is
 /// now. To be held until what was asked for is known, not until it is sent.
-pub async fn past_place(req: &Req, asked: &Asked) -> Result<Option<Place>, Fail> {
+pub async fn past_place(req: &Req, asked: &Asked) -> Result<Option<ClientPlace>, Fail> {
     let Some(client) = req.counted().filter(|_| asked.at != At::Head) else {
         return Ok(None);
     };

@@ -6,7 +6,7 @@ use crate::auth::Action;
 use crate::http::answer::Fail;
 use crate::http::answer::body::put;
 use crate::http::request::Req;
-use crate::http::server::limits::long_lists::Leave;
+use crate::http::server::limits::long_lists::ListLeave;
 use crate::repo::LongRead;
 use crate::types::{Kind, RepoName};
 use axum::body::Body;
@@ -28,7 +28,7 @@ pub async fn list(req: &Req) -> Result<Response<Body>, Fail> {
     let page = page(req)?;
     let repos = &req.state.app.repos;
     let limit = page.limit();
-    let mut leave = Leave::default();
+    let mut leave = ListLeave::default();
     let few = few(RepoName::MAX);
     let mut at_once = (limit.min(few) + 1).max(BATCH.0);
     let mut names: Vec<String> = Vec::new();

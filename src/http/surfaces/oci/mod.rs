@@ -14,13 +14,13 @@ mod upload;
 
 pub use route::{OciRoute, RouteError};
 
-use super::{Challenge, Credentials, Surface};
+use super::{ChallengeKind, Credentials, Surface};
 use crate::auth::{Action, Principal};
 use crate::http::answer::Fail;
 use crate::http::answer::body::{empty, put};
 use crate::http::caller::credentials::scope;
 use crate::http::log::access::RequestId;
-use crate::http::metrics::Class;
+use crate::http::metrics::RequestClass;
 use crate::http::request::{Incoming, QueryError, Req};
 use crate::repo::Repos;
 use crate::types::RepoName;
@@ -40,25 +40,25 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 const CATALOG_SCOPE: &str = "registry:catalog:*";
 
 /// A path below `/v2`, malformed or not.
-pub struct Path(Result<OciRoute, RouteError>);
+pub struct OciPath(Result<OciRoute, RouteError>);
 
 /// A request of the protocol whose repository is found.
-pub struct Found {
+pub struct OciFound {
     route: OciRoute,
     /// What a reading request asks of.
     asked: Option<Asked>,
 }
 
-impl Surface for Path {
-    const CHALLENGE: Challenge = Challenge::Token;
-    type Found = Found;
+impl Surface for OciPath {
+    const CHALLENGE: ChallengeKind = ChallengeKind::Token;
+    type Found = OciFound;
 
     fn parse(path: &str) -> Option<Self> {
         Some(Self(OciRoute::parse(path)))
     }
 
-    fn class(&self) -> Class {
-        self.0.as_ref().map_or(Class::Other, OciRoute::class)
+    fn class(&self) -> RequestClass {
+        self.0.as_ref().map_or(RequestClass::Other, OciRoute::class)
     }
 
     fn action(&self, method: &Method) -> Action {
@@ -90,7 +90,7 @@ impl Surface for Path {
         route.is_ok_and(|route| opens_a_file(route, method))
     }
 
-    async fn resolve(self, req: &Req) -> Result<Found, Fail> {
+    async fn resolve(self, req: &Req) -> Result<OciFound, Fail> {
         let route = self.0.map_err(|error| malformed(error, &req.method))?;
         let asked = match route.name() {
             Some(name) if is_read(&route, &req.method) => Some(Asked::of(req, name).await?),
@@ -100,19 +100,19 @@ impl Surface for Path {
             }
             _ => None,
         };
-        Ok(Found { route, asked })
+        Ok(OciFound { route, asked })
     }
 
-    fn name(found: &Found) -> Option<&RepoName> {
+    fn name(found: &OciFound) -> Option<&RepoName> {
         found.route.name()
     }
 
     async fn answer(
-        found: &Found,
+        found: &OciFound,
         req: &mut Req,
         body: &mut Incoming,
     ) -> Result<Response<Body>, Fail> {
-        let Found { route, asked } = found;
+        let OciFound { route, asked } = found;
         if *route == OciRoute::Auth {
             return Box::pin(token::answer(req, body)).await;
         }

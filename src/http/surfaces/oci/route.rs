@@ -4,7 +4,7 @@
 //! Owns the grammar of paths. Must not look at accounts, repositories or bodies.
 
 use crate::http::answer::Fail;
-use crate::http::metrics::Class;
+use crate::http::metrics::RequestClass;
 use crate::types::{Digest, DigestError, NameError, Reference, RepoName, Tag, UploadId};
 use axum::http::StatusCode;
 use percent_encoding::percent_decode_str;
@@ -160,14 +160,14 @@ impl OciRoute {
     }
 
     /// The class for metrics.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> RequestClass {
         match self {
-            Self::Base | Self::ExtDiscover => Class::Base,
-            Self::Auth => Class::Token,
-            Self::Manifest { .. } => Class::Manifest,
-            Self::Blob { .. } => Class::Blob,
-            Self::Uploads { .. } | Self::Upload { .. } => Class::Upload,
-            Self::Tags { .. } | Self::Referrers { .. } | Self::Catalog => Class::List,
+            Self::Base | Self::ExtDiscover => RequestClass::Base,
+            Self::Auth => RequestClass::Token,
+            Self::Manifest { .. } => RequestClass::Manifest,
+            Self::Blob { .. } => RequestClass::Blob,
+            Self::Uploads { .. } | Self::Upload { .. } => RequestClass::Upload,
+            Self::Tags { .. } | Self::Referrers { .. } | Self::Catalog => RequestClass::List,
         }
     }
 

@@ -4,16 +4,16 @@ use super::{Asked, answered, next_link, past_place};
 use crate::http::answer::Fail;
 use crate::http::answer::body::put;
 use crate::http::request::Req;
-use crate::http::server::limits::long_lists::{Leave, SHORT};
+use crate::http::server::limits::long_lists::{ListLeave, SHORT};
 use crate::repo::TagPage;
-use crate::types::{Page, RepoName, Tag};
+use crate::types::{PageRequest, RepoName, Tag};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::LINK;
 
 /// The page that the query asks for.
-pub fn page(req: &Req) -> Result<Page, Fail> {
-    Page::parse(req.query.get("n"), req.query.get("last"))
+pub fn page(req: &Req) -> Result<PageRequest, Fail> {
+    PageRequest::parse(req.query.get("n"), req.query.get("last"))
         .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))
 }
 
@@ -53,23 +53,23 @@ pub async fn list(req: &Req, asked: &Asked) -> Result<Response<Body>, Fail> {
 }
 
 /// The tags of a page, and the leave that a long one needs.
-async fn wanted(req: &Req, asked: &Asked, page: Page) -> Result<(TagPage, Leave), Fail> {
+async fn wanted(req: &Req, asked: &Asked, page: PageRequest) -> Result<(TagPage, ListLeave), Fail> {
     let _place = past_place(req, asked).await?;
     let repos = &req.state.app.repos;
     let Asked { name, at, .. } = asked;
     let limit = page.limit();
-    let begin = Page {
+    let begin = PageRequest {
         n: Some(limit.min(few(Tag::MAX))),
         last: page.last,
     };
     let mut found = repos.tags(name, at, &begin).await?;
     // A page of the past may have ended early, with nothing more in it.
     if found.next.is_none() || found.tags.len() < begin.limit() || found.tags.len() >= limit {
-        return Ok((found, Leave::default()));
+        return Ok((found, ListLeave::default()));
     }
     let most = longest(limit, Tag::MAX);
     let leave = req.state.lists_of_names.leave(req, most).await?;
-    let rest = Page {
+    let rest = PageRequest {
         n: Some(limit - found.tags.len()),
         last: found.next,
     };

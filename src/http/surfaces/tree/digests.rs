@@ -29,14 +29,14 @@ pub fn repr(digest: &Digest) -> String {
 
 /// What a client says that a file's digests are.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedDigests {
     /// SHA-256.
     pub sha256: Option<Digest>,
     /// SHA-512.
     pub sha512: Option<Digest>,
 }
 
-impl Claimed {
+impl ClaimedDigests {
     /// From the headers of a request; algorithms that are not known here are passed over.
     ///
     /// # Errors
@@ -168,14 +168,14 @@ where
 mod tests {
     use super::*;
 
-    fn of(pairs: &[(&'static str, &str)]) -> Option<Claimed> {
+    fn of(pairs: &[(&'static str, &str)]) -> Option<ClaimedDigests> {
         let headers = pairs.iter().map(|(name, value)| {
             (
                 HeaderName::from_static(name),
                 value.parse().expect("a value"),
             )
         });
-        Claimed::of(&headers.collect()).ok()
+        ClaimedDigests::of(&headers.collect()).ok()
     }
 
     #[test]
@@ -185,20 +185,23 @@ mod tests {
             Digest::of(Algorithm::Sha512, b"a"),
         );
         let both = format!("md5=:AAAA:, {};x=1,{}", repr(&a), repr(&b));
-        let claimed = Claimed {
+        let claimed = ClaimedDigests {
             sha256: Some(a),
             sha512: Some(b),
         };
         assert_eq!(of(&[("repr-digest", &both)]), Some(claimed));
         let hex = a.hex().to_ascii_uppercase();
-        let one = Claimed {
+        let one = ClaimedDigests {
             sha256: Some(a),
             sha512: None,
         };
         let pairs = [("repr-digest", &*repr(&a)), ("x-checksum-sha256", &*hex)];
         assert_eq!(of(&pairs), Some(one));
-        assert_eq!(of(&[]), Some(Claimed::default()));
-        assert_eq!(of(&[("repr-digest", "id=?1")]), Some(Claimed::default()));
+        assert_eq!(of(&[]), Some(ClaimedDigests::default()));
+        assert_eq!(
+            of(&[("repr-digest", "id=?1")]),
+            Some(ClaimedDigests::default())
+        );
         for bad in ["sha-256", "sha-256=abc", "sha-256=:AAAA:", "sha-256=:%:"] {
             assert_eq!(of(&[("repr-digest", bad)]), None, "{bad}");
         }

@@ -1,13 +1,13 @@
 //! Folders: the way to the name with a slash, and what lies in one: a page of it, or for people all, piece by piece.
 
-use super::listing::{Form, Listing};
-use super::{Found, holds, past_place};
+use super::listing::{FolderListing, PageForm};
+use super::{TreeFound, holds, past_place};
 use crate::http::answer::Fail;
 use crate::http::answer::body::{self, put};
 use crate::http::request::Req;
-use crate::http::server::limits::long_lists::Leave;
+use crate::http::server::limits::long_lists::ListLeave;
 use crate::repo::{FolderPage, RepoError, Repos, Tree};
-use crate::types::Page;
+use crate::types::PageRequest;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, LOCATION, VARY,
@@ -24,7 +24,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// 301 to the same path with a slash, said from where the client is: it holds behind any proxy.
-pub fn with_slash(req: &Req, found: &Found) -> Response<Body> {
+pub fn with_slash(req: &Req, found: &TreeFound) -> Response<Body> {
     let mut response = body::empty(StatusCode::MOVED_PERMANENTLY);
     let query = req.query.encoded();
     put(
@@ -44,7 +44,7 @@ pub async fn is_there(req: &Req, tree: &Tree) -> Result<bool, Fail> {
         path: format!("{}/", tree.path),
         ..tree.clone()
     };
-    let page = Page {
+    let page = PageRequest {
         n: Some(1),
         last: None,
     };
@@ -57,13 +57,13 @@ pub async fn is_there(req: &Req, tree: &Tree) -> Result<bool, Fail> {
 
 /// One page of a folder; all of it in HTML, unless a page is asked for: programs that read links follow none to a next page.
 pub async fn list(req: &Req, tree: &Tree) -> Result<Response<Body>, Fail> {
-    let page = Page::parse(req.query.get("n"), req.query.get("last"))
+    let page = PageRequest::parse(req.query.get("n"), req.query.get("last"))
         .map_err(|e| Fail::bad("UNSUPPORTED", e.to_string()))?;
     if page.n == Some(0) {
         return Err(Fail::bad("UNSUPPORTED", "a page has at least one entry"));
     }
-    let form = Form::wanted(req.header("accept"));
-    if form == Form::Html && page == Page::default() {
+    let form = PageForm::wanted(req.header("accept"));
+    if form == PageForm::Html && page == PageRequest::default() {
         let body = whole(req, tree).await?;
         return described(req, tree, form, body).await;
     }
@@ -81,7 +81,12 @@ pub async fn list(req: &Req, tree: &Tree) -> Result<Response<Body>, Fail> {
     Ok(response)
 }
 
-async fn described(req: &Req, tree: &Tree, form: Form, body: Body) -> Result<Response<Body>, Fail> {
+async fn described(
+    req: &Req,
+    tree: &Tree,
+    form: PageForm,
+    body: Body,
+) -> Result<Response<Body>, Fail> {
     let mut response = Response::new(body);
     put(&mut response, CONTENT_TYPE, form.media_type());
     let headers = response.headers_mut();
@@ -98,7 +103,7 @@ async fn whole(req: &Req, tree: &Tree) -> Result<Body, Fail> {
     let repos = req.state.app.repos.clone();
     let first = repos.folder(tree, &after(None)).await?;
     drop(place);
-    let mut listing = Listing::in_pieces(tree);
+    let mut listing = FolderListing::in_pieces(tree);
     listing.add(&first);
     if listing.next().is_none() {
         return Ok(Body::from(listing.done(None)));
@@ -131,7 +136,7 @@ const TRIES: usize = 6;
 pub(super) async fn next_page(
     repos: &Repos,
     tree: &Tree,
-    page: &Page,
+    page: &PageRequest,
 ) -> Result<FolderPage, RepoError> {
     for _ in 1..TRIES {
         match repos.folder(tree, page).await {
@@ -142,24 +147,24 @@ pub(super) async fn next_page(
     repos.folder(tree, page).await
 }
 
-fn after(last: Option<String>) -> Page {
-    Page { n: Some(FEW), last }
+fn after(last: Option<String>) -> PageRequest {
+    PageRequest { n: Some(FEW), last }
 }
 
 /// A page of at most so many entries behind `last`, and the leave that a long one needs.
 async fn fill(
     req: &Req,
     tree: &Tree,
-    (form, limit): (Form, usize),
+    (form, limit): (PageForm, usize),
     mut last: Option<String>,
-) -> Result<(Listing, Leave), Fail> {
+) -> Result<(FolderListing, ListLeave), Fail> {
     let _place = past_place(req, tree).await?;
-    let mut listing = Listing::begin(form, tree);
+    let mut listing = FolderListing::begin(form, tree);
     let mut leave = None;
     loop {
         let most = if leave.is_none() { FEW } else { limit };
         let n = most.min(limit - listing.len());
-        let part = Page {
+        let part = PageRequest {
             n: Some(n),
             last: last.take(),
         };
@@ -174,7 +179,7 @@ async fn fill(
         }
         last = Some(next.to_owned());
         if leave.is_none() {
-            let most = Listing::most(limit);
+            let most = FolderListing::most(limit);
             leave = Some(req.state.lists_of_names.leave(req, most).await?);
         }
     }

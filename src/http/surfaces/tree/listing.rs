@@ -3,7 +3,7 @@
 //! Owns how names are written in both. Must not read anything.
 
 use crate::http::server::limits::long_lists::SHORT;
-use crate::repo::{At, Entry, FolderPage, Tree};
+use crate::repo::{At, FolderEntry, FolderPage, Tree};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -45,14 +45,14 @@ fn escape(text: &str) -> String {
 
 /// For whom a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum PageForm {
     /// People, and programs that follow links.
     Html,
     /// Programs.
     Json,
 }
 
-impl Form {
+impl PageForm {
     /// By the `Accept` of a request.
     pub fn wanted(accept: Option<&str>) -> Self {
         let mut kinds = accept.unwrap_or_default().split(',').filter_map(|range| {
@@ -81,8 +81,8 @@ impl Form {
 }
 
 /// A page in the making.
-pub struct Listing {
-    form: Form,
+pub struct FolderListing {
+    form: PageForm,
     text: String,
     /// With so many bytes nothing more is taken.
     full: usize,
@@ -90,17 +90,17 @@ pub struct Listing {
     next: Option<String>,
 }
 
-impl Listing {
+impl FolderListing {
     /// Most bytes of a page of so many entries.
     pub fn most(entries: usize) -> usize {
         (entries * USUAL).clamp(2 * SHORT, LONGEST)
     }
 
     /// A page of the folder that the tree's path names.
-    pub fn begin(form: Form, tree: &Tree) -> Self {
+    pub fn begin(form: PageForm, tree: &Tree) -> Self {
         let text = match form {
-            Form::Json => "{\"entries\":[".to_owned(),
-            Form::Html => head(tree),
+            PageForm::Json => "{\"entries\":[".to_owned(),
+            PageForm::Html => head(tree),
         };
         Self {
             form,
@@ -111,11 +111,11 @@ impl Listing {
         }
     }
 
-    /// A page for people that is taken away piece by piece, each a short list: see [`Listing::piece`].
+    /// A page for people that is taken away piece by piece, each a short list: see [`FolderListing::piece`].
     pub fn in_pieces(tree: &Tree) -> Self {
         Self {
             full: SHORT - ENTRY,
-            ..Self::begin(Form::Html, tree)
+            ..Self::begin(PageForm::Html, tree)
         }
     }
 
@@ -141,8 +141,8 @@ impl Listing {
                 return false;
             }
             match self.form {
-                Form::Json => self.json(entry),
-                Form::Html => self.html(entry),
+                PageForm::Json => self.json(entry),
+                PageForm::Html => self.html(entry),
             }
             self.entries += 1;
             self.next = Some(entry.name.clone());
@@ -151,7 +151,7 @@ impl Listing {
         true
     }
 
-    fn json(&mut self, entry: &Entry) {
+    fn json(&mut self, entry: &FolderEntry) {
         let file = entry.file.as_ref();
         let value = json!({
             "name": entry.name,
@@ -163,7 +163,7 @@ impl Listing {
         let _ = write!(self.text, "{comma}{value}");
     }
 
-    fn html(&mut self, entry: &Entry) {
+    fn html(&mut self, entry: &FolderEntry) {
         let (name, slash) = match entry.name.strip_suffix('/') {
             Some(name) => (name, "/"),
             None => (entry.name.as_str(), ""),
@@ -185,10 +185,10 @@ impl Listing {
     /// The whole page; `next`: the query of the one that follows.
     pub fn done(mut self, next: Option<&str>) -> String {
         match self.form {
-            Form::Json => {
+            PageForm::Json => {
                 let _ = write!(self.text, "],\"next\":{}}}", json!(self.next));
             }
-            Form::Html => {
+            PageForm::Html => {
                 self.text.push_str("</table>\n");
                 if let Some(next) = next {
                     let next = escape(next);
@@ -233,18 +233,18 @@ mod tests {
     #[test]
     fn forms() {
         for (accept, form) in [
-            (None, Form::Html),
-            (Some("*/*"), Form::Html),
-            (Some("application/json"), Form::Json),
-            (Some("application/json, text/plain, */*"), Form::Json),
+            (None, PageForm::Html),
+            (Some("*/*"), PageForm::Html),
+            (Some("application/json"), PageForm::Json),
+            (Some("application/json, text/plain, */*"), PageForm::Json),
             (
                 Some("text/html,application/xhtml+xml,application/json"),
-                Form::Html,
+                PageForm::Html,
             ),
-            (Some("application/json;q=0"), Form::Html),
-            (Some("Application/JSON; q=0.5"), Form::Json),
+            (Some("application/json;q=0"), PageForm::Html),
+            (Some("Application/JSON; q=0.5"), PageForm::Json),
         ] {
-            assert_eq!(Form::wanted(accept), form, "{accept:?}");
+            assert_eq!(PageForm::wanted(accept), form, "{accept:?}");
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
             is_bare: false,
         };
         let name = "x\"><script>'&:%2f \u{e4}";
-        let entry = Entry {
+        let entry = FolderEntry {
             name: name.into(),
             file: None,
         };
@@ -265,7 +265,7 @@ mod tests {
             entries: vec![entry],
             next: Some("last&".into()),
         };
-        let mut listing = Listing::begin(Form::Html, &tree);
+        let mut listing = FolderListing::begin(PageForm::Html, &tree);
         assert!(listing.add(&page));
         let text = listing.done(Some("?n=1&last=last%26"));
         assert!(
@@ -275,7 +275,7 @@ mod tests {
         let href = "./x%22%3E%3Cscript%3E%27%26%3A%252f%20%C3%A4";
         assert!(text.contains(&format!("href=\"{href}\"")), "{text}");
         assert!(text.contains("href=\"?n=1&amp;last=last%26\""), "{text}");
-        let mut listing = Listing::begin(Form::Json, &tree);
+        let mut listing = FolderListing::begin(PageForm::Json, &tree);
         assert!(listing.add(&page));
         let value: serde_json::Value = serde_json::from_str(&listing.done(None)).expect("JSON");
         assert_eq!(value["entries"][0]["name"], name);

@@ -16,19 +16,19 @@ mod route;
 mod sums;
 
 pub use conditions::unchanged;
-pub use digests::{Claimed, repr as repr_digest};
-pub use listing::Form;
+pub use digests::{ClaimedDigests, repr as repr_digest};
+pub use listing::PageForm;
 pub use part::parse as part_range;
 pub use route::TreeRoute;
 
-use super::{Challenge, Surface};
+use super::{ChallengeKind, Surface};
 use crate::auth::{Action, Principal};
 use crate::http::PATIENCE;
 use crate::http::answer::Fail;
 use crate::http::log::access::RequestId;
-use crate::http::metrics::Class;
+use crate::http::metrics::RequestClass;
 use crate::http::request::{Incoming, Req};
-use crate::http::server::limits::Place;
+use crate::http::server::limits::ClientPlace;
 use crate::repo::{At, RepoError, Tree};
 use crate::types::{Kind, RepoName, Title, moment};
 use axum::body::Body;
@@ -36,7 +36,7 @@ use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 
 /// What a request is about, once its path is known to name a repository.
-pub struct Found {
+pub struct TreeFound {
     /// The repository, as of when, and the rest of the path.
     pub tree: Tree,
     /// The last piece of the path as it came, still encoded: what a relative link starts from.
@@ -44,15 +44,15 @@ pub struct Found {
 }
 
 impl Surface for TreeRoute {
-    const CHALLENGE: Challenge = Challenge::Password;
-    type Found = Found;
+    const CHALLENGE: ChallengeKind = ChallengeKind::Password;
+    type Found = TreeFound;
 
     fn parse(path: &str) -> Option<Self> {
         Self::parse(path)
     }
 
-    fn class(&self) -> Class {
-        Class::Tree
+    fn class(&self) -> RequestClass {
+        RequestClass::Tree
     }
 
     fn action(&self, method: &Method) -> Action {
@@ -64,24 +64,24 @@ impl Surface for TreeRoute {
     }
 
     /// The repository that the path names. One that may not be seen is refused in the same words when it is asked for.
-    async fn resolve(self, req: &Req) -> Result<Found, Fail> {
+    async fn resolve(self, req: &Req) -> Result<TreeFound, Fail> {
         let Self { path, last } = self;
         let Some(path) = path else {
             let text = "the path holds bytes that no name can have";
             return Err(Fail::bad("NAME_INVALID", text));
         };
         match req.state.app.repos.tree(&path) {
-            Some(tree) => Ok(Found { tree, last }),
+            Some(tree) => Ok(TreeFound { tree, last }),
             None => Err(nowhere(req, &path).await?),
         }
     }
 
-    fn name(found: &Found) -> Option<&RepoName> {
+    fn name(found: &TreeFound) -> Option<&RepoName> {
         Some(&found.tree.name)
     }
 
     async fn answer(
-        found: &Found,
+        found: &TreeFound,
         req: &mut Req,
         body: &mut Incoming,
     ) -> Result<Response<Body>, Fail> {
@@ -103,7 +103,7 @@ fn action(method: &Method) -> Action {
 }
 
 /// Answers a request. All but reading a file is boxed: see the other surfaces.
-async fn handle(req: &Req, found: &Found, body: &mut Incoming) -> Result<Response<Body>, Fail> {
+async fn handle(req: &Req, found: &TreeFound, body: &mut Incoming) -> Result<Response<Body>, Fail> {
     let tree = &found.tree;
     let wanted = action(&req.method);
     let allowed = req.require(wanted, &tree.name).await;
@@ -143,7 +143,7 @@ async fn handle(req: &Req, found: &Found, body: &mut Incoming) -> Result<Respons
 }
 
 /// Where no file is there may be a folder, or the sums of one.
-async fn no_file(req: &Req, found: &Found) -> Result<Response<Body>, Fail> {
+async fn no_file(req: &Req, found: &TreeFound) -> Result<Response<Body>, Fail> {
     let tree = &found.tree;
     if let Some(folder) = sums::folder_of(&tree.path) {
         return sums::get(req, tree, folder).await;
@@ -197,7 +197,7 @@ fn unknown() -> Fail {
 
 /// A place among the reads of the past of this client; `None` for what is there now. To be held until what was asked for is
 /// known, not until it is sent.
-async fn past_place(req: &Req, tree: &Tree) -> Result<Option<Place>, Fail> {
+async fn past_place(req: &Req, tree: &Tree) -> Result<Option<ClientPlace>, Fail> {
     let Some(client) = req.counted().filter(|_| tree.at != At::Head) else {
         return Ok(None);
     };

@@ -1,7 +1,7 @@
 //! PUT and DELETE of a file: whole or in parts that can be taken up again.
 
 use super::conditions::{date, writing};
-use super::digests::{Checked, Claimed, REPR_DIGEST, repr};
+use super::digests::{Checked, ClaimedDigests, REPR_DIGEST, repr};
 use super::listing::encode;
 use super::part;
 use crate::http::answer::Fail;
@@ -29,7 +29,7 @@ pub async fn put(req: &Req, tree: &Tree, body: &mut Incoming) -> Result<Response
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Fail::new(status, "UNSUPPORTED", text));
     }
-    let claimed = Claimed::of(&req.headers)?;
+    let claimed = ClaimedDigests::of(&req.headers)?;
     let part = match req.headers.get(CONTENT_RANGE) {
         None => None,
         Some(value) => Some(part::parse(value.to_str().unwrap_or_default())?),

@@ -8,7 +8,7 @@ use crate::http::answer::Fail;
 use crate::http::answer::body::put;
 use crate::http::request::Req;
 use crate::repo::{FolderPage, RepoError, Repos, Tree};
-use crate::types::{Algorithm, Page};
+use crate::types::{Algorithm, PageRequest};
 use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, Response};
@@ -48,8 +48,8 @@ pub async fn get(req: &Req, tree: &Tree, folder: &str) -> Result<Response<Body>,
     Ok(response)
 }
 
-fn page(last: Option<String>) -> Page {
-    Page {
+fn page(last: Option<String>) -> PageRequest {
+    PageRequest {
         n: Some(FILES),
         last,
     }

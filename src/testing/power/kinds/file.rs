@@ -8,7 +8,7 @@ use super::super::check::{Check, absent};
 use super::super::scenario::{Client, Done, SHA256, body, content};
 use super::{Contents, Reads, Shown, Writers};
 use crate::repo::{At, PartDone, PartRange, Tree};
-use crate::types::{Digest, FilePath, Page, RepoName};
+use crate::types::{Digest, FilePath, PageRequest, RepoName};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use shelf::{Files, Shelf, all_of_cut};
@@ -58,7 +58,7 @@ async fn file_at(
 async fn all(check: &Check<'_>, name: &RepoName, at: &At) -> Result<Option<Shown>, String> {
     let (mut found, mut folders) = (Shown::new(), vec![String::new()]);
     while let Some(folder) = folders.pop() {
-        let (tree, page) = (tree(name, at, &folder), Page::default());
+        let (tree, page) = (tree(name, at, &folder), PageRequest::default());
         let listed = match check.service.repos.folder(&tree, &page).await {
             Ok(listed) => listed,
             Err(e) if folder.is_empty() => return absent(&e),

@@ -9,7 +9,7 @@ use super::super::ledger::{Promise, shows};
 use super::super::scenario::{Client, Done, SHA256, SHA512, content, repo};
 use super::{Contents, Reads, Shown, Writers};
 use crate::repo::{At, RepoError};
-use crate::types::{Digest, Page, Reference, RepoName, UploadId};
+use crate::types::{Digest, PageRequest, Reference, RepoName, UploadId};
 use futures_util::future::LocalBoxFuture;
 
 /// Repositories of images. Their names are `tag TAG`, `manifest DIGEST` and `blob DIGEST`.
@@ -68,7 +68,7 @@ async fn blob_at(
 /// Every tag, the manifest that it means and the blobs below it.
 async fn all(check: &Check<'_>, name: &RepoName, at: &At) -> Result<Option<Shown>, String> {
     let repos = &check.service.repos;
-    let listed = match repos.tags(name, at, &Page::default()).await {
+    let listed = match repos.tags(name, at, &PageRequest::default()).await {
         Ok(listed) => listed,
         Err(e) => return absent(&e),
     };

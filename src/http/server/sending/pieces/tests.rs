@@ -1,5 +1,5 @@
 use super::*;
-use crate::http::server::limits::many_ranges::Leave;
+use crate::http::server::limits::many_ranges::RangeLeave;
 use crate::http::server::sending::chunk::{CHUNK, CHUNKS};
 use crate::http::server::sending::sendfile::PART;
 use http_body::Body as _;
@@ -42,7 +42,7 @@ async fn from_memory_and_from_the_disk() {
             };
             let got = sent(pieces(
                 content,
-                Parts::listed([text(), Piece::Span(span), text()].into()),
+                BodyParts::listed([text(), Piece::Span(span), text()].into()),
             ))
             .await;
             let want = [b"--", &bytes[start..start + len], b"--"].concat();
@@ -65,8 +65,8 @@ async fn tiny_parts_are_joined_and_others_have_their_turn_between() {
         outbox: Some(Outbox::default()),
     };
     for content in [Content::Bytes(Bytes::from_static(b"0123456789")), in_file] {
-        let parts = (spans.clone(), Leave::default());
-        let parts = Parts::multipart(parts, 10, "text/plain", "B");
+        let parts = (spans.clone(), RangeLeave::default());
+        let parts = BodyParts::multipart(parts, 10, "text/plain", "B");
         let known = parts.len();
         let mut body = pieces(content, parts);
         let mut poll = async || {
@@ -114,7 +114,7 @@ async fn what_the_kernel_can_send_is_put_into_the_outbox() {
             start: 0,
             len: bytes.len() as u64,
         };
-        let mut body = pieces(content, Parts::one(span));
+        let mut body = pieces(content, BodyParts::one(span));
         let mut frames = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.expect("read").into_data().expect("data");
@@ -149,7 +149,7 @@ async fn others_have_their_turn_between_chunks() {
         start: 0,
         len: 2 * CHUNK as u64,
     };
-    let mut body = pieces(of(&Arc::new(file)), Parts::one(span));
+    let mut body = pieces(of(&Arc::new(file)), BodyParts::one(span));
     let mut polled = async || {
         let poll = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut body).poll_frame(cx));
         std::future::poll_fn(poll).await.is_ready()
@@ -177,7 +177,7 @@ async fn without_leave_a_chunk_waits_until_the_last_is_gone() {
             len: 3 * SMALL as u64,
         };
         let content = of(&file);
-        let mut body = pieces(content, Parts::one(span));
+        let mut body = pieces(content, BodyParts::one(span));
         let mut last = body.frame().await.expect("a chunk").expect("read");
         for _ in 1..3 {
             let early = tokio::time::timeout(Duration::from_millis(20), body.frame()).await;

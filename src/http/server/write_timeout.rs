@@ -9,14 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Wraps a connection's input and output.
-pub struct Progress<T> {
+pub struct WriteTimeout<T> {
     io: T,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
 }
 
-impl<T> Progress<T> {
+impl<T> WriteTimeout<T> {
     /// `limit`: the longest time in which no byte is taken.
     pub fn new(io: T, limit: Duration) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl<T> Progress<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Progress<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Progress<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Progress<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -99,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_stops_ends_the_connection() {
         let (near, _far) = tokio::io::duplex(8);
-        let mut io = Progress::new(near, Duration::from_millis(20));
+        let mut io = WriteTimeout::new(near, Duration::from_millis(20));
         assert!(io.write_all(b"12345678").await.is_ok());
         let error = io.write_all(b"9").await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
