@@ -2,19 +2,18 @@
 //!
 //! Owns the rows of the trail and their chain. A change's row begins in the feed, in the change's own transaction, and is moved
 //! here; what changed nothing is gathered in memory for some seconds. Must not know how requests come, nor what they mean.
+//!
+//! `gathering` has what no change carries into the feed, `reading` what reads the trail.
 
 mod act;
 mod chain;
 mod error;
+mod gathering;
 mod moving;
-mod pulls;
-mod read;
+mod reading;
 pub mod record;
-mod refused;
 mod trail;
 mod turn;
-mod verify;
-mod view;
 
 #[cfg(test)]
 mod tests;
@@ -28,8 +27,10 @@ pub use turn::{Accounts, EVERY};
 pub use view::{AuditDamage, AuditFilter, AuditPage, AuditRow, AuditVerified};
 
 use crate::store::{Lane, Need, Read, Store, StoreError, Txn};
+use gathering::{pulls, refused};
 use pulls::Pulls;
 use read::Search;
+use reading::{read, verify, view};
 use refused::Refused;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trail::Trail;

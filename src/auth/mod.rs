@@ -7,20 +7,18 @@
 //! is used and an hour longer, a verified token until it expires. The latter two name the account and its password's generation, which
 //! are compared with the account at every use, and roles are looked up at every use: so a change counts from the
 //! moment it is answered, and argon2 never runs for what was decided already.
+//!
+//! `passwords` has what a login by password costs, `tokens` the token service and the scopes of tokens.
 
 mod admin;
 mod authorize;
 mod check;
-mod delay;
 mod error;
-mod login;
-mod password;
-mod scope;
-mod service;
+mod passwords;
 mod standing;
 #[cfg(test)]
 mod tests;
-mod token;
+mod tokens;
 mod user;
 mod who;
 
@@ -35,9 +33,11 @@ pub use who::{Action, Grant, Principal, Resource, Role, RoleGrant, UserName, Use
 use crate::cache::Cache;
 use crate::store::Store;
 use arc_swap::ArcSwap;
+use passwords::{delay, login, password};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokens::{scope, service, token};
 use tokio::sync::Semaphore;
 
 /// How long a right password is remembered that nobody shows any more.

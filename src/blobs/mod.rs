@@ -3,25 +3,19 @@
 //! Owns DIR/blobs and DIR/uploads, the order of the system calls that makes bytes durable, and the saved state of
 //! unfinished uploads. Knows nothing of rows: which places are in use, and which uploads go on, the caller says.
 //! Everything blocks: call from `spawn_blocking`.
+//!
+//! `uploads` has content that comes, `survey` what looks at content that lies here.
 
-mod ahead;
-mod buffer;
 mod disk;
 mod error;
 mod files;
 mod folders;
-mod ingest;
-mod listing;
-mod odd;
 mod place;
-mod quarantine;
-mod resuming;
-mod scrub;
+mod survey;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod twin;
-mod upload;
+mod uploads;
 
 pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};
@@ -45,6 +39,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use survey::{odd, scrub};
+use uploads::{ahead, buffer, ingest, listing, resuming, twin, upload};
 
 /// Files that are listed in one go.
 const LISTED: usize = 1000;

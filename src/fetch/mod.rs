@@ -3,20 +3,15 @@
 //!
 //! Knows URLs, `Bearer`/`Basic` challenges and byte ranges; must know nothing of manifests, repositories or the store.
 //! Credentials never appear in an error or a log line, nor does the query of a URL (signed links are secrets too).
+//!
+//! `login` has what other servers ask for before they answer, `requests` how requests go out.
 
 pub mod answers;
-pub mod challenge;
 mod client;
 pub mod coding;
-pub mod credentials;
-mod download;
 mod error;
-mod put;
-mod realm;
-mod redirect;
-mod retry;
-mod send;
-mod token;
+mod login;
+mod requests;
 pub mod unix;
 mod wire;
 
@@ -32,6 +27,9 @@ pub use retry::Retry;
 
 pub use wire::TlsClient;
 
+pub use login::{challenge, credentials};
+use login::{realm, token};
+use requests::{download, redirect, retry};
 use std::time::Duration;
 
 /// How one run talks to one registry.

@@ -3,24 +3,19 @@
 //! Owns the registry protocol as a client (`oci`), the names people type (`reference`), what belongs to an image (`plan`)
 //! and the copying (`copy`). Bytes are never converted; nothing is visible before the one commit at the end. It must not
 //! know reqwest, the store or content files: it speaks through `fetch` and `repo`.
+//!
+//! `planning` has the way from what was asked for to a plan, `source` the other registry.
 #![allow(
     clippy::result_large_err,
     reason = "errors end a run, once; a box would only hide RepoError from those who match on it"
 )]
 
-mod attached;
-mod budget;
 mod closure;
 mod copy;
-pub mod document;
 mod evidence;
-pub mod link;
-mod oci;
-mod plan;
-mod platform;
-mod reference;
+mod planning;
 mod refetch;
-mod visit;
+mod source;
 
 pub use evidence::MissingEvidence;
 pub use reference::SourceImage;
@@ -29,6 +24,9 @@ pub use refetch::refetch;
 use crate::fetch::{FetchClient, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};
 use crate::types::{Digest, JobId, Moment, NameError, RepoName};
+use planning::{budget, plan, platform};
+pub use source::{document, link};
+use source::{oci, reference};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 

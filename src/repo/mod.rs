@@ -2,33 +2,31 @@
 //!
 //! Owns every row of the repository tables and the rules by which a digest becomes visible in a repository. Knows no
 //! HTTP and no format: it asks a [`format::Format`] what bytes mean. Every change is durable when its method returns.
+//!
+//! `named` has the way from names to repositories, `removals` what goes and what is gone.
 
 mod bounded;
 pub mod check;
-mod deletion;
 mod edit;
 mod error;
 mod failures;
 mod files;
 pub mod format;
 mod history;
-mod home;
 mod images;
-mod lost;
+mod named;
 mod pushes;
 mod quota;
 mod readiness;
 pub mod reclaim;
-mod removal;
+mod removals;
 mod restore;
 pub mod rows;
 mod rules;
 mod settings;
-mod shown;
 mod snapshots;
 mod stage;
 mod state;
-mod tree;
 mod uploads;
 mod values;
 
@@ -65,7 +63,9 @@ use format::Format;
 use history::moment;
 use home::Homes;
 use images::{blob, past, read};
+use named::{home, shown, tree};
 use quota::{Turns, Uploads};
+use removals::{deletion, removal};
 use rows::keys::{self, DueKind};
 use rows::record::RepoRecord;
 use state::{Absence, Generations};

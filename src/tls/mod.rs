@@ -1,19 +1,18 @@
 //! Certificates: the local CA and its leaf, one's own certificate, renewal, reload, the TLS handshake; and which ones of other
 //! servers are trusted.
 //! Owns DIR/tls and the crates rustls, tokio-rustls and rcgen; speaks no HTTP and knows no configuration.
+//!
+//! `ca` has the local CA.
 
-mod constraints;
+mod ca;
 mod error;
 mod files;
 mod inspect;
-mod issue;
-mod local;
 mod machine;
 mod outward;
 mod own;
 mod read_ahead;
 mod state;
-mod trust;
 
 pub use error::{TlsError, TlsErrorKind};
 pub use outward::outward;
@@ -21,6 +20,7 @@ pub use own::OwnPem;
 pub use read_ahead::ReadAhead;
 
 use arc_swap::ArcSwap;
+use ca::{constraints, issue, local, trust};
 use error::NEW_CA;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ProducesTickets;

@@ -2,23 +2,20 @@
 //!
 //! Owns the words that every other module speaks (digest, repository name, tag, reference, media type, ranges,
 //! pages, ids, names of items). Must not do input or output, and imports nothing of this crate.
+//!
+//! `names` has the names that people type.
 
-mod attached;
 mod digest;
 mod ids;
 mod item;
 mod kind;
 mod media_type;
-pub(crate) mod moment;
-mod name;
+mod names;
 mod outage;
 mod page;
-mod path;
-mod pattern;
 mod range;
 mod remedy;
 mod text;
-mod title;
 mod visible;
 
 pub use attached::AttachedTag;
@@ -29,6 +26,8 @@ pub use kind::{Kind, KindError};
 pub use media_type::{MediaType, MediaTypeError};
 pub use moment::Moment;
 pub use name::{NameError, Reference, RepoName, Tag};
+pub(crate) use names::moment;
+use names::{attached, name, path, pattern, title};
 pub use outage::Outage;
 pub use page::{PageError, PageRequest};
 pub use path::{FilePath, Folder, PathError};

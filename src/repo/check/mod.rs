@@ -3,22 +3,16 @@
 //!
 //! Everything is read in pages; a difference is told of only if one read shows all of it, and mended only in a
 //! transaction that finds the same. Sources (items, repositories, sizes) are never invented and never dropped.
+//!
+//! `repos` has the rows about a repository as a whole, `named` those about items and what they name.
 
-mod children;
 mod content;
 mod due;
-mod heads;
-mod history;
-mod items;
 mod mend;
-mod pins;
-mod quotas;
-mod refs;
+mod named;
 mod report;
-mod tags;
-mod trees;
+mod repos;
 mod uploads;
-mod usage;
 mod walk;
 
 pub(in crate::repo) use content::content_of;
@@ -32,6 +26,8 @@ use crate::blobs::{Purpose, UploadFile};
 use crate::store::key::Key;
 use crate::store::{Get, Lane, Need, Read, StoreError, Table};
 use crate::types::Digest;
+use named::{history, items, refs, tags};
+use repos::{heads, pins, quotas, trees, usage};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use walk::Walk;

@@ -4,19 +4,20 @@
 //! An upload lives in memory from its first request. Its file is made with its first byte; every ten seconds or 256 MiB,
 //! and at stop, its bytes are synced and then its row saved (`saving`). What a row does not cover is hashed from the file
 //! if the machine was not rebooted meanwhile, else cut off.
+//!
+//! `filling` has the fills of mirrors, `receiving` the way of a body into an upload.
 
 pub(in crate::repo) mod closing;
-pub(in crate::repo) mod fill;
-pub(in crate::repo) mod fills;
+mod filling;
 pub(in crate::repo) mod giving_up;
 pub(in crate::repo) mod hashing;
 pub(in crate::repo) mod memory;
 pub(in crate::repo) mod owners;
-pub(in crate::repo) mod piece;
-pub(in crate::repo) mod receive;
+mod receiving;
 pub(in crate::repo) mod resume;
-pub(in crate::repo) mod saving;
 pub(in crate::repo) mod sessions;
+
+pub(in crate::repo) use filling::{fill, fills};
 
 use crate::repo::error::RepoError;
 use crate::repo::files::Filed;
@@ -28,6 +29,7 @@ use crate::repo::uploads::sessions::{Hold, Session, Slot, Turn};
 use crate::repo::{Repos, new_upload_id, pushes};
 use crate::store::Need;
 use crate::types::{Algorithm, ContentRange, Digest, Kind, RepoId, RepoName, UploadId, wall_ms};
+pub(in crate::repo) use receiving::{piece, receive, saving};
 use std::sync::Arc;
 
 /// Closes an upload's file where many are open, if its request is dropped at any point.

@@ -1,0 +1,222 @@
+//! One request on the wire: the scheme to speak, redirects, tries, and reading small answers.
+
+use crate::fetch::client::{Asking, Inner, Reply};
+use crate::fetch::error::FetchError;
+use crate::fetch::realm::{host_port, is_loopback, same_origin};
+use crate::fetch::wire::{Inward, causes, no_answer, refused, shown};
+use crate::fetch::{coding, redirect, retry};
+use bytes::BytesMut;
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, Response, Url};
+
+/// As much of an error's body is read, to tell what it says.
+const ERROR_MAX: u64 = 64 * 1024;
+
+impl Inner {
+    /// The registry's root URL, found at the first request: HTTPS, then, for this machine only, HTTP.
+    pub(in crate::fetch) async fn base(&self) -> Result<&Url, FetchError> {
+        self.root.get_or_try_init(|| self.probe()).await
+    }
+
+    fn address(&self, scheme: &str) -> Result<Url, FetchError> {
+        let url = format!("{scheme}://{}/", self.host).parse();
+        url.map_err(|_| FetchError::Options(format!("\"{}\" is no host name", self.host)))
+    }
+
+    async fn probe(&self) -> Result<Url, FetchError> {
+        if self.options.plain_http {
+            return self.address("http");
+        }
+        let secure = self.address("https")?;
+        if !is_loopback(&secure) {
+            return Ok(secure);
+        }
+        let mut backoff = self.backoff(None);
+        loop {
+            let ping = async |url: &Url| {
+                let path = url.join("v2/").unwrap_or_else(|_| url.clone());
+                let client = self.wire.client(&path, false);
+                let client = client.map_err(|e| self.inward(&path, None, &e))?;
+                let answer = client.get(path.clone()).send().await;
+                answer.map_err(|e| no_answer(url, &e))
+            };
+            let Err(error) = ping(&secure).await else {
+                return Ok(secure);
+            };
+            if matches!(error, FetchError::Certificate { .. }) {
+                return Err(error);
+            }
+            let plain = self.address("http")?;
+            if ping(&plain).await.is_ok() {
+                return Ok(plain);
+            }
+            self.pause(&mut backoff, error, None).await?;
+        }
+    }
+
+    /// Sends, follows redirects, and tries again while the failure may pass.
+    pub(in crate::fetch) async fn send(&self, asking: &Asking) -> Result<Response, FetchError> {
+        let mut backoff = self.backoff(asking.tries);
+        // Who says when to come back is believed.
+        let mut patient = self.backoff(None);
+        loop {
+            let (error, asked) = match self.follow(asking).await {
+                Ok(response) if retry::is_passing(response.status()) => {
+                    let asked = retry::asked(response.headers());
+                    let url = shown(response.url());
+                    let status = response.status().as_u16();
+                    let detail = self
+                        .read(response, 64 * 1024)
+                        .await
+                        .map(|r| r.detail())
+                        .unwrap_or_default();
+                    if let Some(long) = asked.filter(|a| *a > retry::LONGEST) {
+                        return Err(FetchError::Wait {
+                            url,
+                            seconds: long.as_secs(),
+                            detail: format!(" ({status}{detail})"),
+                        });
+                    }
+                    (
+                        FetchError::Status {
+                            url,
+                            status,
+                            detail,
+                        },
+                        asked,
+                    )
+                }
+                Ok(response) => return Ok(response),
+                Err(error @ FetchError::Connect { .. }) => (error, None),
+                Err(error) => return Err(error),
+            };
+            let backoff = if asked.is_some() {
+                &mut patient
+            } else {
+                &mut backoff
+            };
+            self.pause(backoff, error, asked).await?;
+        }
+    }
+
+    async fn follow(&self, asking: &Asking) -> Result<Response, FetchError> {
+        let mut url = asking.url.clone();
+        let mut from: Option<Url> = None;
+        for _ in 0..=redirect::MOST {
+            let method = if asking.form.is_some() {
+                Method::POST
+            } else {
+                asking.method.clone()
+            };
+            let refuse = |e: &Inward| self.inward(&url, from.as_ref(), e);
+            let beside = asking.beside && from.is_none();
+            let client = self.wire.client(&url, beside).map_err(|e| refuse(&e))?;
+            let mut request = client
+                .request(method, url.clone())
+                .headers(asking.headers.clone());
+            if let Some(value) = asking
+                .authorization
+                .clone()
+                .filter(|_| same_origin(&asking.url, &url))
+            {
+                request = request.header(AUTHORIZATION, value);
+            }
+            if let Some(form) = &asking.form {
+                request = request.body(form.clone());
+            }
+            let response = request.send().await.map_err(|e| match refused(&e) {
+                Some(inward) => refuse(&inward),
+                None => no_answer(&url, &e),
+            })?;
+            if !redirect::is_redirect(response.status()) || asking.form.is_some() {
+                return Ok(response);
+            }
+            let next = redirect::next(&url, response.headers())?;
+            from = Some(std::mem::replace(&mut url, next));
+        }
+        Err(FetchError::Redirect {
+            url: shown(&asking.url),
+            why: format!("more than {} in a row", redirect::MOST),
+        })
+    }
+
+    /// The error about a host where only the operator may send us; `from` redirected there, else the registry named it.
+    pub(in crate::fetch) fn inward(
+        &self,
+        url: &Url,
+        from: Option<&Url>,
+        why: &Inward,
+    ) -> FetchError {
+        FetchError::Inward {
+            by: from.map_or_else(|| self.host.clone(), shown),
+            host: host_port(url),
+            address: why.address,
+            what: why.what,
+        }
+    }
+
+    /// Sends one request that needs no log-in and reads its answer.
+    pub(in crate::fetch) async fn exchange(
+        &self,
+        asking: &Asking,
+        limit: u64,
+    ) -> Result<Reply, FetchError> {
+        let response = self.send(asking).await?;
+        self.read(response, limit).await
+    }
+
+    /// Reads a body of at most `limit` bytes; of an error's body as much as fits.
+    pub(in crate::fetch) async fn read(
+        &self,
+        mut response: Response,
+        limit: u64,
+    ) -> Result<Reply, FetchError> {
+        let (status, url) = (response.status(), response.url().clone());
+        let headers = response.headers().clone();
+        let mut body = BytesMut::new();
+        loop {
+            let piece = response.chunk().await;
+            let piece = piece.map_err(|e| FetchError::Body {
+                url: shown(&url),
+                why: broken(&e),
+            })?;
+            let Some(piece) = piece else { break };
+            if (body.len() + piece.len()) as u64
+                > limit.max(if status.is_success() { 0 } else { ERROR_MAX })
+            {
+                if !status.is_success() {
+                    break;
+                }
+                return Err(FetchError::TooLarge {
+                    url: shown(&url),
+                    limit,
+                });
+            }
+            body.extend_from_slice(&piece);
+        }
+        let came = body.freeze();
+        let limit = limit.max(if status.is_success() { 0 } else { ERROR_MAX });
+        let (body, coded) = match coding::plain(&came, limit) {
+            Some(Ok(plain)) => (plain, Some(came)),
+            Some(Err(_)) if status.is_success() => {
+                return Err(FetchError::TooLarge {
+                    url: shown(&url),
+                    limit,
+                });
+            }
+            _ => (came, None),
+        };
+        Ok(Reply {
+            status: status.as_u16(),
+            headers,
+            body,
+            coded,
+            url,
+        })
+    }
+}
+
+/// A body that stopped before its end.
+pub(in crate::fetch) fn broken(error: &reqwest::Error) -> String {
+    format!("the answer broke off ({})", causes(error))
+}
