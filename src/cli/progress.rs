@@ -99,7 +99,7 @@ impl Shown {
                 state.total = self.bars.as_ref().map(|bars| bars.add(bar(*bytes, "all")));
             }
             MirrorProgress::Blob { digest, size, done } if done == size => {
-                state.settle(digest, *size)
+                state.settle(digest, *size);
             }
             MirrorProgress::Blob { digest, size, done } => {
                 jumped = !state.open.contains_key(digest) && *done > 0;
