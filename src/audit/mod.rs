@@ -29,7 +29,7 @@ pub use view::{AuditDamage, AuditFilter, AuditPage, AuditRow, AuditVerified};
 use crate::store::{Lane, Need, Read, Store, StoreError, Txn};
 use gathering::{pulls, refused};
 use pulls::Pulls;
-use read::Search;
+use read::TrailSearch;
 use reading::{read, verify, view};
 use refused::Refused;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,7 +129,7 @@ impl Audit {
         limit: usize,
         newest: bool,
     ) -> Result<AuditPage, AuditError> {
-        let mut search = Search::new(filter, after, limit.clamp(1, PAGE), newest);
+        let mut search = TrailSearch::new(filter, after, limit.clamp(1, PAGE), newest);
         while !search.is_done() {
             search = self
                 .hop(move |store| {

@@ -92,7 +92,7 @@ struct Inner {
     epoch: Arc<AtomicU64>,
     accounts: Cache<UserName, (u64, Option<Arc<user::Account>>)>,
     decisions: Cache<[u8; 32], login::Decision>,
-    tokens: Cache<[u8; 32], Arc<service::Verified>>,
+    tokens: Cache<[u8; 32], Arc<service::VerifiedToken>>,
 }
 
 /// What the options say, ready for use.

@@ -30,7 +30,7 @@ impl DirSync {
             if turns.begun == turns.ended {
                 turns.begun = mine;
                 drop(turns);
-                let turn = Turn {
+                let turn = SyncTurn {
                     dir: self,
                     number: mine,
                     code: eio(),
@@ -59,14 +59,14 @@ fn eio() -> i32 {
 }
 
 /// A running turn; ends as failed unless `run` saw a success, even by a panic, so that nobody waits for ever.
-struct Turn<'a> {
+struct SyncTurn<'a> {
     dir: &'a DirSync,
     number: u64,
     /// The answer for those who wait; 0 is success.
     code: i32,
 }
 
-impl Turn<'_> {
+impl SyncTurn<'_> {
     fn run(mut self, fsync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let result = fsync();
         self.code = match &result {
@@ -77,7 +77,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for SyncTurn<'_> {
     fn drop(&mut self) {
         let mut turns = self.dir.lock();
         turns.ended = self.number;

@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app::ops::{AuditList, AuditVerify, FaultKind};
 use crate::audit::{AuditOutcome, AuditPage, AuditRow, AuditVerified};
 use crate::config::duration_ms;
@@ -68,7 +68,7 @@ enum Ended {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     #[command(flatten)]
     filter: Filter,
     /// At most so many rows
@@ -82,7 +82,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     #[command(flatten)]
     filter: Filter,
     /// One JSON object a line, or comma-separated values with a line of names
@@ -101,7 +101,7 @@ enum As {
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// A hash that the log told of: it must still be in the chain
     #[arg(long, value_name = "HASH")]
     anchor: Option<String>,
@@ -122,7 +122,7 @@ impl AuditCommand {
         done
     }
 
-    async fn with(self, session: &Session) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession) -> Result<(), Failure> {
         match self {
             Self::List(List {
                 filter,
@@ -214,7 +214,7 @@ fn list(rows: &[AuditRow]) -> Result<(), Failure> {
     output::print(&output::table(&heads, &rows))
 }
 
-async fn export(session: &Session, filter: &Filter, format: As) -> Result<(), Failure> {
+async fn export(session: &CommandSession, filter: &Filter, format: As) -> Result<(), Failure> {
     if matches!(format, As::Csv) {
         output::print(&csv(|writer| writer.write_record(COLUMNS))?)?;
     }

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, OutputFormat};
 use super::progress::Checking;
-use super::session::Session;
+use super::session::CommandSession;
 use super::settings::{self, DataLocation};
 use crate::app::ops::{self, FaultKind, News, Progress, Refetch, Refetched};
 use crate::fetch::credentials;
@@ -76,7 +76,7 @@ impl Check {
         let logins = Arc::new(credentials::CredentialFiles::read(
             self.creds_file.as_deref(),
         ));
-        let session = Session::open(&settings::enter(loaded)?.for_check(), "check").await?;
+        let session = CommandSession::open(&settings::enter(loaded)?.for_check(), "check").await?;
         let stop = CancellationToken::new();
         let bar = Arc::new(Checking::new(self.format.json));
         let (stopped, clears) = (stop.clone(), bar.clone());
@@ -105,7 +105,7 @@ impl Check {
 
     async fn with(
         &self,
-        session: &Session,
+        session: &CommandSession,
         ca_pem: Option<String>,
         files: Arc<credentials::CredentialFiles>,
         bar: &Arc<Checking>,

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
+use super::session::CommandSession;
 use super::settings::DataLocation;
 use crate::app::App;
 use crate::app::ops::DatabaseShow;
@@ -32,7 +32,7 @@ impl DbCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let Self::Status(Status { place, format }) = self;
         let dir = place.enter()?;
-        let status = if let Some(server) = Session::running(&dir).await? {
+        let status = if let Some(server) = CommandSession::running(&dir).await? {
             server.quick(DatabaseShow {}).await?
         } else {
             let look = move || App::database_status(&dir, "dryport db");

@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app;
 use crate::app::ops::{FaultKind, GcSurvey, GcSweep, Slow};
 use crate::config::Config;
@@ -26,7 +26,7 @@ const SHOWN: usize = 40;
 #[derive(Debug, Args)]
 pub(super) struct Gc {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Change nothing; say what would go, and what each repository alone holds
     #[arg(long, conflicts_with = "purge_history")]
     dry_run: bool,
@@ -49,10 +49,10 @@ impl Gc {
             return done;
         }
         let dir = self.registry.enter()?;
-        if Session::running(&dir).await?.is_some() {
+        if CommandSession::running(&dir).await?.is_some() {
             return Err(served(&dir.config));
         }
-        let session = Session::open(&dir, "gc").await?;
+        let session = CommandSession::open(&dir, "gc").await?;
         let swept = self.sweep(&session).await;
         session.close().await;
         let Slow::Done(gc) = swept? else {
@@ -74,7 +74,7 @@ impl Gc {
         ended
     }
 
-    async fn with(&self, session: &Session) -> Result<(), Failure> {
+    async fn with(&self, session: &CommandSession) -> Result<(), Failure> {
         if self.dry_run {
             return self.survey(session).await;
         }
@@ -86,7 +86,7 @@ impl Gc {
         }
     }
 
-    async fn survey(&self, session: &Session) -> Result<(), Failure> {
+    async fn survey(&self, session: &CommandSession) -> Result<(), Failure> {
         let survey = session.quick(GcSurvey {}).await?;
         if self.format.json {
             output::json(&survey)
@@ -95,7 +95,7 @@ impl Gc {
         }
     }
 
-    async fn sweep(&self, session: &Session) -> Result<Slow<Report>, Failure> {
+    async fn sweep(&self, session: &CommandSession) -> Result<Slow<Report>, Failure> {
         let purge_history = self.purge_history;
         session.quick(GcSweep { purge_history }).await
     }

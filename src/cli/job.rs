@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use super::timing;
 use crate::app::ops::{
     JobCancel, JobList, JobLog, JobRetry, JobShow, ScheduleList, ScheduleRemove,
@@ -39,7 +39,7 @@ pub(super) enum JobCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     #[command(flatten)]
     format: OutputFormat,
 }
@@ -48,7 +48,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The job's number, as `job list` shows it
     #[arg(value_name = "ID")]
     id: u64,
@@ -60,7 +60,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Numbered {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The schedule's number, as `job schedules` shows it
     #[arg(value_name = "N")]
     id: u64,
@@ -83,7 +83,7 @@ impl JobCommand {
         done
     }
 
-    async fn with(self, session: &Session) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession) -> Result<(), Failure> {
         match self {
             Self::List(List { format, .. }) => {
                 let jobs = session.quick(JobList {}).await?.jobs;

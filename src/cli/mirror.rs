@@ -4,8 +4,8 @@ use super::exit::{Exit, Failure};
 use super::help::flow;
 use super::output::{self, OutputFormat};
 use super::progress;
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use super::timing::{self, Timing};
 use crate::app::ops::{FaultKind, JobCancel, MirrorJob, Progress, ScheduleMirror, Slow};
 use crate::fetch::credentials;
@@ -46,7 +46,7 @@ Examples:
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct Mirror {
     #[command(flatten)]
-    pub(super) registry: Registry,
+    pub(super) registry: RegistryArgs,
     /// The image, by tag or digest
     #[arg(value_name = "docker://HOST/NAME[:TAG|@DIGEST]")]
     pub(super) source: String,
@@ -105,7 +105,7 @@ impl Mirror {
         let job = self.job().await?;
         let session = registry.session("mirror").await?;
         let stop = CancellationToken::new();
-        let shown = Arc::new(progress::Shown::new());
+        let shown = Arc::new(progress::RunDisplay::new());
         let (stopped, clears) = (stop.clone(), shown.clone());
         let interrupt =
             tokio::spawn(async move { cancel_on_signal(stopped, || clears.finish()).await });
@@ -205,7 +205,7 @@ async fn login(
 
 /// Has the copy made again and again.
 async fn plan(
-    registry: &Registry,
+    registry: &RegistryArgs,
     job: MirrorJob,
     schedule: Schedule,
     format: OutputFormat,
@@ -221,7 +221,7 @@ async fn plan(
         ));
     }
     let session = registry.session("mirror").await?;
-    let served = !matches!(session, Session::Local { .. });
+    let served = !matches!(session, CommandSession::Local { .. });
     let made = session.quick(ScheduleMirror { job, schedule }).await;
     session.close().await;
     let made = made?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// The state of one run, and how it is drawn.
-pub(super) struct Shown {
+pub(super) struct RunDisplay {
     bars: Option<MultiProgress>,
     quiet: Mutex<Option<Quiet>>,
     state: Mutex<State>,
@@ -50,7 +50,7 @@ impl State {
     }
 }
 
-impl Shown {
+impl RunDisplay {
     pub(super) fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         Self {
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn counts_what_is_there_and_what_comes() {
-        let shown = Shown {
+        let shown = RunDisplay {
             bars: None,
             quiet: Mutex::default(),
             state: Mutex::default(),

@@ -7,14 +7,14 @@ use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, OutputFormat};
 use super::server;
-use super::session::Session;
+use super::session::CommandSession;
 use super::settings::DataLocation;
 use crate::app::ops::Pushed;
 use crate::fetch::{FetchClient, FetchOptions, TlsClient};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use percent_encoding::percent_decode_str;
-use sources::Entry;
+use sources::FoundEntry;
 use std::path::PathBuf;
 use std::time::Duration;
 use target::Target;
@@ -89,7 +89,7 @@ impl Push {
         let target = match server {
             Some((is_plain, host)) => Target::There(self.client(is_plain, host).await?),
             // Files that were named are open: from here on this process may be another user.
-            None => Target::Here(Session::open(&self.place.enter()?, "push").await?),
+            None => Target::Here(CommandSession::open(&self.place.enter()?, "push").await?),
         };
         let done = self.push(&target, entries).await;
         target.close().await;
@@ -107,7 +107,7 @@ impl Push {
     async fn push(
         &self,
         target: &Target,
-        entries: Box<dyn Iterator<Item = Result<Entry, Failure>> + Send>,
+        entries: Box<dyn Iterator<Item = Result<FoundEntry, Failure>> + Send>,
     ) -> Result<Vec<Done>, Failure> {
         let at_once = if self.recursive { AT_ONCE } else { 1 };
         let pushes = stream::iter(entries).map(|entry| self.one(target, entry));
@@ -127,12 +127,12 @@ impl Push {
     async fn one(
         &self,
         target: &Target,
-        entry: Result<Entry, Failure>,
+        entry: Result<FoundEntry, Failure>,
     ) -> Result<Option<Done>, Failure> {
         let source = match entry? {
-            Entry::Source(source) => source,
-            Entry::File { path, target } => sources::open(&path, target)?,
-            Entry::Odd(text) => {
+            FoundEntry::Source(source) => source,
+            FoundEntry::File { path, target } => sources::open(&path, target)?,
+            FoundEntry::Odd(text) => {
                 output::warning(&text);
                 return Ok(None);
             }

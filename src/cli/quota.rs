@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app::ops::{QuotaList, QuotaRemove, QuotaSet};
 use crate::repo::QuotaView;
 use clap::{Args, Subcommand};
@@ -26,7 +26,7 @@ pub(super) enum QuotaCommand {
 #[derive(Debug, Args)]
 pub(super) struct Set {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Prefix of repository names, for example team (holds for team/app, not for teammate); `/` is the whole registry
     prefix: String,
     /// Bytes, for example 50GiB
@@ -41,7 +41,7 @@ pub(super) struct Set {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     #[command(flatten)]
     format: OutputFormat,
 }
@@ -50,7 +50,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Remove {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The prefix, as `quota list` shows it
     prefix: String,
 }
@@ -68,7 +68,7 @@ impl QuotaCommand {
         done
     }
 
-    async fn with(self, session: &Session) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession) -> Result<(), Failure> {
         match self {
             Self::Set(Set {
                 prefix,

@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app::ops::{RepoCreate, RepoDelete, RepoList, RepoSet, RepoShow};
 use crate::repo::{HistoryKeep, Origin, RepoView, SettingsChange};
 use crate::types::Kind;
@@ -28,7 +28,7 @@ pub(super) enum RepoCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     #[command(flatten)]
     format: OutputFormat,
 }
@@ -37,7 +37,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Named {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository, for example team/app
     name: String,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct Named {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository, for example team/tools
     name: String,
     /// What it holds: file, files at paths (`/r/NAME/PATH`); oci, images, which the first push would make as well
@@ -62,7 +62,7 @@ pub(super) struct Create {
 #[command(group = ArgGroup::new("setting").args(["history_keep", "attachments"]).required(true).multiple(true))]
 pub(super) struct Set {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository, for example team/app
     name: String,
     /// How long removed tags and untagged manifests stay restorable, for example 90d; `default` follows the configuration
@@ -91,7 +91,7 @@ fn keep(text: &str) -> Result<HistoryKeep, String> {
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository, for example team/app
     name: String,
     /// Delete its snapshots with it; one that is held never goes
@@ -114,7 +114,7 @@ impl RepoCommand {
         done
     }
 
-    async fn with(self, session: &Session) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession) -> Result<(), Failure> {
         match self {
             Self::List(list) => {
                 let repos = all(session).await?;
@@ -170,7 +170,7 @@ impl RepoCommand {
     }
 }
 
-async fn all(session: &Session) -> Result<Vec<RepoView>, Failure> {
+async fn all(session: &CommandSession) -> Result<Vec<RepoView>, Failure> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = session.quick(RepoList { after }).await?;

@@ -22,7 +22,7 @@ const OLDER: &str = "the running server is an older version of Dryport, which ta
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Somebody who can answer requests.
-pub enum Session {
+pub enum CommandSession {
     /// The server behind these sockets.
     Remote {
         /// Where requests go.
@@ -41,7 +41,7 @@ pub enum Session {
     There(Box<Server>),
 }
 
-impl Session {
+impl CommandSession {
     /// The running server of this data directory, else the directory itself, opened and locked for `command`.
     pub async fn open(dir: &Entered, command: &str) -> Result<Self, Failure> {
         let patience = tokio::time::Instant::now() + PATIENCE;

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::server::ServerArgs;
-use super::session::Session;
+use super::session::CommandSession;
 use crate::app::{Entered, Judged};
 use crate::config::{LoadOptions, Loaded, SettingOrigin, load};
 use clap::Args;
@@ -57,19 +57,19 @@ impl DataLocation {
 
 /// The registry that a command is about: this machine's data directory, or another server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Registry {
+pub struct RegistryArgs {
     #[command(flatten)]
     place: DataLocation,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-impl Registry {
+impl RegistryArgs {
     /// Who performs operations on it; `command` names this process to others who find the directory locked.
-    pub async fn session(&self, command: &str) -> Result<Session, Failure> {
+    pub async fn session(&self, command: &str) -> Result<CommandSession, Failure> {
         match self.server.server().await? {
-            Some(server) => Ok(Session::There(Box::new(server))),
-            None => Session::open(&self.place.enter()?, command).await,
+            Some(server) => Ok(CommandSession::There(Box::new(server))),
+            None => CommandSession::open(&self.place.enter()?, command).await,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app::ops::{
     self, SnapshotCreate, SnapshotDelete, SnapshotHold, SnapshotList, SnapshotRestore, SnapshotShow,
 };
@@ -36,7 +36,7 @@ pub(super) enum SnapshotCommand {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository, for example team/app, or a pattern of names: team/*, 'docker.io/**'
     #[arg(value_name = "NAME|GLOB")]
     of: String,
@@ -60,7 +60,7 @@ pub(super) struct Create {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository; else those of all
     name: Option<String>,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Repository, or a pattern of names ('team/**'), and a snapshot, a revision (g12) or a time (20261101t120000z); of a
     /// pattern those are restored that have it
     #[arg(value_name = "NAME|GLOB@REF")]
@@ -84,7 +84,7 @@ pub(super) struct Restore {
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Repository, and a snapshot, a revision (g12) or a time (20261101t120000z)
     #[arg(value_name = "NAME@REF")]
     of: At,
@@ -96,7 +96,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Titled {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Repository and snapshot
     #[arg(value_name = "NAME@TITLE")]
     of: At,
@@ -106,7 +106,7 @@ pub(super) struct Titled {
 #[derive(Debug, Args)]
 pub(super) struct Diff {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The first one
     #[arg(value_name = "NAME@A")]
     from: At,
@@ -187,7 +187,7 @@ impl SnapshotCommand {
         done
     }
 
-    async fn with(self, session: &Session) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession) -> Result<(), Failure> {
         match self {
             Self::Create(create) => made(session, create).await,
             Self::List(List { name, format, .. }) => list(session, name, format).await,
@@ -209,7 +209,7 @@ impl SnapshotCommand {
     }
 }
 
-async fn made(session: &Session, create: Create) -> Result<(), Failure> {
+async fn made(session: &CommandSession, create: Create) -> Result<(), Failure> {
     let is_pattern = create.of.contains('*');
     let operation = SnapshotCreate {
         of: create.of.parse()?,
@@ -234,7 +234,7 @@ async fn made(session: &Session, create: Create) -> Result<(), Failure> {
 
 /// All pages of a list.
 async fn list(
-    session: &Session,
+    session: &CommandSession,
     name: Option<String>,
     format: OutputFormat,
 ) -> Result<(), Failure> {
@@ -283,7 +283,7 @@ fn titled(view: &SnapshotView) -> String {
     format!("{}@{}", view.name, view.title.clone().unwrap_or_else(rev))
 }
 
-async fn show(session: &Session, of: At, format: OutputFormat) -> Result<(), Failure> {
+async fn show(session: &CommandSession, of: At, format: OutputFormat) -> Result<(), Failure> {
     let operation = SnapshotShow {
         repo: of.name.parse()?,
         reference: of.reference.parse()?,
@@ -310,7 +310,7 @@ async fn show(session: &Session, of: At, format: OutputFormat) -> Result<(), Fai
     output::print(&text)
 }
 
-async fn differ(session: &Session, diff: Diff) -> Result<(), Failure> {
+async fn differ(session: &CommandSession, diff: Diff) -> Result<(), Failure> {
     if diff.from.name != diff.to.name {
         return Err(Failure::usage(
             "both must be of the same repository: write NAME@A NAME@B",
@@ -371,7 +371,7 @@ fn markdown(title: &str, diff: &Difference) -> String {
     text
 }
 
-async fn hold(session: &Session, of: At, held: bool) -> Result<(), Failure> {
+async fn hold(session: &CommandSession, of: At, held: bool) -> Result<(), Failure> {
     let done = if held { "Held" } else { "Released" };
     let text = format!("{done} {}@{}", of.name, of.reference);
     let operation = SnapshotHold {
@@ -383,7 +383,7 @@ async fn hold(session: &Session, of: At, held: bool) -> Result<(), Failure> {
     output::print(&text)
 }
 
-async fn restore(session: &Session, of: At, format: OutputFormat) -> Result<(), Failure> {
+async fn restore(session: &CommandSession, of: At, format: OutputFormat) -> Result<(), Failure> {
     let At { name, reference } = of;
     let is_pattern = name.contains('*');
     let operation = SnapshotRestore {

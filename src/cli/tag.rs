@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::output::{self, OutputFormat};
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app::ops::{TagDelete, TagHistory, TagList, TagRestore};
 use crate::repo::TagChange;
 use crate::types::{RepoName, Rev, Tag};
@@ -26,7 +26,7 @@ pub(super) enum TagCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The repository, for example team/app
     repo: String,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct One {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Repository and tag
     #[arg(value_name = "REPO:TAG")]
     image: Image,
@@ -49,7 +49,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Repository and tag
     #[arg(value_name = "REPO:TAG")]
     image: Image,
@@ -60,7 +60,7 @@ pub(super) struct Delete {
 #[command(group(clap::ArgGroup::new("when").required(true)))]
 pub(super) struct Restore {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// Repository and tag
     #[arg(value_name = "REPO:TAG")]
     image: Image,
@@ -117,7 +117,7 @@ impl TagCommand {
         done
     }
 
-    async fn with(self, session: &Session) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession) -> Result<(), Failure> {
         match self {
             Self::List(List { repo, format, .. }) => list(session, repo, format).await,
             Self::History(One { image, format, .. }) => {
@@ -140,7 +140,7 @@ impl TagCommand {
     }
 }
 
-async fn restored(session: &Session, restore: Restore) -> Result<(), Failure> {
+async fn restored(session: &CommandSession, restore: Restore) -> Result<(), Failure> {
     let (repo, tag) = restore.image.parsed()?;
     let image = format!("{repo}:{tag}");
     let at_ms = restore
@@ -161,7 +161,7 @@ async fn restored(session: &Session, restore: Restore) -> Result<(), Failure> {
 }
 
 /// Text is printed page by page, so that a million tags need no memory; JSON is one array.
-async fn list(session: &Session, repo: String, format: OutputFormat) -> Result<(), Failure> {
+async fn list(session: &CommandSession, repo: String, format: OutputFormat) -> Result<(), Failure> {
     let repo = repo.parse::<RepoName>()?;
     let (mut all, mut after) = (Vec::new(), None);
     loop {

@@ -3,7 +3,7 @@
 use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, OutputFormat};
-use super::session::Session;
+use super::session::CommandSession;
 use super::settings::{self, DataLocation};
 use crate::app::Judged;
 use crate::app::ops::{FaultKind, ServerTrust};
@@ -27,7 +27,7 @@ impl Trust {
         let loaded = self.place.load()?;
         let named_by_root = settings::are_the_callers(&loaded, settings::CERTIFICATE);
         let dir = Judged::new(loaded.config)?.enter(named_by_root)?;
-        let view = match Session::running(&dir).await? {
+        let view = match CommandSession::running(&dir).await? {
             Some(server) => server.quick(ServerTrust {}).await?,
             None => tokio::task::spawn_blocking(move || crate::app::trust(&dir))
                 .await

@@ -4,8 +4,8 @@ use super::exit::Failure;
 use super::help::flow;
 use super::output::{self, OutputFormat};
 use super::password;
-use super::session::Session;
-use super::settings::Registry;
+use super::session::CommandSession;
+use super::settings::RegistryArgs;
 use crate::app::ops::{Secret, UserAdd, UserGrant, UserList, UserPasswd, UserRemove, UserRevoke};
 use crate::auth::{Role, RoleGrant, UserView};
 use clap::{Args, Subcommand, ValueEnum};
@@ -41,7 +41,7 @@ Example:
 #[derive(Debug, Args)]
 pub(super) struct Add {
     #[command(flatten)]
-    pub(super) registry: Registry,
+    pub(super) registry: RegistryArgs,
     /// The account's name
     pub(super) name: String,
     /// Read the password from standard input (one newline at its end is dropped); else it is asked for
@@ -59,7 +59,7 @@ pub(super) struct Add {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     #[command(flatten)]
     format: OutputFormat,
 }
@@ -68,7 +68,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Passwd {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The account's name
     name: String,
     /// Read the password from standard input (one newline at its end is dropped); else it is asked for
@@ -80,7 +80,7 @@ pub(super) struct Passwd {
 #[derive(Debug, Args)]
 pub(super) struct Grant {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The account's name
     name: String,
     /// What the account may do
@@ -95,7 +95,7 @@ pub(super) struct Grant {
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The account's name
     name: String,
     /// The prefix that the role was given on [default: the role on all repositories]
@@ -107,7 +107,7 @@ pub(super) struct Revoke {
 #[derive(Debug, Args)]
 pub(super) struct Named {
     #[command(flatten)]
-    registry: Registry,
+    registry: RegistryArgs,
     /// The account's name
     name: String,
 }
@@ -146,7 +146,7 @@ fn password(stdin: bool) -> Result<Secret, Failure> {
 }
 
 impl UserCommand {
-    fn registry(&self) -> &Registry {
+    fn registry(&self) -> &RegistryArgs {
         match self {
             Self::Add(a) => &a.registry,
             Self::List(a) => &a.registry,
@@ -171,7 +171,7 @@ impl UserCommand {
         done
     }
 
-    async fn with(self, session: &Session, password: Option<Secret>) -> Result<(), Failure> {
+    async fn with(self, session: &CommandSession, password: Option<Secret>) -> Result<(), Failure> {
         // Read where it is needed.
         let password = password.unwrap_or_else(|| Secret(String::new()));
         let text = match self {

@@ -41,7 +41,7 @@ pub(super) fn at(place: impl fmt::Display) -> impl FnOnce(String) -> ConfigError
 
 /// A value with its origin.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct SettingEntry {
     pub(super) value: Value,
     pub(super) origin: SettingOrigin,
 }
@@ -59,22 +59,22 @@ pub(super) struct Table {
 /// Values by the dotted names of their keys, and the tables of lists by the lists' names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
-    keys: BTreeMap<&'static str, Entry>,
+    keys: BTreeMap<&'static str, SettingEntry>,
     pub(super) lists: BTreeMap<&'static str, Vec<Table>>,
 }
 
 impl Entries {
-    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+    pub(super) fn get(&self, name: &str) -> Option<&SettingEntry> {
         self.keys.get(name)
     }
 
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut SettingEntry> {
         self.keys.get_mut(name)
     }
 
     /// Puts a value in the place of an earlier one.
     pub(super) fn set(&mut self, name: &'static str, value: Value, origin: SettingOrigin) {
-        self.keys.insert(name, Entry { value, origin });
+        self.keys.insert(name, SettingEntry { value, origin });
     }
 
     /// Lays another layer over this one: what it holds wins, a list as a whole.
@@ -85,7 +85,7 @@ impl Entries {
 
     /// Where each value came from.
     pub(super) fn origins(&self) -> BTreeMap<&'static str, SettingOrigin> {
-        let origin = |(name, entry): (&&'static str, &Entry)| (*name, entry.origin.clone());
+        let origin = |(name, entry): (&&'static str, &SettingEntry)| (*name, entry.origin.clone());
         self.keys.iter().map(origin).collect()
     }
 

@@ -1,14 +1,14 @@
 //! Reads the TOML file into (key, value); refuses unknown keys and wrong types. Knows nothing of the other layers.
 
-use super::key::{Block, Schema, Spec};
-use super::value::{Kind, Value};
+use super::key::{Block, KeySpec, Schema};
+use super::value::{Value, ValueKind};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A setting found in the file.
-pub(super) struct Found {
-    pub(super) key: &'static Spec,
+pub(super) struct FoundSetting {
+    pub(super) key: &'static KeySpec,
     pub(super) value: Value,
 }
 
@@ -17,24 +17,24 @@ pub(super) struct FoundTable {
     pub(super) list: &'static Block,
     /// Where it begins, from 1.
     pub(super) line: usize,
-    pub(super) keys: Vec<Found>,
+    pub(super) keys: Vec<FoundSetting>,
 }
 
 /// What the file holds.
 #[derive(Default)]
-pub(super) struct Read {
-    pub(super) keys: Vec<Found>,
+pub(super) struct FileSettings {
+    pub(super) keys: Vec<FoundSetting>,
     /// In the file's order.
     pub(super) tables: Vec<FoundTable>,
 }
 
 /// All settings of the file; an error begins with its line.
-pub(super) fn read(schema: Schema, text: &str) -> Result<Read, String> {
+pub(super) fn read(schema: Schema, text: &str) -> Result<FileSettings, String> {
     let table = DeTable::parse(text).map_err(|e| {
         let line = e.span().map_or(1, |span| line_of(text, &span));
         format!("line {line}: {}", e.message())
     })?;
-    let mut read = Read::default();
+    let mut read = FileSettings::default();
     walk(schema, text, "", table.get_ref(), &mut read)?;
     Ok(read)
 }
@@ -49,7 +49,7 @@ fn walk(
     text: &str,
     prefix: &str,
     table: &DeTable<'_>,
-    read: &mut Read,
+    read: &mut FileSettings,
 ) -> Result<(), String> {
     for (name, value) in table {
         let line = line_of(text, &name.span());
@@ -57,7 +57,7 @@ fn walk(
         if let Some(key) = schema.find(&full) {
             let value = convert(key.kind, value)
                 .map_err(|problem| format!("line {line}: `{full}`: {problem}"))?;
-            read.keys.push(Found { key, value });
+            read.keys.push(FoundSetting { key, value });
             continue;
         }
         if let Some(list) = schema.list(&full) {
@@ -119,7 +119,7 @@ fn read_table(
         };
         let value = convert(key.kind, value)
             .map_err(|problem| format!("line {line}: `{full}`: {problem}"))?;
-        keys.push(Found { key, value });
+        keys.push(FoundSetting { key, value });
     }
     Ok(FoundTable { list, line, keys })
 }
@@ -152,7 +152,7 @@ fn one_of_its_name(earlier: &[FoundTable], table: &FoundTable) -> Result<(), Str
     }
 }
 
-fn convert(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
+fn convert(kind: ValueKind, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
     let value = value.get_ref();
     let wrong = || {
         Err(format!(
@@ -176,9 +176,9 @@ fn convert(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
             }
         }
         DeValue::String(_) if kind.is_list() => wrong(),
-        DeValue::Boolean(on) if kind == Kind::Switch => Ok(Value::Switch(*on)),
-        DeValue::String(_) if kind == Kind::Switch => wrong(),
-        DeValue::Integer(number) if matches!(kind, Kind::Size | Kind::Count) => {
+        DeValue::Boolean(on) if kind == ValueKind::Switch => Ok(Value::Switch(*on)),
+        DeValue::String(_) if kind == ValueKind::Switch => wrong(),
+        DeValue::Integer(number) if matches!(kind, ValueKind::Size | ValueKind::Count) => {
             match u64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(bytes) => Ok(Value::Number(bytes)),
                 Err(_) => wrong(),

@@ -1,19 +1,19 @@
-//! A setting: what is known of it without its type ([`Spec`]) and with it ([`Key`]); how sections declare one, and how one is
+//! A setting: what is known of it without its type ([`KeySpec`]) and with it ([`Key`]); how sections declare one, and how one is
 //! found by its name. Knows no setting itself, no file and no environment.
 
 use super::ConfigError;
 use super::entries::{Entries, SettingOrigin, at};
 use super::network::Network;
-use super::value::{Kind, Value, listener};
+use super::value::{Value, ValueKind, listener};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// What is known of a setting: all that reading, printing and the generated file need.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spec {
+pub(super) struct KeySpec {
     /// Dotted name.
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     /// Default, in the form of the environment (lists with commas); empty = not set or no members.
     pub(super) default: &'static str,
     /// What standalone mode presets instead.
@@ -38,7 +38,7 @@ enum Bounds {
     Between(u64, u64, &'static str),
 }
 
-impl Spec {
+impl KeySpec {
     /// The last part of the name, as it stands below its section's head.
     pub(super) fn short(&self) -> &'static str {
         self.name.rsplit_once('.').map_or(self.name, |(_, s)| s)
@@ -71,7 +71,7 @@ impl Spec {
 
 /// A setting whose value becomes a `T`: a field of its section's struct.
 pub(super) struct Key<T> {
-    pub(super) spec: Spec,
+    pub(super) spec: KeySpec,
     make: Make<T>,
 }
 
@@ -134,8 +134,13 @@ impl<T> Key<T> {
         self
     }
 
-    const fn new(name: &'static str, kind: Kind, default: &'static str, make: Make<T>) -> Self {
-        let spec = Spec {
+    const fn new(
+        name: &'static str,
+        kind: ValueKind,
+        default: &'static str,
+        make: Make<T>,
+    ) -> Self {
+        let spec = KeySpec {
             name,
             kind,
             default,
@@ -176,40 +181,45 @@ pub(super) const fn choice<T>(
     default: &'static str,
     of: fn(&str) -> Result<T, String>,
 ) -> Key<T> {
-    Key::new(name, Kind::Choice(words), default, Make::Text(of))
+    Key::new(name, ValueKind::Choice(words), default, Make::Text(of))
 }
 
 /// true or false.
 pub(super) const fn switch(name: &'static str, default: bool) -> Key<bool> {
     let default = if default { "true" } else { "false" };
-    Key::new(name, Kind::Switch, default, Make::Switch(|on| on))
+    Key::new(name, ValueKind::Switch, default, Make::Switch(|on| on))
 }
 
 /// Bytes.
 pub(super) const fn size(name: &'static str, default: &'static str) -> Key<u64> {
-    Key::new(name, Kind::Size, default, Make::Number(|bytes| bytes))
+    Key::new(name, ValueKind::Size, default, Make::Number(|bytes| bytes))
 }
 
 /// A whole number.
 pub(super) const fn count(name: &'static str, default: &'static str) -> Key<u64> {
-    Key::new(name, Kind::Count, default, Make::Number(|count| count))
+    Key::new(name, ValueKind::Count, default, Make::Number(|count| count))
 }
 
 /// A span of time in ms.
 pub(super) const fn millis(name: &'static str, default: &'static str) -> Key<u64> {
-    Key::new(name, Kind::Duration, default, Make::Number(|millis| millis))
+    Key::new(
+        name,
+        ValueKind::Duration,
+        default,
+        Make::Number(|millis| millis),
+    )
 }
 
 /// A span of time in whole seconds; a shorter span that is not zero counts as one.
 pub(super) const fn seconds(name: &'static str, default: &'static str) -> Key<u64> {
     let of = |millis: u64| millis.div_ceil(1000);
-    Key::new(name, Kind::Duration, default, Make::Number(of))
+    Key::new(name, ValueKind::Duration, default, Make::Number(of))
 }
 
 /// What the log shows: a level, also for single modules.
 pub(super) const fn filter(name: &'static str, default: &'static str) -> Key<String> {
     let of = |text: &str| Ok(text.to_owned());
-    Key::new(name, Kind::Filter, default, Make::Text(of))
+    Key::new(name, ValueKind::Filter, default, Make::Text(of))
 }
 
 fn unless_empty(text: &str) -> Option<&str> {
@@ -219,37 +229,37 @@ fn unless_empty(text: &str) -> Option<&str> {
 /// A path that need not be set.
 pub(super) const fn path(name: &'static str) -> Key<Option<PathBuf>> {
     let of = |text: &str| Ok(unless_empty(text).map(PathBuf::from));
-    Key::new(name, Kind::Path, "", Make::Text(of))
+    Key::new(name, ValueKind::Path, "", Make::Text(of))
 }
 
 /// A folder that the layers fill in where it is not set.
 pub(super) const fn folder(name: &'static str) -> Key<PathBuf> {
     let of = |text: &str| Ok(PathBuf::from(text));
-    Key::new(name, Kind::Path, "", Make::Text(of))
+    Key::new(name, ValueKind::Path, "", Make::Text(of))
 }
 
 /// Scheme, host and perhaps port, without a trailing slash; it need not be set.
 pub(super) const fn url(name: &'static str) -> Key<Option<String>> {
     let of = |text: &str| Ok(unless_empty(text).map(str::to_owned));
-    Key::new(name, Kind::Url, "", Make::Text(of))
+    Key::new(name, ValueKind::Url, "", Make::Text(of))
 }
 
 /// Host names and addresses, none by default.
 pub(super) const fn names(name: &'static str) -> Key<Vec<String>> {
     let of = |items: &[String]| Ok(items.to_vec());
-    Key::new(name, Kind::Names, "", Make::List(of))
+    Key::new(name, ValueKind::Names, "", Make::List(of))
 }
 
 /// Addresses with a port, to listen on.
 pub(super) const fn listeners(name: &'static str, default: &'static str) -> Key<Vec<SocketAddr>> {
     let of = |items: &[String]| items.iter().map(|item| listener(item)).collect();
-    Key::new(name, Kind::Listeners, default, Make::List(of))
+    Key::new(name, ValueKind::Listeners, default, Make::List(of))
 }
 
 /// Addresses and networks, none by default.
 pub(super) const fn networks(name: &'static str) -> Key<Vec<Network>> {
     let of = |items: &[String]| items.iter().map(|item| item.parse()).collect();
-    Key::new(name, Kind::Networks, "", Make::List(of))
+    Key::new(name, ValueKind::Networks, "", Make::List(of))
 }
 
 /// A section of the file, or a list of tables (`[[name]]`).
@@ -257,7 +267,7 @@ pub(super) const fn networks(name: &'static str) -> Key<Vec<Network>> {
 pub(super) struct Block {
     /// Empty for the top-level keys.
     pub(super) name: &'static str,
-    pub(super) keys: &'static [Spec],
+    pub(super) keys: &'static [KeySpec],
     /// Each table of a list has these keys. The first one tells one table from the other: each has it, no two alike.
     pub(super) is_list: bool,
 }
@@ -278,12 +288,12 @@ impl Schema {
     }
 
     /// Every setting that there is once.
-    pub(super) fn keys(self) -> impl Iterator<Item = &'static Spec> {
+    pub(super) fn keys(self) -> impl Iterator<Item = &'static KeySpec> {
         self.sections().flat_map(|section| section.keys)
     }
 
     /// The setting of this name; keys of tables are none.
-    pub(super) fn find(self, name: &str) -> Option<&'static Spec> {
+    pub(super) fn find(self, name: &str) -> Option<&'static KeySpec> {
         self.keys().find(|key| key.name == name)
     }
 
@@ -299,7 +309,7 @@ impl Schema {
 
     /// The hint for an unknown key. The last part of the name alone counts too, so that a key in the wrong section is found.
     pub(super) fn hint(self, word: &str) -> String {
-        let known: Vec<&Spec> = self.0.iter().flat_map(|block| block.keys).collect();
+        let known: Vec<&KeySpec> = self.0.iter().flat_map(|block| block.keys).collect();
         let last = word.rsplit('.').next().unwrap_or_default();
         let moved = known.iter().find(|key| key.short() == last);
         let whole = hint(word, known.iter().map(|key| key.name));

@@ -1,10 +1,10 @@
 //! Lays defaults, mode presets, file, environment and flags over one another and notes which won. Checks the result as a whole.
 
 use super::entries::{Entries, SettingOrigin, Table, at};
-use super::file::{self, Found};
-use super::key::{self, Schema, Spec};
+use super::file::{self, FoundSetting};
+use super::key::{self, KeySpec, Schema};
 use super::section::Section;
-use super::value::{Kind, Value};
+use super::value::{Value, ValueKind};
 use super::{Config, ConfigError, Mode};
 use crate::datadir;
 use std::collections::BTreeMap;
@@ -148,7 +148,7 @@ pub(super) fn over_defaults(
     Ok(all)
 }
 
-fn lower<'a>(keys: impl Iterator<Item = &'a Spec>, mode: Mode) -> Result<Entries, ConfigError> {
+fn lower<'a>(keys: impl Iterator<Item = &'a KeySpec>, mode: Mode) -> Result<Entries, ConfigError> {
     let mut entries = Entries::default();
     for key in keys {
         let (text, origin) = match key.standalone {
@@ -205,7 +205,7 @@ fn environment(
 fn flags(options: &LoadOptions) -> Result<Entries, ConfigError> {
     let mut entries = Entries::default();
     for (name, text) in &options.flags {
-        let flag = |key: &Spec| {
+        let flag = |key: &KeySpec| {
             key.flag
                 .map_or_else(|| format!("set {name}"), str::to_owned)
         };
@@ -269,9 +269,9 @@ fn file_text(
 /// The values of the file at `path`.
 pub(super) fn file_layer(schema: Schema, path: &Path, text: &str) -> Result<Entries, ConfigError> {
     let origin = SettingOrigin::File(path.to_owned());
-    let layer = |found: Vec<Found>| {
+    let layer = |found: Vec<FoundSetting>| {
         let mut entries = Entries::default();
-        for Found { key, value } in found {
+        for FoundSetting { key, value } in found {
             entries.set(key.name, beside(path, key, value), origin.clone());
         }
         entries
@@ -303,9 +303,9 @@ fn data_before_file(options: &LoadOptions, env: &Entries) -> Result<PathBuf, Con
 }
 
 /// Paths in a file count from the file's folder, wherever the server was started.
-fn beside(file: &Path, key: &Spec, value: Value) -> Value {
+fn beside(file: &Path, key: &KeySpec, value: Value) -> Value {
     match (value, file.parent()) {
-        (Value::Text(path), Some(folder)) if key.kind == Kind::Path && !path.is_empty() => {
+        (Value::Text(path), Some(folder)) if key.kind == ValueKind::Path && !path.is_empty() => {
             Value::Text(folder.join(path).to_string_lossy().into_owned())
         }
         (value, _) => value,

@@ -27,12 +27,12 @@
 
 use super::ConfigError;
 use super::entries::Entries;
-use super::key::{Schema, Spec};
+use super::key::{KeySpec, Schema};
 
 /// A struct whose fields are settings.
 pub(super) trait Section: Sized {
     /// Its own keys, in the order of its fields.
-    const OWN: &'static [Spec];
+    const OWN: &'static [KeySpec];
     /// All that a file may hold of which this is the top level.
     const SCHEMA: Schema;
 
@@ -75,7 +75,7 @@ macro_rules! section {
         }
 
         impl $crate::config::section::Section for $Name {
-            const OWN: &'static [$crate::config::key::Spec] = &[$({
+            const OWN: &'static [$crate::config::key::KeySpec] = &[$({
                 const KEY: $crate::config::key::Key<$Type> = $key;
                 KEY.spec
             }),*];

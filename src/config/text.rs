@@ -1,7 +1,7 @@
 //! Texts made from the declared sections: the annotated default file, the file that `init` writes, `config print`.
 
 use super::entries::{Entries, SettingOrigin};
-use super::key::{Schema, Spec};
+use super::key::{KeySpec, Schema};
 use super::section::Section;
 use super::{Config, Loaded, Mode};
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub(super) fn generate_all(schema: Schema) -> String {
 }
 
 /// The comment lines of one key.
-fn describe(out: &mut String, key: &Spec, margin: &str) {
+fn describe(out: &mut String, key: &KeySpec, margin: &str) {
     for line in key.doc.lines() {
         let _ = writeln!(out, "{margin}{line}");
     }
@@ -49,7 +49,7 @@ fn describe(out: &mut String, key: &Spec, margin: &str) {
     let _ = writeln!(out, "{margin}{} = {}", key.short(), default_text(key));
 }
 
-fn default_text(key: &Spec) -> String {
+fn default_text(key: &KeySpec) -> String {
     // Each load parses every default, and so does a test.
     key.kind
         .parse(key.default)
@@ -92,7 +92,7 @@ impl Loaded {
 
 /// All of them, a list of tables as one setting.
 pub(super) fn settings(schema: Schema, entries: &Entries) -> Vec<Setting> {
-    let found = |key: &Spec| {
+    let found = |key: &KeySpec| {
         let entry = entries.get(key.name)?;
         Some(Setting {
             key: key.name,
@@ -104,7 +104,7 @@ pub(super) fn settings(schema: Schema, entries: &Entries) -> Vec<Setting> {
     for list in schema.lists() {
         let tables = entries.lists.get(list.name).map_or(&[][..], Vec::as_slice);
         let object = |table: &super::entries::Table| {
-            let value = |key: &Spec| {
+            let value = |key: &KeySpec| {
                 let entry = table.entries.get(key.name)?;
                 Some((key.short().to_owned(), key.kind.json(&entry.value)))
             };
@@ -143,7 +143,7 @@ pub(super) fn print(schema: Schema, entries: &Entries) -> String {
     out
 }
 
-fn line(out: &mut String, key: &Spec, name: &str, entries: &Entries) {
+fn line(out: &mut String, key: &KeySpec, name: &str, entries: &Entries) {
     if let Some(entry) = entries.get(key.name) {
         let value = key.kind.show(&entry.value);
         let _ = writeln!(out, "{name} = {value}  # from {}", entry.origin);

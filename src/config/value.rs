@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// A log filter: a level, or `module=level`, separated by commas.
     Filter,
     /// A path of a file or folder; empty means not set.
@@ -40,7 +40,7 @@ pub(super) enum Value {
     List(Vec<String>),
 }
 
-impl Kind {
+impl ValueKind {
     /// True for kinds that hold several values.
     pub(super) fn is_list(self) -> bool {
         matches!(self, Self::Names | Self::Listeners | Self::Networks)

@@ -33,7 +33,7 @@ pub(super) struct Inner {
 
 /// A small answer, read to its end. Its status may be anything that does not pass by itself.
 #[derive(Debug)]
-pub struct Reply {
+pub struct SmallAnswer {
     /// HTTP status.
     pub status: u16,
     /// Its headers.
@@ -46,7 +46,7 @@ pub struct Reply {
     pub url: Url,
 }
 
-impl Reply {
+impl SmallAnswer {
     /// The answer if its status is a success, else the error that says so.
     pub fn check(self) -> Result<Self, FetchError> {
         if (200..300).contains(&self.status) {
@@ -210,23 +210,28 @@ impl FetchClient {
         accept: &str,
         scope: &str,
         limit: u64,
-    ) -> Result<Reply, FetchError> {
+    ) -> Result<SmallAnswer, FetchError> {
         self.small(Method::GET, target, accept, scope, limit).await
     }
 
     /// HEADs `target`.
-    pub async fn head(&self, target: &str, accept: &str, scope: &str) -> Result<Reply, FetchError> {
+    pub async fn head(
+        &self,
+        target: &str,
+        accept: &str,
+        scope: &str,
+    ) -> Result<SmallAnswer, FetchError> {
         self.small(Method::HEAD, target, accept, scope, 0).await
     }
 
     /// GETs `target` and lets its body be: what HEAD should say, where it is not served.
-    pub async fn head_by_get(&self, target: &str, scope: &str) -> Result<Reply, FetchError> {
+    pub async fn head_by_get(&self, target: &str, scope: &str) -> Result<SmallAnswer, FetchError> {
         let asking = self.asking(target).await?;
         let response = self.authorized(asking, scope).await?;
         if !response.status().is_success() {
             return self.inner.read(response, 0).await;
         }
-        Ok(Reply {
+        Ok(SmallAnswer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: Bytes::new(),
@@ -242,7 +247,7 @@ impl FetchClient {
         accept: &str,
         scope: &str,
         limit: u64,
-    ) -> Result<Reply, FetchError> {
+    ) -> Result<SmallAnswer, FetchError> {
         let mut asking = self.asking(target).await?;
         asking.method = method;
         let accept = HeaderValue::from_str(accept)

@@ -18,7 +18,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use client::{FetchClient, Reply};
+pub use client::{FetchClient, SmallAnswer};
 pub use credentials::Credential;
 pub use download::{Download, FetchSpan};
 pub use error::{FetchError, FetchErrorKind};

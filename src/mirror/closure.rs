@@ -101,13 +101,13 @@ fn lacks(
 
 /// The blobs of all manifests, each once.
 #[derive(Default)]
-pub(super) struct Content {
+pub(super) struct PlannedBlobs {
     pub found: Vec<PlannedBlob>,
     at: HashMap<Digest, usize>,
     bytes: u64,
 }
 
-impl Content {
+impl PlannedBlobs {
     /// Notes a blob.
     pub fn add(
         &mut self,
@@ -169,7 +169,7 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, body.as_bytes());
         let media_type = MediaType::OCI_MANIFEST.parse().expect("type");
         let document = Document::parse(&digest, &media_type, body.as_bytes()).expect("manifest");
-        let mut content = Content::default();
+        let mut content = PlannedBlobs::default();
         for descriptor in document.content() {
             content.add(descriptor, false)?;
         }

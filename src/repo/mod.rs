@@ -119,8 +119,8 @@ struct Inner {
     store: Store,
     blobs: Blobs,
     options: RepoOptions,
-    manifests: Cache<read::Key, read::Known>,
-    small: Cache<blob::Key, blob::Known>,
+    manifests: Cache<read::ManifestKey, read::KnownManifest>,
+    small: Cache<blob::BlobKey, blob::KnownBlob>,
     generations: Arc<Generations>,
     homes: Arc<Homes>,
     unlimited: Arc<Absence>,
@@ -135,7 +135,7 @@ struct Inner {
     /// The names of repositories that are no registries.
     trees: Arc<Trees>,
     /// Files that were lately asked for.
-    files: files::Known,
+    files: files::KnownFiles,
     /// Who hashes files of uploads.
     hashing: tokio::sync::Semaphore,
     memory: Memory,
@@ -166,8 +166,8 @@ impl Repos {
     pub fn open(store: Store, blobs: Blobs, options: RepoOptions) -> Result<Self, RepoError> {
         let written_in_boot = resume::remember_boot(&store, &blobs)?;
         resume::drop_old_fills(&store, &blobs)?;
-        let manifests = Cache::new(options.cache_bytes / 2, None, read::Known::weigh);
-        let small = Cache::new(options.cache_bytes / 2, None, blob::Known::weigh);
+        let manifests = Cache::new(options.cache_bytes / 2, None, read::KnownManifest::weigh);
+        let small = Cache::new(options.cache_bytes / 2, None, blob::KnownBlob::weigh);
         let uploads = Arc::new(Uploads::default());
         let sessions = Sessions::new(Arc::clone(&uploads));
         resume::count_left(&store, &blobs, &uploads, &sessions)?;

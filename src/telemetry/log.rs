@@ -3,7 +3,7 @@
 use super::TelemetryError;
 use super::access::Quick;
 use super::lines::{Lines, Log};
-use super::shown::{Fields, Shown};
+use super::shown::{Fields, VisibleJson};
 use std::io::{self, IsTerminal};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -71,7 +71,7 @@ where
         .with_env_filter(filter)
         .with_timer(SystemTime)
         .map_event_format(|rest| Quick { rest })
-        .with_writer(Shown(writer))
+        .with_writer(VisibleJson(writer))
         .finish()
 }
 

@@ -71,9 +71,9 @@ impl Visit for Put<'_> {
 }
 
 /// Gives writers for lines of JSON, which mean the same afterwards. Each write must be a whole line, as the formatter's are.
-pub(super) struct Shown<W>(pub(super) W);
+pub(super) struct VisibleJson<W>(pub(super) W);
 
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Shown<W> {
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for VisibleJson<W> {
     type Writer = Line<W::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -85,7 +85,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Shown<W> {
     }
 }
 
-/// A writer of [`Shown`].
+/// A writer of [`VisibleJson`].
 pub(super) struct Line<W>(W);
 
 impl<W: Write> Write for Line<W> {
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn json_means_the_same() {
         let text = logged(|sink| {
-            let writer = Shown(move || sink.clone());
+            let writer = VisibleJson(move || sink.clone());
             tracing_subscriber::fmt()
                 .json()
                 .with_writer(writer)

@@ -9,7 +9,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What Dryport wants to know of a certificate.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(super) struct CertificateFacts {
     /// Host names and addresses, as text.
     pub(super) names: Vec<String>,
     /// End of validity, seconds since 1970.
@@ -23,7 +23,7 @@ pub(super) struct Facts {
     pub(super) public_key: Vec<u8>,
 }
 
-impl Facts {
+impl CertificateFacts {
     /// Reads DER; `None` if it is no certificate.
     pub(super) fn of(der: &[u8]) -> Option<Self> {
         let (_, cert) = X509Certificate::from_der(der).ok()?;

@@ -24,7 +24,7 @@ use ca::{constraints, issue, local, trust};
 use error::NEW_CA;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ProducesTickets;
-use state::{State, load};
+use state::{InForce, load};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,7 +82,7 @@ pub struct Tls {
 struct Inner {
     /// Locked while files are read or made, so that two refreshes never write at once.
     options: Mutex<TlsOptions>,
-    state: ArcSwap<State>,
+    state: ArcSwap<InForce>,
     provider: Arc<CryptoProvider>,
     /// Outlives a change of certificate, so that clients resume their sessions.
     tickets: Arc<dyn ProducesTickets>,

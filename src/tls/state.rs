@@ -1,7 +1,7 @@
 //! The certificate in force: from files, or from the local CA, to what a handshake needs.
 
 use super::constraints::Constraints;
-use super::inspect::Facts;
+use super::inspect::CertificateFacts;
 use super::{Http2, TlsError, TlsOptions};
 use super::{files, inspect, local, own};
 use rustls::ServerConfig;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is in force.
-pub(super) struct State {
+pub(super) struct InForce {
     pub acceptor: tokio_rustls::TlsAcceptor,
     pub http2: Http2,
     pub chain: Vec<CertificateDer<'static>>,
@@ -63,7 +63,7 @@ pub(super) fn load(
     options: &TlsOptions,
     provider: &Arc<CryptoProvider>,
     tickets: &Arc<dyn ProducesTickets>,
-) -> Result<State, TlsError> {
+) -> Result<InForce, TlsError> {
     let source = source(options)?;
     let path = &source.chain_path;
     let chain = files::chain(path, &source.chain)?;
@@ -75,7 +75,7 @@ pub(super) fn load(
         );
         files::broken(path, why)
     })?;
-    let facts = chain.first().and_then(|leaf| Facts::of(leaf));
+    let facts = chain.first().and_then(|leaf| CertificateFacts::of(leaf));
     let facts =
         facts.ok_or_else(|| files::broken(path, "holds a certificate that cannot be read"))?;
     let mut warnings = source.warnings;
@@ -87,9 +87,9 @@ pub(super) fn load(
         None => chain.clone(),
     };
     let ca_facts = source.ca.as_ref().and(shown.first());
-    let ca_facts = ca_facts.and_then(|der| Facts::of(der));
+    let ca_facts = ca_facts.and_then(|der| CertificateFacts::of(der));
     let resolver = Arc::new(SingleCertAndKey::from(certified));
-    Ok(State {
+    Ok(InForce {
         acceptor: acceptor(options.http2, resolver, provider, tickets)?,
         http2: options.http2,
         fingerprint: shown
@@ -121,7 +121,7 @@ fn acceptor(
 }
 
 /// What clients may dislike about one's own certificate.
-fn doubts(path: &Path, facts: &Facts) -> Vec<String> {
+fn doubts(path: &Path, facts: &CertificateFacts) -> Vec<String> {
     let mut doubts = Vec::new();
     let file = path.display();
     match facts.days_left() {

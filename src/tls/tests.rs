@@ -1,5 +1,5 @@
 use super::constraints::Constraints;
-use super::inspect::Facts;
+use super::inspect::CertificateFacts;
 use super::*;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -302,7 +302,7 @@ const DAY: i64 = 24 * HOUR;
 fn ending_in(dir: &Path, seconds: i64, begins_in: i64, key: &str) -> String {
     let read = |name: &str| fs::read_to_string(dir.join("tls").join(name)).unwrap();
     let leaf = files::chain(Path::new("leaf"), &read("leaf.pem")).unwrap();
-    let names = Facts::of(&leaf[0]).unwrap().names;
+    let names = CertificateFacts::of(&leaf[0]).unwrap().names;
     let at = |seconds: i64| {
         let at = u64::try_from(inspect::now() + seconds).unwrap();
         (std::time::UNIX_EPOCH + std::time::Duration::from_secs(at)).into()
@@ -332,7 +332,7 @@ async fn a_leaf_is_renewed_thirty_days_before_its_end() {
     let days_left = || {
         let pem = fs::read_to_string(at.join("leaf.pem")).unwrap();
         let leaf = &files::chain(Path::new("leaf"), &pem).unwrap()[0];
-        Facts::of(leaf).unwrap().days_left()
+        CertificateFacts::of(leaf).unwrap().days_left()
     };
     // Long enough: it is taken as it is, and stays.
     put(30 * DAY + HOUR);

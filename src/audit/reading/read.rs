@@ -12,7 +12,7 @@ use crate::store::{Get, Row, StoreError, Table};
 const LOOK: usize = 2_000;
 
 /// A search under way: read by read, so that none holds old pages of the file for long.
-pub(in crate::audit) struct Search {
+pub(in crate::audit) struct TrailSearch {
     filter: AuditFilter,
     limit: usize,
     /// The newest rows are wanted, and the table is read from its end.
@@ -23,7 +23,7 @@ pub(in crate::audit) struct Search {
     done: bool,
 }
 
-impl Search {
+impl TrailSearch {
     /// For the first `limit` rows after a position, or the last ones of all.
     pub fn new(filter: AuditFilter, after: Option<Position>, limit: usize, newest: bool) -> Self {
         let (mut from, to) = trail::all_rows();

@@ -1,7 +1,7 @@
 //! Passwords at the door: delays, cached decisions, and argon2 only where neither has an answer.
 
 use super::delay::{self, Wait};
-use super::password::Turn;
+use super::password::HashPlace;
 use crate::auth::{Auth, AuthError, Grant, Principal, UserName, password};
 use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
@@ -153,7 +153,7 @@ impl Auth {
     /// Looks at a password: a right one is remembered, and ends the waits of its account there.
     async fn look(
         &self,
-        turn: Turn,
+        turn: HashPlace,
         key: [u8; 32],
         user: &str,
         password: &str,

@@ -49,7 +49,7 @@ pub(in crate::auth) struct Gate {
 }
 
 /// A place at the gate.
-pub(in crate::auth) struct Turn {
+pub(in crate::auth) struct HashPlace {
     place: OwnedSemaphorePermit,
     runs: Arc<AtomicU64>,
 }
@@ -70,10 +70,10 @@ impl Gate {
     }
 
     /// Waits for a turn, not forever.
-    pub(in crate::auth) async fn turn(&self) -> Result<Turn, AuthError> {
+    pub(in crate::auth) async fn turn(&self) -> Result<HashPlace, AuthError> {
         let place = Arc::clone(&self.places).acquire_owned();
         match tokio::time::timeout(PATIENCE, place).await {
-            Ok(Ok(place)) => Ok(Turn {
+            Ok(Ok(place)) => Ok(HashPlace {
                 place,
                 runs: Arc::clone(&self.runs),
             }),
@@ -82,7 +82,7 @@ impl Gate {
     }
 }
 
-impl Turn {
+impl HashPlace {
     /// Hashes a password to a PHC string with a fresh salt.
     pub(in crate::auth) async fn hash(self, password: String) -> Result<String, AuthError> {
         self.run(
@@ -135,7 +135,7 @@ impl Turn {
 mod tests {
     use super::*;
 
-    async fn turn() -> Turn {
+    async fn turn() -> HashPlace {
         Gate::new().turn().await.expect("turn")
     }
 

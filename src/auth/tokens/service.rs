@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// A token that was checked.
 #[derive(Debug)]
-pub(in crate::auth) struct Verified {
+pub(in crate::auth) struct VerifiedToken {
     /// `None`: anonymous.
     user: Option<Arc<UserName>>,
     uid: u64,
@@ -20,7 +20,7 @@ pub(in crate::auth) struct Verified {
     until: u64,
 }
 
-impl Verified {
+impl VerifiedToken {
     /// Bytes in the cache.
     pub(in crate::auth) fn weight(&self) -> usize {
         let each = |s: &Scope| s.kind.len() + s.name.len() + 24 * s.actions.len() + 72;
@@ -78,14 +78,14 @@ impl Auth {
         })
     }
 
-    fn read_access(&self, token: &str, service: &str) -> Result<Verified, AuthError> {
+    fn read_access(&self, token: &str, service: &str) -> Result<VerifiedToken, AuthError> {
         let claims: Access = self.state().keys.verify(token, service)?;
         let user = if claims.sub.is_empty() {
             None
         } else {
             Some(Arc::new(subject(&claims.sub)?))
         };
-        Ok(Verified {
+        Ok(VerifiedToken {
             user,
             uid: claims.uid,
             password: claims.generation,

@@ -19,7 +19,7 @@ use tokio_util::io::ReaderStream;
 const PIECE: usize = 256 << 10;
 
 /// A file that is to be sent.
-pub(super) struct Source {
+pub(super) struct FileToSend {
     file: Arc<File>,
     /// Length in bytes when it was opened.
     pub len: u64,
@@ -28,16 +28,16 @@ pub(super) struct Source {
 }
 
 /// One thing that was found.
-pub(super) enum Entry {
+pub(super) enum FoundEntry {
     /// A file, opened.
-    Source(Source),
+    Source(FileToSend),
     /// A file, and the repository and path that it goes to.
     File { path: PathBuf, target: String },
     /// What is no file, and why it is passed over.
     Odd(String),
 }
 
-type Entries = Box<dyn Iterator<Item = Result<Entry, Failure>> + Send>;
+type Entries = Box<dyn Iterator<Item = Result<FoundEntry, Failure>> + Send>;
 
 fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::usage(format!("{}: {why}", path.display()))
@@ -51,7 +51,7 @@ pub(super) fn opened(files: &[PathBuf], to: &str) -> Result<Entries, Failure> {
     }
     let sources = files.iter().map(|path| {
         let source = open(path, target(path, to)?)?;
-        Ok(Entry::Source(source))
+        Ok(FoundEntry::Source(source))
     });
     let sources: Vec<_> = sources.collect::<Result<_, Failure>>()?;
     Ok(Box::new(sources.into_iter().map(Ok)))
@@ -69,7 +69,10 @@ pub(super) fn below(files: &[PathBuf], to: &str) -> Result<Entries, Failure> {
             entries.push(Box::new(Walk::begin(path, to)?));
         } else {
             let (path, target) = (path.clone(), target(path, to)?);
-            entries.push(Box::new(std::iter::once(Ok(Entry::File { path, target }))));
+            entries.push(Box::new(std::iter::once(Ok(FoundEntry::File {
+                path,
+                target,
+            }))));
         }
     }
     Ok(Box::new(entries.into_iter().flatten()))
@@ -86,14 +89,14 @@ fn target(path: &Path, to: &str) -> Result<String, Failure> {
 }
 
 /// Opens a file.
-pub(super) fn open(path: &Path, target: String) -> Result<Source, Failure> {
+pub(super) fn open(path: &Path, target: String) -> Result<FileToSend, Failure> {
     let file = File::open(path).map_err(|e| wrong(path, e))?;
     let about = file.metadata().map_err(|e| wrong(path, e))?;
     if !about.is_file() {
         let why = "this is no file; with -r all files below a folder are pushed";
         return Err(wrong(path, why));
     }
-    Ok(Source {
+    Ok(FileToSend {
         file: Arc::new(file),
         len: about.len(),
         target,
@@ -138,7 +141,7 @@ impl Level {
 }
 
 impl Iterator for Walk {
-    type Item = Result<Entry, Failure>;
+    type Item = Result<FoundEntry, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -155,14 +158,14 @@ impl Iterator for Walk {
                     "neither a file nor a folder"
                 };
                 let text = format!("{} was passed over: it is {what}", path.display());
-                return Some(Ok(Entry::Odd(text)));
+                return Some(Ok(FoundEntry::Odd(text)));
             }
             let Some(name) = name.to_str() else {
                 return Some(Err(wrong(&path, "its name is no text")));
             };
             let target = format!("{}{name}", level.target);
             if kind.is_file() {
-                return Some(Ok(Entry::File { path, target }));
+                return Some(Ok(FoundEntry::File { path, target }));
             }
             match Level::read(path, format!("{target}/")) {
                 Ok(level) => self.open.push(level),
@@ -172,7 +175,7 @@ impl Iterator for Walk {
     }
 }
 
-impl Source {
+impl FileToSend {
     /// The open file.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -1,8 +1,8 @@
 //! What takes the files: a data directory of this machine, or another server.
 
 use super::super::exit::Failure;
-use super::super::session::Session;
-use super::sources::Source;
+use super::super::session::CommandSession;
+use super::sources::FileToSend;
 use crate::app::ops::{FaultKind, FilePush, FileShow, Pushed};
 use crate::fetch::FetchClient;
 use crate::types::Digest;
@@ -19,14 +19,14 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// Who takes files.
 pub(super) enum Target {
     /// The running server of this machine's data directory, or this process.
-    Here(Session),
+    Here(CommandSession),
     /// Another server.
     There(FetchClient),
 }
 
 impl Target {
     /// The file that is there, if it has the same bytes. The source is read only where its length is that of what is there.
-    pub async fn same(&self, source: &Source) -> Result<Option<Pushed>, Failure> {
+    pub async fn same(&self, source: &FileToSend) -> Result<Option<Pushed>, Failure> {
         let found = match self {
             Self::Here(session) => {
                 let target = source.target.clone();
@@ -45,7 +45,7 @@ impl Target {
     }
 
     /// Sends a file; it is durable when this returns.
-    pub async fn send(&self, source: Source) -> Result<Pushed, Failure> {
+    pub async fn send(&self, source: FileToSend) -> Result<Pushed, Failure> {
         let (name, len) = (source.target.clone(), source.len);
         match self {
             Self::Here(session) => {
@@ -104,6 +104,6 @@ async fn on_server(client: &FetchClient, name: &str) -> Result<Option<Pushed>, F
 }
 
 /// The digest that the tag of a file is.
-fn tag(reply: &crate::fetch::Reply) -> &str {
+fn tag(reply: &crate::fetch::SmallAnswer) -> &str {
     reply.header("etag").unwrap_or_default().trim_matches('"')
 }

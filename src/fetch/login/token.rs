@@ -4,7 +4,7 @@ use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::realm;
 use crate::fetch::answers::TokenAnswer;
-use crate::fetch::client::{Asking, Inner, Reply};
+use crate::fetch::client::{Asking, Inner, SmallAnswer};
 use crate::fetch::coding;
 use crate::fetch::error::FetchError;
 use crate::fetch::wire::shown;
@@ -135,7 +135,7 @@ impl Inner {
 }
 
 /// The token of an answer, and how long it lives.
-fn token_of(url: &Url, reply: &Reply) -> Result<(String, Duration), FetchError> {
+fn token_of(url: &Url, reply: &SmallAnswer) -> Result<(String, Duration), FetchError> {
     let bad = |why: &str| FetchError::Body {
         url: shown(url),
         why: why.to_owned(),

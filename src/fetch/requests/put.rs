@@ -1,7 +1,7 @@
 //! Another server of this sort: PUT of a file as a stream, HEAD, and operations in JSON. Each is sent once, with the credentials from the start: what
 //! was sent cannot be sent again, and what is looked for may be there for those alone who may see it.
 
-use crate::fetch::client::{FetchClient, Reply};
+use crate::fetch::client::{FetchClient, SmallAnswer};
 use crate::fetch::credentials::Credential;
 use crate::fetch::error::FetchError;
 use crate::fetch::wire::no_answer;
@@ -23,7 +23,7 @@ impl FetchClient {
         target: &str,
         len: u64,
         body: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
-    ) -> Result<Reply, FetchError> {
+    ) -> Result<SmallAnswer, FetchError> {
         let inner = &self.inner;
         let url = self.asking(target).await?.url;
         let client = inner.wire.client(&url, false);
@@ -44,7 +44,7 @@ impl FetchClient {
         method: &str,
         target: &str,
         json: Option<Vec<u8>>,
-    ) -> Result<Reply, FetchError> {
+    ) -> Result<SmallAnswer, FetchError> {
         let inner = &self.inner;
         let url = self.asking(target).await?.url;
         let client = inner.wire.client(&url, false);
@@ -62,7 +62,7 @@ impl FetchClient {
     }
 
     /// HEADs `target` (a path) with the credentials, and answers whatever the server says; it follows no redirect.
-    pub async fn about(&self, target: &str) -> Result<Reply, FetchError> {
+    pub async fn about(&self, target: &str) -> Result<SmallAnswer, FetchError> {
         let inner = &self.inner;
         let url = self.asking(target).await?.url;
         let client = inner.wire.client(&url, false);

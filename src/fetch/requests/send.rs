@@ -1,6 +1,6 @@
 //! One request on the wire: the scheme to speak, redirects, tries, and reading small answers.
 
-use crate::fetch::client::{Asking, Inner, Reply};
+use crate::fetch::client::{Asking, Inner, SmallAnswer};
 use crate::fetch::error::FetchError;
 use crate::fetch::realm::{host_port, is_loopback, same_origin};
 use crate::fetch::wire::{Inward, causes, no_answer, refused, shown};
@@ -160,7 +160,7 @@ impl Inner {
         &self,
         asking: &Asking,
         limit: u64,
-    ) -> Result<Reply, FetchError> {
+    ) -> Result<SmallAnswer, FetchError> {
         let response = self.send(asking).await?;
         self.read(response, limit).await
     }
@@ -170,7 +170,7 @@ impl Inner {
         &self,
         mut response: Response,
         limit: u64,
-    ) -> Result<Reply, FetchError> {
+    ) -> Result<SmallAnswer, FetchError> {
         let (status, url) = (response.status(), response.url().clone());
         let headers = response.headers().clone();
         let mut body = BytesMut::new();
@@ -206,7 +206,7 @@ impl Inner {
             }
             _ => (came, None),
         };
-        Ok(Reply {
+        Ok(SmallAnswer {
             status: status.as_u16(),
             headers,
             body,

@@ -13,7 +13,7 @@ const UNREADABLE: &str = "look at the disk; the blob is not marked, for its byte
 
 /// What a blob's bytes turned out to be.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ContentState {
     /// As they should be.
     Whole,
     /// Whole, but of another length than the row says.
@@ -37,7 +37,7 @@ impl Checker {
         content: &CheckedBlob,
         deep: bool,
         speed: &Pace,
-    ) -> Result<State, RepoError> {
+    ) -> Result<ContentState, RepoError> {
         let Some(place) = content.place.clone() else {
             return self.inline_state(content, speed).await;
         };
@@ -46,14 +46,14 @@ impl Checker {
         blocking(move || {
             let len = match blobs.len_of(&place) {
                 Ok(Some(len)) => len,
-                Ok(None) => return State::Missing,
-                Err(error) => return State::Unreadable(error.to_string()),
+                Ok(None) => return ContentState::Missing,
+                Err(error) => return ContentState::Unreadable(error.to_string()),
             };
             if len == size && !deep {
-                return State::Whole;
+                return ContentState::Whole;
             }
             if len != size && blobs.is_hollow(&place) {
-                return State::Length(len);
+                return ContentState::Length(len);
             }
             let mut read = 0;
             let found = blobs.read_through(&place, &mut |n| {
@@ -62,13 +62,13 @@ impl Checker {
             });
             speed.spend_small(read);
             match found {
-                FoundContent::Whole(len) if len == size => State::Whole,
-                FoundContent::Whole(len) => State::Size(len),
-                FoundContent::Other { len } if len == size => State::Corrupt,
-                FoundContent::Other { len } => State::Length(len),
-                FoundContent::Missing => State::Missing,
-                FoundContent::Unreadable(error) => State::Unreadable(error.to_string()),
-                FoundContent::Stopped => State::Stopped,
+                FoundContent::Whole(len) if len == size => ContentState::Whole,
+                FoundContent::Whole(len) => ContentState::Size(len),
+                FoundContent::Other { len } if len == size => ContentState::Corrupt,
+                FoundContent::Other { len } => ContentState::Length(len),
+                FoundContent::Missing => ContentState::Missing,
+                FoundContent::Unreadable(error) => ContentState::Unreadable(error.to_string()),
+                FoundContent::Stopped => ContentState::Stopped,
             }
         })
         .await
@@ -81,7 +81,7 @@ impl Checker {
         content: &CheckedBlob,
         deep: bool,
         speed: &Pace,
-    ) -> Result<Option<(CheckedBlob, State)>, RepoError> {
+    ) -> Result<Option<(CheckedBlob, ContentState)>, RepoError> {
         let first = self.state(content, deep, speed).await?;
         if is_fine(content, &first) {
             return Ok(None);
@@ -98,7 +98,7 @@ impl Checker {
     pub(super) async fn judge(
         &self,
         content: &CheckedBlob,
-        state: State,
+        state: ContentState,
         repair: bool,
     ) -> Result<Problem, RepoError> {
         let digest = content.digest;
@@ -110,13 +110,13 @@ impl Checker {
         let touched = self.0.repos.touched_by(&digest).await?;
         (problem.tags, problem.upstreams) = (touched.tags, touched.upstreams);
         match &state {
-            State::Whole => self.settle(problem, content, Verdict::Whole, repair).await,
-            State::Size(len) => {
+            ContentState::Whole => self.settle(problem, content, Verdict::Whole, repair).await,
+            ContentState::Size(len) => {
                 self.settle(problem, content, Verdict::Size(*len), repair)
                     .await
             }
-            State::Unreadable(_) if repair => self.unlock(problem, content).await,
-            State::Unreadable(_) => Ok(problem.how(UNREADABLE)),
+            ContentState::Unreadable(_) if repair => self.unlock(problem, content).await,
+            ContentState::Unreadable(_) => Ok(problem.how(UNREADABLE)),
             _ if repair => self.set_aside(problem, content).await,
             _ if content.damaged => Ok(problem.how("push or mirror it again")),
             _ => Ok(problem.how("--repair puts it aside; then push or mirror it again")),
@@ -254,17 +254,21 @@ impl Checker {
     }
 
     /// The bytes of a blob that has no file: they are few, and read whether or not others are.
-    async fn inline_state(&self, content: &CheckedBlob, speed: &Pace) -> Result<State, RepoError> {
+    async fn inline_state(
+        &self,
+        content: &CheckedBlob,
+        speed: &Pace,
+    ) -> Result<ContentState, RepoError> {
         let Some((len, is_right)) = self.0.repos.inline_state(&content.digest).await? else {
-            return Ok(State::Missing);
+            return Ok(ContentState::Missing);
         };
         if !self.spend(speed, len).await? {
-            return Ok(State::Stopped);
+            return Ok(ContentState::Stopped);
         }
         Ok(match is_right {
-            true if len == content.size => State::Whole,
-            true => State::Size(len),
-            false => State::Corrupt,
+            true if len == content.size => ContentState::Whole,
+            true => ContentState::Size(len),
+            false => ContentState::Corrupt,
         })
     }
 
@@ -279,35 +283,41 @@ impl Checker {
     }
 }
 
-fn is_fine(content: &CheckedBlob, state: &State) -> bool {
+fn is_fine(content: &CheckedBlob, state: &ContentState) -> bool {
     match state {
-        State::Whole => !content.damaged,
-        State::Stopped => true,
+        ContentState::Whole => !content.damaged,
+        ContentState::Stopped => true,
         _ => false,
     }
 }
 
-fn named(content: &CheckedBlob, state: &State) -> (ProblemKind, String) {
+fn named(content: &CheckedBlob, state: &ContentState) -> (ProblemKind, String) {
     let inline = content.place.is_none();
     let kind = match state {
-        State::Whole | State::Stopped => ProblemKind::BlobWholeAgain,
-        State::Size(_) => ProblemKind::BlobSizeWrong,
-        State::Unreadable(_) => ProblemKind::BlobUnreadable,
+        ContentState::Whole | ContentState::Stopped => ProblemKind::BlobWholeAgain,
+        ContentState::Size(_) => ProblemKind::BlobSizeWrong,
+        ContentState::Unreadable(_) => ProblemKind::BlobUnreadable,
         _ if content.damaged => ProblemKind::BlobAwaitsPush,
-        State::Missing if inline => ProblemKind::InlineMissing,
-        State::Missing => ProblemKind::BlobMissing,
+        ContentState::Missing if inline => ProblemKind::InlineMissing,
+        ContentState::Missing => ProblemKind::BlobMissing,
         _ if inline => ProblemKind::InlineCorrupt,
-        State::Length(_) => ProblemKind::BlobTruncated,
-        State::Corrupt => ProblemKind::BlobCorrupt,
+        ContentState::Length(_) => ProblemKind::BlobTruncated,
+        ContentState::Corrupt => ProblemKind::BlobCorrupt,
     };
     let text = match state {
-        State::Whole | State::Stopped => "it is marked as damaged, but its bytes are whole".into(),
-        State::Size(len) => format!("its row says {} bytes, it has {len}", content.size),
-        State::Missing if content.damaged => "found damaged earlier; its bytes are not here".into(),
-        State::Missing => "its bytes are not here".into(),
-        State::Length(len) => format!("its file has {len} bytes instead of {}", content.size),
-        State::Corrupt => "its bytes are not those of its digest".into(),
-        State::Unreadable(error) => error.clone(),
+        ContentState::Whole | ContentState::Stopped => {
+            "it is marked as damaged, but its bytes are whole".into()
+        }
+        ContentState::Size(len) => format!("its row says {} bytes, it has {len}", content.size),
+        ContentState::Missing if content.damaged => {
+            "found damaged earlier; its bytes are not here".into()
+        }
+        ContentState::Missing => "its bytes are not here".into(),
+        ContentState::Length(len) => {
+            format!("its file has {len} bytes instead of {}", content.size)
+        }
+        ContentState::Corrupt => "its bytes are not those of its digest".into(),
+        ContentState::Unreadable(error) => error.clone(),
     };
     (kind, text)
 }

@@ -282,7 +282,7 @@ impl Checker {
         &self,
         repair: bool,
         unsure: BTreeSet<Digest>,
-    ) -> Result<crate::repo::check::Rows, RepoError> {
+    ) -> Result<crate::repo::check::RowFindings, RepoError> {
         let online = self.is_online();
         let options = RowsOptions {
             repair,

@@ -1,7 +1,7 @@
 //! The scrub: reads every blob once in the time that is set, in the order of digests, and marks what is damaged. A
 //! restart goes on where it was. It moves and mends nothing: that is for a person who asks.
 
-use super::contents::{State, blocking};
+use super::contents::{ContentState, blocking};
 use super::pace::Pace;
 use super::{Checker, PAGE};
 use crate::gc::Alone;
@@ -289,16 +289,16 @@ impl Checker {
         };
         let digest = content.digest;
         match state {
-            State::Stopped => {}
-            State::Whole => {
+            ContentState::Stopped => {}
+            ContentState::Whole => {
                 if self.0.repos.judge(&content, Verdict::Whole).await? {
                     tracing::info!(%digest, "a blob that was marked as damaged is whole again");
                 }
             }
-            State::Size(len) => {
+            ContentState::Size(len) => {
                 tracing::error!(%digest, len, row = content.size, "a blob's row gives a wrong length; run `dryport check --repair`");
             }
-            State::Unreadable(error) => {
+            ContentState::Unreadable(error) => {
                 counts.unreadable.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%digest, error, "the disk refuses to read a blob; it stays as it is");
             }
@@ -306,7 +306,7 @@ impl Checker {
                 tracing::warn!(%digest, "a damaged blob still waits for a push");
             }
             // A whole disk may be missing, and come back.
-            State::Missing if !self.is_lost(&content).await? => {
+            ContentState::Missing if !self.is_lost(&content).await? => {
                 counts.unreadable.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%digest, "the folder of a blob's content file is missing; the blob stays as it is");
             }

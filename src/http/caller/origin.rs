@@ -11,7 +11,7 @@ mod tests;
 use crate::config::{Network, ProxyHeader};
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, Uri};
-use forwarded::{Malformed, Node, Said};
+use forwarded::{Malformed, Node, ProxySaid};
 use std::net::{IpAddr, SocketAddr};
 
 /// Longest host and port that are taken for one, in bytes.
@@ -75,7 +75,7 @@ impl Caller {
     /// called said of scheme and host counts. Each element is believed because the one before it names a trusted proxy.
     fn follow(
         &mut self,
-        elements: impl Iterator<Item = Result<Said, Malformed>>,
+        elements: impl Iterator<Item = Result<ProxySaid, Malformed>>,
         trusted: &[Network],
     ) {
         for said in elements {
@@ -146,7 +146,7 @@ pub fn is_host_and_port(text: &[u8]) -> bool {
     };
     let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let is_host = match literal {
-        // The zone is the client's own affair: RFC 6874 had it behind `%25`, clients (Python's) also send it as it was typed.
+        // The zone is the client's own affair: RFC 6874 had it behind `%25`, clients (Python's) also send it was typed.
         Some(inside) => {
             let (address, zone) = inside.split_once('%').unwrap_or((inside, "-"));
             let zone = zone

@@ -2,7 +2,7 @@
 //! "Listing Referrers") and cosign's tags. Finds it; whether it may be taken is for `plan`.
 
 use super::budget::Budget;
-use crate::fetch::Reply;
+use crate::fetch::SmallAnswer;
 use crate::fetch::header::HeaderValue;
 use crate::mirror::MirrorError;
 use crate::mirror::document::Referrers;
@@ -319,7 +319,7 @@ fn is_json(body: &[u8]) -> bool {
 
 /// The URL of the list's next page: the path and query of its `Link`, at where the answer came from. A list goes on where it
 /// began, so no other registry, and no address of this machine, is asked for it.
-fn next_page(reply: &Reply) -> Result<Option<String>, link::Unreadable> {
+fn next_page(reply: &SmallAnswer) -> Result<Option<String>, link::Unreadable> {
     let lines = reply.headers.get_all("link").into_iter();
     let Some(target) = link::next(lines.map(HeaderValue::as_bytes))? else {
         return Ok(None);
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn pages() {
-        let mut reply = Reply {
+        let mut reply = SmallAnswer {
             status: 200,
             headers: crate::fetch::header::HeaderMap::new(),
             body: Bytes::new(),

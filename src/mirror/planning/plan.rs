@@ -3,9 +3,9 @@
 use super::attached::Attached;
 use super::budget::{self, Budget};
 use super::platform::{Choice, Met};
-use super::visit::{Role, Visit, Visited, Want, fetch, kept, visited};
+use super::visit::{Visit, Visited, Want, WantedAs, fetch, kept, visited};
 use crate::mirror::MirrorError;
-use crate::mirror::closure::{Content, Plan, Planned};
+use crate::mirror::closure::{Plan, Planned, PlannedBlobs};
 use crate::mirror::evidence::{Notes, reason};
 use crate::mirror::oci::{Fetched, MANIFEST_MAX, Registry};
 use crate::types::{Digest, Tag};
@@ -27,7 +27,7 @@ pub(in crate::mirror) async fn make(
 ) -> Result<Plan, MirrorError> {
     let (source, budget) = (registry.source(), Budget::new(memory));
     let reference = source.reference()?;
-    let root = fetch(registry, &reference, Role::Asked, &budget)
+    let root = fetch(registry, &reference, WantedAs::Asked, &budget)
         .await?
         .ok_or_else(|| {
             MirrorError::NotFound(format!(
@@ -38,7 +38,7 @@ pub(in crate::mirror) async fn make(
         })?;
     let digest = root.digest;
     let mut walk = Walk::new(source.tag().map(|tag| (tag.clone(), digest)));
-    walk.wants(vec![Want::new(digest, 0, Role::Asked)]);
+    walk.wants(vec![Want::new(digest, 0, WantedAs::Asked)]);
     walk.known.insert(digest, root);
     loop {
         while !walk.level.is_empty() {
@@ -184,7 +184,7 @@ impl Walk {
                 "what belongs to {} does not end (more than {DEPTH_MAX} levels, or {MANIFESTS_MAX} manifests)",
                 fetched.digest
             );
-            if want.role == Role::Asked || !too_deep {
+            if want.role == WantedAs::Asked || !too_deep {
                 return Err(MirrorError::Verify(text));
             }
             self.lacks(&want, &text);
@@ -224,10 +224,10 @@ impl Walk {
         for (tag, fetched) in attached.tagged {
             let digest = fetched.digest;
             self.tags.push((tag, digest));
-            let tagged = Role::Tagged(subject);
+            let tagged = WantedAs::Tagged(subject);
             entries += self.has(Want::new(digest, depth, tagged), fetched, budget)?;
         }
-        let refers = Role::Refers(subject);
+        let refers = WantedAs::Refers(subject);
         if let Some(fetched) = attached.direct {
             let want = Want::new(fetched.digest, depth, refers);
             entries += self.has(want, fetched, budget)?;
@@ -252,9 +252,9 @@ impl Walk {
 
     fn lacks(&mut self, want: &Want, why: &str) {
         let subject = match want.role {
-            Role::Refers(subject) | Role::Tagged(subject) => subject,
+            WantedAs::Refers(subject) | WantedAs::Tagged(subject) => subject,
             // What it is part of is left out with it, and named then.
-            Role::Asked | Role::Part(_) => {
+            WantedAs::Asked | WantedAs::Part(_) => {
                 self.lacking.insert(want.digest, why.to_owned());
                 return;
             }
@@ -289,7 +289,7 @@ impl Walk {
             self.lacking.remove(digest);
         }
         // Deep enough not to be taken for the root, whose platforms are chosen.
-        let want = |digest| Want::new(digest, 1, Role::Asked);
+        let want = |digest| Want::new(digest, 1, WantedAs::Asked);
         unmet.into_iter().map(want).collect()
     }
 
@@ -313,7 +313,7 @@ impl Walk {
             notes,
         };
         plan.leave_out(&mut lacking)?;
-        let mut content = Content::default();
+        let mut content = PlannedBlobs::default();
         let of = |attached| {
             plan.manifests
                 .iter()

@@ -16,7 +16,7 @@ const REFERRERS_MAX: usize = 20_000;
 
 /// Why a manifest is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mirror) enum Role {
+pub(in crate::mirror) enum WantedAs {
     /// It was asked for, or is part of what was: it must be had.
     Asked,
     /// It is part of what is attached to this manifest.
@@ -27,7 +27,7 @@ pub(in crate::mirror) enum Role {
     Tagged(Digest),
 }
 
-impl Role {
+impl WantedAs {
     /// What it is attached to, directly or as a part.
     pub fn subject(self) -> Option<Digest> {
         match self {
@@ -51,7 +51,7 @@ pub(in crate::mirror) struct Want {
     /// What it is said to have.
     pub claim: u64,
     pub depth: usize,
-    pub role: Role,
+    pub role: WantedAs,
     /// It is the image of one of several platforms.
     pub of_platform: bool,
     /// The index that names it does not say what it runs on.
@@ -64,7 +64,7 @@ pub(in crate::mirror) struct Want {
 
 impl Want {
     /// One of which nothing is said about its size.
-    pub fn new(digest: Digest, depth: usize, role: Role) -> Self {
+    pub fn new(digest: Digest, depth: usize, role: WantedAs) -> Self {
         Self {
             digest,
             size: None,
@@ -110,10 +110,10 @@ pub(in crate::mirror) enum Visited {
 pub(in crate::mirror) async fn fetch(
     registry: &Registry,
     reference: &Reference,
-    role: Role,
+    role: WantedAs,
     budget: &Budget,
 ) -> Result<Option<Fetched>, MirrorError> {
-    let fetched = if role == Role::Asked {
+    let fetched = if role == WantedAs::Asked {
         registry.manifest(reference).await?
     } else {
         registry.attached_list(reference).await?
@@ -143,7 +143,7 @@ pub(in crate::mirror) async fn visited(
     let visit = visit(registry, choice, known, &want, budget).await;
     match visit {
         Ok(visited) => Ok(visited),
-        Err(error) if want.role == Role::Asked => Err(error),
+        Err(error) if want.role == WantedAs::Asked => Err(error),
         Err(error) => Ok(Visited::Lacking(want, reason(error)?)),
     }
 }
@@ -173,7 +173,7 @@ async fn visit(
         return Err(MirrorError::Verify(text));
     }
     let inspected = fetched.inspect()?;
-    if let Role::Refers(subject) = want.role
+    if let WantedAs::Refers(subject) = want.role
         && inspected.subject != Some(subject)
     {
         return Ok(Visited::NoReferrer(want.digest, subject));
@@ -263,7 +263,7 @@ async fn platform(
     want: &Want,
 ) -> Result<Platformed, MirrorError> {
     let is_root = want.depth == 0;
-    if choice.is_all() || want.role != Role::Asked {
+    if choice.is_all() || want.role != WantedAs::Asked {
         return Ok(Platformed::Wanted(None, Met::default()));
     }
     if let Some(list) = &document.manifests {
@@ -308,8 +308,10 @@ async fn platform(
 fn missing(registry: &Registry, want: &Want) -> MirrorError {
     let host = registry.source().registry();
     let what = match want.role {
-        Role::Asked => "which belongs to this image",
-        Role::Part(_) | Role::Refers(_) | Role::Tagged(_) => "which is attached to this image",
+        WantedAs::Asked => "which belongs to this image",
+        WantedAs::Part(_) | WantedAs::Refers(_) | WantedAs::Tagged(_) => {
+            "which is attached to this image"
+        }
     };
     // Only that of one platform can be done without.
     let advice = if want.of_platform {

@@ -42,11 +42,11 @@ pub(in crate::repo) struct LongReads {
 /// A long read that goes on, until dropped: the place of its asker, and at times a turn.
 pub struct LongRead {
     turns: Arc<Semaphore>,
-    turn: Option<Turn>,
+    turn: Option<LongTurn>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-type Turn = Arc<OwnedSemaphorePermit>;
+type LongTurn = Arc<OwnedSemaphorePermit>;
 
 impl LongReads {
     /// All turns are free.
@@ -178,7 +178,7 @@ impl Repos {
 
     async fn one_hop<S, T>(
         &self,
-        turn: Option<Turn>,
+        turn: Option<LongTurn>,
         before: S,
         step: &Arc<
             impl Fn(&Inner, &Read<'_>, &mut S) -> Result<Option<T>, RepoError> + Send + Sync + 'static,

@@ -34,7 +34,7 @@ use walk::Walk;
 
 /// What the pass over the rows found.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct RowFindings {
     /// Rows looked at.
     pub examined: u64,
     /// What is wrong, and what was done about it.
@@ -60,7 +60,7 @@ type Page = fn(&mut Walk, &Inner, &Read<'_>, &[u8]) -> Result<Option<Vec<u8>>, R
 
 impl Repos {
     /// One pass over all rows of all repositories.
-    pub async fn check_rows(&self, options: RowsOptions) -> Result<Rows, RepoError> {
+    pub async fn check_rows(&self, options: RowsOptions) -> Result<RowFindings, RepoError> {
         let mut pass = Pass {
             repos: self,
             repair: options.repair,
@@ -103,7 +103,7 @@ impl Repos {
             quotas::all(w, r)
         })
         .await?;
-        Ok(Rows {
+        Ok(RowFindings {
             examined: pass.walk.rows,
             problems: pass.problems,
             rowless: pass.walk.rowless,

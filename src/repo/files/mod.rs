@@ -12,7 +12,7 @@ pub(in crate::repo) mod rules;
 pub use folder::{FolderEntry, FolderPage};
 pub use put::{PartDone, PartRange};
 pub use read::FileView;
-pub(super) use read::{Known, known};
+pub(super) use read::{KnownFiles, known};
 
 use super::error::RepoError;
 use crate::types::{Digest, FilePath};

@@ -26,8 +26,8 @@ pub struct FileView {
 }
 
 /// The files that were lately asked for: repository, as of when, path.
-pub(in crate::repo) type Known = Cache<Key, KnownFile>;
-type Key = (RepoName, At, Arc<str>);
+pub(in crate::repo) type KnownFiles = Cache<FileKey, KnownFile>;
+type FileKey = (RepoName, At, Arc<str>);
 
 /// What is known of a file.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ enum KnownBody {
 }
 
 /// Nothing yet.
-pub(in crate::repo) fn known() -> Known {
+pub(in crate::repo) fn known() -> KnownFiles {
     Cache::new(BYTES, None, |(name, _, path), file: &KnownFile| {
         let body = match &file.body {
             KnownBody::Inline(bytes) => bytes.len(),
@@ -63,7 +63,7 @@ impl Repos {
     /// [`RepoError::PathUnknown`] if there is none, also where a folder is.
     pub async fn file(&self, tree: &Tree) -> Result<FileView, RepoError> {
         let generation = self.0.generations.now(&tree.name);
-        let key: Key = (
+        let key: FileKey = (
             tree.name.clone(),
             tree.at.clone(),
             tree.path.as_str().into(),
@@ -114,7 +114,11 @@ fn view(file: &KnownFile, body: BlobBody) -> FileView {
     }
 }
 
-fn look_up(r: &Read<'_>, (name, at, path): &Key, generation: u64) -> Result<KnownFile, RepoError> {
+fn look_up(
+    r: &Read<'_>,
+    (name, at, path): &FileKey,
+    generation: u64,
+) -> Result<KnownFile, RepoError> {
     let shown = shown(r, name, Kind::File, at)?;
     let unknown = || RepoError::PathUnknown(path.to_string());
     let item = shown.item(r, &Name::new(Class::Path, path.as_bytes()))?;

@@ -20,20 +20,20 @@ use std::sync::Arc;
 const LARGE: u64 = 64 << 10;
 
 /// A repository, as of when, and what is asked for.
-pub(in crate::repo) type Key = (RepoName, At, Reference);
+pub(in crate::repo) type ManifestKey = (RepoName, At, Reference);
 
 /// A manifest in memory.
 #[derive(Clone)]
-pub(in crate::repo) struct Known {
+pub(in crate::repo) struct KnownManifest {
     generation: u64,
     /// Until this running time (ms) a HEAD needs to renew nothing.
     rests_until: u64,
     manifest: Arc<Manifest>,
 }
 
-impl Known {
+impl KnownManifest {
     /// Bytes that a cache entry weighs.
-    pub fn weigh(key: &Key, known: &Self) -> usize {
+    pub fn weigh(key: &ManifestKey, known: &Self) -> usize {
         key.0.as_str().len() + 65 + known.manifest.blob.size as usize
     }
 }
@@ -81,7 +81,7 @@ impl Repos {
         name: &RepoName,
         at: &At,
         reference: &Reference,
-    ) -> Result<Known, RepoError> {
+    ) -> Result<KnownManifest, RepoError> {
         let generation = self.0.generations.now(name);
         let key = (name.clone(), at.clone(), reference.clone());
         if let Some(known) = self.0.manifests.get(&key)
@@ -91,7 +91,7 @@ impl Repos {
         }
         let known = self.hop(move |inner, r| {
             let (manifest, rests_until) = read_manifest(inner, r, &key)?;
-            let known = Known {
+            let known = KnownManifest {
                 generation,
                 rests_until,
                 manifest: Arc::new(manifest),
@@ -116,7 +116,7 @@ impl Repos {
 fn read_manifest(
     inner: &Inner,
     r: &Read<'_>,
-    (name, at, reference): &Key,
+    (name, at, reference): &ManifestKey,
 ) -> Result<(Manifest, u64), RepoError> {
     let shown = shown(r, name, Kind::Oci, at)?;
     let id = shown.id;

@@ -17,10 +17,10 @@ const BELIEVED: Duration = Duration::from_secs(5);
 
 /// The quotas whose history was too full.
 #[derive(Default)]
-pub(in crate::repo) struct Turns(Mutex<HashMap<String, Arc<Turn>>>);
+pub(in crate::repo) struct Turns(Mutex<HashMap<String, Arc<QuotaTurn>>>);
 
 impl Turns {
-    pub(super) fn of(&self, prefix: &str) -> Arc<Turn> {
+    pub(super) fn of(&self, prefix: &str) -> Arc<QuotaTurn> {
         Arc::clone(lock(&self.0).entry(prefix.to_owned()).or_default())
     }
 
@@ -43,13 +43,13 @@ impl Turns {
 
 /// One quota.
 #[derive(Default)]
-pub(super) struct Turn {
+pub(super) struct QuotaTurn {
     changes: AtomicU64,
     /// Held by the one who gives up history.
     pub seen: tokio::sync::Mutex<Seen>,
 }
 
-impl Turn {
+impl QuotaTurn {
     /// A number that every change below the prefix raises; to be asked before the store is.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -72,7 +72,7 @@ struct Stuck {
 }
 
 impl Seen {
-    /// Nothing can go, as of what this number of changes ([`Turn::changes`]) had made; who keeps most of it (bytes).
+    /// Nothing can go, as of what this number of changes ([`QuotaTurn::changes`]) had made; who keeps most of it (bytes).
     pub fn is_stuck(&mut self, changes: u64, by: Vec<(String, u64)>) {
         let at = Instant::now();
         self.stuck = Some(Stuck { changes, at, by });

@@ -4,7 +4,7 @@
 mod kept;
 mod staged;
 
-use super::plan::Plan;
+use super::plan::StepPlan;
 use super::*;
 use crate::blobs::{BlobOptions, Blobs};
 use crate::repo::format::{Child, Format, FormatError, Inspected, Said};
@@ -230,7 +230,7 @@ impl World {
             }
             let row = due[self.dice.below(due.len() as u64) as usize].clone();
             let steps = self.repos.hop(move |inner, r| {
-                let mut plan = Plan::new(inner, r, true);
+                let mut plan = StepPlan::new(inner, r, true);
                 plan.row(&row.key, &row.value, None)?;
                 Ok(plan.finish().0)
             });

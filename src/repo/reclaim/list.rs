@@ -1,7 +1,7 @@
 //! The list of what refers to a manifest goes with the manifest: the tag is removed as by a person, and the history keeps
 //! what it meant.
 
-use super::plan::Plan;
+use super::plan::StepPlan;
 use super::step::Step;
 use crate::repo::edit::{Context, Edit};
 use crate::repo::error::RepoError;
@@ -12,7 +12,7 @@ use crate::repo::rows::record::RepoRecord;
 use crate::store::Txn;
 use crate::types::{AttachedTag, Digest, RepoId};
 
-impl Plan<'_, '_> {
+impl StepPlan<'_, '_> {
     /// A part of the look at a list whose manifest was closed, behind those entries that `from` says; answers where the next
     /// part begins. A tag that may be meant otherwise stays.
     pub(super) fn list(

@@ -25,7 +25,7 @@ use super::{Repos, wall_ms};
 use crate::blobs::Place;
 use crate::store::{Get as _, Lane, Need, Table, Txn};
 use crate::types::RepoName;
-use plan::Plan;
+use plan::StepPlan;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use step::{Done, Step};
@@ -142,7 +142,7 @@ impl Repos {
         while done < due.len() {
             let (rows, begun) = (Arc::clone(&due), from);
             let planned = self.hop(move |inner, r| {
-                let mut plan = Plan::new(inner, r, purge);
+                let mut plan = StepPlan::new(inner, r, purge);
                 let (mut next, mut from) = (done, begun.clone());
                 while let Some(row) = rows.get(next)
                     && (next == done || !plan.is_full())

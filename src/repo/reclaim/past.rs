@@ -1,7 +1,7 @@
 //! What the plan of a revision drops whose history is over: the rows that it closed, with what they kept, and then the
 //! changes that tell of them. A revision may have thousands of names: it is planned part by part, each in a read of its own.
 
-use super::plan::{ITEMS, NAMES, Plan};
+use super::plan::{ITEMS, NAMES, StepPlan};
 use super::step::Step;
 use crate::repo::error::RepoError;
 use crate::repo::images::read;
@@ -15,7 +15,7 @@ use crate::types::{Digest, ItemName, RepoId, Rev};
 /// Children that one step lets go; each costs up to six rows.
 const CHILDREN: usize = 100;
 
-impl Plan<'_, '_> {
+impl StepPlan<'_, '_> {
     /// A part of a revision, from this change row on; answers where the next one begins.
     pub(super) fn history(
         &mut self,

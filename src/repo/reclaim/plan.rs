@@ -30,7 +30,7 @@ const BYTES: u64 = 16 << 20;
 const AGAIN_MS: u64 = 10 * 60 * 1000;
 
 /// The steps for a page of due rows.
-pub(super) struct Plan<'a, 'r> {
+pub(super) struct StepPlan<'a, 'r> {
     pub(super) inner: &'a Inner,
     pub(super) read: &'a Read<'r>,
     pub(super) purge: bool,
@@ -43,7 +43,7 @@ pub(super) struct Plan<'a, 'r> {
     unread: Failures,
 }
 
-impl<'a, 'r> Plan<'a, 'r> {
+impl<'a, 'r> StepPlan<'a, 'r> {
     /// Plans over one view of the store; with `purge` the past is over, whatever its time.
     pub fn new(inner: &'a Inner, read: &'a Read<'r>, purge: bool) -> Self {
         Self {

@@ -86,9 +86,9 @@ impl Repos {
     pub async fn survey(&self) -> Result<Survey, RepoError> {
         let mut survey = Survey::default();
         let mut held: BTreeMap<u64, Holding> = BTreeMap::new();
-        let mut place = Place::begin();
+        let mut place = SurveyPosition::begin();
         while !place.ended() {
-            let step = |_: &Inner, r: &Read<'_>, place: &mut Place| {
+            let step = |_: &Inner, r: &Read<'_>, place: &mut SurveyPosition| {
                 let found = place.go_on(r)?;
                 Ok(Some((found, place.clone())))
             };
@@ -182,14 +182,14 @@ fn count(survey: &mut Survey, held: &mut BTreeMap<u64, Holding>, size: u64, keep
 
 /// Where a survey is, between two hops.
 #[derive(Clone)]
-struct Place {
+struct SurveyPosition {
     blobs: Pages,
     rows: VecDeque<(Digest, u64)>,
     /// A blob with its size, whose references are being looked at.
     open: Option<(u64, Keep, Pages)>,
 }
 
-impl Place {
+impl SurveyPosition {
     fn begin() -> Self {
         Self {
             blobs: Pages::new(Table::Blobs, (Vec::new(), Vec::new())),

@@ -1,7 +1,7 @@
 //! What takes back a revision that a stage wrote and nobody saw: the plan of a page of its changes, and what its steps do.
 
 use super::apply::drop_row;
-use super::plan::{Plan, is_unread};
+use super::plan::{StepPlan, is_unread};
 use super::release::{end_revision, release};
 use super::step::Step;
 use crate::repo::Repos;
@@ -30,7 +30,7 @@ impl Repos {
         stage: StageId,
     ) -> Result<bool, RepoError> {
         let planned = self.hop(move |inner, r| {
-            let mut plan = Plan::new(inner, r, false);
+            let mut plan = StepPlan::new(inner, r, false);
             let record = plan.record(id)?;
             let Some(record) = record.filter(|record| record.stage == Some(stage.0)) else {
                 return Ok(None);
@@ -61,7 +61,7 @@ impl Repos {
     }
 }
 
-impl Plan<'_, '_> {
+impl StepPlan<'_, '_> {
     /// The steps that let go what a manifest names that this revision added.
     fn unname(&mut self, (id, rev): (RepoId, Rev), name: &Name<'_>) -> Result<(), RepoError> {
         let Some(parent) = name.as_manifest() else {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What has to change in a repository.
-pub(super) struct Plan {
+pub(super) struct RestorePlan {
     pub name: RepoName,
     /// What it is right for.
     pub now: Shown,
@@ -31,7 +31,11 @@ pub(super) struct Plan {
 
 impl Repos {
     /// Plans what makes a repository show again what it showed as of `at`.
-    pub(super) async fn plan_restore(&self, name: &RepoName, at: &At) -> Result<Plan, RepoError> {
+    pub(super) async fn plan_restore(
+        &self,
+        name: &RepoName,
+        at: &At,
+    ) -> Result<RestorePlan, RepoError> {
         let (then, now) = self.pair_of(name, at, &At::Head).await?;
         let names = self.changed_between(name, then, now).await?;
         let mut change = Change::default();
@@ -107,13 +111,13 @@ impl Change {
         (then, now): (Shown, Shown),
         quotas: usize,
         manifests: Vec<Arc<NewManifest>>,
-    ) -> Plan {
+    ) -> RestorePlan {
         let tags: usize = manifests.iter().map(|new| new.tags.len()).sum();
         let (removed, restored) = (self.gone.len() as u64, (tags + self.files.len()) as u64);
         let mut steps = self.gone;
         steps.extend(back::of_manifests(manifests, quotas));
         steps.extend(self.files);
-        Plan {
+        RestorePlan {
             name: name.clone(),
             now,
             then,
@@ -125,7 +129,7 @@ impl Change {
     }
 }
 
-impl Plan {
+impl RestorePlan {
     /// Row changes of all of it, about.
     pub fn cost(&self) -> usize {
         back::cost(&self.steps, self.quotas)

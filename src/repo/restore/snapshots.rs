@@ -3,7 +3,7 @@
 //! What few changes do is one transaction; more are a stage. Either way readers see the old or the new.
 
 use super::back::Back;
-use super::plan::Plan;
+use super::plan::RestorePlan;
 use super::{ROWS, Restored};
 use crate::repo::edit::Edit;
 use crate::repo::error::RepoError;
@@ -86,7 +86,7 @@ impl Repos {
     /// In one transaction; none if the repository has changed since it was planned.
     async fn restore_at_once(
         &self,
-        plan: &Plan,
+        plan: &RestorePlan,
         who: &str,
     ) -> Result<Option<Vec<Restored>>, RepoError> {
         let context = self.context(who, WHY);
@@ -115,7 +115,7 @@ impl Repos {
     /// As a stage, to its end, whether or not the caller waits for it.
     async fn restore_staged(
         &self,
-        plans: Vec<Plan>,
+        plans: Vec<RestorePlan>,
         at: &At,
         who: &str,
     ) -> Result<Vec<Restored>, RepoError> {
@@ -142,9 +142,9 @@ impl Repos {
     async fn write_plans(
         &self,
         stage: &Stage,
-        mut plans: Vec<Plan>,
+        mut plans: Vec<RestorePlan>,
         at: &At,
-    ) -> Result<Vec<Plan>, RepoError> {
+    ) -> Result<Vec<RestorePlan>, RepoError> {
         for (place, plan) in plans.iter_mut().enumerate() {
             let (_, now) = self.pair_of(&plan.name, at, &At::Head).await?;
             if now.rev != plan.now.rev {

@@ -23,9 +23,9 @@ struct Shared {
 
 impl Stages {
     /// Takes a stage, to write it or to take it back; none if somebody has it.
-    pub fn hold(&self, id: StageId) -> Option<Hold> {
+    pub fn hold(&self, id: StageId) -> Option<StageHold> {
         let is_free = lock(&self.0.held).insert(id);
-        is_free.then(|| Hold {
+        is_free.then(|| StageHold {
             id,
             shared: Arc::clone(&self.0),
             is_over: false,
@@ -47,20 +47,20 @@ impl Stages {
 }
 
 /// A stage that somebody writes or takes back. Dropped before its end, it is left to who takes such back.
-pub(in crate::repo) struct Hold {
+pub(in crate::repo) struct StageHold {
     id: StageId,
     shared: Arc<Shared>,
     is_over: bool,
 }
 
-impl Hold {
+impl StageHold {
     /// Its rows are gone.
     pub fn end(mut self) {
         self.is_over = true;
     }
 }
 
-impl Drop for Hold {
+impl Drop for StageHold {
     fn drop(&mut self) {
         lock(&self.shared.held).remove(&self.id);
         // Who waits looks again: it may be over although its end was not heard.

@@ -23,7 +23,7 @@ use super::{Repos, rows as repo_rows};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::{JobId, RepoId, RepoName, Rev};
-use held::Hold;
+use held::StageHold;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ pub(in crate::repo) struct Stage {
     context: Context,
     need: Need,
     begun: Instant,
-    hold: Hold,
+    hold: StageHold,
 }
 
 impl Repos {
@@ -94,7 +94,7 @@ impl Repos {
     }
 
     /// The stage that the same job had begun, if it is the same; others of it are taken back.
-    async fn left_by_job(&self, new: &NewStage) -> Result<Option<(StageId, Hold)>, RepoError> {
+    async fn left_by_job(&self, new: &NewStage) -> Result<Option<(StageId, StageHold)>, RepoError> {
         let Some((job, plan)) = new.job else {
             return Ok(None);
         };
@@ -120,7 +120,7 @@ impl Repos {
         Ok(found)
     }
 
-    async fn begin_new(&self, new: NewStage) -> Result<(StageId, Hold), RepoError> {
+    async fn begin_new(&self, new: NewStage) -> Result<(StageId, StageHold), RepoError> {
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|e| RepoError::Task(e.to_string()))?;
         let id = StageId(u64::from_be_bytes(number));

@@ -12,7 +12,7 @@ use crate::types::RepoId;
 const STAGES: &[u8] = b"stage ";
 
 /// Key, what is there, and what is to be.
-pub(in crate::repo) type Lost = (Vec<u8>, Option<Vec<u8>>, Vec<u8>);
+pub(in crate::repo) type LostStage = (Vec<u8>, Option<Vec<u8>>, Vec<u8>);
 
 /// The number of a stage: random, so that none is used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +84,7 @@ pub(in crate::repo) fn lost(
     get: &impl Get,
     id: StageId,
     repo: RepoId,
-) -> Result<Option<Lost>, StoreError> {
+) -> Result<Option<LostStage>, StoreError> {
     let seen = get.get(Table::Meta, &key(id))?;
     let is_good =
         |row: &[u8]| StageRecord::from_bytes(row).is_ok_and(|stage| stage.repos.contains(&repo.0));

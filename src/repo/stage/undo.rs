@@ -1,6 +1,6 @@
 //! Taking a stage back: what it added goes, what it closed is live again, and nothing tells of it.
 
-use super::Hold;
+use super::StageHold;
 use super::rows::{self, StageId};
 use crate::repo::Repos;
 use crate::repo::error::RepoError;
@@ -12,7 +12,7 @@ use crate::types::RepoId;
 impl Repos {
     /// Takes back a stage, whose rows are found by its changes: each transaction drops the changes that it dealt with, so it
     /// goes on from there after a crash.
-    pub(super) async fn undo_stage(&self, id: StageId, hold: Hold) -> Result<(), RepoError> {
+    pub(super) async fn undo_stage(&self, id: StageId, hold: StageHold) -> Result<(), RepoError> {
         let mark = move |tx: &mut Txn<'_>| {
             let Some(mut stage) = rows::find(tx, id)? else {
                 return Ok(None);

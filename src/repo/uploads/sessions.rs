@@ -15,7 +15,7 @@ use crate::repo::home::Home;
 use crate::repo::quota::Uploads;
 use crate::repo::state::lock;
 use crate::repo::uploads::owners::Owners;
-use crate::repo::uploads::saving::Row;
+use crate::repo::uploads::saving::SavedRow;
 use crate::types::{Algorithm, Kind, RepoId, RepoName, UploadId};
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -50,7 +50,7 @@ pub(in crate::repo) struct Session {
     /// repository, and never another after that.
     pub repo: Arc<OnceLock<RepoId>>,
     /// What the store knows of it.
-    pub row: Arc<Row>,
+    pub row: Arc<SavedRow>,
     /// Nobody may go on with it.
     closed: Arc<AtomicBool>,
     /// Told when it is given back after it was closed, or synced.
@@ -82,7 +82,7 @@ impl Session {
             offset: 0,
             ingest: Arc::default(),
             repo: Arc::new(repo),
-            row: Arc::new(Row::new(false)),
+            row: Arc::new(SavedRow::new(false)),
             closed: Arc::default(),
             given_back: Arc::default(),
             owner: Some(owner),
@@ -102,7 +102,7 @@ impl Session {
             offset: ingest.offset(),
             repo: Arc::new(ingest.repo().into()),
             ingest: Arc::new(Mutex::new(Some(ingest))),
-            row: Arc::new(Row::new(true)),
+            row: Arc::new(SavedRow::new(true)),
             closed: Arc::default(),
             given_back: Arc::default(),
             owner: None,

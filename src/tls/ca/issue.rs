@@ -2,7 +2,7 @@
 
 use super::constraints::{Constraints, Net};
 use crate::tls::TlsError;
-use crate::tls::inspect::Facts;
+use crate::tls::inspect::CertificateFacts;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -28,7 +28,7 @@ pub(in crate::tls) fn new_key() -> Result<String, TlsError> {
 }
 
 /// True if the private key belongs to the certificate.
-pub(in crate::tls) fn belongs(key_pem: &str, facts: &Facts) -> bool {
+pub(in crate::tls) fn belongs(key_pem: &str, facts: &CertificateFacts) -> bool {
     KeyPair::from_pem(key_pem).is_ok_and(|pair| pair.public_key_raw() == facts.public_key)
 }
 
@@ -53,7 +53,7 @@ pub(in crate::tls) fn ca(
 
 /// A leaf (PEM, without its CA) for the key and names, signed by the CA; it ends no later than the CA.
 pub(in crate::tls) fn leaf(
-    ca: (&str, &str, &Facts),
+    ca: (&str, &str, &CertificateFacts),
     key_pem: &str,
     names: &[String],
     host: &str,

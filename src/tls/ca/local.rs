@@ -2,7 +2,7 @@
 
 use super::constraints::Constraints;
 use crate::tls::files::{self, PUBLIC, SECRET, broken};
-use crate::tls::inspect::Facts;
+use crate::tls::inspect::CertificateFacts;
 use crate::tls::{TlsError, TlsOptions};
 use crate::tls::{inspect, issue, machine};
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ pub(in crate::tls) struct Local {
 
 struct Ca {
     pem: String,
-    facts: Facts,
+    facts: CertificateFacts,
     path: PathBuf,
     key_path: PathBuf,
     key: Option<String>,
@@ -219,9 +219,9 @@ fn open_ca(
     })
 }
 
-fn facts(path: &Path, pem: &str) -> Result<Facts, TlsError> {
+fn facts(path: &Path, pem: &str) -> Result<CertificateFacts, TlsError> {
     let chain = files::chain(path, pem)?;
-    let first = chain.first().and_then(|der| Facts::of(der));
+    let first = chain.first().and_then(|der| CertificateFacts::of(der));
     first.ok_or_else(|| broken(path, "holds a certificate that cannot be read"))
 }
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What one proxy said of one request.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct ProxySaid {
     /// Who called it.
     pub(super) node: Node,
     /// `http` or `https`, as it was called.
@@ -34,13 +34,15 @@ pub(super) enum Node {
 pub(super) struct Malformed;
 
 /// The elements of all `Forwarded` lines, the nearest proxy's first.
-pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Result<Said, Malformed>> {
+pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Result<ProxySaid, Malformed>> {
     from_the_right(headers, "forwarded", true).map(|text| element(text).ok_or(Malformed))
 }
 
 /// The same for `X-Forwarded-For`, `-Proto` and `-Host`. Where a list has fewer elements than `X-Forwarded-For`, some proxy
 /// replaced what was there: then its first is the one of all that follow.
-pub(super) fn x_forwarded(headers: &HeaderMap) -> impl Iterator<Item = Result<Said, Malformed>> {
+pub(super) fn x_forwarded(
+    headers: &HeaderMap,
+) -> impl Iterator<Item = Result<ProxySaid, Malformed>> {
     let mut addresses = from_the_right(headers, "x-forwarded-for", false);
     let mut schemes = from_the_right(headers, "x-forwarded-proto", false);
     let mut hosts = from_the_right(headers, "x-forwarded-host", false);
@@ -59,7 +61,7 @@ pub(super) fn x_forwarded(headers: &HeaderMap) -> impl Iterator<Item = Result<Sa
         let Some(node) = node else {
             return Some(Err(Malformed));
         };
-        Some(Ok(Said {
+        Some(Ok(ProxySaid {
             node,
             scheme: scheme.and_then(text_of).and_then(scheme_of),
             host: host.and_then(text_of).and_then(host_of),
@@ -125,8 +127,8 @@ fn is_escaped(text: &[u8], at: usize) -> bool {
 }
 
 /// One element of `Forwarded`: `for=NODE;proto=SCHEME;host=HOST;by=NODE` in any order, each at most once.
-fn element(text: &[u8]) -> Option<Said> {
-    let mut said = Said::default();
+fn element(text: &[u8]) -> Option<ProxySaid> {
+    let mut said = ProxySaid::default();
     let mut seen: Vec<Vec<u8>> = Vec::new();
     let mut rest = text;
     loop {
@@ -291,7 +293,7 @@ mod tests {
         let all = said("For=\"[2001:db8::1]:80\";PROTO=HTTPS; by=_x ;host=\"r.example:8443\"");
         assert_eq!(
             all,
-            Some(Said {
+            Some(ProxySaid {
                 node: address("2001:db8::1").expect("address"),
                 scheme: Some("https"),
                 host: Some("r.example:8443".to_owned()),
@@ -309,7 +311,7 @@ mod tests {
         // What is unknown counts for nothing, and neither does a host that is none.
         let odd = said(";;x=\"a;b,c\";host=\"a b\";for=1.2.3.4;").expect("well-formed");
         assert_eq!((Some(odd.node), odd.host), (address("1.2.3.4"), None));
-        assert_eq!(said("proto=wss"), Some(Said::default()));
+        assert_eq!(said("proto=wss"), Some(ProxySaid::default()));
         for bad in [
             "for",
             "for=",

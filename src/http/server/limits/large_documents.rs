@@ -30,7 +30,7 @@ pub struct Documents {
 }
 
 /// A document's turn, until dropped; none for a small one.
-pub struct Turn(
+pub struct DocumentTurn(
     #[expect(dead_code, reason = "given back when dropped")] Option<(ClientPlace, ClientPlace)>,
 );
 
@@ -63,17 +63,17 @@ impl Req {
         &self,
         body: &mut Incoming,
         max: u64,
-    ) -> Result<Option<(Bytes, Turn)>, Fail> {
+    ) -> Result<Option<(Bytes, DocumentTurn)>, Fail> {
         if self.length().is_some_and(|len| len > max) {
             return Ok(None);
         }
         if self.length().is_some_and(|len| len <= SMALL) {
             let bytes = body.collect(max).await?;
-            return Ok(bytes.map(|bytes| (bytes, Turn(None))));
+            return Ok(bytes.map(|bytes| (bytes, DocumentTurn(None))));
         }
         let turn = self.state.documents.turn(&self.client()).await?;
         if let Ok(bytes) = timeout(SWIFT, body.collect(max)).await {
-            return Ok(bytes?.map(|bytes| (bytes, Turn(Some(turn)))));
+            return Ok(bytes?.map(|bytes| (bytes, DocumentTurn(Some(turn)))));
         }
         let text = format!("the document did not come within {} s", SWIFT.as_secs());
         let status = StatusCode::REQUEST_TIMEOUT;

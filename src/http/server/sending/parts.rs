@@ -11,14 +11,14 @@ use std::fmt::Write as _;
 
 /// One piece of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum BodyPiece {
     /// Framing between ranges.
     Text(Bytes),
     /// A part of the content.
     Span(Span),
 }
 
-impl Piece {
+impl BodyPiece {
     fn len(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
@@ -31,7 +31,7 @@ impl Piece {
 #[derive(Default)]
 pub struct BodyParts {
     /// The next ones; empty only at the end.
-    ready: VecDeque<Piece>,
+    ready: VecDeque<BodyPiece>,
     framed: Option<Framed>,
     /// Bytes of all of them.
     len: u64,
@@ -54,12 +54,12 @@ struct Framed {
 impl BodyParts {
     /// One span.
     pub fn one(span: Span) -> Self {
-        Self::listed([Piece::Span(span)].into())
+        Self::listed([BodyPiece::Span(span)].into())
     }
 
     /// These pieces.
-    pub fn listed(ready: VecDeque<Piece>) -> Self {
-        let len = ready.iter().map(Piece::len).sum();
+    pub fn listed(ready: VecDeque<BodyPiece>) -> Self {
+        let len = ready.iter().map(BodyPiece::len).sum();
         Self {
             ready,
             framed: None,
@@ -102,7 +102,7 @@ impl BodyParts {
     /// The span that a body is which has nothing else.
     pub fn only_span(&self) -> Option<Span> {
         match (&self.framed, self.ready.len(), self.ready.front()) {
-            (None, 1, Some(Piece::Span(span))) => Some(*span),
+            (None, 1, Some(BodyPiece::Span(span))) => Some(*span),
             _ => None,
         }
     }
@@ -113,12 +113,12 @@ impl BodyParts {
     }
 
     /// The next piece, which stays.
-    pub fn front(&self) -> Option<&Piece> {
+    pub fn front(&self) -> Option<&BodyPiece> {
         self.ready.front()
     }
 
     /// The next piece.
-    pub fn pop(&mut self) -> Option<Piece> {
+    pub fn pop(&mut self) -> Option<BodyPiece> {
         let piece = self.ready.pop_front();
         if self.ready.is_empty()
             && let Some(framed) = &mut self.framed
@@ -130,7 +130,7 @@ impl BodyParts {
     }
 
     /// What of a piece was not taken comes next.
-    pub fn put_back(&mut self, piece: Piece) {
+    pub fn put_back(&mut self, piece: BodyPiece) {
         self.ready.push_front(piece);
     }
 
@@ -142,13 +142,13 @@ impl BodyParts {
 
 impl Framed {
     /// The next part with its framing; false: it was the end.
-    fn next(&mut self, to: &mut VecDeque<Piece>) -> bool {
+    fn next(&mut self, to: &mut VecDeque<BodyPiece>) -> bool {
         let Some(span) = self.spans.next() else {
-            to.push_back(Piece::Text(self.end().into()));
+            to.push_back(BodyPiece::Text(self.end().into()));
             return false;
         };
-        to.push_back(Piece::Text(self.head(span).into()));
-        to.push_back(Piece::Span(span));
+        to.push_back(BodyPiece::Text(self.head(span).into()));
+        to.push_back(BodyPiece::Span(span));
         true
     }
 
@@ -214,8 +214,8 @@ mod tests {
         while let Some(piece) = parts.pop() {
             len += piece.len();
             let shown = match piece {
-                Piece::Text(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Piece::Span(span) => format!("[{}+{}]", span.start, span.len),
+                BodyPiece::Text(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                BodyPiece::Span(span) => format!("[{}+{}]", span.start, span.len),
             };
             text.push_str(&shown);
             assert!(parts.ready.len() <= 2);
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_is_put_back_comes_next() {
-        let span = |start, len| Piece::Span(Span { start, len });
+        let span = |start, len| BodyPiece::Span(Span { start, len });
         let mut parts = BodyParts::listed([span(0, 9), span(50, 1)].into());
         assert_eq!((parts.len(), parts.pop()), (10, Some(span(0, 9))));
         parts.put_back(span(4, 5));

@@ -5,7 +5,7 @@
 
 use crate::http::answer::body::Content;
 use crate::http::server::sending::chunk::{Chunk, Pause, SENDING, SMALL, a_turn};
-use crate::http::server::sending::parts::{BodyParts, Piece};
+use crate::http::server::sending::parts::{BodyParts, BodyPiece};
 use crate::http::server::sending::sendfile::{Outbox, is_cached, read_cached};
 use crate::types::Span;
 use axum::body::{Body, Bytes};
@@ -74,11 +74,11 @@ impl Pieces {
     fn next(&mut self) -> Next {
         let (file, span) = match (&self.content, self.parts.pop()) {
             (_, None) => return Next::End,
-            (_, Some(Piece::Text(text))) => return Next::Ready(self.joined(&text)),
-            (Source::Bytes(bytes), Some(Piece::Span(span))) => {
+            (_, Some(BodyPiece::Text(text))) => return Next::Ready(self.joined(&text)),
+            (Source::Bytes(bytes), Some(BodyPiece::Span(span))) => {
                 return Next::Ready(slice(bytes, span));
             }
-            (Source::File(file, Some(outbox)), Some(Piece::Span(span)))
+            (Source::File(file, Some(outbox)), Some(BodyPiece::Span(span)))
                 if span.len > SMALL as u64 && is_cached(file, span) =>
             {
                 let stand_in = outbox.put(file, span);
@@ -88,7 +88,7 @@ impl Pieces {
                 }
                 return Next::Ready(stand_in);
             }
-            (Source::File(file, _), Some(Piece::Span(span))) => (Arc::clone(file), span),
+            (Source::File(file, _), Some(BodyPiece::Span(span))) => (Arc::clone(file), span),
         };
         let mut chunk = self.begin(span);
         let start = span.start;
@@ -111,13 +111,13 @@ impl Pieces {
         while let Some(piece) = self.parts.front() {
             let (before, room) = (bytes.len(), SMALL.saturating_sub(bytes.len()) as u64);
             match (piece, &self.content) {
-                (Piece::Text(text), _) if text.len() as u64 <= room => {
+                (BodyPiece::Text(text), _) if text.len() as u64 <= room => {
                     bytes.extend_from_slice(text);
                 }
-                (Piece::Span(span), Source::Bytes(all)) if span.len <= room => {
+                (BodyPiece::Span(span), Source::Bytes(all)) if span.len <= room => {
                     bytes.extend_from_slice(&slice(all, *span));
                 }
-                (Piece::Span(span), Source::File(file, _)) if span.len <= room => {
+                (BodyPiece::Span(span), Source::File(file, _)) if span.len <= room => {
                     bytes.resize(before + span.len as usize, 0);
                     let read = read_cached(file, &mut bytes[before..], span.start);
                     if read as u64 != span.len {
@@ -148,7 +148,7 @@ impl Pieces {
     fn rest(&mut self, span: Span, taken: usize) {
         let taken = taken as u64;
         if taken < span.len {
-            self.parts.put_back(Piece::Span(Span {
+            self.parts.put_back(BodyPiece::Span(Span {
                 start: span.start + taken,
                 len: span.len - taken,
             }));
@@ -164,7 +164,8 @@ impl Pieces {
 
     /// Reads the next chunk before it is asked for, unless memory is short.
     fn read_ahead(&mut self) {
-        let (Source::File(file, _), Some(Piece::Span(span))) = (&self.content, self.parts.front())
+        let (Source::File(file, _), Some(BodyPiece::Span(span))) =
+            (&self.content, self.parts.front())
         else {
             return;
         };

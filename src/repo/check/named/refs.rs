@@ -244,10 +244,10 @@ fn named(
     };
     let name = Name::new(class, text.as_bytes());
     match item(r, one.id, &name, added)? {
-        Found::Unreadable => Ok(()),
-        Found::There(row) if row.digest() == Some(one.digest) => Ok(()),
-        Found::There(row) if row.digest().is_none() => Ok(()),
-        Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
+        FoundItem::Unreadable => Ok(()),
+        FoundItem::There(row) if row.digest() == Some(one.digest) => Ok(()),
+        FoundItem::There(row) if row.digest().is_none() => Ok(()),
+        FoundItem::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
         _ => extra(walk, r, one, &name.to_string()),
     }
 }
@@ -284,7 +284,7 @@ fn live_or_lost(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>) -> Result<bool, Re
         let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
         if let Some((parent, added)) = parent.filter(|(parent, _)| *parent == one.digest) {
             let name = Name::manifest(&parent);
-            if matches!(item(r, one.id, &name, added)?, Found::None)
+            if matches!(item(r, one.id, &name, added)?, FoundItem::None)
                 && lost_item(walk, r, one.id, &name, added)?
             {
                 return Ok(true);
@@ -310,16 +310,16 @@ fn manifest(
     };
     let name = Name::manifest(&parent);
     match item(r, one.id, &name, added)? {
-        Found::Unreadable => Ok(()),
-        Found::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
-        Found::There(_) if parent == one.digest => {
+        FoundItem::Unreadable => Ok(()),
+        FoundItem::None if lost_item(walk, r, one.id, &name, added)? => Ok(()),
+        FoundItem::There(_) if parent == one.digest => {
             let own = keys::manifest_ref(&parent, one.id, Class::Manifest, &parent, added);
             if one.table == Table::Refs && own == one.key {
                 return Ok(());
             }
             extra(walk, r, one, &format!("manifest {parent}"))
         }
-        Found::There(row) => {
+        FoundItem::There(row) => {
             // What a manifest that cannot be read names is not known.
             let Some(inspected) = inspected(walk, inner, r, &parent, &row.media_type) else {
                 return Ok(());
@@ -333,7 +333,7 @@ fn manifest(
                 _ => extra(walk, r, one, &format!("manifest {parent}")),
             }
         }
-        Found::None => extra(walk, r, one, &format!("manifest {parent}")),
+        FoundItem::None => extra(walk, r, one, &format!("manifest {parent}")),
     }
 }
 
@@ -373,20 +373,20 @@ fn extra(walk: &mut Walk, r: &Read<'_>, one: &Ref<'_>, of: &str) -> Result<(), R
 }
 
 /// What became of an item.
-enum Found {
+enum FoundItem {
     There(Box<ItemRecord>),
     Unreadable,
     None,
 }
 
-fn item(r: &Read<'_>, id: RepoId, name: &Name<'_>, added: Rev) -> Result<Found, RepoError> {
+fn item(r: &Read<'_>, id: RepoId, name: &Name<'_>, added: Rev) -> Result<FoundItem, RepoError> {
     for past in [false, true] {
         if let Some(row) = r.get(Table::Items, &keys::item(id, name, past, added))? {
             let row = walk::readable(ItemRecord::from_bytes(&row))?;
-            return Ok(row.map_or(Found::Unreadable, |row| Found::There(Box::new(row))));
+            return Ok(row.map_or(FoundItem::Unreadable, |row| FoundItem::There(Box::new(row))));
         }
     }
-    Ok(Found::None)
+    Ok(FoundItem::None)
 }
 
 /// Whether an item without a row was there once, as the history says: then the row is what is missing, and nothing that
@@ -400,7 +400,7 @@ pub(in crate::repo::check) fn lost_item(
 ) -> Result<bool, RepoError> {
     let change = keys::change(id, added, name);
     if r.get(Table::Changes, &change)?.is_none()
-        || !matches!(item(r, id, name, added)?, Found::None)
+        || !matches!(item(r, id, name, added)?, FoundItem::None)
     {
         return Ok(false);
     }

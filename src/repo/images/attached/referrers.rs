@@ -302,7 +302,7 @@ impl Page {
 /// A descriptor, in the order in which clients are used to see its fields.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct ShownReferrer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -331,7 +331,7 @@ fn descriptor(
         let texts = row.annotations.iter().map(|(k, v)| (k, v));
         Some(raw(&texts.collect::<BTreeMap<_, _>>())?)
     };
-    raw(&Shown {
+    raw(&ShownReferrer {
         annotations,
         artifact_type,
         digest,

@@ -17,11 +17,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 /// A repository, as of when, and a blob.
-pub(in crate::repo) type Key = (RepoName, At, Digest);
+pub(in crate::repo) type BlobKey = (RepoName, At, Digest);
 
 /// What is known of a blob in a repository; of small blobs that is everything.
 #[derive(Clone)]
-pub(in crate::repo) struct Known {
+pub(in crate::repo) struct KnownBlob {
     generation: u64,
     size: u64,
     /// Until this running time (ms) a HEAD needs to renew nothing.
@@ -37,7 +37,7 @@ enum KnownBody {
     Placed(Place),
 }
 
-impl Known {
+impl KnownBlob {
     fn of(blob: BlobRecord, generation: u64, rests_until: u64) -> Self {
         let place = blob.place.map(|place| KnownBody::Placed(Place(place)));
         Self {
@@ -49,7 +49,7 @@ impl Known {
     }
 
     /// Bytes that a cache entry weighs.
-    pub fn weigh(key: &Key, known: &Self) -> usize {
+    pub fn weigh(key: &BlobKey, known: &Self) -> usize {
         let body = match &known.body {
             KnownBody::Inline(bytes) => bytes.len(),
             KnownBody::Unread => 0,
@@ -126,7 +126,7 @@ impl Repos {
         self.unless_lost(&digest, opened).await
     }
 
-    async fn known(&self, name: &RepoName, digest: &Digest) -> Result<Known, RepoError> {
+    async fn known(&self, name: &RepoName, digest: &Digest) -> Result<KnownBlob, RepoError> {
         let generation = self.0.generations.now(name);
         let key = (name.clone(), At::Head, *digest);
         if let Some(known) = self
@@ -253,8 +253,8 @@ impl Repos {
 pub(in crate::repo::images) fn opened(
     inner: &Inner,
     r: &Read<'_>,
-    key: &Key,
-    mut known: Known,
+    key: &BlobKey,
+    mut known: KnownBlob,
 ) -> Result<Blob, RepoError> {
     let (digest, size) = (key.2, known.size);
     let body = if let KnownBody::Placed(place) = &known.body {
@@ -270,7 +270,7 @@ pub(in crate::repo::images) fn opened(
 
 impl Inner {
     /// The blob, if it is known and that needs neither the store nor the disk.
-    pub(in crate::repo::images) fn blob_now(&self, key: &Key, generation: u64) -> Option<Blob> {
+    pub(in crate::repo::images) fn blob_now(&self, key: &BlobKey, generation: u64) -> Option<Blob> {
         let known = self.small.get(key);
         let known = known.filter(|known| known.generation == generation)?;
         let body = self.body_now(&key.2, &known)?;
@@ -279,7 +279,7 @@ impl Inner {
     }
 
     /// What is known, ready to be served, if that needs neither the store nor the disk.
-    fn body_now(&self, digest: &Digest, known: &Known) -> Option<BlobBody> {
+    fn body_now(&self, digest: &Digest, known: &KnownBlob) -> Option<BlobBody> {
         match &known.body {
             KnownBody::Inline(bytes) => Some(BlobBody::Inline(bytes.clone())),
             KnownBody::Unread => None,
@@ -337,7 +337,7 @@ fn look_up(
     name: &RepoName,
     digest: &Digest,
     generation: u64,
-) -> Result<Known, RepoError> {
+) -> Result<KnownBlob, RepoError> {
     let (id, _) = visible(r, name.as_str(), Kind::Oci)?
         .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
     linked(inner, r, id, digest, generation)
@@ -348,9 +348,9 @@ pub(in crate::repo::images) fn of_past(
     r: &Read<'_>,
     digest: &Digest,
     generation: u64,
-) -> Result<Known, RepoError> {
+) -> Result<KnownBlob, RepoError> {
     let blob = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
-    Ok(Known::of(blob, generation, u64::MAX))
+    Ok(KnownBlob::of(blob, generation, u64::MAX))
 }
 
 /// What is known of a blob that the repository links.
@@ -360,7 +360,7 @@ fn linked(
     id: RepoId,
     digest: &Digest,
     generation: u64,
-) -> Result<Known, RepoError> {
+) -> Result<KnownBlob, RepoError> {
     let unknown = || RepoError::BlobUnknown(*digest);
     let lease = r
         .get(Table::Refs, &keys::link(digest, id))?
@@ -373,5 +373,5 @@ fn linked(
     } else {
         inner.rests_until(rows::number(&lease))
     };
-    Ok(Known::of(blob, generation, rests_until))
+    Ok(KnownBlob::of(blob, generation, rests_until))
 }

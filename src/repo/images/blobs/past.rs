@@ -3,7 +3,7 @@
 //! What a pull asks for is remembered with the manifest that needs it, so nearly every blob is found in a seek; the others are
 //! searched for from hop to hop, a few reads at once ([`crate::repo::bounded`]).
 
-use super::blob::{Key, of_past, opened};
+use super::blob::{BlobKey, of_past, opened};
 use crate::cache::Cache;
 use crate::repo::bounded::{Next, Pages};
 use crate::repo::error::RepoError;
@@ -62,7 +62,7 @@ impl Repos {
         digest: &Digest,
     ) -> Result<Blob, RepoError> {
         let generation = self.0.generations.now(name);
-        let key: Key = (name.clone(), at.clone(), *digest);
+        let key: BlobKey = (name.clone(), at.clone(), *digest);
         let step = move |inner: &Inner, r: &Read<'_>, parents: &mut Option<Pages>| {
             let shown = shown(r, &key.0, Kind::Oci, &key.1)?;
             let digest = key.2;

@@ -22,7 +22,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 const SAVE_BYTES: u64 = 256 << 20;
 
 /// What the store knows of an upload.
-pub(in crate::repo) struct Row {
+pub(in crate::repo) struct SavedRow {
     may_be: AtomicBool,
     last: Mutex<Last>,
 }
@@ -33,7 +33,7 @@ struct Last {
     at: Instant,
 }
 
-impl Row {
+impl SavedRow {
     /// For an upload that begins now in this process; `may_be`: the store may have a row of it.
     pub fn new(may_be: bool) -> Self {
         let at = Instant::now();
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_row_is_due_by_what_came_since_the_last() {
-        let row = Row::new(false);
+        let row = SavedRow::new(false);
         assert!(!row.is_due(0) && !row.is_due(SAVE_BYTES - 1));
         assert!(row.is_due(SAVE_BYTES) && !row.is_due(SAVE_BYTES + 1));
         let Some(before) = Instant::now().checked_sub(SAVE_EVERY + Duration::from_secs(1)) else {

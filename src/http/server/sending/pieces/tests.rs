@@ -35,14 +35,14 @@ async fn from_memory_and_from_the_disk() {
                 fadvise(&file, 0, None, Advice::DontNeed).expect("forgotten");
             }
             let content = of(&file);
-            let text = || Piece::Text(Bytes::from_static(b"--"));
+            let text = || BodyPiece::Text(Bytes::from_static(b"--"));
             let span = Span {
                 start: start as u64,
                 len: len as u64,
             };
             let got = sent(pieces(
                 content,
-                BodyParts::listed([text(), Piece::Span(span), text()].into()),
+                BodyParts::listed([text(), BodyPiece::Span(span), text()].into()),
             ))
             .await;
             let want = [b"--", &bytes[start..start + len], b"--"].concat();
