@@ -3,8 +3,8 @@
 //! Owns the way from principals to initiators. The rows are `audit`'s.
 
 use super::App;
-use super::ops::OPERATOR;
-use crate::audit::{Accounts, Act, Audit, EVERY, Initiator};
+use super::ops::{OPERATOR, without_login};
+use crate::audit::{Accounts, Act, Audit, AuditError, EVERY, Initiator};
 use crate::auth::{Auth, Principal, UserName};
 use crate::jobs::Claimed;
 use std::net::IpAddr;
@@ -58,23 +58,31 @@ impl App {
             request: format!("job-{}", job.id),
             ..Initiator::default()
         };
-        Arc::new(Act::new(&by, &job.kind, &job.spec))
+        Arc::new(Act::new(&by, &job.kind, &without_login(&job.spec)))
     }
 
-    /// Brings the audit trail up to now.
+    /// Brings the audit trail up to now, whoever waits for it.
     pub(super) async fn turn_audit(&self) {
-        if let Err(error) = self.audit.turn(&self.auth).await
-            && Audit::is_told(&error)
-        {
-            tracing::warn!(%error, "the audit trail is brought up to now later");
+        let app = self.clone();
+        let turn = tokio::spawn(async move { app.audit.turn(&app.auth).await });
+        if let Ok(Err(error)) = turn.await {
+            told(&error);
         }
+    }
+}
+
+fn told(error: &AuditError) {
+    if Audit::is_told(error) {
+        tracing::warn!(%error, "the audit trail is brought up to now later");
     }
 }
 
 /// Keeps the trail until `stop`, and brings it up to then.
 pub(super) async fn keep(app: App, stop: CancellationToken) {
     loop {
-        app.turn_audit().await;
+        if let Err(error) = app.audit.keep(&app.auth).await {
+            told(&error);
+        }
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(EVERY) => {}

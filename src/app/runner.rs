@@ -12,7 +12,7 @@ pub(super) use watched::KINDS as WATCHED;
 
 use super::App;
 use super::heard::{Heard, Live};
-use super::ops::{Fault, FaultKind, Progress};
+use super::ops::{self, Fault, FaultKind, Progress};
 use super::tally::Tally;
 use crate::audit::{AuditOutcome, Ended};
 use crate::jobs::{BEAT, Claimed, JobError, JobState, Jobs, NewJob, Outcome};
@@ -59,7 +59,7 @@ fn failed(id: JobId, fault: &Fault) -> Ended {
         resource: format!("job:{id}"),
         outcome: AuditOutcome::Error,
         status: 0,
-        error: fault.message.clone(),
+        error: ops::without_login(&fault.message),
     }
 }
 
@@ -229,7 +229,9 @@ impl Runner {
             never = beats => match never {},
         };
         let cut_short = task::is_cut_short(&done);
-        if let (Err(fault), false) = (&done, cut_short) {
+        if let Err(fault) = &done
+            && !live.stop.is_cancelled()
+        {
             app.audit.note(&act, &failed(id, fault));
         }
         if live.leaves.load(Ordering::Acquire) && cut_short {

@@ -5,7 +5,7 @@
 use super::record::{ActRecord, AuditOutcome, AuditRecord};
 use crate::store::cause::Cause;
 use crate::store::record::Record as _;
-use crate::types::wall_ms;
+use crate::types::{net, wall_ms};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,6 +104,11 @@ impl Act {
             input: self.input.clone(),
             ms: self.ms(),
         }
+    }
+
+    /// The client's network: an IPv6 client has all of a /64.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.by.address.map(net)
     }
 
     fn address(&self) -> String {

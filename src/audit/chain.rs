@@ -17,9 +17,11 @@ pub(super) const CHECKPOINT_ROWS: usize = 1000;
 pub(super) struct CheckpointHash(Sha256);
 
 impl CheckpointHash {
-    /// Begins with the hash of the checkpoint before it.
-    pub fn after(before: &[u8; 32]) -> Self {
-        Self(Sha256::new().chain_update(before))
+    /// Begins with the hash of the checkpoint before it, its number and when it is made (running time, ms).
+    pub fn after(before: &[u8; 32], number: u64, made_ms: u64) -> Self {
+        let hash = Sha256::new().chain_update(before);
+        let hash = hash.chain_update(number.to_be_bytes());
+        Self(hash.chain_update(made_ms.to_be_bytes()))
     }
 
     /// The next row: its lengths go in before its bytes, or two rows could be read as one.
@@ -56,16 +58,17 @@ pub(super) fn lengthen(
         return Ok(0);
     };
     let at = trail::position(last)?;
-    let mut hash = CheckpointHash::after(&trail.head.hash);
+    let (number, made_ms) = (trail.head.checkpoints, trail.tx.running_ms());
+    let mut hash = CheckpointHash::after(&trail.head.hash, number, made_ms);
     for row in &rows {
         hash.row(row);
     }
     let hash = hash.end();
     let checkpoint = CheckpointRecord {
-        number: trail.head.checkpoints,
+        number,
         rows: rows.len() as u64,
         bytes: rows.iter().map(|(k, v)| trail::size(k, v)).sum(),
-        made_ms: trail.tx.running_ms(),
+        made_ms,
         hash,
     };
     trail.tx.put(

@@ -26,12 +26,13 @@ pub use record::{AuditOutcome, Position};
 pub use turn::{Accounts, EVERY};
 pub use view::{AuditDamage, AuditFilter, AuditPage, AuditRow, AuditVerified};
 
-use crate::store::{Lane, Need, Read, Store, StoreError, Txn};
+use crate::store::{Lane, Need, Read, Store, StoreError, StoreErrorKind, Txn};
 use gathering::{pulls, refused};
 use pulls::Pulls;
 use read::TrailSearch;
 use reading::{read, verify, view};
 use refused::Refused;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trail::Trail;
 
@@ -56,6 +57,8 @@ pub struct Audit(Arc<Inner>);
 struct Inner {
     store: Store,
     options: Mutex<AuditOptions>,
+    /// Of the options, for every request.
+    counts_pulls: AtomicBool,
     /// What the chain begins with where there is none yet.
     start: [u8; 32],
     refused: Refused,
@@ -76,8 +79,9 @@ impl Audit {
         Ok(Self(Arc::new(Inner {
             store,
             options: Mutex::new(options),
+            counts_pulls: AtomicBool::new(options.pulls),
             start,
-            refused: Refused::default(),
+            refused: Refused::new(),
             pulls: Pulls::new(),
             turn: tokio::sync::Mutex::default(),
         })))
@@ -86,6 +90,7 @@ impl Audit {
     /// Takes new settings over.
     pub fn reconfigure(&self, options: AuditOptions) {
         *lock(&self.0.options) = options;
+        self.0.counts_pulls.store(options.pulls, Ordering::Relaxed);
     }
 
     fn options(&self) -> AuditOptions {
@@ -94,25 +99,36 @@ impl Audit {
 
     /// Gathers an act that was refused or failed: its row comes within some seconds, with others of its kind.
     pub fn note(&self, act: &Act, end: &Ended) {
-        self.0.refused.note(act.ended(end));
+        self.0.refused.note(act.ended(end), act.client());
     }
 
-    /// Writes the row of an act whose changes the feed does not tell of. It is durable when this returns.
+    /// Writes the row of an act whose changes the feed does not tell of. It is durable when this returns; on a full disk it is
+    /// gathered, as clients must not use up what the operator needs then.
     pub async fn write(&self, act: &Act, end: &Ended) -> Result<(), AuditError> {
         let (row, start) = (act.ended(end), self.0.start);
+        let need = if row.address.is_empty() {
+            Need::Keeps
+        } else {
+            Need::Grows
+        };
+        let later = row.clone();
         let add = move |tx: &mut Txn<'_>| {
             let mut trail = Trail::open(tx, start)?;
             trail.add(&row)?;
             trail.close()
         };
-        Ok(self
-            .change(Lane::Request, Need::Keeps, "audit.add", add)
-            .await?)
+        match self.change(Lane::Request, need, "audit.add", add).await {
+            Err(error) if error.kind() == StoreErrorKind::NoSpace => {
+                self.0.refused.note(later, act.client());
+                Ok(())
+            }
+            done => Ok(done?),
+        }
     }
 
     /// Whether pulls are counted now.
     pub fn counts_pulls(&self) -> bool {
-        self.options().pulls
+        self.0.counts_pulls.load(Ordering::Relaxed)
     }
 
     /// Counts a pull; the caller has asked whether pulls are counted.

@@ -25,6 +25,11 @@ pub(super) fn is_due(get: &impl Get) -> Result<bool, StoreError> {
     Ok(feed::last(get)? > feed::cursor(get, CONSUMER)?)
 }
 
+/// Whether rows were ever moved.
+pub(super) fn has_moved(get: &impl Get) -> Result<bool, StoreError> {
+    Ok(feed::cursor(get, CONSUMER)? > 0)
+}
+
 /// Moves the next rows of the feed. Answers how many.
 pub(super) fn advance(tx: &mut Txn<'_>, start: [u8; 32]) -> Result<usize, StoreError> {
     let after = feed::cursor(tx, CONSUMER)?;
@@ -40,6 +45,10 @@ pub(super) fn advance(tx: &mut Txn<'_>, start: [u8; 32]) -> Result<usize, StoreE
     let mut trail = Trail::open(tx, start)?;
     if page.behind && after > 0 {
         tracing::error!("rows of the feed were gone before the audit trail had them");
+        trail.add(&lost(
+            "changes whose rows in the feed were gone before they came here",
+            after,
+        ))?;
     }
     for (number, row) in &page.rows {
         let row = FeedRecord::from_bytes(row);
@@ -126,11 +135,20 @@ fn resource(row: &FeedRecord) -> String {
         Some(FeedKind::Setting) => format!("quota:{name}"),
         Some(FeedKind::Job) => format!("job:{name}"),
         Some(FeedKind::Schedule) => format!("schedule:{name}"),
+        // A blob's name has its repository in front.
         _ => name.clone(),
     }
 }
 
 fn unreadable(number: u64, error: &StoreError) -> AuditRecord {
+    lost(
+        &format!("a change whose row in the feed cannot be read: {error}"),
+        number,
+    )
+}
+
+/// The row in the place of what cannot be told.
+fn lost(what: &str, number: u64) -> AuditRecord {
     let row = FeedRecord {
         kind: FeedKind::Setting as u8,
         repo: 0,
@@ -144,7 +162,7 @@ fn unreadable(number: u64, error: &StoreError) -> AuditRecord {
     AuditRecord {
         resource: format!("feed:{number}"),
         outcome: AuditOutcome::Error,
-        error: format!("a change whose row in the feed cannot be read: {error}"),
+        error: what.to_owned(),
         ..of(row, None)
     }
 }

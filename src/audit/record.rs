@@ -117,7 +117,7 @@ pub(super) struct CheckpointRecord {
     pub bytes: u64,
     /// When it was made (running time, ms).
     pub made_ms: u64,
-    /// SHA-256 over the hash of the checkpoint before it and its rows.
+    /// SHA-256 over the hash of the checkpoint before it, its number, its time and its rows.
     pub hash: [u8; 32],
 }
 

@@ -344,6 +344,7 @@ async fn what_is_kept_is_bounded_and_stays_whole() {
 async fn pulls_grow_in_one_row_until_it_is_chained() {
     let (_dir, store, audit) = open();
     let pull = || Pull {
+        action: "pull",
         account: "ann".into(),
         address: std::net::IpAddr::from([192, 0, 2, 1]),
         repo: "team/app".parse().expect("name"),

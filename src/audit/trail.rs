@@ -6,7 +6,6 @@ use super::record::{AuditRecord, CheckpointRecord, HeadRecord, Position};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record as _;
 use crate::store::{Get, Row, StoreError, Table, Txn};
-use std::collections::HashMap;
 
 const ROW: u8 = 0;
 const CHECKPOINT: u8 = 1;
@@ -92,10 +91,8 @@ pub(super) fn size(key: &[u8], value: &[u8]) -> u64 {
 pub(super) struct Trail<'t, 'a> {
     pub tx: &'t mut Txn<'a>,
     pub head: HeadRecord,
-    /// The next number of each ms that rows were added to.
-    next: HashMap<u64, u32>,
-    /// No row stands at this ms or later, as far as is known.
-    free_from: u64,
+    /// Where the last row stands; the next one stands after it.
+    last: Option<Position>,
 }
 
 impl<'t, 'a> Trail<'t, 'a> {
@@ -111,19 +108,15 @@ impl<'t, 'a> Trail<'t, 'a> {
             rows: 0,
             bytes: 0,
         });
-        let free_from = last(tx)?.map_or(0, |last| last.ms.saturating_add(1));
-        let next = HashMap::new();
-        Ok(Self {
-            tx,
-            head,
-            next,
-            free_from,
-        })
+        // Of rows that are gone the last chained one is known.
+        let chained = Some(head.chained).filter(|_| head.checkpoints > 0);
+        let last = last(tx)?.max(chained);
+        Ok(Self { tx, head, last })
     }
 
-    /// Adds a row after those of its time, and after all that are chained.
+    /// Adds a row after all others: who has read up to some position finds all that is new behind it.
     pub fn add(&mut self, row: &AuditRecord) -> Result<Position, StoreError> {
-        let at = self.place(row.at_ms.max(self.head.chained.ms))?;
+        let at = self.place(row.at_ms);
         let (key, value) = (row_key(at), row.to_bytes()?);
         self.tx.put(Table::Audit, &key, &value)?;
         self.head.rows += 1;
@@ -131,31 +124,17 @@ impl<'t, 'a> Trail<'t, 'a> {
         Ok(at)
     }
 
-    fn place(&mut self, ms: u64) -> Result<Position, StoreError> {
-        let number = match self.next.get(&ms) {
-            Some(number) => *number,
-            // The chained ones are not later than the last of all, unless that is gone.
-            None if ms >= self.free_from && ms > self.head.chained.ms => 0,
-            None => self.first_free(ms)?,
+    fn place(&mut self, ms: u64) -> Position {
+        let first = |ms| Position { ms, number: 0 };
+        let at = match self.last {
+            Some(last) if last.ms >= ms => match last.number.checked_add(1) {
+                Some(number) => Position { number, ..last },
+                None => first(last.ms.saturating_add(1)),
+            },
+            _ => first(ms),
         };
-        // So many rows in one ms are out of reach.
-        let after = number.saturating_add(1);
-        self.next.insert(ms, after);
-        Ok(Position { ms, number })
-    }
-
-    fn first_free(&self, ms: u64) -> Result<u32, StoreError> {
-        let (from, to) = Key::new().u8(ROW).u64(ms).range();
-        let rows = self.tx.scan_back(Table::Audit, &from, &to, 1)?;
-        let mut number = match rows.first() {
-            Some((key, _)) => position(key)?.number.saturating_add(1),
-            None => 0,
-        };
-        let chained = self.head.chained;
-        if chained.ms == ms && self.head.checkpoints > 0 {
-            number = number.max(chained.number.saturating_add(1));
-        }
-        Ok(number)
+        self.last = Some(at);
+        at
     }
 
     /// Writes a row again, unless it is chained or gone. Answers whether it did.

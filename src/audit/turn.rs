@@ -74,13 +74,22 @@ fn set_pulls(
 }
 
 impl Audit {
-    /// Brings the trail up to now. What fails is tried again by the next turn.
+    /// Brings the trail up to now. What fails is tried again by the next turn, and keeps nothing else from being done: what goes
+    /// may be what makes room. To be run to its end.
     pub async fn turn(&self, accounts: &impl Accounts) -> Result<(), AuditError> {
+        let _turns = self.0.turn.lock().await;
+        let refused = self.write_refused().await;
+        let pulls = self.write_pulls(accounts).await;
+        let moved = self.move_rows().await;
+        refused.and(pulls).and(moved)
+    }
+
+    /// The same, and chains what is old, and drops what is not kept: for a server, which does it every few seconds.
+    pub async fn keep(&self, accounts: &impl Accounts) -> Result<(), AuditError> {
+        let turned = self.turn(accounts).await;
         let mut turns = self.0.turn.lock().await;
-        self.move_rows().await?;
-        self.write_refused().await?;
-        self.write_pulls(accounts).await?;
-        self.settle(&mut turns).await
+        let settled = self.settle(&mut turns).await;
+        turned.and(settled)
     }
 
     async fn move_rows(&self) -> Result<(), AuditError> {
@@ -169,16 +178,15 @@ impl Audit {
         while turns.marks.front().is_some_and(is_old) {
             until = turns.marks.pop_front();
         }
-        if let Some((_, until)) = until {
-            self.lengthen(until).await?;
-        }
+        let lengthened = match until {
+            Some((_, until)) => self.lengthen(until).await,
+            None => Ok(()),
+        };
         self.shorten().await?;
+        lengthened?;
         turns.chained = Some(now);
-        if turns
-            .anchored
-            .is_none_or(|at| now.duration_since(at) >= ANCHOR)
-        {
-            self.anchor().await?;
+        let is_due = |at: Instant| now.duration_since(at) >= ANCHOR;
+        if turns.anchored.is_none_or(is_due) && self.anchor().await? {
             turns.anchored = Some(now);
         }
         Ok(())
@@ -216,21 +224,24 @@ impl Audit {
         Ok(())
     }
 
-    /// Tells the log of the chain's end: what stands there cannot be changed by changing the trail.
-    async fn anchor(&self) -> Result<(), AuditError> {
+    /// Tells the log of the chain's end: what stands there cannot be changed by changing the trail. Answers whether there is one.
+    async fn anchor(&self) -> Result<bool, AuditError> {
         let head = self
             .hop(|store| Ok(store.read(|r| trail::head(r))?))
             .await?;
-        if let Some(head) = head.filter(|head| head.checkpoints > 0) {
-            tracing::info!(
-                target: "audit",
-                checkpoints = head.checkpoints,
-                rows = head.rows,
-                hash = hex(&head.hash),
-                "the chain of the audit trail"
-            );
-        }
-        Ok(())
+        let Some(head) = head.filter(|head| head.checkpoints > 0) else {
+            return Ok(false);
+        };
+        tracing::info!(
+            target: "audit",
+            checkpoints = head.checkpoints,
+            gone_checkpoints = head.gone_checkpoints,
+            gone_rows = head.gone_rows,
+            rows = head.rows,
+            hash = hex(&head.hash),
+            "the chain of the audit trail"
+        );
+        Ok(true)
     }
 
     /// Whether a turn that failed is to be told of at all: on a full disk the rows wait, and others tell of the disk.

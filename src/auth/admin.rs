@@ -9,6 +9,9 @@ use crate::types::wall_ms;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Names that the log and the audit trail give to others than accounts.
+const RESERVED: [&str; 2] = ["operator", "dryport"];
+
 impl Auth {
     /// The same accounts, for changes that somebody else asks for than the operator.
     #[must_use]
@@ -27,6 +30,11 @@ impl Auth {
         grants: Vec<RoleGrant>,
     ) -> Result<(), AuthError> {
         let grants = user::grants(grants)?;
+        if RESERVED.contains(&name.as_str()) {
+            return Err(AuthError::Name(format!(
+                "{name} is the name of who runs this server, or of the server itself, in the log and the audit trail; choose another one"
+            )));
+        }
         let account = Account {
             uid: random()?,
             created_ms: wall_ms(),

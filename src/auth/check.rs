@@ -5,8 +5,12 @@
 
 use super::user::{self, Account};
 use super::{Auth, AuthError, UserName, password};
+use crate::store::cause::FeedCause;
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, StoreError, Table};
+use crate::types::wall_ms;
+use std::sync::Arc;
 
 /// Rows of one read.
 const PAGE: usize = 500;
@@ -84,6 +88,7 @@ impl Auth {
         value: Option<Vec<u8>>,
     ) -> Result<bool, AuthError> {
         let (key, row) = (seen.key.clone(), seen.row.clone());
+        let (name, at_ms, who) = (seen.name.clone(), wall_ms(), Arc::clone(&self.who));
         self.write(Lane::Background, "check.account", move |txn| {
             if txn.get(Table::Principals, &key)?.as_ref() != Some(&row) {
                 return Ok(false);
@@ -92,6 +97,17 @@ impl Auth {
                 Some(value) => txn.put(Table::Principals, &key, value)?,
                 None => txn.delete(Table::Principals, &key)?,
             }
+            let told = FeedRecord {
+                kind: FeedKind::Account as u8,
+                repo: 0,
+                name: name.clone(),
+                rev: 0,
+                at_ms,
+                who: who.to_string(),
+                why: "check.account".into(),
+                cause: FeedCause::None,
+            };
+            feed::tell(txn, told)?;
             Ok(true)
         })
         .await

@@ -22,8 +22,8 @@ mod tokens;
 mod user;
 mod who;
 
+pub use crate::types::net;
 pub use check::{AccountFault, FaultyAccount};
-pub use delay::net;
 pub use error::{AuthError, AuthErrorKind};
 pub use scope::Scope;
 pub use standing::{Lost, Standing};

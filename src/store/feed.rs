@@ -32,10 +32,12 @@ pub enum FeedKind {
     Job = 7,
     /// A schedule of jobs was made or removed; the name is its number.
     Schedule = 8,
+    /// A client had a repository show a blob no more; the name is `REPOSITORY@DIGEST`.
+    Blob = 9,
 }
 
 impl FeedKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Revision,
         Self::RepoMade,
         Self::RepoDeleted,
@@ -45,6 +47,7 @@ impl FeedKind {
         Self::Setting,
         Self::Job,
         Self::Schedule,
+        Self::Blob,
     ];
 
     /// The kind of a code; none for one that this version does not know.

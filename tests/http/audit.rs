@@ -227,8 +227,17 @@ async fn what_was_acknowledged_has_its_row_after_a_kill() {
     push_image(&admin, "team/app", "2", 2).await;
     let deleted = admin.delete("/v2/team/app/manifests/2").await.expect(202);
     let request = deleted.header("x-request-id").to_owned();
+    let loose = crate::harness::content::push_blob(&admin, "team/app", b"a loose blob").await;
+    let gone = admin
+        .delete(&format!("/v2/team/app/blobs/{loose}"))
+        .await
+        .expect(202);
+    let gone = gone.header("x-request-id").to_owned();
     server.kill();
     server.restart().await;
+    let found = rows(&server, &["--request", &gone]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["resource"], format!("team/app@{loose}"));
     let mut pushed = rows(
         &server,
         &["--action", "repo.push", "--resource", "team/app"],
@@ -290,6 +299,30 @@ async fn refusals_are_gathered_and_an_asked_password_is_none() {
         (logins.len(), &logins[0]["resource"]),
         (1, &json!("user:ann"))
     );
+    let form = b"grant_type=password&service=x&username=bob&password=no+such+thing";
+    let sent = [("content-type", "application/x-www-form-urlencoded")];
+    nobody
+        .send("POST", "/v2/auth", &sent, form)
+        .await
+        .expect(401);
+    let logins = rows(&server, &["--action", "login", "--resource", "user:bob"]);
+    assert_eq!((logins.len(), &logins[0]["status"]), (1, &json!(401)));
+    let data = server.data();
+    let data = data.to_str().unwrap();
+    run_ok(&[
+        "repo",
+        "create",
+        "team/files",
+        "--kind",
+        "file",
+        "--data",
+        data,
+    ]);
+    rita.send("PUT", "/r/team/files/a", &[], b"x")
+        .await
+        .expect(403);
+    let denied = rows(&server, &["--account", "rita", "--resource", "team/files"]);
+    assert_eq!((denied.len(), &denied[0]["outcome"]), (1, &json!("denied")));
     let failed = rows(&server, &["--outcome", "error"]);
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(
@@ -341,6 +374,9 @@ async fn pulls_are_counted_by_account_address_and_content() {
     };
     // A minute may have ended meanwhile.
     assert_eq!((count(&of("rita")), count(&of(""))), (7, 14));
+    let brought = rows(&server, &["--action", "blob.push", "--account", ADMIN.0]);
+    // The first made the repository, and stands for that.
+    assert_eq!(count(&brought), 1, "{brought:?}");
     assert!(of("rita").len() <= 2);
     assert_eq!(of("rita")[0]["roles"], json!(["reader"]));
     assert_eq!(of("rita")[0]["account_id"].as_str().unwrap().len(), 16);

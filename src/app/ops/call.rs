@@ -243,23 +243,28 @@ fn leave_out(value: &mut Value) {
     }
 }
 
-/// A text without the login that a URL in it may hold (RFC 3986 section 3.2.1).
-fn without_login(text: &str) -> String {
+/// A text without the logins that addresses in it may hold (RFC 3986 section 3.2.1), whether they are well written or not: what
+/// stands before an `@` and has a colon in it, if no digest follows.
+pub(in crate::app) fn without_login(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, authority) = rest.split_at(at + 3);
-        kept.push_str(before);
-        let end = authority.find(|c: char| c == '/' || c.is_whitespace());
-        let (authority, after) = authority.split_at(end.unwrap_or(authority.len()));
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                kept.push_str(LOGIN_LEFT_OUT);
-                kept.push_str(host);
-            }
-            None => kept.push_str(authority),
+    while let Some(at) = rest.find('@') {
+        let (before, after) = rest.split_at(at);
+        let begins = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '(');
+        let word = before.rfind(begins).map_or(0, |at| at + 1);
+        let start = match before[word..].find("://") {
+            Some(scheme) => word + scheme + 3,
+            None => word,
+        };
+        let is_digest = after.starts_with("@sha256:") || after.starts_with("@sha512:");
+        if before[start..].contains(':') && !is_digest {
+            kept.push_str(&before[..start]);
+            kept.push_str(LOGIN_LEFT_OUT);
+        } else {
+            kept.push_str(before);
+            kept.push('@');
         }
-        rest = after;
+        rest = &after[1..];
     }
     kept.push_str(rest);
     kept
@@ -295,6 +300,26 @@ fn denied(spec: &Spec) -> Fault {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn no_login_of_an_address_is_kept() {
+        for (text, kept) in [
+            ("a@b c:d", "a@b c:d"),
+            ("ann:pw@quay.io/x:1", "(login left out)@quay.io/x:1"),
+            (
+                "docker://u:p/w@host/x@sha256:00",
+                "docker://(login left out)@host/x@sha256:00",
+            ),
+            ("host:5000/a@sha256:00", "host:5000/a@sha256:00"),
+            (
+                "\"s\":\"https://é:ü@h\"",
+                "\"s\":\"https://(login left out)@h\"",
+            ),
+            ("team/app@june", "team/app@june"),
+        ] {
+            assert_eq!(without_login(text), kept);
+        }
+    }
 
     #[test]
     fn what_the_trail_keeps_of_an_input_has_no_secrets() {

@@ -32,6 +32,7 @@ use std::future::Future;
 use utoipa::ToSchema;
 
 pub use audit::{AuditList, AuditVerify};
+pub(super) use call::without_login;
 pub use call::{Declared, Schemas, perform};
 pub use check::{Check, Refetch, Refetched, RefetchedAll};
 pub(super) use ctx::OPERATOR;

@@ -10,16 +10,23 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// The counts are divided, so that requests seldom wait for each other.
 const PARTS: usize = 16;
 /// Contents of accounts and addresses that one part tells apart.
 const MOST: usize = 4_000;
+/// Rows that pulls without an account may add in one part, at once and in a second from then on (5,000 and two in all): the
+/// trail must not be filled by who has no account.
+const STRANGERS: f64 = 312.0;
+const STRANGERS_A_SECOND: f64 = 0.125;
 const MINUTE: u64 = 60_000;
 
 /// What was pulled by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pull {
+    /// `pull`, or `blob.push` for content that was brought.
+    pub action: &'static str,
     /// The account's name; empty for anybody.
     pub account: String,
     /// The client's address.
@@ -43,13 +50,44 @@ struct Count {
     before: u64,
 }
 
-#[derive(Default)]
 struct Part {
     counts: HashMap<Pull, Count>,
+    /// Rows that pulls without an account may add, as of then.
+    strangers: f64,
+    earned: Instant,
     /// Counts of minutes that are over and not all written.
     over: Vec<(Pull, Count)>,
     /// Pulls beyond those that are told apart.
     others: u64,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            counts: HashMap::new(),
+            strangers: STRANGERS,
+            earned: Instant::now(),
+            over: Vec::new(),
+            others: 0,
+        }
+    }
+
+    fn has_room_for(&mut self, pull: &Pull) -> bool {
+        if self.counts.len() + self.over.len() >= MOST {
+            return false;
+        }
+        if !pull.account.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        let earned = now.duration_since(self.earned).as_secs_f64() * STRANGERS_A_SECOND;
+        (self.strangers, self.earned) = ((self.strangers + earned).min(STRANGERS), now);
+        let has_room = self.strangers >= 1.0;
+        if has_room {
+            self.strangers -= 1.0;
+        }
+        has_room
+    }
 }
 
 /// All counts.
@@ -69,7 +107,7 @@ pub(in crate::audit) struct Grown {
 impl Pulls {
     pub fn new() -> Self {
         Self {
-            parts: std::array::from_fn(|_| Mutex::default()),
+            parts: std::array::from_fn(|_| Mutex::new(Part::new())),
             hash: RandomState::new(),
         }
     }
@@ -89,7 +127,7 @@ impl Pulls {
             row: None,
             before: 0,
         };
-        let hash = self.hash.hash_one(pull.digest);
+        let hash = self.hash.hash_one((pull.digest, pull.address));
         let mut part = lock(&self.parts[(hash % PARTS as u64) as usize]);
         let part = &mut *part;
         if let Some(count) = part.counts.get_mut(&pull) {
@@ -98,10 +136,13 @@ impl Pulls {
                 return;
             }
             let before = std::mem::replace(count, fresh);
-            if before.pulls > before.written {
+            let rest = before.pulls - before.written;
+            if rest > 0 && part.over.len() < MOST {
                 part.over.push((pull, before));
+            } else {
+                part.others += rest;
             }
-        } else if part.counts.len() + part.over.len() < MOST {
+        } else if part.has_room_for(&pull) {
             part.counts.insert(pull, fresh);
         } else {
             part.others += 1;
@@ -181,27 +222,28 @@ impl Grown {
 
     /// The row.
     pub fn record(&self) -> AuditRecord {
-        let (account, address, resource) = match &self.pull {
+        let (action, account, address, resource) = match &self.pull {
             Some(pull) => (
+                pull.action,
                 pull.account.clone(),
                 pull.address.to_string(),
                 format!("{}@{}", pull.repo, pull.digest),
             ),
-            None => (String::new(), String::new(), "(others)".to_owned()),
+            None => ("pull", String::new(), String::new(), "(others)".to_owned()),
         };
         AuditRecord {
             at_ms: self.count.at_ms,
             account_id: 0,
             account,
             roles: Vec::new(),
-            action: "pull".into(),
+            action: action.into(),
             resource,
             outcome: AuditOutcome::Success,
             address,
             agent: String::new(),
             request: String::new(),
             input: String::new(),
-            status: 200,
+            status: 0,
             error: String::new(),
             ms: 0,
             count: self.count.pulls - self.count.before,
@@ -226,6 +268,7 @@ mod tests {
 
     fn pull(n: u64) -> Pull {
         Pull {
+            action: "pull",
             account: "ann".into(),
             address: IpAddr::from([192, 0, 2, 1]),
             repo: "team/app".parse().expect("name"),

@@ -3,72 +3,96 @@
 //! Owns their counting, and bounds it. Must not write anything.
 
 use crate::audit::record::{AuditOutcome, AuditRecord};
+use crate::types::net;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-/// Different rows of one client, and of all.
+/// Different rows of one client between two looks, and of all that have no account.
 const EACH: usize = 32;
-const ALL: usize = 10_000;
+const STRANGERS: f64 = 200.0;
+/// Different rows that strangers may add in a second from then on: the trail must not be filled by who has no account.
+const STRANGERS_A_SECOND: f64 = 0.2;
 
 /// What makes two refusals one row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Sort {
     account: String,
-    address: String,
+    client: Option<IpAddr>,
     action: String,
     resource: String,
     outcome: AuditOutcome,
     status: u16,
+    /// Of an account: what was asked for.
+    input: String,
 }
 
-#[derive(Default)]
 struct Table {
     rows: HashMap<Sort, AuditRecord>,
-    /// Rows of each account and address.
-    clients: HashMap<(String, String), usize>,
+    /// Rows of each account and network.
+    clients: HashMap<(String, Option<IpAddr>), usize>,
+    /// Rows that strangers may add, as of then.
+    strangers: f64,
+    earned: Instant,
 }
 
 /// The refusals since the last look.
-#[derive(Default)]
 pub(in crate::audit) struct Refused(Mutex<Table>);
 
-/// Stands for the resources beyond those that are told apart.
+/// Stands for what is not told apart.
 const OTHERS: &str = "(others)";
 
 impl Refused {
-    /// Counts one. Beyond what is told apart of a client its resource is not kept; beyond what is told apart at all its client
-    /// is not.
-    pub fn note(&self, mut row: AuditRecord) {
+    pub fn new() -> Self {
+        Self(Mutex::new(Table {
+            rows: HashMap::new(),
+            clients: HashMap::new(),
+            strangers: STRANGERS,
+            earned: Instant::now(),
+        }))
+    }
+
+    /// Counts one of a client, whose network is given. Beyond what is told apart of a client its resource is not kept; beyond
+    /// what is told apart of strangers their addresses are not. An account always keeps its name.
+    pub fn note(&self, mut row: AuditRecord, mut client: Option<IpAddr>) {
         let mut table = self.lock();
-        let client = (row.account.clone(), row.address.clone());
-        let of_client = table.clients.get(&client).copied().unwrap_or_default();
-        if !table.rows.contains_key(&sort(&row)) && of_client >= EACH {
-            OTHERS.clone_into(&mut row.resource);
-            row.input.clear();
+        let table = &mut *table;
+        let of = |row: &AuditRecord, client| (row.account.clone(), client);
+        if !table.rows.contains_key(&sort(&row, client)) {
+            let count = table.clients.get(&of(&row, client));
+            if count.is_some_and(|count| *count >= EACH) {
+                OTHERS.clone_into(&mut row.resource);
+                row.input.clear();
+            }
         }
-        if !table.rows.contains_key(&sort(&row)) && table.rows.len() >= ALL {
-            OTHERS.clone_into(&mut row.account);
+        if row.account.is_empty()
+            && client.is_some()
+            && !table.rows.contains_key(&sort(&row, client))
+            && !table.takes_a_stranger()
+        {
             OTHERS.clone_into(&mut row.resource);
-            (row.account_id, row.roles) = (0, Vec::new());
-            row.address.clear();
+            OTHERS.clone_into(&mut row.address);
             row.agent.clear();
             row.input.clear();
+            client = None;
         }
-        let client = (row.account.clone(), row.address.clone());
-        match table.rows.entry(sort(&row)) {
+        let key = sort(&row, client);
+        match table.rows.entry(key) {
             Entry::Occupied(mut before) => before.get_mut().count += row.count,
             Entry::Vacant(free) => {
+                *table.clients.entry(of(&row, client)).or_default() += 1;
                 free.insert(row);
-                *table.clients.entry(client).or_default() += 1;
             }
         }
     }
 
     /// All of them, the oldest first; none is left.
     pub fn take(&self) -> Vec<AuditRecord> {
-        let table = std::mem::take(&mut *self.lock());
-        let mut rows: Vec<_> = table.rows.into_values().collect();
+        let mut table = self.lock();
+        table.clients.clear();
+        let mut rows: Vec<_> = std::mem::take(&mut table.rows).into_values().collect();
         rows.sort_by_key(|row| row.at_ms);
         rows
     }
@@ -76,7 +100,11 @@ impl Refused {
     /// Brings those back that could not be written.
     pub fn give_back(&self, rows: Vec<AuditRecord>) {
         for row in rows {
-            self.note(row);
+            // They were told apart before.
+            let client = row.address.parse().ok().map(net);
+            let mut table = self.lock();
+            let before = table.rows.entry(sort(&row, client));
+            before.and_modify(|r| r.count += row.count).or_insert(row);
         }
     }
 
@@ -85,14 +113,33 @@ impl Refused {
     }
 }
 
-fn sort(row: &AuditRecord) -> Sort {
+impl Table {
+    fn takes_a_stranger(&mut self) -> bool {
+        let now = Instant::now();
+        let earned = now.duration_since(self.earned).as_secs_f64() * STRANGERS_A_SECOND;
+        (self.strangers, self.earned) = ((self.strangers + earned).min(STRANGERS), now);
+        let takes = self.strangers >= 1.0;
+        if takes {
+            self.strangers -= 1.0;
+        }
+        takes
+    }
+}
+
+fn sort(row: &AuditRecord, client: Option<IpAddr>) -> Sort {
+    let input = if row.account.is_empty() {
+        String::new()
+    } else {
+        row.input.clone()
+    };
     Sort {
         account: row.account.clone(),
-        address: row.address.clone(),
+        client,
         action: row.action.clone(),
         resource: row.resource.clone(),
         outcome: row.outcome,
         status: row.status,
+        input,
     }
 }
 
@@ -114,12 +161,16 @@ mod tests {
         })
     }
 
+    fn from(n: u32) -> IpAddr {
+        IpAddr::from(n.to_be_bytes())
+    }
+
     #[test]
     fn one_client_fills_few_rows_and_all_are_counted() {
-        let refused = Refused::default();
+        let refused = Refused::new();
         for n in 0..5000 {
-            refused.note(row("ann", &format!("r{}", n % 100)));
-            refused.note(row("bob", "x"));
+            refused.note(row("ann", &format!("r{}", n % 100)), Some(from(1)));
+            refused.note(row("bob", "x"), Some(from(1)));
         }
         let rows = refused.take();
         let of = |account: &str| rows.iter().filter(|row| row.account == account).count();
@@ -127,23 +178,23 @@ mod tests {
         assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 10_000);
         assert!(refused.take().is_empty());
         refused.give_back(rows);
-        assert_eq!(
-            refused.take().iter().map(|row| row.count).sum::<u64>(),
-            10_000
-        );
+        let rows = refused.take();
+        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 10_000);
     }
 
     #[test]
-    fn many_clients_are_bounded() {
-        let refused = Refused::default();
-        for n in 0..2 * ALL {
-            refused.note(row(&format!("u{n}"), "r"));
+    fn strangers_fill_few_rows_and_hide_no_account() {
+        let refused = Refused::new();
+        for n in 0..20_000 {
+            refused.note(row("", "r"), Some(from(n)));
+            refused.note(row(&format!("u{}", n % 300), "r"), Some(from(n)));
         }
         let rows = refused.take();
-        assert!(rows.len() <= ALL + 1, "{}", rows.len());
-        assert_eq!(
-            rows.iter().map(|row| row.count).sum::<u64>(),
-            2 * ALL as u64
-        );
+        let strangers = rows.iter().filter(|row| row.account.is_empty()).count();
+        assert!((1..=220).contains(&strangers), "{strangers}");
+        let named = rows.iter().filter(|row| !row.account.is_empty());
+        assert_eq!(named.map(|row| row.count).sum::<u64>(), 20_000);
+        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 40_000);
+        assert!(rows.iter().all(|row| row.account != OTHERS));
     }
 }

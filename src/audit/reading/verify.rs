@@ -4,6 +4,7 @@
 
 use super::view::{AuditDamage, AuditVerified, time};
 use crate::audit::chain::CheckpointHash;
+use crate::audit::moving;
 use crate::audit::record::{AuditRecord, CheckpointRecord, HeadRecord, Position};
 use crate::audit::trail;
 use crate::store::record::Record as _;
@@ -28,7 +29,8 @@ pub(in crate::audit) fn verify(
     };
     let Some(head) = trail::head(get)? else {
         let rest = walk.rest()?;
-        if rest > 0 || trail::oldest_checkpoint(get)?.is_some() {
+        // Whoever has moved rows of the feed has written a head.
+        if rest > 0 || trail::oldest_checkpoint(get)?.is_some() || moving::has_moved(get)? {
             walk.tell("the head of the trail is gone".into(), (0, 0));
         }
         if anchor.is_some() {
@@ -105,7 +107,7 @@ impl<G: Get> Walk<'_, G> {
         at: Position,
         checkpoint: &CheckpointRecord,
     ) -> Result<(), StoreError> {
-        let mut hash = CheckpointHash::after(before);
+        let mut hash = CheckpointHash::after(before, checkpoint.number, checkpoint.made_ms);
         let to = trail::after(&trail::row_key(at));
         let (rows, first) = self.rows(&to, |row| hash.row(row))?;
         self.found.checkpoints += 1;

@@ -35,7 +35,7 @@ pub struct AuditRow {
     pub request_id: String,
     /// The input without secrets: method and path, or an operation's fields as JSON.
     pub input: String,
-    /// The HTTP status; none where it was not known: a change's row is written before its answer.
+    /// The HTTP status; none for operations, pulls and changes, whose row is written before the answer.
     pub status: Option<u16>,
     /// Why it failed; empty if it did not.
     pub error: String,

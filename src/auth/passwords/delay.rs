@@ -4,8 +4,9 @@
 //! waits as a whole, an account that never failed there has one try of its own in an hour. Memory is bounded, time is the
 //! monotonic clock. Owns counters only; whoever logs in asks before the password is looked at.
 
+use crate::types::net;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -215,22 +216,6 @@ fn address_key(from: IpAddr) -> Key {
     Key {
         account: None,
         address: net(from),
-    }
-}
-
-/// IPv4 as it is, IPv6 by its /64: one machine has all of that.
-pub fn net(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(v6) => {
-            let bits = u128::from(v6) & (u128::MAX << 64);
-            // Loopback is no /64 of anybody's.
-            IpAddr::V6(if v6.is_loopback() {
-                v6
-            } else {
-                Ipv6Addr::from(bits)
-            })
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

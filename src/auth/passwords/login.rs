@@ -1,6 +1,6 @@
 //! Passwords at the door: delays, cached decisions, and argon2 only where neither has an answer.
 
-use super::delay::{self, Wait};
+use super::delay::Wait;
 use super::password::HashPlace;
 use crate::auth::{Auth, AuthError, Grant, Principal, UserName, password};
 use sha2::{Digest as _, Sha256};
@@ -228,7 +228,7 @@ impl Auth {
     ) -> [u8; 32] {
         Sha256::new()
             .chain_update(self.inner.secret)
-            .chain_update(delay::net(from).to_string())
+            .chain_update(crate::types::net(from).to_string())
             .chain_update([0])
             .chain_update(user)
             .chain_update([0])

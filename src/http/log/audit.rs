@@ -5,7 +5,7 @@
 use super::access::RequestId;
 use crate::app::App;
 use crate::audit::{Act, AuditOutcome, Cause, Ended, Pull};
-use crate::auth::{Action, Principal};
+use crate::auth::{Action, Principal, UserName};
 use crate::http::answer::Fail;
 use crate::http::caller::credentials::{basic, shown, who};
 use crate::http::request::Req;
@@ -13,7 +13,7 @@ use crate::telemetry::cut;
 use crate::types::RepoName;
 use axum::body::Body;
 use axum::http::header::USER_AGENT;
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Response, StatusCode};
 use std::sync::Arc;
 
 /// A request that changes something, if it comes to that.
@@ -55,17 +55,38 @@ async fn act(req: &Req, action: &str) -> Act {
     Act::since(req.start, &by, action, &input)
 }
 
+/// Counts content that was brought: it is shown by its digest from now on, before any manifest names it.
+fn brought(req: &Req, name: &RepoName, headers: &HeaderMap) {
+    let digest = headers.get("docker-content-digest");
+    let digest = digest.and_then(|digest| digest.to_str().ok()?.parse().ok());
+    if let Some(digest) = digest {
+        req.state.app.audit.pulled(Pull {
+            action: "blob.push",
+            account: who(&req.grant.principal),
+            address: req.caller.ip,
+            repo: name.clone(),
+            digest,
+        });
+    }
+}
+
 /// After a request whose right was looked up: its end is a row where it failed, and where a change left none.
 pub async fn ended(
     req: &Req,
     changing: Option<&Changing>,
     (action, name): (Action, Option<&RepoName>),
-    done: Result<StatusCode, &Fail>,
+    done: Result<(StatusCode, &HeaderMap), &Fail>,
 ) {
     let resource = name.map_or("server".to_owned(), ToString::to_string);
     match done {
         Err(fail) => failed(req, changing, (action, resource), fail).await,
-        Ok(status) => {
+        Ok((StatusCode::CREATED, headers)) if action == Action::RepoPush => {
+            let told = changing.is_none_or(|changing| changing.cause.is_told());
+            if let Some(name) = name.filter(|_| !told) {
+                brought(req, name, headers);
+            }
+        }
+        Ok((status, _)) => {
             let told = changing.is_none_or(|changing| changing.cause.is_told());
             let removes = action == Action::RepoDelete && status.is_success();
             if let Some(changing) = changing.filter(|_| removes && !told) {
@@ -92,7 +113,7 @@ async fn failed(
         return;
     }
     let stranger = req.grant.principal == Principal::Anonymous && req.grant.scope.is_none();
-    if fail.status == StatusCode::UNAUTHORIZED && stranger {
+    if stranger && is_of_login(fail) {
         return refused_login(req, fail).await;
     }
     let denied = fail.denied || fail.status == StatusCode::UNAUTHORIZED;
@@ -104,7 +125,8 @@ async fn failed(
     let end = end(resource, outcome, fail.status, &fail.message);
     match changing {
         Some(changing) => req.state.app.audit.note(&changing.act, &end),
-        None if outcome == AuditOutcome::Denied => {
+        // Of a change that came to nothing before it began.
+        None if outcome == AuditOutcome::Denied || changes(req) => {
             let act = act(req, action.name()).await;
             req.state.app.audit.note(&act, &end);
         }
@@ -114,18 +136,23 @@ async fn failed(
 
 /// After a request whose credentials do not count, or not now. Who shows none is asked for some first: that is no refusal.
 pub async fn refused_login(req: &Req, fail: &Fail) {
-    let Some(value) = shown(&req.headers) else {
-        return;
-    };
-    if !matches!(
+    if let Some(value) = shown(&req.headers).filter(|_| is_of_login(fail)) {
+        let name = basic(value).map(|(name, _)| name);
+        login_refused(req, name.as_deref(), fail).await;
+    }
+}
+
+fn is_of_login(fail: &Fail) -> bool {
+    matches!(
         fail.status,
         StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS
-    ) {
-        return;
-    }
+    )
+}
+
+/// The same for credentials that came in another way; a name is what was shown as one.
+pub async fn login_refused(req: &Req, name: Option<&str>, fail: &Fail) {
     // A person may type a password where the name belongs: only what can be a name is kept.
-    let name = basic(value).map(|(name, _)| name);
-    let name = name.filter(|name| name.parse::<crate::auth::UserName>().is_ok());
+    let name = name.filter(|name| name.parse::<UserName>().is_ok());
     let resource = match name {
         Some(name) => format!("user:{name}"),
         None => "server".to_owned(),
@@ -133,6 +160,12 @@ pub async fn refused_login(req: &Req, fail: &Fail) {
     let act = act(req, LOGIN).await;
     let end = end(resource, AuditOutcome::Denied, fail.status, &fail.message);
     req.state.app.audit.note(&act, &end);
+}
+
+/// Whether an account wants something changed.
+fn changes(req: &Req) -> bool {
+    let reads = matches!(req.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    !reads && req.grant.principal != Principal::Anonymous
 }
 
 fn end(resource: String, outcome: AuditOutcome, status: StatusCode, error: &str) -> Ended {
@@ -156,6 +189,7 @@ pub fn pulled(req: &Req, name: Option<&RepoName>, response: &Response<Body>) {
     );
     if sent && audit.counts_pulls() {
         audit.pulled(Pull {
+            action: "pull",
             account: who(&req.grant.principal),
             address: req.caller.ip,
             repo: name.clone(),

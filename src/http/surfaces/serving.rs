@@ -57,8 +57,8 @@ pub async fn answer<S: Surface>(
             let cause = Arc::clone(&changing.cause);
             let done = cause.of(S::answer(&found, req, body)).await;
             let done = ended(req, (action, name), body, done);
-            let status = done.as_ref().map(Response::status);
-            Box::pin(audit::ended(req, Some(&changing), (action, name), status)).await;
+            let end = done.as_ref().map(|done| (done.status(), done.headers()));
+            Box::pin(audit::ended(req, Some(&changing), (action, name), end)).await;
             return done;
         }
     };

@@ -8,8 +8,9 @@ use crate::repo::images::manifest;
 use crate::repo::rows::keys;
 use crate::repo::stage::{NewStage, PATIENCE, Stage};
 use crate::repo::{Repos, rows, visible};
+use crate::store::feed::FeedKind;
 use crate::store::{Get, Need, Table};
-use crate::types::{Digest, ItemName, Kind, RepoId, RepoName, Rev};
+use crate::types::{Digest, ItemName, Kind, RepoId, RepoName, Rev, wall_ms};
 use std::sync::Arc;
 
 /// The action's name in the history.
@@ -47,6 +48,7 @@ impl Repos {
                 .await?;
             refuse(&digest, done.found())?;
             let (wanted, told) = (name.clone(), done.clone());
+            let at_ms = wall_ms();
             let change = self.change(name, Need::Removes, "blob.delete", move |tx| {
                 let (id, record) = manifest::writable(tx, &wanted)?;
                 // A manifest that it closed is at the head still, and may need the blob.
@@ -61,6 +63,8 @@ impl Repos {
                 }
                 let size = rows::size(tx, &digest)?;
                 rows::unlink(tx, id, &digest, size)?;
+                let what = format!("{wanted}@{digest}");
+                rows::tell_of(tx, FeedKind::Blob, id, (&what, at_ms), "blob.delete")?;
                 Ok(Made::Done)
             });
             search = match change.await? {

@@ -99,6 +99,27 @@ pub(in crate::repo) fn create(
     Ok((id, record))
 }
 
+/// Tells the feed of something in a repository that makes no revision.
+pub(in crate::repo) fn tell_of(
+    tx: &mut Txn<'_>,
+    kind: FeedKind,
+    id: RepoId,
+    (name, at_ms): (&str, u64),
+    why: &str,
+) -> Result<(), StoreError> {
+    let row = FeedRecord {
+        kind: kind as u8,
+        repo: id.0,
+        name: name.into(),
+        rev: 0,
+        at_ms,
+        who: String::new(),
+        why: why.into(),
+        cause: FeedCause::None,
+    };
+    feed::tell(tx, row)
+}
+
 /// Tells the feed of what became of a repository as a whole.
 pub(in crate::repo) fn tell(
     tx: &mut Txn<'_>,

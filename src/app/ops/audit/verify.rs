@@ -31,7 +31,6 @@ impl Operation for AuditVerify {
                 "\"{shown}\" is no hash: it has 64 hexadecimal digits"
             )));
         }
-        ctx.app.turn_audit().await;
         Ok(ctx.app.audit.verify(self.anchor).await?)
     }
 }

@@ -161,7 +161,7 @@ async fn perform(
         Verb::Read | Verb::Remove => row.read_query(req.query.encoded().trim_start_matches('?')),
         Verb::Make | Verb::Set => row.read(document(req, body).await?),
     };
-    let input = input.map_err(problem::of)?;
+    let input = input.map_err(problem::before)?;
     let requester = Requester {
         grant: req.grant.clone(),
         address: Some(req.caller.ip),

@@ -30,6 +30,13 @@ pub fn of(fault: Fault) -> Fail {
     }
 }
 
+/// The same before the operation began: it has written no row of the audit trail.
+pub fn before(fault: Fault) -> Fail {
+    let mut fail = of(fault);
+    fail.audited = false;
+    fail
+}
+
 /// Operations write rows of the audit trail by themselves.
 fn audited(mut fail: Fail) -> Fail {
     fail.audited = true;

@@ -127,5 +127,5 @@ async fn may_read_metrics(req: &Req) -> Result<(), Fail> {
         return Err(fail.with(WWW_AUTHENTICATE, "Basic realm=\"Dryport\""));
     }
     let text = "metrics need the role admin";
-    Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text))
+    Err(Fail::new(StatusCode::FORBIDDEN, "DENIED", text).for_want_of_a_right())
 }

@@ -6,6 +6,7 @@ use crate::auth::{AuthError, AuthErrorKind, Issued, Principal, Scope};
 use crate::http::answer::Fail;
 use crate::http::caller::credentials::{anonymous, basic, service, shown};
 use crate::http::caller::origin::HOST_MAX;
+use crate::http::log::audit;
 use crate::http::request::{Incoming, Query, QueryError, Req};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -30,7 +31,11 @@ pub async fn answer(req: &mut Req, body: &mut Incoming) -> Result<Response<Body>
             let form = body.collect(FORM_MAX).await?;
             let form = form.ok_or_else(|| Fail::bad("UNAUTHORIZED", "the form is too large"))?;
             let form = Query::parse(&String::from_utf8_lossy(&form)).map_err(too_many)?;
-            req.grant.principal = from_form(req, &form).await?;
+            let asks = from_form(req, &form).await;
+            if let (Err(fail), None) = (&asks, shown(&req.headers)) {
+                Box::pin(audit::login_refused(req, form.get("username"), fail)).await;
+            }
+            req.grant.principal = asks?;
             issue(req, &form).await
         }
         _ => Err(Fail::method("GET, POST")),

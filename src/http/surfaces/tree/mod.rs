@@ -108,7 +108,7 @@ async fn handle(req: &Req, found: &TreeFound, body: &mut Incoming) -> Result<Res
     let wanted = action(&req.method);
     let allowed = req.require(wanted, &tree.name).await;
     allowed.map_err(|fail| match fail.status {
-        StatusCode::NOT_FOUND => unknown(),
+        StatusCode::NOT_FOUND => unknown().for_want_of_a_right(),
         _ => fail,
     })?;
     let reads = matches!(req.method, Method::GET | Method::HEAD);
