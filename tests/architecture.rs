@@ -47,7 +47,7 @@ const NAME_NO_COMMAND: &[&str] = &["store", "blobs", "repo", "auth", "jobs", "au
 
 /// Crate -> the only path prefix (below `src/`) that may name it.
 const OWNERS: &[(&str, &str)] = &[
-    ("redb", "store/"),
+    ("redb", "store/redb/"),
     ("bincode", "store/record"),
     ("axum", "http/"),
     ("rustls", "tls/"),

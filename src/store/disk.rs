@@ -3,36 +3,52 @@
 //! Tests put in a disk that fails, or one that loses what was not synced.
 
 use super::StoreError;
-use super::error::{io, redb as redb_error};
+use super::error::io;
 use super::frozen::Frozen;
 use super::lock::{self, open_private};
 use crate::datadir;
-pub(crate) use redb::StorageBackend;
-use redb::backends::FileBackend;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
+use std::fmt::Debug;
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A disk. What [`redb`] writes goes through the file that [`Disk::open`] answers; the rest is here.
-pub(crate) trait Disk: Send + Sync {
-    /// Opens the redb file at a path, making it if it is not there.
-    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError>;
-    /// Opens a redb file that is there for reading alone, on a disk that takes no writes: nothing of it changes, and
+/// An open file, whose bytes are read and written at offsets.
+pub trait DiskFile: Debug + Send + Sync + 'static {
+    /// Its length in bytes.
+    fn len(&self) -> std::io::Result<u64>;
+    /// Reads so many bytes; fewer are an error.
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()>;
+    /// Cuts it, or makes it longer by zeros.
+    fn set_len(&self, len: u64) -> std::io::Result<()>;
+    /// Makes durable what was written.
+    fn sync_data(&self) -> std::io::Result<()>;
+    /// Writes all of these bytes.
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()>;
+    /// The real file behind it, if there is one to take locks on.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+}
+
+/// A disk. What an engine and the log write goes through the files that it opens; the rest is here.
+pub trait Disk: Send + Sync {
+    /// Opens the database at a path, making it if it is not there.
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError>;
+    /// Opens a database that is there for reading alone, on a disk that takes no writes: nothing of it changes, and
     /// what is committed to it is lost.
-    fn open_frozen(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open_frozen(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         let frozen = Frozen::open(path).map_err(|e| io(format!("read {}", path.display()), &e))?;
         Ok(Box::new(frozen))
     }
     /// Opens the store's log for reading and appending, making it if it is not there.
-    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
-        let file = FileBackend::new(open_private(path)?)
-            .map_err(|e| redb_error("open the metadata log", e))?;
-        Ok(Box::new(file))
+    fn open_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
+        Ok(Box::new(open_private(path)?))
     }
     /// Opens a log that is there for reading alone.
-    fn open_log_frozen(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open_log_frozen(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         let frozen = Frozen::open(path).map_err(|e| io(format!("read {}", path.display()), &e))?;
         Ok(Box::new(frozen))
     }
@@ -83,16 +99,35 @@ pub(crate) trait Disk: Send + Sync {
 }
 
 /// The disk that a store stands on.
-pub(crate) type Opener = Arc<dyn Disk>;
+pub type Opener = Arc<dyn Disk>;
+
+impl DiskFile for File {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.read_exact_at(out, offset)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        File::set_len(self, len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        File::sync_data(self)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.write_all_at(data, offset)
+    }
+    fn file(&self) -> Option<&File> {
+        Some(self)
+    }
+}
 
 /// The machine's own: files of mode 0600.
 struct Machine;
 
 impl Disk for Machine {
-    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
-        let file = FileBackend::new(open_private(path)?)
-            .map_err(|e| redb_error("lock the metadata file", e))?;
-        Ok(Box::new(file))
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
+        Ok(Box::new(open_private(path)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong in the store, and how callers sort it.
 //!
-//! Owns the error type and the translation from redb's errors; nothing else may look at a redb error.
+//! Owns the error type; an engine puts its own errors into these words.
 
 use crate::types::{Outage, Remedy};
 use std::io::ErrorKind;
@@ -248,22 +248,5 @@ pub(super) fn io(what: impl Into<String>, error: &std::io::Error) -> StoreError 
     StoreError::Io {
         what: what.into(),
         detail: error.to_string(),
-    }
-}
-
-/// Translates any error of redb; `what` is the attempt.
-pub(super) fn redb(what: &str, error: impl Into<redb::Error>) -> StoreError {
-    use redb::Error;
-    match error.into() {
-        Error::Io(e) => io(what, &e),
-        Error::Corrupted(detail) => StoreError::Damaged(detail),
-        Error::UpgradeRequired(version) => StoreError::Damaged(format!(
-            "file format {version} of a much older program, which this one cannot convert"
-        )),
-        Error::DatabaseClosed => StoreError::Closed,
-        other => StoreError::Io {
-            what: what.into(),
-            detail: other.to_string(),
-        },
     }
 }

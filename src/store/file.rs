@@ -1,7 +1,6 @@
-//! The open redb file: shared by readers and the writer, replaced in place after a failure.
+//! The open database: shared by readers and the writer, replaced in place after a failure.
 
 use super::{StoreError, lock_of};
-use redb::Database;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,22 +10,22 @@ const READER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a closing store waits for readers that are still at work.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
-enum State {
+enum State<E> {
     /// With the number of its opening.
-    Open(Arc<Database>, u64),
+    Open(Arc<E>, u64),
     Reopening,
     Closed,
 }
 
-pub(super) struct OpenFile {
-    state: Mutex<State>,
+pub(super) struct OpenFile<E> {
+    state: Mutex<State<E>>,
     changed: Condvar,
     openings: AtomicU64,
 }
 
-impl OpenFile {
+impl<E> OpenFile<E> {
     /// A file that was opened for the first time.
-    pub fn new(db: Database) -> Self {
+    pub fn new(db: E) -> Self {
         Self {
             state: Mutex::new(State::Open(Arc::new(db), 0)),
             changed: Condvar::new(),
@@ -35,20 +34,16 @@ impl OpenFile {
     }
 
     /// The open file and the number of its opening, which is at least `since`; waits a little while it is being reopened.
-    pub fn get(&self, since: u64) -> Result<(Arc<Database>, u64), StoreError> {
+    pub fn get(&self, since: u64) -> Result<(Arc<E>, u64), StoreError> {
         self.get_within(READER_PATIENCE, since)
     }
 
     /// The open file, for the thread that reopens it: it would wait for itself.
-    pub fn get_now(&self) -> Result<Arc<Database>, StoreError> {
+    pub fn get_now(&self) -> Result<Arc<E>, StoreError> {
         self.get_within(Duration::ZERO, 0).map(|(db, _)| db)
     }
 
-    fn get_within(
-        &self,
-        patience: Duration,
-        since: u64,
-    ) -> Result<(Arc<Database>, u64), StoreError> {
+    fn get_within(&self, patience: Duration, since: u64) -> Result<(Arc<E>, u64), StoreError> {
         let end = Instant::now() + patience;
         let mut state = lock_of(&self.state);
         loop {
@@ -87,7 +82,7 @@ impl OpenFile {
     }
 
     /// Puts the reopened file in place.
-    pub fn put(&self, db: Database) {
+    pub fn put(&self, db: E) {
         let opening = self.openings.fetch_add(1, Relaxed) + 1;
         *lock_of(&self.state) = State::Open(Arc::new(db), opening);
         self.changed.notify_all();

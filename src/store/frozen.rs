@@ -3,7 +3,7 @@
 //! The file itself is never touched. What is changed here is forgotten with it: nothing may be committed but what lies
 //! in the log.
 
-use redb::StorageBackend;
+use super::disk::DiskFile;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -72,7 +72,7 @@ fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     })
 }
 
-impl StorageBackend for Frozen {
+impl DiskFile for Frozen {
     fn len(&self) -> io::Result<u64> {
         Ok(self.over().len)
     }

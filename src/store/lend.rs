@@ -3,15 +3,14 @@
 //! So no batch fails where the reserve has the room. A sync that finds no room is not tried again: what it left in memory
 //! cannot be relied on; the reserve is given up for the opening of the file that follows.
 
-use super::disk::{Disk, Opener};
+use super::disk::{Disk, DiskFile, Opener};
+use super::engine::Engine;
 use super::reserve::Reserve;
 use super::{Store, StoreError};
-use redb::{BackendError, StorageBackend};
 use rustix::io::Errno;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,20 +25,20 @@ struct Lender {
 }
 
 impl Lender {
-    fn over(&self, file: Box<dyn StorageBackend>) -> Box<dyn StorageBackend> {
-        let reserve = Some(Arc::clone(&self.reserve));
+    fn over(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        let reserve = Arc::clone(&self.reserve);
         Box::new(Lending { file, reserve })
     }
 }
 
 impl Disk for Lender {
-    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         Ok(self.over(self.disk.open(path)?))
     }
-    fn open_frozen(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open_frozen(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         self.disk.open_frozen(path)
     }
-    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         Ok(self.over(self.disk.open_log(path)?))
     }
     fn exists(&self, path: &Path) -> bool {
@@ -65,24 +64,18 @@ impl Disk for Lender {
     }
 }
 
-/// A file, and the reserve if there is one.
-pub(super) struct Lending {
-    file: Box<dyn StorageBackend>,
-    reserve: Option<Arc<Reserve>>,
+/// A file, and the reserve.
+struct Lending {
+    file: Box<dyn DiskFile>,
+    reserve: Arc<Reserve>,
 }
 
 impl Lending {
-    /// The file alone.
-    pub fn nothing(file: Box<dyn StorageBackend>) -> Self {
-        let reserve = None;
-        Self { file, reserve }
-    }
-
     fn with_room(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
         loop {
-            match (work(), &self.reserve) {
-                (Err(e), Some(reserve)) if is_full(&e) && reserve.give() => {}
-                (done, _) => return done,
+            match work() {
+                Err(e) if is_full(&e) && self.reserve.give() => {}
+                done => return done,
             }
         }
     }
@@ -107,13 +100,13 @@ fn is_of_full_disk(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-impl Store {
+impl<E: Engine> Store<E> {
     /// Makes small files beside the database that a start cannot do without. Where the disk has no room for them, a piece of
     /// the reserve is given up and they are made once more: on XFS even a socket takes some.
-    pub fn with_room<T, E: Error + 'static>(
+    pub fn with_room<T, F: Error + 'static>(
         &self,
-        mut make: impl FnMut() -> Result<T, E>,
-    ) -> Result<T, E> {
+        mut make: impl FnMut() -> Result<T, F>,
+    ) -> Result<T, F> {
         let reserve = &self.inner.shared.reserve;
         match make() {
             Err(error) if is_of_full_disk(&error) && reserve.give_to_files() => make(),
@@ -128,7 +121,7 @@ impl std::fmt::Debug for Lending {
     }
 }
 
-impl StorageBackend for Lending {
+impl DiskFile for Lending {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -140,21 +133,15 @@ impl StorageBackend for Lending {
     }
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data().inspect_err(|e| {
-            if let (true, Some(reserve)) = (is_full(e), &self.reserve) {
-                reserve.give_all();
+            if is_full(e) {
+                self.reserve.give_all();
             }
         })
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.with_room(|| self.file.write(offset, data))
     }
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(from, to)
-    }
-    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(from, to)
+    fn file(&self) -> Option<&File> {
+        self.file.file()
     }
 }

@@ -17,11 +17,11 @@
 //! Integers are big-endian; a row of length !0 has no value and is deleted. The key is random and lies in redb: what a client
 //! pushes is part of the changes, and must not look like a record where an old one lies under the end of a newer.
 
+use super::disk::DiskFile;
+use super::engine::Rows;
 use super::error::io;
 use super::{StoreError, Table};
-use redb::StorageBackend;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "meta.redb.log";
@@ -36,16 +36,13 @@ const LONGEST: usize = 64 << 20;
 const MAGIC: [u8; 4] = *b"dpl1";
 const HEAD: usize = 48;
 /// The store's own secret, by which its records are known.
-pub(super) type Key = [u8; 32];
+pub type Key = [u8; 32];
 /// In the place of a value's length: the row is deleted.
 const DELETED: u32 = u32::MAX;
 
-/// Rows of one table by key; `None` is a deleted row.
-pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
 /// The open log.
-pub(super) struct Log {
-    file: Box<dyn StorageBackend>,
+pub struct Log {
+    file: Box<dyn DiskFile>,
     key: Key,
     /// Bytes that records may take.
     room: usize,
@@ -65,7 +62,7 @@ impl Log {
     /// Opens the log of a store whose redb file holds all batches up to `last`. `repeat` gets the changes of each batch
     /// after that, up to `upto`, in their order. Nothing may be appended before [`Log::clear`].
     pub fn open(
-        file: Box<dyn StorageBackend>,
+        file: Box<dyn DiskFile>,
         key: Key,
         room: usize,
         last: u64,
@@ -246,7 +243,7 @@ pub(super) fn add(changes: &mut Vec<u8>, table: Table, rows: &Rows) {
 }
 
 /// A batch's changes as they lie in the log.
-pub(super) struct Changes<'a>(&'a [u8]);
+pub struct Changes<'a>(&'a [u8]);
 
 impl Changes<'_> {
     /// Calls `each` with every table's rows, in the order in which they were added. The sum over them was right, so what

@@ -1,16 +1,16 @@
-//! The metadata store: redb, and only here (DESIGN.md section 3).
+//! The metadata store (DESIGN.md section 3), over an engine that keeps its rows: redb, in `redb/` and only there.
 //!
 //! Owns `DIR/meta.redb`, its log, `DIR/lock` and `DIR/reserve`: tables, order-preserving keys, versioned records, one writer
 //! thread that group-commits, the feed, schema upgrades, compaction. It knows tables, not what their rows mean, and imports
-//! nothing but `types`. Nobody else sees redb or bincode.
+//! nothing but `types`. Nobody else sees the engine or bincode.
 //!
 //! A write is a closure that decides from rows alone, has no side effects and may be dropped or answered with an
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
 pub mod cause;
 mod compact;
-mod copy;
 mod disk;
+mod engine;
 mod error;
 pub mod feed;
 mod file;
@@ -23,13 +23,13 @@ mod log;
 mod need;
 mod read;
 pub mod record;
+mod redb;
 mod reserve;
 mod stats;
 mod status;
 mod steps;
 mod table;
 mod txn;
-mod upgrade;
 mod versions;
 mod writer;
 
@@ -50,19 +50,21 @@ pub use versions::Versions;
 #[cfg(test)]
 pub(crate) use {
     compact::compact_on,
-    disk::{Disk, StorageBackend},
+    disk::{Disk, DiskFile},
 };
 
 use cause::Cause;
-use error::redb as redb_error;
+use engine::{Engine, ReadRows};
 use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
-use redb::ReadableDatabase as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use writer::Shared;
+
+/// The engine under the store.
+pub(crate) type Backend = self::redb::Redb;
 
 /// Schema version this binary writes.
 pub const SCHEMA: u32 = 7;
@@ -98,13 +100,19 @@ pub enum Lane {
 }
 
 /// The store; cheap to clone. Dropping the last handle closes it.
-#[derive(Clone)]
-pub struct Store {
-    inner: Arc<Inner>,
+pub struct Store<E: Engine = Backend> {
+    inner: Arc<Inner<E>>,
 }
 
-struct Inner {
-    shared: Arc<Shared>,
+impl<E: Engine> Clone for Store<E> {
+    fn clone(&self) -> Self {
+        let inner = Arc::clone(&self.inner);
+        Self { inner }
+    }
+}
+
+struct Inner<E: Engine> {
+    shared: Arc<Shared<E>>,
     /// The writer and the lock, until the store is closed.
     running: Mutex<Option<(JoinHandle<()>, lock::DirLock)>>,
 }
@@ -115,11 +123,6 @@ fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// Changes with each batch that was committed: who follows the feed sleeps on it, and then reads on from its cursor.
-    pub fn fed(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.inner.shared.fed.subscribe()
-    }
-
     /// Opens or creates; takes the exclusive lock.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
         Self::open_over(options, disk::machine())
@@ -133,19 +136,26 @@ impl Store {
     ) -> Result<Self, StoreError> {
         Self::open_over(options, opener)
     }
+}
+
+impl<E: Engine> Store<E> {
+    /// Changes with each batch that was committed: who follows the feed sleeps on it, and then reads on from its cursor.
+    pub fn fed(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.shared.fed.subscribe()
+    }
 
     fn open_over(options: StoreOptions, opener: disk::Opener) -> Result<Self, StoreError> {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
         let reserve = Arc::new(reserve::Reserve::of(&options, &opener));
         let opener = lend::over(opener, Arc::clone(&reserve));
-        let (db, log) = reserve.lent_to(|| match upgrade::open(&options, &opener) {
+        let (db, log) = reserve.lent_to(|| match E::open(&options, &opener) {
             // A sync found no room and has given the reserve up.
-            Err(e) if e.kind() == StoreErrorKind::NoSpace => upgrade::open(&options, &opener),
+            Err(e) if e.kind() == StoreErrorKind::NoSpace => E::open(&options, &opener),
             done => done,
         })?;
         reserve.restore();
-        let clock = stats::Clock::resume(saved_running_ms(&db)?);
+        let clock = stats::Clock::resume(saved_running_ms(&db.begin_read()?)?);
         let shared = Arc::new(Shared {
             options,
             opener,
@@ -173,10 +183,10 @@ impl Store {
     /// One read hop (blocking; never across an await). It sees every write that was acknowledged before it began.
     /// A closed store answers [`StoreError::Closed`]. `f` runs once more if the file failed under it and could be opened
     /// again: a commit that the disk refused must not be a reader's failure.
-    pub fn read<T, E: From<StoreError>>(
+    pub fn read<T, F: From<StoreError>>(
         &self,
-        mut f: impl FnMut(&Read<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+        mut f: impl FnMut(&Read<'_, E::Read>) -> Result<T, F>,
+    ) -> Result<T, F> {
         match self.read_once(&mut f, 0) {
             Err((_, Some(broken))) => self.read_once(&mut f, broken + 1),
             other => other,
@@ -186,11 +196,11 @@ impl Store {
 
     /// One read of the file that was opened as the `since`th or later. Beside the error stands which file it was, if
     /// only opening that one again can mend it.
-    fn read_once<T, E: From<StoreError>>(
+    fn read_once<T, F: From<StoreError>>(
         &self,
-        f: &mut impl FnMut(&Read<'_>) -> Result<T, E>,
+        f: &mut impl FnMut(&Read<'_, E::Read>) -> Result<T, F>,
         since: u64,
-    ) -> Result<T, (E, Option<u64>)> {
+    ) -> Result<T, (F, Option<u64>)> {
         let shared = &self.inner.shared;
         let (db, opening) = shared.file.get(since).map_err(|e| (e.into(), None))?;
         let (result, broken) = match db.begin_read() {
@@ -202,8 +212,7 @@ impl Store {
                 shared.stats.read_looks.fetch_max(looked, Relaxed);
                 (result, read.is_broken())
             }
-            Err(e) => {
-                let error = redb_error("read", e);
+            Err(error) => {
                 let broken = error.breaks_file();
                 (Err(error.into()), broken)
             }
@@ -217,17 +226,17 @@ impl Store {
     /// One re-runnable closure, group committed, durable when this returns Ok. `need` says what of a full disk it may have.
     /// `name` labels the slow log. `Err` or a panic drops the closure's changes and nobody else's; so does an overlooked failure of one of its verbs. A full
     /// lane is waited for 10 s. A caller that stops waiting for the answer does not stop a queued write.
-    pub async fn write<T, E, F>(
+    pub async fn write<T, F, C>(
         &self,
         lane: Lane,
         need: Need,
         name: &'static str,
-        f: F,
-    ) -> Result<T, E>
+        f: C,
+    ) -> Result<T, F>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        F: From<StoreError> + Send + 'static,
+        C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
     {
         self.queue(lane, (need, name), f, None).await
     }
@@ -235,34 +244,34 @@ impl Store {
     /// The same, and `then` is called before the answer, also if nobody waits for that any more: it ends what memory knows
     /// of rows that `f` changes. It is called as well if the outcome is a failure, and once more if one turns out later.
     /// It runs on the writer's thread, so it must be short; it must not hold the store.
-    pub async fn write_then<T, E, F>(
+    pub async fn write_then<T, F, C>(
         &self,
         lane: Lane,
         need: Need,
         name: &'static str,
-        f: F,
+        f: C,
         then: impl Fn() + Send + 'static,
-    ) -> Result<T, E>
+    ) -> Result<T, F>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        F: From<StoreError> + Send + 'static,
+        C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
     {
         self.queue(lane, (need, name), f, Some(Box::new(then)))
             .await
     }
 
-    async fn queue<T, E, F>(
+    async fn queue<T, F, C>(
         &self,
         lane: Lane,
         what: (Need, &'static str),
-        f: F,
+        f: C,
         then: Option<Then>,
-    ) -> Result<T, E>
+    ) -> Result<T, F>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        F: From<StoreError> + Send + 'static,
+        C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
     {
         let (to, answer) = tokio::sync::oneshot::channel();
         let lanes = &self.inner.shared.lanes;
@@ -272,17 +281,17 @@ impl Store {
     }
 
     /// The same for callers outside the async runtime: it blocks its thread.
-    pub fn write_blocking<T, E, F>(
+    pub fn write_blocking<T, F, C>(
         &self,
         lane: Lane,
         need: Need,
         name: &'static str,
-        f: F,
-    ) -> Result<T, E>
+        f: C,
+    ) -> Result<T, F>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: FnMut(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        F: From<StoreError> + Send + 'static,
+        C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
     {
         let (to, answer) = mpsc::channel();
         let lanes = &self.inner.shared.lanes;
@@ -323,7 +332,7 @@ impl Store {
     }
 }
 
-impl std::fmt::Debug for Store {
+impl<E: Engine> std::fmt::Debug for Store<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dir = &self.inner.shared.options.dir;
         f.debug_struct("Store")
@@ -332,7 +341,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-impl Inner {
+impl<E: Engine> Inner<E> {
     fn close(&self) {
         self.shared.lanes.close();
         let mut running = lock_of(&self.running);
@@ -348,7 +357,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl<E: Engine> Drop for Inner<E> {
     fn drop(&mut self) {
         self.close();
     }
@@ -385,9 +394,8 @@ fn unanswered() -> StoreError {
     }
 }
 
-fn saved_running_ms(db: &redb::Database) -> Result<u64, StoreError> {
-    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
-    match Read::new(&txn, 0).get(Table::Meta, table::meta::RUNNING)? {
+fn saved_running_ms(rows: &impl ReadRows) -> Result<u64, StoreError> {
+    match rows.get(Table::Meta, table::meta::RUNNING)? {
         Some(bytes) => table::as_u64(&bytes)
             .ok_or_else(|| StoreError::Damaged("the running time is no number".into())),
         None => Ok(0),

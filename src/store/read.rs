@@ -1,11 +1,8 @@
 //! Reading: the verbs, a read hop over the last commit, and pages merged from rows and an overlay.
 
-use super::error::redb as redb_error;
-use super::{StoreError, Table};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use super::engine::{Engine, ReadRows};
+use super::{Backend, StoreError, Table};
+use std::cell::Cell;
 use std::ops::Bound;
 
 /// A row: key and value.
@@ -81,22 +78,18 @@ pub enum Way {
     Down,
 }
 
-type Bytes = &'static [u8];
-
 /// A read hop: everything that was acknowledged when it began, and nothing that is half done.
-pub struct Read<'a> {
-    txn: &'a ReadTransaction,
-    tables: RefCell<BTreeMap<Table, ReadOnlyTable<Bytes, Bytes>>>,
+pub struct Read<'a, R = <Backend as Engine>::Read> {
+    rows: &'a R,
     running_ms: u64,
     broken: Cell<bool>,
     looks: Looks,
 }
 
-impl<'a> Read<'a> {
-    pub(super) fn new(txn: &'a ReadTransaction, running_ms: u64) -> Self {
+impl<'a, R: ReadRows> Read<'a, R> {
+    pub(super) fn new(rows: &'a R, running_ms: u64) -> Self {
         Self {
-            txn,
-            tables: RefCell::default(),
+            rows,
             running_ms,
             broken: Cell::new(false),
             looks: Looks::default(),
@@ -108,20 +101,7 @@ impl<'a> Read<'a> {
         self.broken.get()
     }
 
-    fn with<T>(
-        &self,
-        table: Table,
-        f: impl FnOnce(&ReadOnlyTable<Bytes, Bytes>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut tables = self.tables.borrow_mut();
-        let result = match tables.entry(table) {
-            Entry::Occupied(open) => f(open.get()),
-            Entry::Vacant(slot) => self
-                .txn
-                .open_table(table.definition())
-                .map_err(|e| redb_error("read", e))
-                .and_then(|open| f(slot.insert(open))),
-        };
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(StoreError::breaks_file) {
             self.broken.set(true);
         }
@@ -129,10 +109,10 @@ impl<'a> Read<'a> {
     }
 }
 
-impl Get for Read<'_> {
+impl<R: ReadRows> Get for Read<'_, R> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.looks.one();
-        self.with(table, |t| value(t, key))
+        self.noted(self.rows.get(table, key))
     }
 
     fn page(
@@ -143,7 +123,7 @@ impl Get for Read<'_> {
         limit: usize,
         way: Way,
     ) -> Result<Vec<Row>, StoreError> {
-        let rows = self.with(table, |t| page(t, from, to, limit, way))?;
+        let rows = self.noted(self.rows.page(table, from, to, limit, way))?;
         Ok(self.looks.page(rows))
     }
 
@@ -154,15 +134,6 @@ impl Get for Read<'_> {
     fn looked(&self) -> usize {
         self.looks.get()
     }
-}
-
-/// The value at a key of a redb table.
-pub(super) fn value(
-    table: &impl ReadableTable<Bytes, Bytes>,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let guard = table.get(key).map_err(|e| redb_error("read", e))?;
-    Ok(guard.map(|v| v.value().to_vec()))
 }
 
 /// First and last key of a scan.
@@ -176,33 +147,6 @@ pub(super) fn bounds<'k>(from: &'k [u8], to: &'k [u8]) -> Option<Span<'k>> {
         to => Bound::Excluded(to),
     };
     Some((Bound::Included(from), end))
-}
-
-/// One page of a redb table.
-pub(super) fn page(
-    table: &impl ReadableTable<Bytes, Bytes>,
-    from: &[u8],
-    to: &[u8],
-    limit: usize,
-    way: Way,
-) -> Result<Vec<Row>, StoreError> {
-    let Some(bounds) = bounds(from, to) else {
-        return Ok(Vec::new());
-    };
-    let mut range = table
-        .range::<&[u8]>(bounds)
-        .map_err(|e| redb_error("read", e))?;
-    let mut rows = Vec::new();
-    while rows.len() < limit {
-        let next = match way {
-            Way::Up => range.next(),
-            Way::Down => range.next_back(),
-        };
-        let Some(row) = next else { break };
-        let (key, value) = row.map_err(|e| redb_error("read", e))?;
-        rows.push((key.value().to_vec(), value.value().to_vec()));
-    }
-    Ok(rows)
 }
 
 /// Merges a page of rows with changes laid over it; both run in the direction `way`, `None` is a deleted row. A

@@ -310,7 +310,7 @@ fn is_whole(file: &File, bytes: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::StoreError;
-    use super::super::disk::{self, Disk, StorageBackend};
+    use super::super::disk::{self, Disk, DiskFile};
     use super::*;
 
     const WANTED: u64 = 4 << 20;
@@ -319,7 +319,7 @@ mod tests {
     struct Free(AtomicU64);
 
     impl Disk for Free {
-        fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
             disk::machine().open(path)
         }
         fn free(&self, _dir: &Path) -> Option<u64> {

@@ -2,11 +2,12 @@
 //!
 //! Reads only, and upgrades nothing: also of a database that this program may not open for work.
 
+use super::engine::Engine;
 use super::error::io;
 use super::lock::DirLock;
-use super::upgrade::{FILE, FROZEN_CACHE, database};
+use super::redb::FILE;
 use super::versions::Versions;
-use super::{SCHEMA, Store, StoreError, disk};
+use super::{SCHEMA, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -46,8 +47,7 @@ impl DatabaseStatus {
     /// Of a directory whose database nobody has open; `holder` is who looks. It is locked as long as this reads.
     pub fn of_closed(dir: &Path, holder: &str) -> Result<Self, StoreError> {
         let _lock = DirLock::take(dir, holder)?;
-        let db = database(disk::machine().open_frozen(&dir.join(FILE))?, FROZEN_CACHE)?;
-        Self::of(dir, Versions::of(&db)?)
+        Self::of(dir, super::redb::versions_of(dir)?)
     }
 
     fn of(dir: &Path, versions: Versions) -> Result<Self, StoreError> {
@@ -65,12 +65,12 @@ impl DatabaseStatus {
     }
 }
 
-impl Store {
+impl<E: Engine> Store<E> {
     /// What the open database is.
     pub fn status(&self) -> Result<DatabaseStatus, StoreError> {
         let shared = &self.inner.shared;
         let (db, _) = shared.file.get(0)?;
-        DatabaseStatus::of(&shared.options.dir, Versions::of(&db)?)
+        DatabaseStatus::of(&shared.options.dir, Versions::of(&db.begin_read()?)?)
     }
 }
 
@@ -102,7 +102,7 @@ fn copies(dir: &Path) -> Result<Vec<DatabaseCopy>, StoreError> {
     Ok(found)
 }
 
-/// The schema in the name of a copy ([`super::copy`]).
+/// The schema in the name of a copy (`redb/copy.rs`).
 fn schema_of_copy(file: &str) -> Option<u32> {
     let middle = file.strip_prefix(FILE)?.strip_prefix(".schema-")?;
     middle.strip_suffix(".bak")?.parse().ok()

@@ -4,8 +4,6 @@
 //! texts end with 0x00, digests are the algorithm byte and the raw hash. Values are records (`record.rs`) unless
 //! said otherwise. What a row means belongs to the module that writes it.
 
-use redb::TableDefinition;
-
 /// Every table. Keys and values are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
@@ -142,11 +140,6 @@ impl Table {
             Self::Bytes | Self::Pages => 256 << 10,
             _ => 64 << 10,
         }
-    }
-
-    /// redb's handle.
-    pub(super) const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
-        TableDefinition::new(self.name())
     }
 }
 

@@ -10,6 +10,7 @@ mod looks;
 mod planted;
 mod room;
 
+use super::engine::{End, Rows};
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -292,10 +293,9 @@ fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
     let dir = tempfile::tempdir().unwrap();
     let opener = disk::machine();
     let step = steps::Step {
-        run: |txn| {
-            let mut table = txn.open_table(Table::Names.definition()).unwrap();
-            table.insert(&b"upgraded"[..], &b"1"[..]).unwrap();
-            Ok(())
+        run: |rows| {
+            let row = Rows::from([(b"upgraded".to_vec(), Some(b"1".to_vec()))]);
+            rows.change(Table::Names, &row)
         },
         rewrites: &[],
     };
@@ -304,7 +304,7 @@ fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
     let store = Store::open(options(path)).unwrap();
     put(&store, "a", "1").unwrap();
     store.close();
-    drop(upgrade::open_as(&options(path), &opener, &steps).unwrap());
+    drop(super::redb::open_as(&options(path), &opener, &steps).unwrap());
     let copy = path.join(format!("meta.redb.schema-{SCHEMA}.bak"));
     assert!(copy.exists());
     let error = Store::open(options(path)).unwrap_err();
@@ -316,7 +316,7 @@ fn a_newer_schema_is_refused_and_an_older_one_copied_and_upgraded() {
         }
     );
     assert_eq!(error.kind(), StoreErrorKind::TooNew);
-    drop(upgrade::open_as(&options(path), &opener, &steps).unwrap());
+    drop(super::redb::open_as(&options(path), &opener, &steps).unwrap());
     std::fs::rename(copy, path.join("meta.redb")).unwrap();
     let store = Store::open(options(path)).unwrap();
     assert_eq!(get(&store, "a").as_deref(), Some("1"));
@@ -334,10 +334,9 @@ fn a_newer_schema_is_opened_where_it_lets_older_programs_write() {
     let set = |versions: Versions| {
         let opener = disk::machine();
         let file = opener.open(&path.join("meta.redb")).unwrap();
-        let db = upgrade::database(file, 8 << 20).unwrap();
-        let txn = upgrade::begin_write(&db).unwrap();
-        versions.put(&txn).unwrap();
-        txn.commit().unwrap();
+        let db = super::redb::upgrade::database(file, 8 << 20).unwrap();
+        let put = db.write(|rows| Ok((versions.put(rows)?, End::Durable)));
+        put.unwrap();
     };
     let newer = |oldest_reader, oldest_writer| Versions {
         schema: SCHEMA + 2,
@@ -379,12 +378,10 @@ fn a_newer_schema_is_opened_where_it_lets_older_programs_write() {
 fn a_store_of_before_the_log_gets_one() {
     let dir = tempfile::tempdir().unwrap();
     let opener = disk::machine();
-    let (db, log) = upgrade::open_as(&options(dir.path()), &opener, &[]).unwrap();
-    let txn = upgrade::begin_write(&db).unwrap();
-    let mut meta = txn.open_table(Table::Meta.definition()).unwrap();
-    meta.remove(table::meta::LOG_KEY).unwrap();
-    drop(meta);
-    txn.commit().unwrap();
+    let (db, log) = super::redb::open_as(&options(dir.path()), &opener, &[]).unwrap();
+    let key = Rows::from([(table::meta::LOG_KEY.to_vec(), None)]);
+    let removed = db.write(|rows| Ok((rows.change(Table::Meta, &key)?, End::Durable)));
+    removed.unwrap();
     drop((db, log));
     let file = dir.path().join("meta.redb.log");
     std::fs::remove_file(&file).unwrap();

@@ -1,15 +1,14 @@
 //! Writing: one closure's overlay, and the batch that overlays are merged into.
 //!
 //! A closure reads its own changes over those of the closures before it in the batch, over the last commit. Its
-//! changes wait in the overlay until it has returned Ok; then they are merged into the batch's redb transaction.
+//! changes wait in the overlay until it has returned Ok; then they are merged into the batch's transaction of the engine.
 
 use super::cause::{Cause, FeedCause};
-use super::error::redb as redb_error;
-use super::log::{self, Rows};
-use super::read::{Looks, Way, bounds, merge, page, value};
+use super::engine::{Rows, WriteRows};
+use super::log;
+use super::read::{Looks, Way, bounds, merge};
 use super::table::{KEY_LIMIT, meta};
 use super::{Get, Need, Row, StoreError, Table, feed};
-use redb::WriteTransaction;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -17,30 +16,14 @@ use std::collections::btree_map::Entry;
 /// Most row changes of one closure.
 pub const ROW_LIMIT: usize = 5_000;
 
-type Bytes = &'static [u8];
-type OpenTable<'t> = redb::Table<'t, Bytes, Bytes>;
-
 /// Changes by table and key; `None` is a deleted row.
 pub(super) type Overlay = BTreeMap<Table, Rows>;
 
-/// What a closure sees below its own changes: the batch so far. (A trait, for redb's tables tie `Batch` to one
-/// lifetime that closures must not know.)
-trait Base {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-    fn page(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        way: Way,
-    ) -> Result<Vec<Row>, StoreError>;
-    fn running_ms(&self) -> u64;
-}
-
 /// A write transaction's overlay.
 pub struct Txn<'a> {
-    base: &'a (dyn Base + 'a),
+    /// The batch so far.
+    base: &'a dyn WriteRows,
+    running_ms: u64,
     need: Need,
     overlay: Overlay,
     changes: usize,
@@ -51,9 +34,10 @@ pub struct Txn<'a> {
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn new(base: &'a Batch<'_>, need: Need, cause: Option<&'a Cause>) -> Self {
+    pub(super) fn new(batch: &Batch<'a>, need: Need, cause: Option<&'a Cause>) -> Self {
         Self {
-            base,
+            base: batch.below,
+            running_ms: batch.running_ms,
             need,
             cause,
             told: false,
@@ -193,7 +177,7 @@ impl Get for Txn<'_> {
     }
 
     fn running_ms(&self) -> u64 {
-        self.base.running_ms()
+        self.running_ms
     }
 
     fn looked(&self) -> usize {
@@ -235,23 +219,9 @@ pub(super) struct Ended {
     pub own: Rows,
 }
 
-/// Writes the store's own rows into a transaction, beside any batch.
-pub(super) fn put_own(txn: &WriteTransaction, own: &Rows) -> Result<(), StoreError> {
-    let failed = |e| redb_error("write", e);
-    let mut table = txn.open_table(Table::Meta.definition()).map_err(failed)?;
-    for (key, value) in own {
-        let value = value.as_deref().unwrap_or_default();
-        let put = table.insert(key.as_slice(), value);
-        put.map_err(|e| redb_error("write", e))?;
-    }
-    Ok(())
-}
-
-/// One redb transaction that the overlays of a batch are merged into. Its tables stay open until it is dropped,
-/// which must happen before the commit.
+/// One transaction of the engine that the overlays of a batch are merged into.
 pub(super) struct Batch<'t> {
-    txn: &'t WriteTransaction,
-    tables: RefCell<BTreeMap<Table, OpenTable<'t>>>,
+    below: &'t dyn WriteRows,
     running_ms: u64,
     rows: Cell<usize>,
     bytes: Cell<usize>,
@@ -264,15 +234,14 @@ pub(super) struct Batch<'t> {
 impl<'t> Batch<'t> {
     /// Nothing is written yet. Up to `room` bytes of changes are kept for the log, in `memory`, whatever it holds.
     pub fn new(
-        txn: &'t WriteTransaction,
+        below: &'t dyn WriteRows,
         running_ms: u64,
         room: usize,
         mut memory: Vec<u8>,
     ) -> Self {
         memory.clear();
         Self {
-            txn,
-            tables: RefCell::default(),
+            below,
             running_ms,
             rows: Cell::new(0),
             bytes: Cell::new(0),
@@ -312,17 +281,7 @@ impl<'t> Batch<'t> {
 
     /// The same for the rows of one table.
     pub fn merge_rows(&self, table: Table, rows: &Rows) -> Result<(), StoreError> {
-        self.with(table, |open| {
-            for (key, change) in rows {
-                match change {
-                    Some(value) => open.insert(key.as_slice(), value.as_slice()),
-                    None => open.remove(key.as_slice()),
-                }
-                .map(drop)
-                .map_err(|e| redb_error("write", e))?;
-            }
-            Ok(())
-        })?;
+        self.below.change(table, rows)?;
         let size = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
             key.len() + value.as_ref().map_or(0, Vec::len)
         };
@@ -347,7 +306,7 @@ impl<'t> Batch<'t> {
             row(meta::RUNNING, self.running_ms),
             row(meta::BATCH, number),
         ]);
-        let last = self.page(Table::Feed, &[], &[], 1, Way::Down)?;
+        let last = self.below.page(Table::Feed, &[], &[], 1, Way::Down)?;
         if let Some((key, _)) = last.first() {
             own.extend([row(meta::FEED_NEXT, feed::after(key)?)]);
         }
@@ -356,44 +315,5 @@ impl<'t> Batch<'t> {
             log::add(bytes, Table::Meta, &own);
         }
         Ok(Ended { changes, own })
-    }
-
-    fn with<T>(
-        &self,
-        table: Table,
-        f: impl FnOnce(&mut OpenTable<'t>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut tables = self.tables.borrow_mut();
-        match tables.entry(table) {
-            Entry::Occupied(mut open) => f(open.get_mut()),
-            Entry::Vacant(slot) => {
-                let open = self
-                    .txn
-                    .open_table(table.definition())
-                    .map_err(|e| redb_error("write", e))?;
-                f(slot.insert(open))
-            }
-        }
-    }
-}
-
-impl Base for Batch<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with(table, |open| value(open, key))
-    }
-
-    fn page(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        way: Way,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.with(table, |open| page(open, from, to, limit, way))
-    }
-
-    fn running_ms(&self) -> u64 {
-        self.running_ms
     }
 }

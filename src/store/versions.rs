@@ -4,10 +4,9 @@
 //! Owns those rows and what they say to this program. A schema may keep what older programs rely on: then they go on with the
 //! file. Must not change anything else.
 
-use super::error::redb as redb_error;
+use super::engine::{ReadRows, Rows, WriteRows};
 use super::table::meta;
 use super::{StoreError, Table};
-use redb::{Database, ReadableDatabase as _, ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 /// The schema of a database and who may open it.
@@ -31,16 +30,11 @@ impl Versions {
         }
     }
 
-    /// Those of an open database. One without the two rows is of before they were written: nobody older may open it.
-    pub(super) fn of(db: &Database) -> Result<Self, StoreError> {
+    /// Those of a database. One without the two rows is of before they were written: nobody older may open it.
+    pub(super) fn of(rows: &impl ReadRows) -> Result<Self, StoreError> {
         let none = || StoreError::Damaged("the metadata file states no schema".into());
-        let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
-        let table = match txn.open_table(Table::Meta.definition()) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Err(none()),
-            other => other.map_err(|e| redb_error("read", e))?,
-        };
-        let schema = number(&table, meta::SCHEMA)?.ok_or_else(none)?;
-        let row = |key| number(&table, key).map(|found| found.unwrap_or(schema));
+        let schema = number(rows, meta::SCHEMA)?.ok_or_else(none)?;
+        let row = |key| number(rows, key).map(|found| found.unwrap_or(schema));
         Ok(Self {
             schema,
             oldest_reader: row(meta::OLDEST_READER)?,
@@ -54,33 +48,23 @@ impl Versions {
     }
 
     /// Writes the three rows.
-    pub(super) fn put(self, txn: &WriteTransaction) -> Result<(), StoreError> {
-        let mut table = txn
-            .open_table(Table::Meta.definition())
-            .map_err(|e| redb_error("write the schema", e))?;
-        let rows = [
-            (meta::SCHEMA, self.schema),
-            (meta::OLDEST_READER, self.oldest_reader),
-            (meta::OLDEST_WRITER, self.oldest_writer),
-        ];
-        for (key, number) in rows {
-            table
-                .insert(key, number.to_be_bytes().as_slice())
-                .map_err(|e| redb_error("write the schema", e))?;
-        }
-        Ok(())
+    pub(super) fn put(self, rows: &dyn WriteRows) -> Result<(), StoreError> {
+        let row = |key: &[u8], number: u32| (key.to_vec(), Some(number.to_be_bytes().to_vec()));
+        let own = Rows::from([
+            row(meta::SCHEMA, self.schema),
+            row(meta::OLDEST_READER, self.oldest_reader),
+            row(meta::OLDEST_WRITER, self.oldest_writer),
+        ]);
+        rows.change(Table::Meta, &own)
     }
 }
 
 /// A stored schema: 4 bytes, never 0. `None` if there is no such row.
-fn number(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    key: &'static [u8],
-) -> Result<Option<u32>, StoreError> {
-    let Some(row) = table.get(key).map_err(|e| redb_error("read", e))? else {
+fn number(rows: &impl ReadRows, key: &'static [u8]) -> Result<Option<u32>, StoreError> {
+    let Some(row) = rows.get(Table::Meta, key)? else {
         return Ok(None);
     };
-    match row.value().try_into().map(u32::from_be_bytes) {
+    match row.as_slice().try_into().map(u32::from_be_bytes) {
         Ok(number) if number > 0 => Ok(Some(number)),
         _ => Err(StoreError::Damaged(format!(
             "{} is no schema",

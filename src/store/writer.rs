@@ -1,10 +1,10 @@
 //! The one writer thread: takes closures from the lanes, merges them, makes the batch durable, answers everybody.
 //!
-//! A batch is durable when the log has it (`log.rs`); redb then commits it in memory alone. What the log has no room for,
-//! redb commits durably, with all that came before; so it does when nothing happens for a while, and at the end.
+//! A batch is durable when the log has it (`log.rs`); the engine then commits it in memory alone. What the log has no room for,
+//! the engine commits durably, with all that came before; so it does when nothing happens for a while, and at the end.
 //!
 //! What grows is merged only where the disk has room for it above the reserve (`need.rs`). Near the end of the disk each batch is
-//! redb's own commit. One that finds no room all the same is taken apart after the file was opened again: what grows is refused, the
+//! the engine's own commit. One that finds no room all the same is taken apart after the file was opened again: what grows is refused, the
 //! rest runs once more, each closure alone and with the reserve.
 //!
 //! No timer: a batch is what queued up while the last one was being made durable. Nobody is answered before the
@@ -14,17 +14,16 @@ mod broken;
 mod making;
 
 use super::disk::Opener;
-use super::error::redb as redb_error;
+use super::engine::{End, Engine, WriteRows};
 use super::file::OpenFile;
 use super::lanes::{Job, Lanes, Wake};
 use super::log::Log;
 use super::need;
 use super::reserve::{Lent, Reserve};
 use super::stats::{Clock, Stats};
-use super::txn::{self, Batch, Ended};
-use super::{Lane, Need, StoreError, StoreOptions, upgrade};
+use super::txn::{Batch, Ended};
+use super::{Lane, Need, StoreError, StoreOptions, Table};
 use making::Making;
-use redb::{Database, WriteTransaction};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,20 +37,20 @@ const BATCH_BYTES: usize = 1 << 20;
 /// While requests keep coming, one batch in so many takes a background closure along: every request of a batch waits for
 /// it.
 const BACKGROUND_EVERY: u32 = 4;
-/// What lies in the log alone goes to redb's file when nothing was to do for so long.
+/// What lies in the log alone goes to the engine's file when nothing was to do for so long.
 const SETTLED: Duration = Duration::from_secs(10);
 /// An idle store saves its running time this often, so that a crash forgets no more.
 const IDLE: Duration = Duration::from_mins(10);
 /// A store whose reserve was given up looks this often whether it can be set aside again.
 const WITHOUT_RESERVE: Duration = Duration::from_secs(10);
-/// With less room than this above the reserve nothing waits in the log: what it holds may take as much of redb's file.
+/// With less room than this above the reserve nothing waits in the log: what it holds may take as much of the engine's file.
 const NEAR: u64 = 32 << 20;
 /// What the writer shares with the handles.
-pub(super) struct Shared {
+pub(super) struct Shared<E> {
     pub options: StoreOptions,
     pub opener: Opener,
     pub lanes: Lanes,
-    pub file: OpenFile,
+    pub file: OpenFile<E>,
     pub stats: Stats,
     pub clock: Clock,
     pub reserve: Arc<Reserve>,
@@ -82,7 +81,7 @@ struct Outcome {
     committed: Duration,
 }
 
-impl Shared {
+impl<E: Engine> Shared<E> {
     /// The life of the writer thread.
     pub fn write_until_closed(&self, log: Log) {
         let mut own = Own {
@@ -121,7 +120,7 @@ impl Shared {
         self.reserve.restore();
         let done = match self.file.get_now() {
             Ok(db) => {
-                // redb is trusted not to panic, but if it does, the thread must live to answer and reopen.
+                // The engine is trusted not to panic, but if it does, the thread must live to answer and reopen.
                 catch_unwind(AssertUnwindSafe(|| self.run(&db, &mut jobs, own))).unwrap_or_else(
                     |_| {
                         Err(StoreError::Damaged(
@@ -150,12 +149,11 @@ impl Shared {
     /// Runs what waits and commits it. Jobs that were taken from the lanes are in `jobs` whatever happens.
     fn run(
         &self,
-        db: &Database,
+        db: &E,
         jobs: &mut Vec<Box<dyn Job>>,
         own: &mut Own,
     ) -> Result<Outcome, StoreError> {
         let start = Instant::now();
-        let txn = upgrade::begin_write(db)?;
         let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
         own.number = log.next();
         let (room, spare) = self.reserve.rooms();
@@ -163,67 +161,50 @@ impl Shared {
         let near = room < NEAR || self.reserve.is_lent();
         let log_bytes = if near { 0 } else { self.options.log_bytes };
         let memory = std::mem::take(&mut own.changes);
-        let batch = Batch::new(&txn, self.clock.now_ms(), log_bytes, memory);
-        let mut making = Making {
-            batch: &batch,
-            room,
-            spare,
-            lent: Lent::All,
+        let (rows, ran, end, changes) = db.write(|below| {
+            let batch = Batch::new(below, self.clock.now_ms(), log_bytes, memory);
+            let mut making = Making {
+                batch: &batch,
+                room,
+                spare,
+                lent: Lent::All,
+            };
+            let job = own.again.pop_front();
+            own.is_again = job.is_some();
+            if let Some(job) = job {
+                self.step(&mut making, jobs, job)?;
+            } else {
+                self.fill(&mut making, jobs, &mut own.passed)?;
+            }
+            let rows = batch.rows();
+            if rows == 0 {
+                return Ok(((rows, start.elapsed(), End::Abort, None), End::Abort));
+            }
+            self.reserve.lend(making.lent);
+            let ended = batch.end(log.next())?;
+            let ran = start.elapsed();
+            let end = secure(below, log, &ended, rows)?;
+            Ok(((rows, ran, end, ended.changes), end))
+        })?;
+        self.ended(log, end);
+        own.changes = changes.unwrap_or_default();
+        let committed = match end {
+            End::Abort => Duration::ZERO,
+            End::Memory | End::Durable => start.elapsed().saturating_sub(ran),
         };
-        let job = own.again.pop_front();
-        own.is_again = job.is_some();
-        if let Some(job) = job {
-            self.step(&mut making, jobs, job)?;
-        } else {
-            self.fill(&mut making, jobs, &mut own.passed)?;
-        }
-        let rows = batch.rows();
-        if rows == 0 {
-            drop(batch);
-            txn.abort().map_err(|e| redb_error("end a change", e))?;
-            let (ran, committed) = (start.elapsed(), Duration::ZERO);
-            return Ok(Outcome {
-                rows,
-                ran,
-                committed,
-            });
-        }
-        self.reserve.lend(making.lent);
-        let ended = batch.end(log.next())?;
-        let ran = start.elapsed();
-        let start = Instant::now();
-        self.commit(txn, log, &ended, rows)?;
-        own.changes = ended.changes.unwrap_or_default();
         Ok(Outcome {
             rows,
             ran,
-            committed: start.elapsed(),
+            committed,
         })
     }
 
-    /// Makes a batch durable, then visible.
-    fn commit(
-        &self,
-        mut txn: WriteTransaction,
-        log: &mut Log,
-        ended: &Ended,
-        rows: usize,
-    ) -> Result<(), StoreError> {
-        let logged = match &ended.changes {
-            Some(changes) => log.append(changes, rows)?,
-            None => false,
-        };
-        if logged {
-            upgrade::only_in_memory(&mut txn)?;
-        } else {
-            txn::put_own(&txn, &ended.own)?;
-        }
-        txn.commit().map_err(|e| redb_error("commit", e))?;
-        if !logged {
+    /// The engine has ended a transaction; one that is durable leaves the log nothing to hold.
+    fn ended(&self, log: &mut Log, end: End) {
+        if end == End::Durable {
             log.restart();
             self.stats.settled.fetch_add(1, Relaxed);
         }
-        Ok(())
     }
 
     /// Takes what waits in the lanes into the batch.
@@ -313,14 +294,15 @@ impl Shared {
     fn settle(&self, own: &mut Own, at_end: bool) {
         let commit = || {
             let db = self.file.get_now()?;
-            let txn = upgrade::begin_write(&db)?;
             let log = own.log.as_mut().ok_or(StoreError::Reopening)?;
-            let batch = Batch::new(&txn, self.clock.now_ms(), 0, Vec::new());
-            let mut ended = batch.end(log.next())?;
-            // The log has no room for it on purpose.
-            ended.changes = None;
-            let start = Instant::now();
-            self.commit(txn, log, &ended, 0)?;
+            let start = db.write(|below| {
+                let batch = Batch::new(below, self.clock.now_ms(), 0, Vec::new());
+                let ended = batch.end(log.next())?;
+                // The log is passed over on purpose.
+                below.change(Table::Meta, &ended.own)?;
+                Ok((Instant::now(), End::Durable))
+            })?;
+            self.ended(log, End::Durable);
             self.stats.committed(start.elapsed(), 0);
             if at_end { log.clear() } else { Ok(()) }
         };
@@ -341,8 +323,24 @@ impl Shared {
 
     /// Notes the file's length.
     pub fn measure(&self) {
-        if let Ok(about) = std::fs::metadata(self.options.dir.join(upgrade::FILE)) {
+        if let Ok(about) = std::fs::metadata(self.options.dir.join(super::redb::FILE)) {
             self.stats.file_bytes.store(about.len(), Relaxed);
         }
     }
+}
+
+/// Makes a batch durable in the log, or says that the engine must.
+fn secure(
+    below: &dyn WriteRows,
+    log: &mut Log,
+    ended: &Ended,
+    rows: usize,
+) -> Result<End, StoreError> {
+    if let Some(changes) = &ended.changes
+        && log.append(changes, rows)?
+    {
+        return Ok(End::Memory);
+    }
+    below.change(Table::Meta, &ended.own)?;
+    Ok(End::Durable)
 }

@@ -1,10 +1,8 @@
 //! Disks that are full or cannot sync, under the log or under redb's own file.
 
-use super::super::disk::{Disk, Opener};
+use super::super::disk::{Disk, DiskFile, Opener};
 use super::*;
-use redb::StorageBackend;
-use redb::backends::FileBackend;
-use std::ops::Bound;
+use std::fs::File;
 use std::sync::atomic::AtomicUsize;
 
 /// Whether the disk is full now; asked at each sync.
@@ -12,7 +10,7 @@ type Full = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A file that fails to sync, as if the disk were full, on demand.
 struct BadFile {
-    file: FileBackend,
+    file: File,
     full: Full,
 }
 
@@ -22,14 +20,12 @@ impl std::fmt::Debug for BadFile {
     }
 }
 
-type Locked = Result<bool, redb::BackendError>;
-
-impl StorageBackend for BadFile {
+impl DiskFile for BadFile {
     fn len(&self) -> std::io::Result<u64> {
-        self.file.len()
+        DiskFile::len(&self.file)
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.file.read(offset, out)
+        DiskFile::read(&self.file, offset, out)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
         self.file.set_len(len)
@@ -41,16 +37,10 @@ impl StorageBackend for BadFile {
         self.file.sync_data()
     }
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.file.write(offset, data)
+        DiskFile::write(&self.file, offset, data)
     }
-    fn close(&self) -> std::io::Result<()> {
-        self.file.close()
-    }
-    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Locked {
-        self.file.try_lock_range(from, to)
-    }
-    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.file.unlock_range(from, to)
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
     }
 }
 
@@ -62,7 +52,7 @@ struct BadDisk {
 }
 
 fn bad_file(path: &Path, full: Full) -> Result<BadFile, StoreError> {
-    let file = FileBackend::new(lock::open_private(path)?).map_err(|e| redb_error("lock", e))?;
+    let file = lock::open_private(path)?;
     Ok(BadFile { file, full })
 }
 
@@ -72,10 +62,10 @@ fn when(told: &Arc<AtomicBool>) -> Full {
 }
 
 impl Disk for BadDisk {
-    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         Ok(Box::new(bad_file(path, when(&self.database))?))
     }
-    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         Ok(Box::new(bad_file(path, when(&self.log))?))
     }
 }
@@ -211,7 +201,7 @@ fn full_after(syncs: usize, until: Option<PathBuf>) -> Opener {
 }
 
 impl Disk for FullAfter {
-    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         let Self(left, until) = self.clone();
         let full = move || {
             let room = until.as_ref().map(|file| file.metadata().unwrap().len());
@@ -271,7 +261,13 @@ fn a_compaction_that_finds_no_room_takes_nothing_along() {
 fn a_compaction_gets_the_room_of_the_reserve() {
     for syncs in [0, 4] {
         let dir = emptied();
-        let length = || dir.path().join(upgrade::FILE).metadata().unwrap().len();
+        let length = || {
+            dir.path()
+                .join(super::super::redb::FILE)
+                .metadata()
+                .unwrap()
+                .len()
+        };
         let before = length();
         let disk = full_after(syncs, Some(dir.path().join(reserve::FILE)));
         compacted(dir.path(), &disk).unwrap();

@@ -1,9 +1,8 @@
 //! The reserve on disks that give no room for what has it already, or keep none at all.
 
-use super::super::disk::{Disk, Opener, machine};
+use super::super::disk::{Disk, DiskFile, Opener, machine};
 use super::super::reserve::{FILE, Lent, Reserve};
 use super::*;
-use redb::StorageBackend;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -34,7 +33,7 @@ impl Refusing {
 }
 
 impl Disk for Refusing {
-    fn open(&self, path: &Path) -> Done<Box<dyn StorageBackend>> {
+    fn open(&self, path: &Path) -> Done<Box<dyn DiskFile>> {
         machine().open(path)
     }
     fn free(&self, _dir: &Path) -> Option<u64> {

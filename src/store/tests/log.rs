@@ -1,9 +1,10 @@
 //! The log: what a killed store finds in it, and what it must not believe.
 
-use super::super::log::{Changes, FILE, Key, Log, Rows, add};
+use super::super::disk::DiskFile;
+use super::super::engine::Rows;
+use super::super::log::{Changes, FILE, Key, Log, add};
+use super::super::redb::open_as;
 use super::*;
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
 use sha2::{Digest as _, Sha256};
 use std::io;
 
@@ -13,27 +14,32 @@ const KEY: Key = [7; 32];
 
 /// A file in memory that others keep, too.
 #[derive(Debug, Clone, Default)]
-struct Shared(Arc<InMemoryBackend>);
+struct Shared(Arc<Mutex<Vec<u8>>>);
 
-impl StorageBackend for Shared {
+impl DiskFile for Shared {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        Ok(lock_of(&self.0).len() as u64)
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        let from = offset as usize;
+        let bytes = lock_of(&self.0);
+        let part = bytes.get(from..from + out.len());
+        out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        lock_of(&self.0).resize(len as usize, 0);
+        Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let end = offset + data.len() as u64;
-        if end > self.0.len()? {
-            self.0.set_len(end)?;
-        }
-        self.0.write(offset, data)
+        let (from, mut bytes) = (offset as usize, lock_of(&self.0));
+        let end = (from + data.len()).max(bytes.len());
+        bytes.resize(end, 0);
+        bytes[from..from + data.len()].copy_from_slice(data);
+        Ok(())
     }
 }
 
@@ -344,9 +350,9 @@ fn an_upgrade_takes_the_log_along() {
         rewrites: &[],
     };
     let steps = [step; SCHEMA as usize];
-    drop(upgrade::open_as(&options(left.path()), &opener, &steps).unwrap());
+    drop(open_as(&options(left.path()), &opener, &steps).unwrap());
     // The copy of before has it, too, and repeats nothing that came after the upgrade, though its number fits.
-    let (_, mut later) = upgrade::open_as(&options(left.path()), &opener, &steps).unwrap();
+    let (_, mut later) = open_as(&options(left.path()), &opener, &steps).unwrap();
     assert!(later.append(&changes(b'z', 10), 2).unwrap());
     drop(later);
     let copy = left.path().join(format!("meta.redb.schema-{SCHEMA}.bak"));

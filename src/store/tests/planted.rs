@@ -43,7 +43,8 @@ fn a_copy_before_an_upgrade_is_written_through_nothing_planted() {
     let opener = disk::machine();
     let older = &steps::STEPS[..2];
     // Refused where it was upgraded.
-    let open_older = |dir: &Path| drop(upgrade::open_as(&options(dir), &opener, older).unwrap());
+    let open_older =
+        |dir: &Path| drop(super::super::redb::open_as(&options(dir), &opener, older).unwrap());
     open_older(dir.path());
     let victim = beside.path().join("victim");
     let half: [Plant; 5] = [link, link_to_nothing, second_name, pipe, folder];

@@ -1,10 +1,7 @@
 //! What a full disk takes and what it refuses, and how much of the reserve removing needs.
 
-use super::super::disk::{Disk, Opener};
+use super::super::disk::{Disk, DiskFile, Opener};
 use super::*;
-use redb::StorageBackend;
-use redb::backends::FileBackend;
-use std::ops::Bound;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicU64;
 
@@ -45,18 +42,16 @@ impl Small {
     }
 
     fn database(&self) -> u64 {
-        let file = self.dir.join(upgrade::FILE);
+        let file = self.dir.join(super::super::redb::FILE);
         file.metadata().map_or(0, |about| about.blocks() * 512)
     }
 }
 
 impl Disk for Small {
-    fn open(&self, path: &Path) -> Done<Box<dyn StorageBackend>> {
+    fn open(&self, path: &Path) -> Done<Box<dyn DiskFile>> {
         let file = lock::open_private(path)?;
-        let same = file.try_clone().unwrap();
-        let file = FileBackend::new(file).map_err(|e| redb_error("lock", e))?;
         let disk = self.clone();
-        Ok(Box::new(SmallFile { file, same, disk }))
+        Ok(Box::new(SmallFile { file, disk }))
     }
     fn free(&self, _dir: &Path) -> Option<u64> {
         Some(self.size.load(SeqCst).saturating_sub(self.taken()))
@@ -64,8 +59,7 @@ impl Disk for Small {
 }
 
 struct SmallFile {
-    file: FileBackend,
-    same: std::fs::File,
+    file: std::fs::File,
     disk: Small,
 }
 
@@ -75,12 +69,12 @@ impl std::fmt::Debug for SmallFile {
     }
 }
 
-impl StorageBackend for SmallFile {
+impl DiskFile for SmallFile {
     fn len(&self) -> std::io::Result<u64> {
-        self.file.len()
+        DiskFile::len(&self.file)
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.file.read(offset, out)
+        DiskFile::read(&self.file, offset, out)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
         self.file.set_len(len)
@@ -92,23 +86,17 @@ impl StorageBackend for SmallFile {
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
         use rustix::fs::FallocateFlags as Flags;
         let before = self.disk.taken();
-        self.file.write(offset, data)?;
+        DiskFile::write(&self.file, offset, data)?;
         if self.disk.taken() == before || !self.disk.is_full() {
             return Ok(());
         }
         // It takes nothing. The pages that were there before keep their bytes nowhere: none of redb's is written in part.
         let flags = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
-        rustix::fs::fallocate(&self.same, flags, offset, data.len() as u64)?;
+        rustix::fs::fallocate(&self.file, flags, offset, data.len() as u64)?;
         Err(std::io::ErrorKind::StorageFull.into())
     }
-    fn close(&self) -> std::io::Result<()> {
-        self.file.close()
-    }
-    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, redb::BackendError> {
-        self.file.try_lock_range(from, to)
-    }
-    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.file.unlock_range(from, to)
+    fn file(&self) -> Option<&std::fs::File> {
+        Some(&self.file)
     }
 }
 

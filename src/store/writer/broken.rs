@@ -1,8 +1,9 @@
 //! After a batch that could not be committed: the file is opened again, and everybody hears what became of theirs.
 
 use super::{Own, Shared};
+use crate::store::engine::Engine;
 use crate::store::lanes::Job;
-use crate::store::{Need, StoreError, StoreErrorKind, upgrade};
+use crate::store::{Need, StoreError, StoreErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 /// First and longest pause between attempts to open the file again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-impl Shared {
+impl<E: Engine> Shared<E> {
     /// A failed merge or commit: the file is opened again, and the batch learns that the outcome is unknown. Where the disk was
     /// full, and the open file shows that nothing of the batch was stored, what grows hears that, and the rest is run again.
     pub(super) fn fail(&self, error: StoreError, mut jobs: Vec<Box<dyn Job>>, own: &mut Own) {
@@ -58,16 +59,14 @@ impl Shared {
         let (mut pause, longest) = BACKOFF;
         let durable = own.log.take().map_or(0, |log| log.next() - 1);
         loop {
-            // Closing the broken file has redb look at it once more.
+            // Closing the broken file has the engine look at it once more.
             let taken = catch_unwind(AssertUnwindSafe(|| self.file.take_for_reopen()));
             if taken.is_err() {
                 tracing::error!("a defect while closing the metadata file");
             }
             let opened = self.reserve.lent_to(|| {
-                catch_unwind(AssertUnwindSafe(|| {
-                    upgrade::open(&self.options, &self.opener)
-                }))
-                .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())))
+                catch_unwind(AssertUnwindSafe(|| E::open(&self.options, &self.opener)))
+                    .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())))
             });
             match opened {
                 Ok((db, log)) => {
@@ -98,7 +97,7 @@ impl Shared {
     /// later batch may be in the log as the kernel shows it, and not on the disk.
     fn read_on(&self, durable: u64) {
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            upgrade::open_frozen(&self.options, &self.opener, durable)
+            E::open_frozen(&self.options, &self.opener, durable)
         }))
         .unwrap_or_else(|_| Err(StoreError::Damaged("a defect while opening".into())));
         match opened {

@@ -2,18 +2,18 @@
 
 use super::super::state::{Ino, Op};
 use super::Disk;
-use crate::store::{self, StorageBackend, StoreError};
+use crate::store::{self, DiskFile, StoreError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 impl store::Disk for Disk {
-    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         let ino = self.database_file(path).map_err(|e| failed(path, &e))?;
         let disk = self.clone();
         Ok(Box::new(Bytes { disk, ino }))
     }
 
-    fn open_log(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+    fn open_log(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
         let ino = self.database_file(path).map_err(|e| failed(path, &e))?;
         self.lock().logs.insert(ino);
         let disk = self.clone();
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Bytes {
     }
 }
 
-impl StorageBackend for Bytes {
+impl DiskFile for Bytes {
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.alive()?.state.file(self.ino).data.len() as u64)
     }

@@ -3,14 +3,15 @@
 //! Owns whether there is room for it, and whether the one of an earlier try will do. It is made under another name and
 //! renamed when it is durable: a copy that has its name is whole. Must not change the database itself.
 
-use super::disk::Opener;
-use super::error::io;
-use super::lock::sync_dir;
-use super::upgrade::{FILE, FROZEN_CACHE, database, last_batch, log_key};
-use super::versions::Versions;
-use super::{StoreError, StoreOptions, log, reserve};
+use super::Redb;
+use super::upgrade::{FILE, frozen, last_batch, log_key};
 use crate::datadir;
-use redb::Database;
+use crate::store::disk::Opener;
+use crate::store::engine::Engine as _;
+use crate::store::error::io;
+use crate::store::lock::sync_dir;
+use crate::store::versions::Versions;
+use crate::store::{StoreError, StoreOptions, log, reserve};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -27,9 +28,9 @@ pub(super) struct State {
 
 impl State {
     /// That of an open database whose log has been repeated.
-    pub fn of(db: &Database) -> Result<Self, StoreError> {
+    pub fn of(db: &Redb) -> Result<Self, StoreError> {
         Ok(Self {
-            schema: Versions::of(db)?.schema,
+            schema: Versions::of(&db.begin_read()?)?.schema,
             key: log_key(db)?,
             batch: last_batch(db)?,
         })
@@ -100,7 +101,7 @@ fn is_of(opener: &Opener, copy: &Path, state: &State) -> bool {
     }
     let found = opener
         .open_frozen(copy)
-        .and_then(|file| database(file, FROZEN_CACHE))
+        .and_then(frozen)
         .and_then(|db| State::of(&db));
     found.is_ok_and(|found| found == *state)
 }
@@ -132,10 +133,12 @@ fn write_durably(path: &Path, half: &Path, copy: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests {
-    use super::super::disk::{Disk, StorageBackend, machine};
-    use super::super::steps::Step;
-    use super::super::{Lane, Need, SCHEMA, Store, StoreErrorKind, Table, upgrade};
+    use super::super::open_as;
     use super::*;
+    use crate::store::disk::{Disk, DiskFile, machine};
+    use crate::store::engine::WriteRows;
+    use crate::store::steps::Step;
+    use crate::store::{Lane, Need, SCHEMA, Store, StoreErrorKind, Table};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -143,7 +146,7 @@ mod tests {
     struct Free(u64);
 
     impl Disk for Free {
-        fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
+        fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
             machine().open(path)
         }
         fn free(&self, _dir: &Path) -> Option<u64> {
@@ -175,7 +178,7 @@ mod tests {
         dir.join(FILE).metadata().expect("a file").len()
     }
 
-    type Run = fn(&redb::WriteTransaction) -> Result<(), StoreError>;
+    type Run = fn(&dyn WriteRows) -> Result<(), StoreError>;
 
     /// The next version, whose step does this.
     fn next(options: &StoreOptions, free: u64, run: Run) -> Result<(), StoreError> {
@@ -183,21 +186,21 @@ mod tests {
     }
 
     fn next_rewriting(
-        rewrites: &'static [&'static str],
+        rewrites: &'static [Table],
         options: &StoreOptions,
         free: u64,
         run: Run,
     ) -> Result<(), StoreError> {
         let (opener, step): (Opener, _) = (Arc::new(Free(free)), Step { run, rewrites });
-        upgrade::open_as(options, &opener, &[step; SCHEMA as usize]).map(drop)
+        open_as(options, &opener, &[step; SCHEMA as usize]).map(drop)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a step of an upgrade may fail")]
-    fn works(_: &redb::WriteTransaction) -> Result<(), StoreError> {
+    fn works(_: &dyn WriteRows) -> Result<(), StoreError> {
         Ok(())
     }
 
-    fn fails(_: &redb::WriteTransaction) -> Result<(), StoreError> {
+    fn fails(_: &dyn WriteRows) -> Result<(), StoreError> {
         Err(StoreError::NoSpace("while the rows were moved".into()))
     }
 
@@ -247,8 +250,9 @@ mod tests {
         });
         put.expect("put");
         store.close();
-        let next =
-            |options: &StoreOptions, free, run: Run| next_rewriting(&["names"], options, free, run);
+        let next = |options: &StoreOptions, free, run: Run| {
+            next_rewriting(&[Table::Names], options, free, run)
+        };
         let length = dir.join(FILE).metadata().expect("a file").len();
         let before = files(dir);
         let error = next(&options(dir), length + 100_000, works).expect_err("no room");

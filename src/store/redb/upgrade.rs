@@ -1,28 +1,28 @@
 //! Opening `DIR/meta.redb` and its log: creation, schema check, repeating what only the log holds, upgrade.
 //!
 //! A new file is made under another name and renamed when its tables and schema are durable, so a crash leaves no
-//! half-made store. A schema newer than [`SCHEMA`](super::SCHEMA) is refused untouched, unless it says that this program may write
-//! it ([`super::versions`]); before an older one is upgraded, a copy is kept as `DIR/meta.redb.schema-N.bak` ([`super::copy`]).
+//! half-made store. A schema newer than [`SCHEMA`](crate::store::SCHEMA) is refused untouched, unless it says that this program may write
+//! it ([`Versions`]); before an older one is upgraded, a copy is kept as `DIR/meta.redb.schema-N.bak` ([`super::copy`]).
 
-use super::disk::Opener;
 use super::error::redb as redb_error;
-use super::lend::Lending;
-use super::log::{self, Log};
-use super::read::{Get as _, Read};
-use super::steps::{STEPS, Step};
-use super::table::{as_u64, meta};
-use super::txn::Batch;
-use super::versions::Versions;
-use super::{StoreError, StoreOptions, Table, copy};
-use redb::{
-    Database, ReadableDatabase as _, ReadableTableMetadata as _, StorageBackend, WriteTransaction,
-};
+use super::file::Backend;
+use super::rows::definition;
+use super::{Redb, copy};
+use crate::store::disk::{self, DiskFile, Opener};
+use crate::store::engine::{End, Engine as _, ReadRows as _, Rows, WriteRows};
+use crate::store::log::{self, Log};
+use crate::store::steps::{STEPS, Step};
+use crate::store::table::{as_u64, meta};
+use crate::store::versions::Versions;
+use crate::store::{StoreError, StoreOptions, Table};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
+use std::path::Path;
 
 /// The file's name in the data directory.
-pub(super) const FILE: &str = "meta.redb";
+pub(in crate::store) const FILE: &str = "meta.redb";
 
 /// redb's builder, with our cache and a log of repairs.
-pub(super) fn builder(cache_bytes: u64) -> redb::Builder {
+fn builder(cache_bytes: u64) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes as usize);
     builder.set_repair_callback(|session| {
@@ -33,37 +33,32 @@ pub(super) fn builder(cache_bytes: u64) -> redb::Builder {
 }
 
 /// redb's cache over a file that is only read: the page cache does the rest.
-pub(super) const FROZEN_CACHE: u64 = 8 << 20;
+const FROZEN_CACHE: u64 = 8 << 20;
 
 /// The database in an open file.
-pub(super) fn database(
-    file: Box<dyn StorageBackend>,
+pub(in crate::store) fn database(
+    file: Box<dyn DiskFile>,
     cache_bytes: u64,
-) -> Result<Database, StoreError> {
+) -> Result<Redb, StoreError> {
     builder(cache_bytes)
-        .create_with_backend(Lending::nothing(file))
+        .create_with_backend(Backend::of(file)?)
+        .map(Redb::new)
         .map_err(|e| redb_error("open the metadata file", e))
 }
 
-/// A durable write transaction that makes the next start quick.
-pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, StoreError> {
-    let mut txn = db
-        .begin_write()
-        .map_err(|e| redb_error("begin a change", e))?;
-    txn.set_durability(redb::Durability::Immediate)
-        .map_err(|e| redb_error("begin a change", e))?;
-    txn.set_quick_repair(true);
-    Ok(txn)
+/// The database in a file that is only read.
+pub(super) fn frozen(file: Box<dyn DiskFile>) -> Result<Redb, StoreError> {
+    database(file, FROZEN_CACHE)
 }
 
-/// Makes a transaction's commit visible and no more: the log has its changes.
-pub(super) fn only_in_memory(txn: &mut WriteTransaction) -> Result<(), StoreError> {
-    txn.set_durability(redb::Durability::None)
-        .map_err(|e| redb_error("end a change", e))
+/// Who may open the database of a directory, which is only looked at.
+pub(in crate::store) fn versions_of(dir: &Path) -> Result<Versions, StoreError> {
+    let file = disk::machine().open_frozen(&dir.join(FILE))?;
+    Versions::of(&frozen(file)?.begin_read()?)
 }
 
 /// Opens the store's files, creating or upgrading them as needed. redb holds everything when this returns.
-pub(super) fn open(options: &StoreOptions, opener: &Opener) -> Result<(Database, Log), StoreError> {
+pub(super) fn open(options: &StoreOptions, opener: &Opener) -> Result<(Redb, Log), StoreError> {
     open_as(options, opener, &STEPS)
 }
 
@@ -73,9 +68,8 @@ pub(super) fn open_frozen(
     options: &StoreOptions,
     opener: &Opener,
     upto: u64,
-) -> Result<Database, StoreError> {
-    let file = opener.open_frozen(&options.dir.join(FILE))?;
-    let db = database(file, FROZEN_CACHE)?;
+) -> Result<Redb, StoreError> {
+    let db = frozen(opener.open_frozen(&options.dir.join(FILE))?)?;
     let path = options.dir.join(log::FILE);
     if let Some(key) = log_key(&db)?
         && opener.exists(&path)
@@ -86,11 +80,11 @@ pub(super) fn open_frozen(
 }
 
 /// [`open`] for a program whose schema is one more than the number of `steps`.
-pub(super) fn open_as(
+pub(in crate::store) fn open_as(
     options: &StoreOptions,
     opener: &Opener,
     steps: &[Step],
-) -> Result<(Database, Log), StoreError> {
+) -> Result<(Redb, Log), StoreError> {
     let dir = &options.dir;
     let path = dir.join(FILE);
     let known = steps.len() as u32 + 1;
@@ -99,7 +93,7 @@ pub(super) fn open_as(
     }
     // A database that is not ours to write is left as it is to the byte: to open it for writing changes it.
     if let Ok(file) = opener.open_frozen(&path) {
-        permitted(&database(file, FROZEN_CACHE)?, known)?;
+        permitted(&frozen(file)?, known)?;
     }
     let mut db = database(opener.open(&path)?, options.cache_bytes)?;
     let found = permitted(&db, known)?;
@@ -117,13 +111,11 @@ pub(super) fn open_as(
         copy::keep(options, opener, &state, rewritten)?;
         db = database(opener.open(&path)?, options.cache_bytes)?;
         tracing::info!(from = found, to = known, "upgrading the metadata file");
-        let txn = begin_write(&db)?;
-        for step in steps {
-            (step.run)(&txn)?;
-        }
-        Versions::alone(known).put(&txn)?;
-        set_log_key(&txn)?;
-        txn.commit().map_err(|e| redb_error("upgrade", e))?;
+        db.write(|rows| {
+            steps.iter().try_for_each(|step| (step.run)(rows))?;
+            state_itself(rows, known)?;
+            Ok(((), End::Durable))
+        })?;
     }
     add_tables(&db)?;
     let log = match (log, log_key(&db)?) {
@@ -136,11 +128,11 @@ pub(super) fn open_as(
 
 /// Bytes that these steps may add to the file before their commit frees any: pages that lose rows are copied, and there are
 /// as many that get them.
-fn rewritten(db: &Database, steps: &[Step]) -> Result<u64, StoreError> {
-    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
+fn rewritten(db: &Redb, steps: &[Step]) -> Result<u64, StoreError> {
+    let txn = db.db.begin_read().map_err(|e| redb_error("read", e))?;
     let mut bytes = 0_u64;
-    for name in steps.iter().flat_map(|step| step.rewrites) {
-        let table = match txn.open_untyped_table(redb::TableDefinition::<&[u8], &[u8]>::new(name)) {
+    for table in steps.iter().flat_map(|step| step.rewrites) {
+        let table = match txn.open_untyped_table(definition(*table)) {
             Err(redb::TableError::TableDoesNotExist(_)) => continue,
             other => other.map_err(|e| redb_error("read", e))?,
         };
@@ -152,8 +144,8 @@ fn rewritten(db: &Database, steps: &[Step]) -> Result<u64, StoreError> {
 }
 
 /// The schema of a database that a program which knows those up to `known` may write.
-fn permitted(db: &Database, known: u32) -> Result<u32, StoreError> {
-    let versions = Versions::of(db)?;
+fn permitted(db: &Redb, known: u32) -> Result<u32, StoreError> {
+    let versions = Versions::of(&db.begin_read()?)?;
     let found = versions.schema;
     if versions.lets_write(known) {
         Ok(found)
@@ -162,33 +154,28 @@ fn permitted(db: &Database, known: u32) -> Result<u32, StoreError> {
     }
 }
 
-/// Writes a new key for the log.
-fn set_log_key(txn: &WriteTransaction) -> Result<(), StoreError> {
+/// Writes the schema, and a new key for the log.
+fn state_itself(rows: &dyn WriteRows, known: u32) -> Result<(), StoreError> {
     let mut key = log::Key::default();
     getrandom::fill(&mut key).map_err(|e| StoreError::Io {
         what: "make a key for its log".into(),
         detail: e.to_string(),
     })?;
-    let mut table = txn
-        .open_table(Table::Meta.definition())
-        .map_err(|e| redb_error("write the log's key", e))?;
-    table
-        .insert(meta::LOG_KEY, key.as_slice())
-        .map_err(|e| redb_error("write the log's key", e))?;
-    Ok(())
+    Versions::alone(known).put(rows)?;
+    let key = Rows::from([(meta::LOG_KEY.to_vec(), Some(key.to_vec()))]);
+    rows.change(Table::Meta, &key)
 }
 
 /// The key of the log; `None` in a file of before there was one.
-pub(super) fn log_key(db: &Database) -> Result<Option<log::Key>, StoreError> {
-    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
-    let key = Read::new(&txn, 0).get(Table::Meta, meta::LOG_KEY)?;
+pub(super) fn log_key(db: &Redb) -> Result<Option<log::Key>, StoreError> {
+    let key = db.begin_read()?.get(Table::Meta, meta::LOG_KEY)?;
     let key = key.map(log::Key::try_from).transpose();
     key.map_err(|_| StoreError::Damaged("the key of its log is none".into()))
 }
 
 /// Opens the log beside an open file, and has the file hold what was in it.
 fn open_log(
-    db: &Database,
+    db: &Redb,
     key: log::Key,
     options: &StoreOptions,
     opener: &Opener,
@@ -212,39 +199,39 @@ fn open_log(
 
 /// Commits what a log holds beyond the file, up to the batch `upto`.
 fn repeat(
-    db: &Database,
-    file: Box<dyn StorageBackend>,
+    db: &Redb,
+    file: Box<dyn DiskFile>,
     key: log::Key,
     room: usize,
     upto: u64,
 ) -> Result<Log, StoreError> {
     let last = last_batch(db)?;
-    let txn = begin_write(db)?;
-    let batch = Batch::new(&txn, 0, 0, Vec::new());
-    let log = Log::open(file, key, room, last, upto, |changes| {
-        changes.each(|table, rows| batch.merge_rows(table, &rows))
+    let (log, count) = db.write(|rows| {
+        let mut count = 0;
+        let log = Log::open(file, key, room, last, upto, |changes| {
+            changes.each(|table, changed| {
+                count += changed.len();
+                rows.change(table, &changed)
+            })
+        })?;
+        let is_none = log.next() - 1 == last;
+        let end = if is_none { End::Abort } else { End::Durable };
+        Ok(((log, count), end))
     })?;
     let batches = log.next() - 1 - last;
-    let rows = batch.rows();
-    drop(batch);
-    if batches == 0 {
-        txn.abort().map_err(|e| redb_error("read the log", e))?;
-        return Ok(log);
+    if batches > 0 {
+        tracing::info!(
+            batches,
+            rows = count,
+            "repeated the last changes before the program was ended, from the log"
+        );
     }
-    txn.commit()
-        .map_err(|e| redb_error("repeat what the log holds", e))?;
-    tracing::info!(
-        batches,
-        rows,
-        "repeated the last changes before the program was ended, from the log"
-    );
     Ok(log)
 }
 
 /// The number of the last batch that the file holds.
-pub(super) fn last_batch(db: &Database) -> Result<u64, StoreError> {
-    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
-    match Read::new(&txn, 0).get(Table::Meta, meta::BATCH)? {
+pub(super) fn last_batch(db: &Redb) -> Result<u64, StoreError> {
+    match db.begin_read()?.get(Table::Meta, meta::BATCH)? {
         Some(bytes) => as_u64(&bytes)
             .ok_or_else(|| StoreError::Damaged("the number of the last change is none".into())),
         None => Ok(0),
@@ -256,24 +243,21 @@ fn create(options: &StoreOptions, opener: &Opener, known: u32) -> Result<(), Sto
     let young = dir.join("meta.redb.new");
     opener.remove(&young)?;
     let db = database(opener.open(&young)?, options.cache_bytes)?;
-    let txn = begin_write(&db)?;
-    for table in Table::ALL {
-        txn.open_table(table.definition())
-            .map_err(|e| redb_error("create a table", e))?;
-    }
-    set_log_key(&txn)?;
-    Versions::alone(known).put(&txn)?;
-    txn.commit()
-        .map_err(|e| redb_error("create the metadata file", e))?;
-    db.close()
+    db.write(|rows| {
+        make_tables(rows)?;
+        state_itself(rows, known)?;
+        Ok(((), End::Durable))
+    })?;
+    db.db
+        .close()
         .map_err(|e| redb_error("create the metadata file", e))?;
     opener.rename(&young, &dir.join(FILE))?;
     opener.sync_dir(dir)
 }
 
-/// Tables may be added within a schema: readers rely on every one being there.
-fn add_tables(db: &Database) -> Result<(), StoreError> {
-    let txn = db.begin_read().map_err(|e| redb_error("read", e))?;
+/// Tables may be added within a schema, and are there from then on, with or without rows.
+fn add_tables(db: &Redb) -> Result<(), StoreError> {
+    let txn = db.db.begin_read().map_err(|e| redb_error("read", e))?;
     let have = txn
         .list_tables()
         .map_err(|e| redb_error("read", e))?
@@ -282,10 +266,11 @@ fn add_tables(db: &Database) -> Result<(), StoreError> {
     if have >= Table::ALL.len() {
         return Ok(());
     }
-    let txn = begin_write(db)?;
-    for table in Table::ALL {
-        txn.open_table(table.definition())
-            .map_err(|e| redb_error("create a table", e))?;
-    }
-    txn.commit().map_err(|e| redb_error("create a table", e))
+    db.write(|rows| Ok((make_tables(rows)?, End::Durable)))
+}
+
+/// To change no row of a table makes it.
+fn make_tables(rows: &dyn WriteRows) -> Result<(), StoreError> {
+    let mut all = Table::ALL.into_iter();
+    all.try_for_each(|table| rows.change(table, &Rows::new()))
 }
