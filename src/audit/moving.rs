@@ -6,10 +6,9 @@
 use super::record::{ActRecord, AuditOutcome, AuditRecord};
 use super::trail::Trail;
 use crate::store::cause::FeedCause;
-use crate::store::feed::{self, FeedKind, FeedRecord};
-use crate::store::key::Key;
+use crate::store::feed::{self, FeedCursor, FeedKind, FeedRecord};
 use crate::store::record::Record as _;
-use crate::store::{Get, StoreError, Table, Txn};
+use crate::store::{Get, StoreError, Txn};
 
 /// The consumer's name.
 const CONSUMER: &str = "audit";
@@ -22,35 +21,32 @@ const SERVER: &str = "dryport";
 
 /// Whether the feed has rows that were not moved.
 pub(super) fn is_due(get: &impl Get) -> Result<bool, StoreError> {
-    Ok(feed::last(get)? > feed::cursor(get, CONSUMER)?)
+    feed::has_after(get, &feed::cursor(get, CONSUMER)?)
 }
 
 /// Whether rows were ever moved.
 pub(super) fn has_moved(get: &impl Get) -> Result<bool, StoreError> {
-    Ok(feed::cursor(get, CONSUMER)? > 0)
+    Ok(!feed::cursor(get, CONSUMER)?.is_start())
 }
 
 /// Moves the next rows of the feed. Answers how many.
 pub(super) fn advance(tx: &mut Txn<'_>, start: [u8; 32]) -> Result<usize, StoreError> {
     let after = feed::cursor(tx, CONSUMER)?;
-    let page = feed::read(tx, after, ROWS)?;
-    let Some((last, _)) = page.rows.last() else {
-        return Ok(0);
-    };
-    let (last, count) = (*last, page.rows.len());
+    let page = feed::read(tx, &after, ROWS)?;
     let mut act = match page.rows.first() {
-        Some((_, row)) if is_continued(row) => act_before(tx, after)?,
-        _ => None,
+        None => return Ok(0),
+        Some((at, row)) if is_continued(row) => act_before(tx, *at)?,
+        Some(_) => None,
     };
     let mut trail = Trail::open(tx, start)?;
-    if page.behind && after > 0 {
+    if page.behind && !after.is_start() {
         tracing::error!("rows of the feed were gone before the audit trail had them");
         trail.add(&lost(
             "changes whose rows in the feed were gone before they came here",
-            after,
+            &after,
         ))?;
     }
-    for (number, row) in &page.rows {
+    for (at, row) in &page.rows {
         let row = FeedRecord::from_bytes(row);
         if let Ok(FeedRecord { cause, .. }) = &row {
             match cause {
@@ -61,25 +57,24 @@ pub(super) fn advance(tx: &mut Txn<'_>, start: [u8; 32]) -> Result<usize, StoreE
         }
         let row = match row {
             Ok(row) => of(row, act.as_ref()),
-            Err(error) => unreadable(*number, &error),
+            Err(error) => unreadable(at, &error),
         };
         trail.add(&row)?;
     }
     trail.close()?;
-    feed::set_cursor(tx, CONSUMER, last)?;
-    Ok(count)
+    feed::set_cursor(tx, CONSUMER, &page.next)?;
+    Ok(page.rows.len())
 }
 
 fn is_continued(row: &[u8]) -> bool {
     FeedRecord::from_bytes(row).is_ok_and(|row| row.cause == FeedCause::Before)
 }
 
-/// The request of the last row up to this one that states one.
-fn act_before(get: &impl Get, number: u64) -> Result<Option<ActRecord>, StoreError> {
-    let to = Key::new().u64(number.saturating_add(1)).done();
-    let (mut to, mut seen) = (to, 0);
+/// The request of the last row before this one that states one.
+fn act_before(get: &impl Get, at: FeedCursor) -> Result<Option<ActRecord>, StoreError> {
+    let (mut at, mut seen) = (at, 0);
     while seen < ONE_CHANGE {
-        let rows = get.scan_back(Table::Feed, &[], &to, 100)?;
+        let rows = feed::read_back(get, &at, 100)?;
         for (_, row) in &rows {
             match FeedRecord::from_bytes(row).map(|row| row.cause) {
                 Ok(FeedCause::Words(words)) => return Ok(ActRecord::from_bytes(&words).ok()),
@@ -88,7 +83,7 @@ fn act_before(get: &impl Get, number: u64) -> Result<Option<ActRecord>, StoreErr
             }
         }
         match rows.last() {
-            Some((key, _)) => (to, seen) = (key.clone(), seen + rows.len()),
+            Some((earlier, _)) => (at, seen) = (*earlier, seen + rows.len()),
             None => break,
         }
     }
@@ -140,15 +135,15 @@ fn resource(row: &FeedRecord) -> String {
     }
 }
 
-fn unreadable(number: u64, error: &StoreError) -> AuditRecord {
+fn unreadable(at: &FeedCursor, error: &StoreError) -> AuditRecord {
     lost(
         &format!("a change whose row in the feed cannot be read: {error}"),
-        number,
+        at,
     )
 }
 
 /// The row in the place of what cannot be told.
-fn lost(what: &str, number: u64) -> AuditRecord {
+fn lost(what: &str, at: &FeedCursor) -> AuditRecord {
     let row = FeedRecord {
         kind: FeedKind::Setting as u8,
         repo: 0,
@@ -160,7 +155,7 @@ fn lost(what: &str, number: u64) -> AuditRecord {
         cause: FeedCause::None,
     };
     AuditRecord {
-        resource: format!("feed:{number}"),
+        resource: format!("feed:{at}"),
         outcome: AuditOutcome::Error,
         error: what.to_owned(),
         ..of(row, None)

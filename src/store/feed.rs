@@ -1,15 +1,16 @@
 //! The feed: what became visible, in commit order, each row with its kind.
 //!
-//! Keys are 8-byte sequences that only grow; `Txn::append` gives them out inside the writer, so their order is commit
-//! order and a reader that has seen number N will never meet a smaller one later. A consumer keeps a cursor (the last
-//! number it is done with) and moves it in the same transaction as what it derives; it sleeps on
-//! [`Store::fed`](super::Store::fed). Old rows are trimmed ([`tend`]); a consumer behind the start must rebuild.
+//! `Txn::append` gives rows their keys inside the writer, so the order of keys is commit order and a reader that has seen a row
+//! will never meet an earlier one later. A consumer keeps a cursor (the last row it is done with, [`FeedCursor`]) and moves it in
+//! the same transaction as what it derives; it sleeps on [`Store::fed`](super::Store::fed). A cursor is compared and handed
+//! back, and nothing else: keys may have gaps. Old rows are trimmed ([`tend`]), and a row says up to where; a consumer behind
+//! that must rebuild.
 
 use super::cause::FeedCause;
 use super::key::{Key, Parts};
 use super::record::{Decode, Encode, Record, decode_body};
 use super::table::{as_u64, meta};
-use super::{Get, StoreError, Table, Txn};
+use super::{Get, Row, StoreError, Table, Txn};
 
 /// What sort of thing became visible. The codes stand in rows and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,38 +160,45 @@ pub fn tell(txn: &mut Txn<'_>, row: FeedRecord) -> Result<(), StoreError> {
 /// How often is noted where the feed stands (running ms), and how many notes are kept.
 const NOTE: u64 = 24 * 60 * 60 * 1000;
 const NOTES: usize = 64;
-/// The row of the notes: running time and sequence, 16 bytes each, the oldest first.
+/// The row of the notes: running time and cursor, 8 bytes each, the oldest first.
 const NOTED: &[u8] = b"feed_notes";
 
 /// Notes where the feed stands, at most once a day of running time, and forgets rows that were there `keep` ms ago and that
 /// every consumer is done with, at most `limit` of them. Answers how many went.
 pub fn tend(txn: &mut Txn<'_>, keep: u64, limit: usize) -> Result<usize, StoreError> {
-    let (now, end) = (txn.running_ms(), last(txn)?);
+    let now = txn.running_ms();
     let row = txn.get(Table::Meta, NOTED)?.unwrap_or_default();
-    let note = |bytes: &[u8]| Some((as_u64(bytes.get(..8)?)?, as_u64(bytes.get(8..)?)?));
-    let mut notes: Vec<(u64, u64)> = row.chunks_exact(16).filter_map(note).collect();
+    let note = |bytes: &[u8]| Some((as_u64(bytes.get(..8)?)?, FeedCursor::of(bytes.get(8..)?)?));
+    let mut notes: Vec<(u64, FeedCursor)> = row.chunks_exact(16).filter_map(note).collect();
     if notes.last().is_none_or(|(at, _)| at + NOTE <= now) {
-        notes.push((now, end));
+        notes.push((now, last(txn)?));
     }
     let old = notes.iter().filter(|(at, _)| at + keep <= now);
-    let Some(through) = old.map(|(_, sequence)| *sequence).max() else {
+    let Some(through) = old.map(|(_, cursor)| *cursor).max() else {
         put_notes(txn, &notes, &row)?;
         return Ok(0);
     };
-    // The newest row stays, and so does a note of it.
-    let slowest = slowest(txn)?.unwrap_or(u64::MAX).min(end.saturating_sub(1));
-    let gone = trim(txn, through.min(slowest), limit)?;
+    let through = slowest(txn)?.map_or(through, |slowest| slowest.min(through));
+    let gone = trim(txn, &through, limit)?;
     if gone < limit {
-        notes.retain(|(at, sequence)| at + keep > now || *sequence > slowest);
+        // A note whose rows are all gone has done its work.
+        let trimmed = trimmed(txn)?;
+        notes.retain(|(at, cursor)| at + keep > now || *cursor > trimmed);
     }
     put_notes(txn, &notes, &row)?;
     Ok(gone)
 }
 
-fn put_notes(txn: &mut Txn<'_>, notes: &[(u64, u64)], before: &[u8]) -> Result<(), StoreError> {
+fn put_notes(
+    txn: &mut Txn<'_>,
+    notes: &[(u64, FeedCursor)],
+    before: &[u8],
+) -> Result<(), StoreError> {
     let kept = &notes[notes.len().saturating_sub(NOTES)..];
-    let bytes = |(at, sequence): &(u64, u64)| [at.to_be_bytes(), sequence.to_be_bytes()].concat();
-    let row: Vec<u8> = kept.iter().flat_map(bytes).collect();
+    let row: Vec<u8> = kept
+        .iter()
+        .flat_map(|(at, cursor)| [at.to_be_bytes(), cursor.number().to_be_bytes()].concat())
+        .collect();
     if row == before {
         return Ok(());
     }
@@ -203,70 +211,184 @@ const CONSUMER: &str = "feed/";
 const CONSUMERS: usize = 100;
 
 /// The least that any consumer is done with; none without consumers.
-fn slowest(get: &impl Get) -> Result<Option<u64>, StoreError> {
+fn slowest(get: &impl Get) -> Result<Option<FeedCursor>, StoreError> {
     let (from, to) = Key::new().raw(CONSUMER.as_bytes()).range();
     let rows = get.scan(Table::Cursors, &from, &to, CONSUMERS)?;
-    Ok(rows.iter().filter_map(|(_, row)| as_u64(row)).min())
+    Ok(rows.iter().filter_map(|(_, row)| FeedCursor::of(row)).min())
 }
+
+/// The longest cursor in bytes.
+const CURSOR: usize = 16;
+
+/// A place in the feed: everything up to a row, that row included. Of two, the greater is later. What its bytes are is the
+/// store's own affair; a feed of another engine may have other ones, with gaps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedCursor {
+    // The order of the fields is the order of the bytes: those behind the end are 0.
+    bytes: [u8; CURSOR],
+    len: u8,
+}
+
+impl FeedCursor {
+    /// Before every row.
+    pub const START: Self = Self {
+        bytes: [0; CURSOR],
+        len: 0,
+    };
+
+    /// Of its bytes; none if they are too many. (An older program wrote the start as the number 0.)
+    fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return (bytes.len() <= CURSOR).then_some(Self::START);
+        }
+        let mut cursor = Self::START;
+        cursor.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        cursor.len = bytes.len() as u8;
+        Some(cursor)
+    }
+
+    /// At the row of this key.
+    fn at(key: &[u8]) -> Result<Self, StoreError> {
+        sequence(key)?;
+        Self::of(key).ok_or_else(|| StoreError::Damaged("a feed key is too long".into()))
+    }
+
+    /// Whether it is before every row.
+    pub fn is_start(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes by which it is kept: at most 16.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The least key after it.
+    fn next_key(&self) -> Vec<u8> {
+        if self.is_start() {
+            return Vec::new();
+        }
+        [self.as_bytes(), &[0]].concat()
+    }
+
+    /// The number that this engine's rows have; 0 at the start.
+    fn number(&self) -> u64 {
+        Parts(self.as_bytes()).u64().unwrap_or(0)
+    }
+}
+
+/// In hexadecimal digits.
+impl std::fmt::Display for FeedCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_bytes()
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for FeedCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FeedCursor({self})")
+    }
+}
+
+/// A row of the feed: where it is, and its record.
+pub type FeedRow = (FeedCursor, Vec<u8>);
 
 /// One page of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Rows after the cursor: sequence and value, ascending.
-    pub rows: Vec<(u64, Vec<u8>)>,
+    /// Rows after the cursor, in commit order.
+    pub rows: Vec<FeedRow>,
+    /// Where to read on: the last of these rows, or the cursor itself where there is none.
+    pub next: FeedCursor,
     /// Rows that the consumer has not seen were trimmed: it must rebuild, then go on from [`last`].
     pub behind: bool,
 }
 
-/// At most `limit` rows after sequence `after` (0: from the beginning).
-pub fn read(get: &impl Get, after: u64, limit: usize) -> Result<Page, StoreError> {
-    let first = match get.scan(Table::Feed, &[], &[], 1)?.first() {
-        Some((key, _)) => sequence(key)?,
-        None => next(get)?,
-    };
-    let from = Key::new().u64(after.saturating_add(1)).done();
-    let rows = get
-        .scan(Table::Feed, &from, &[], limit)?
-        .into_iter()
-        .map(|(key, value)| Ok((sequence(&key)?, value)))
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Page {
-        rows,
-        behind: after.saturating_add(1) < first,
-    })
+/// At most `limit` rows after a cursor.
+pub fn read(get: &impl Get, after: &FeedCursor, limit: usize) -> Result<Page, StoreError> {
+    let behind = *after < trimmed(get)?;
+    let rows = get.scan(Table::Feed, &after.next_key(), &[], limit)?;
+    let rows = placed(rows)?;
+    let next = rows.last().map_or(*after, |(at, _)| *at);
+    Ok(Page { rows, next, behind })
 }
 
-/// The last sequence given out; 0 before the first.
-pub fn last(get: &impl Get) -> Result<u64, StoreError> {
-    Ok(next(get)?.saturating_sub(1))
+/// At most `limit` rows before the one at a cursor, the latest first.
+pub fn read_back(
+    get: &impl Get,
+    before: &FeedCursor,
+    limit: usize,
+) -> Result<Vec<FeedRow>, StoreError> {
+    if before.is_start() {
+        return Ok(Vec::new());
+    }
+    placed(get.scan_back(Table::Feed, &[], before.as_bytes(), limit)?)
 }
 
-/// The cursor of a consumer: the last sequence it is done with; 0 if it never was.
-pub fn cursor(get: &impl Get, consumer: &str) -> Result<u64, StoreError> {
-    match get.get(Table::Cursors, &cursor_key(consumer))? {
-        Some(bytes) => as_u64(&bytes)
-            .ok_or_else(|| StoreError::Damaged(format!("the cursor of {consumer} is no number"))),
-        None => Ok(0),
+fn placed(rows: Vec<Row>) -> Result<Vec<FeedRow>, StoreError> {
+    let row = |(key, value): Row| Ok((FeedCursor::at(&key)?, value));
+    rows.into_iter().map(row).collect()
+}
+
+/// Whether there are rows after a cursor.
+pub fn has_after(get: &impl Get, after: &FeedCursor) -> Result<bool, StoreError> {
+    let rows = get.scan(Table::Feed, &after.next_key(), &[], 1)?;
+    Ok(!rows.is_empty())
+}
+
+/// Where the feed ends: at its newest row.
+pub fn last(get: &impl Get) -> Result<FeedCursor, StoreError> {
+    match get.scan_back(Table::Feed, &[], &[], 1)?.first() {
+        Some((key, _)) => FeedCursor::at(key),
+        None => trimmed(get),
     }
 }
 
-/// Moves the cursor of a consumer.
-pub fn set_cursor(txn: &mut Txn<'_>, consumer: &str, sequence: u64) -> Result<(), StoreError> {
-    txn.put(
-        Table::Cursors,
-        &cursor_key(consumer),
-        &sequence.to_be_bytes(),
-    )
+/// Up to where rows went. A database of before that was noted has its rows from its first number on, without a gap.
+fn trimmed(get: &impl Get) -> Result<FeedCursor, StoreError> {
+    let first = match get.get(Table::Meta, meta::FEED_TRIMMED)? {
+        Some(row) => {
+            return FeedCursor::of(&row)
+                .ok_or_else(|| StoreError::Damaged("the feed's beginning is none".into()));
+        }
+        None => get.scan(Table::Feed, &[], &[], 1)?,
+    };
+    let first = match first.first() {
+        Some((key, _)) => sequence(key)?,
+        None => next(get)?,
+    };
+    let gone = first.saturating_sub(1).to_be_bytes();
+    Ok(FeedCursor::of(&gone).unwrap_or(FeedCursor::START))
 }
 
-/// Forgets at most `limit` rows up to and including `through`; returns how many went. The newest row stays: the next one is
-/// numbered after it.
-pub fn trim(txn: &mut Txn<'_>, through: u64, limit: usize) -> Result<usize, StoreError> {
-    let through = through.min(last(txn)?.saturating_sub(1));
-    let to = Key::new().u64(through.saturating_add(1)).done();
-    let rows = txn.scan(Table::Feed, &[], &to, limit)?;
+/// The cursor of a consumer: the last row it is done with; the start if it never was.
+pub fn cursor(get: &impl Get, consumer: &str) -> Result<FeedCursor, StoreError> {
+    let row = get.get(Table::Cursors, &cursor_key(consumer))?;
+    FeedCursor::of(&row.unwrap_or_default())
+        .ok_or_else(|| StoreError::Damaged(format!("the cursor of {consumer} is none")))
+}
+
+/// Moves the cursor of a consumer.
+pub fn set_cursor(txn: &mut Txn<'_>, consumer: &str, to: &FeedCursor) -> Result<(), StoreError> {
+    txn.put(Table::Cursors, &cursor_key(consumer), to.as_bytes())
+}
+
+/// Forgets at most `limit` rows up to and including the one at `through`, and notes up to where; returns how many went. The
+/// newest row stays: the next one gets its key after it.
+pub fn trim(txn: &mut Txn<'_>, through: &FeedCursor, limit: usize) -> Result<usize, StoreError> {
+    if through.is_start() {
+        return Ok(0);
+    }
+    let mut rows = txn.scan(Table::Feed, &[], &through.next_key(), limit)?;
+    let newest = last(txn)?;
+    rows.retain(|(key, _)| key != newest.as_bytes());
     for (key, _) in &rows {
         txn.delete(Table::Feed, key)?;
+    }
+    if let Some((key, _)) = rows.last() {
+        txn.put_own(meta::FEED_TRIMMED, key)?;
     }
     Ok(rows.len())
 }

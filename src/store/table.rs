@@ -43,7 +43,7 @@ pub enum Table {
     Fills,
     /// sequence -> what became visible; written by `Txn::append` alone, order is commit order.
     Feed,
-    /// consumer name -> sequence of the last row it is done with.
+    /// consumer name -> key of the last row of the feed it is done with.
     Cursors,
     /// repo or principal -> what it holds.
     Usage,
@@ -165,6 +165,8 @@ pub(super) mod meta {
     /// Next sequence of the feed as of the last durable commit: 8 bytes, big-endian. It counts where the feed has no row, and
     /// for programs that read no other.
     pub const FEED_NEXT: &[u8] = b"store.feed_next";
+    /// Key of the last row of the feed that was trimmed, at most 16 bytes; empty before the first. Files of before it have none.
+    pub const FEED_TRIMMED: &[u8] = b"store.feed_trimmed";
 }
 
 /// A stored 8-byte integer; `None` if it has another length.

@@ -11,6 +11,7 @@ mod planted;
 mod room;
 
 use super::engine::{End, Rows};
+use super::feed::FeedCursor;
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -111,10 +112,9 @@ fn sixty_four_writers_share_commits_and_see_their_writes() {
         writer.join().unwrap();
     }
     let total: Done<_> = store.read(|r| {
-        let feed = feed::read(r, 0, 5_000)?;
-        let numbers: Vec<u64> = feed.rows.iter().map(|(n, _)| *n).collect();
-        assert_eq!(numbers, (1..=1280).collect::<Vec<_>>());
-        assert_eq!(feed::last(r)?, 1280);
+        let feed = feed::read(r, &FeedCursor::START, 5_000)?;
+        assert!(feed.rows.len() == 1280 && feed.rows.is_sorted() && !feed.behind);
+        assert_eq!(feed::last(r)?, feed.next);
         r.get(Table::Names, b"total")
     });
     assert_eq!(table::as_u64(&total.unwrap().unwrap()), Some(1280));
@@ -399,33 +399,69 @@ fn the_feed_is_read_from_a_cursor_and_trimmed() {
         for row in [b"a", b"b", b"c"] {
             txn.append(row)?;
         }
-        assert_eq!(feed::read(txn, 1, 1)?.rows, [(2, b"b".to_vec())]);
-        feed::set_cursor(txn, "search", 2)
+        let first = feed::read(txn, &FeedCursor::START, 1)?;
+        assert_eq!(values(&first), ["a"]);
+        let second = feed::read(txn, &first.next, 1)?;
+        assert_eq!(values(&second), ["b"]);
+        feed::set_cursor(txn, "search", &second.next)
     });
     done.unwrap();
-    let page: Done<_> = store.read(|r| feed::read(r, feed::cursor(r, "search")?, 10));
+    let page: Done<_> = store.read(|r| feed::read(r, &feed::cursor(r, "search")?, 10));
     let page = page.unwrap();
-    assert_eq!((page.rows, page.behind), (vec![(3, b"c".to_vec())], false));
-    let trimmed: Done<usize> = store.write_blocking(Lane::Background, Need::Grows, "trim", |txn| {
-        feed::trim(txn, 3, 10)
-    });
-    // The newest row stays, and numbers go on after it.
+    assert_eq!((values(&page), page.behind), (vec!["c".into()], false));
+    let end = page.next;
+    let trimmed: Done<usize> =
+        store.write_blocking(Lane::Background, Need::Grows, "trim", move |txn| {
+            feed::trim(txn, &end, 10)
+        });
+    // The newest row stays, and others come after it.
     assert_eq!(trimmed.unwrap(), 2);
     let seen: Done<_> = store.read(|r| {
-        let behind = feed::read(r, 1, 10)?.behind;
-        Ok((
-            behind,
-            feed::read(r, 2, 10)?.behind,
-            feed::last(r)?,
-            feed::cursor(r, "new")?,
-        ))
+        let behind = feed::read(r, &FeedCursor::START, 10)?.behind;
+        let here = feed::read(r, &feed::cursor(r, "search")?, 10)?.behind;
+        let new = feed::cursor(r, "new")?;
+        Ok((behind, here, feed::last(r)?, new))
     });
-    assert_eq!(seen.unwrap(), (true, false, 3, 0));
+    assert_eq!(seen.unwrap(), (true, false, end, FeedCursor::START));
     let next: Done<()> =
         store.write_blocking(Lane::Request, Need::Grows, "feed", |txn| txn.append(b"d"));
     next.unwrap();
-    let last: Done<u64> = store.read(|r| feed::last(r));
-    assert_eq!(last.unwrap(), 4);
+    let page: Done<_> = store.read(|r| feed::read(r, &end, 10));
+    assert_eq!(values(&page.unwrap()), ["d"]);
+}
+
+/// The rows of a page of the feed, which are texts.
+fn values(page: &feed::Page) -> Vec<String> {
+    let text = |(_, row): &feed::FeedRow| String::from_utf8(row.clone()).unwrap();
+    page.rows.iter().map(text).collect()
+}
+
+/// What a program wrote that numbered the feed and noted nothing of what was trimmed.
+#[test]
+fn a_feed_of_before_is_read_from_its_first_number_on() {
+    let (_dir, store) = store();
+    let number = |n: u64| n.to_be_bytes();
+    let put: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "old", move |txn| {
+        (0..4).try_for_each(|_| txn.append(b"x"))?;
+        txn.delete(Table::Feed, &number(1))?;
+        txn.delete(Table::Feed, &number(2))?;
+        txn.delete_own(table::meta::FEED_TRIMMED)?;
+        let key = key::Key::new().raw(b"feed/").text("old").done();
+        txn.put(Table::Cursors, &key, &number(1))
+    });
+    put.unwrap();
+    let behind = |name: &'static str| -> (bool, usize) {
+        let page: Done<_> = store.read(|r| feed::read(r, &feed::cursor(r, name)?, 10));
+        let page = page.unwrap();
+        (page.behind, page.rows.len())
+    };
+    assert_eq!((behind("old"), behind("never")), ((true, 2), (true, 2)));
+    let done: Done<_> = store.write_blocking(Lane::Request, Need::Grows, "old", move |txn| {
+        let at = feed::read(txn, &FeedCursor::START, 1)?.next;
+        feed::set_cursor(txn, "old", &at)
+    });
+    done.unwrap();
+    assert_eq!(behind("old"), (false, 1));
 }
 
 #[tokio::test]
@@ -506,30 +542,31 @@ fn the_feed_forgets_what_is_old_and_what_everybody_is_done_with() {
         done.unwrap()
     };
     let rows = || -> Vec<u64> {
-        let page: Done<_> = store.read(|r| feed::read(r, 0, 100));
-        page.unwrap()
-            .rows
-            .iter()
-            .map(|(sequence, _)| *sequence)
-            .collect()
+        let page: Done<_> = store.read(|r| feed::read(r, &FeedCursor::START, 100));
+        let rows = page.unwrap().rows;
+        rows.iter().filter_map(|(_, n)| table::as_u64(n)).collect()
     };
     (1..=8).for_each(write);
     // What is young stays; then no more than asked for goes at once, and never what a consumer has not seen.
     assert_eq!(tend(DAY), 0);
-    let seen: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "cursor", |tx| {
-        feed::set_cursor(tx, "search", 5)
-    });
-    seen.unwrap();
+    let done_with = |rows: usize| {
+        let seen: Done<()> =
+            store.write_blocking(Lane::Request, Need::Grows, "cursor", move |tx| {
+                let seen = feed::read(tx, &feed::cursor(tx, "search")?, rows)?;
+                feed::set_cursor(tx, "search", &seen.next)
+            });
+        seen.unwrap();
+    };
+    done_with(5);
+    let early: Done<_> = store.read(|r| Ok(feed::read(r, &FeedCursor::START, 3)?.next));
     assert_eq!((tend(0), rows()), (3, (4..=8).collect()));
     assert_eq!((tend(0), rows()), (2, (6..=8).collect()));
     assert_eq!(tend(0), 0);
-    let seen: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "cursor", |tx| {
-        feed::set_cursor(tx, "search", 8)
-    });
-    seen.unwrap();
+    done_with(3);
     // The newest row stays: it says that others were there before.
     assert_eq!((tend(0), rows()), (2, vec![8]));
-    let behind: Done<_> = store.read(|r| feed::read(r, 3, 10));
+    let early = early.unwrap();
+    let behind: Done<_> = store.read(|r| feed::read(r, &early, 10));
     assert!(behind.unwrap().behind);
 }
 

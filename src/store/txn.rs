@@ -72,6 +72,17 @@ impl<'a> Txn<'a> {
         self.change(table, key, None)
     }
 
+    /// Sets a row of the store's own.
+    pub(super) fn put_own(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.change(Table::Meta, key, Some(value.to_vec()))
+    }
+
+    /// Removes a row of the store's own.
+    #[cfg(test)]
+    pub(super) fn delete_own(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        self.change(Table::Meta, key, None)
+    }
+
     /// How many rows it changes so far.
     pub fn changed(&self) -> usize {
         self.changes

@@ -246,6 +246,9 @@ fn create(options: &StoreOptions, opener: &Opener, known: u32) -> Result<(), Sto
     db.write(|rows| {
         make_tables(rows)?;
         state_itself(rows, known)?;
+        // Nothing of the feed is gone.
+        let whole = Rows::from([(meta::FEED_TRIMMED.to_vec(), Some(Vec::new()))]);
+        rows.change(Table::Meta, &whole)?;
         Ok(((), End::Durable))
     })?;
     db.db
