@@ -9,6 +9,9 @@
 
 pub mod cause;
 mod compact;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
+pub(crate) mod contract;
 mod disk;
 mod engine;
 mod error;

@@ -4,5 +4,6 @@ mod adopting;
 mod budget;
 pub(super) mod closing;
 pub(super) mod compacting;
+mod contract;
 pub(super) mod full;
 mod taken_up;
