@@ -1,6 +1,6 @@
 //! Reading: the verbs, a read hop over the last commit, and pages merged from rows and an overlay.
 
-use super::engine::{Engine, ReadRows};
+use super::engine::{Engine, ReadRows, Span};
 use super::{Backend, StoreError, Table};
 use std::cell::Cell;
 use std::ops::Bound;
@@ -41,6 +41,10 @@ pub trait Get {
     ) -> Result<Vec<Row>, StoreError> {
         self.page(table, from, to, limit, Way::Down)
     }
+    /// The values at these keys, in the order of the keys: for loops that would ask key by key.
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+    /// The first row of each span (from <= key < to, as of a page), in the order of the spans.
+    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError>;
     /// Running time in ms: monotonic, saved with commits; no clock jump moves it.
     fn running_ms(&self) -> u64;
     /// Rows that this read or change has looked at so far; a key where none is counts as one, and so does a page without rows.
@@ -55,6 +59,11 @@ impl Looks {
     /// One row more, be it there or not.
     pub fn one(&self) {
         self.0.set(self.0.get() + 1);
+    }
+
+    /// So many rows more, be they there or not.
+    pub fn many(&self, rows: usize) {
+        self.0.set(self.0.get() + rows);
     }
 
     /// A page more, as it was read; none found is a look, too.
@@ -127,6 +136,16 @@ impl<R: ReadRows> Get for Read<'_, R> {
         Ok(self.looks.page(rows))
     }
 
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.looks.many(keys.len());
+        self.noted(self.rows.get_many(table, keys))
+    }
+
+    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+        self.looks.many(spans.len());
+        self.noted(self.rows.first_many(table, spans))
+    }
+
     fn running_ms(&self) -> u64 {
         self.running_ms
     }
@@ -137,10 +156,10 @@ impl<R: ReadRows> Get for Read<'_, R> {
 }
 
 /// First and last key of a scan.
-pub(super) type Span<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+pub(super) type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 
 /// The key bounds of a scan; `None` if no key can lie between them.
-pub(super) fn bounds<'k>(from: &'k [u8], to: &'k [u8]) -> Option<Span<'k>> {
+pub(super) fn bounds<'k>(from: &'k [u8], to: &'k [u8]) -> Option<Bounds<'k>> {
     let end = match to {
         [] => Bound::Unbounded,
         to if from >= to => return None,

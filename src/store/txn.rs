@@ -4,7 +4,7 @@
 //! changes wait in the overlay until it has returned Ok; then they are merged into the batch's transaction of the engine.
 
 use super::cause::{Cause, FeedCause};
-use super::engine::{Rows, WriteRows};
+use super::engine::{Rows, Span, WriteRows};
 use super::log;
 use super::read::{Looks, Way, bounds, merge};
 use super::table::{KEY_LIMIT, meta};
@@ -56,7 +56,7 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Sets a row. Refuses values over 64 KiB (256 KiB in `Bytes` and `Pages`), keys over 8 KiB, more than 5,000 row changes in
+    /// Sets a row. Refuses values over 64 KiB (256 KiB in `Bytes` and `Pages`), keys over 2,000 bytes, more than 5,000 row changes in
     /// one closure, rows of the feed (see [`Txn::append`]), the store's own rows in `Meta`, and content where the change does
     /// not say that it grows.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
@@ -185,6 +185,47 @@ impl Get for Txn<'_> {
             (Some(changes), Way::Up) => merge(rows, changes, limit, way),
             (Some(changes), Way::Down) => merge(rows, changes.rev(), limit, way),
         })
+    }
+
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.looks.many(keys.len());
+        let Some(own) = self.overlay.get(&table) else {
+            return self.noted(self.base.get_many(table, keys));
+        };
+        let below: Vec<_> = keys
+            .iter()
+            .filter(|k| !own.contains_key(*k))
+            .cloned()
+            .collect();
+        let mut below = self.noted(self.base.get_many(table, &below))?.into_iter();
+        let value = |key| {
+            own.get(key)
+                .cloned()
+                .unwrap_or_else(|| below.next().flatten())
+        };
+        Ok(keys.iter().map(value).collect())
+    }
+
+    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+        let Some(own) = self.overlay.get(&table) else {
+            self.looks.many(spans.len());
+            return self.noted(self.base.first_many(table, spans));
+        };
+        // What was not changed here is asked for at once.
+        let is_touched = |(from, to): &Span| {
+            bounds(from, to).is_some_and(|span| own.range::<[u8], _>(span).next().is_some())
+        };
+        let below: Vec<_> = spans.iter().filter(|s| !is_touched(s)).cloned().collect();
+        self.looks.many(below.len());
+        let mut below = self.noted(self.base.first_many(table, &below))?.into_iter();
+        let first = |span: &Span| {
+            if is_touched(span) {
+                Ok(self.page(table, &span.0, &span.1, 1, Way::Up)?.pop())
+            } else {
+                Ok(below.next().flatten())
+            }
+        };
+        spans.iter().map(first).collect()
     }
 
     fn running_ms(&self) -> u64 {

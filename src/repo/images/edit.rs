@@ -26,13 +26,11 @@ pub(in crate::repo) struct NewManifest {
 impl Edit<'_, '_> {
     /// Whether the manifest's content may be missing; answers what is missing.
     pub fn missing(&self, inspected: &Inspected) -> Result<Vec<Digest>, StoreError> {
-        let mut missing = Vec::new();
-        for child in inspected.children.iter().filter(|c| !c.optional) {
-            if !rows::holds(self.tx, self.id, &child.digest)? {
-                missing.push(child.digest);
-            }
-        }
-        Ok(missing)
+        let needed = inspected.children.iter().filter(|c| !c.optional);
+        let needed: Vec<_> = needed.map(|child| child.digest).collect();
+        let held = rows::holds_many(self.tx, self.id, &needed)?;
+        let missing = needed.into_iter().zip(held).filter(|(_, held)| !held);
+        Ok(missing.map(|(digest, _)| digest).collect())
     }
 
     /// Makes a manifest an item, with its references and referrer row, and moves its tags to it.
@@ -94,13 +92,11 @@ impl Edit<'_, '_> {
         // Its own reference stayed with it, and keeps it already.
         let by: &[u8] = if was_hidden { &[] } else { &own };
         quota::gain(self.tx, self.id, &new.digest, new.size, by)?;
-        for child in &new.inspected.children {
-            let class = if rows::holds(self.tx, self.id, &child.digest)? {
-                Class::Manifest
-            } else {
-                Class::Wanted
-            };
-            let key = keys::manifest_ref(&child.digest, self.id, class, &new.digest, self.rev);
+        let children: Vec<_> = new.inspected.children.iter().map(|c| c.digest).collect();
+        let held = rows::holds_many(self.tx, self.id, &children)?;
+        for (child, held) in children.iter().zip(held) {
+            let class = if held { Class::Manifest } else { Class::Wanted };
+            let key = keys::manifest_ref(child, self.id, class, &new.digest, self.rev);
             self.tx.put(keys::table(class), &key, &[])?;
         }
         Ok(arrive(self.tx, self.id, &new.digest)?)

@@ -74,8 +74,8 @@ impl Naming {
                 continue;
             };
             let size = rows::size(r, &digest)?;
-            for id in keepers(r, &digest)? {
-                let row = r.get(Table::Repos, &keys::repo(id))?;
+            let ids: Vec<_> = keepers(r, &digest)?.into_iter().map(keys::repo).collect();
+            for row in r.get_many(Table::Repos, &ids)? {
                 let record = row.map(|row| RepoRecord::from_bytes(&row)).transpose()?;
                 let name = record.and_then(|record| record.name.parse::<RepoName>().ok());
                 if let Some(name) = name.filter(|name| name.is_under(prefix)) {

@@ -25,11 +25,13 @@ impl Page {
         let next = rows.last().filter(|_| rows.len() == limit);
         let next = next.map(|(last, _)| [last.as_slice(), &[0]].concat());
         let (mut keys, mut failed) = (Vec::new(), Vec::new());
+        let blob = |key: &[u8]| Some(place(key).digest().ok()?.as_key().to_vec());
+        let blobs: Vec<_> = rows.iter().filter_map(|(key, _)| blob(key)).collect();
+        let mut blobs = r.get_many(Table::Blobs, &blobs)?.into_iter();
         for (key, value) in rows {
             let place = place(&key);
-            let digest = place.digest().ok();
-            let blob = digest.map(|digest| r.get(Table::Blobs, digest.as_key()));
-            match may_go(&place, &value, blob.transpose()?.flatten().as_deref()) {
+            let blob = place.digest().ok().and_then(|_| blobs.next().flatten());
+            match may_go(&place, &value, blob.as_deref()) {
                 Ok(()) => keys.push(key),
                 Err(error) => failed.push(error),
             }

@@ -54,9 +54,9 @@ impl Back {
             },
             Self::Links(new, some) => {
                 let lease_ms = edit.context.lease_ms;
-                for child in &new.inspected.children[some.clone()] {
-                    relink(edit.tx, edit.id, &child.digest, lease_ms)?;
-                }
+                let children = new.inspected.children[some.clone()].iter();
+                let children: Vec<_> = children.map(|child| child.digest).collect();
+                relink(edit.tx, edit.id, &children, lease_ms)?;
             }
             Self::Manifest(new) => {
                 rows::blob(edit.tx, &new.digest)?.ok_or_else(|| gone(&new.digest))?;

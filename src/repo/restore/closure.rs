@@ -26,37 +26,42 @@ pub(super) fn gone(digest: &Digest) -> RepoError {
     ))
 }
 
-/// Checks that what a manifest names is still here, and shows it again if it is a blob that was deleted by hand since. What
+/// Checks that what a manifest names is still here, and shows it again where it is a blob that was deleted by hand since. What
 /// the repository never had is not granted by naming it.
 pub(super) fn relink(
     tx: &mut Txn<'_>,
     id: RepoId,
-    child: &Digest,
+    children: &[Digest],
     lease_ms: u64,
 ) -> Result<(), RepoError> {
-    if was_manifest(tx, id, child)? {
-        return Ok(());
-    }
-    let (from, to) = keys::refs_in(child, id, Class::Manifest).range();
-    if tx.scan(Table::Refs, &from, &to, 1)?.is_empty() {
-        return Ok(());
-    }
-    let blob = rows::blob(tx, child)?.ok_or_else(|| gone(child))?;
-    if tx.get(Table::Refs, &keys::link(child, id))?.is_none() {
-        rows::link(tx, id, child, blob.size, lease_ms)?;
+    let were_manifests = were_manifests(tx, id, children)?;
+    let needed = |child: &Digest| keys::refs_in(child, id, Class::Manifest).range();
+    let needed: Vec<_> = children.iter().map(needed).collect();
+    let needed = tx.first_many(Table::Refs, &needed)?;
+    for ((child, was_manifest), needed) in children.iter().zip(were_manifests).zip(needed) {
+        if was_manifest || needed.is_none() {
+            continue;
+        }
+        let blob = rows::blob(tx, child)?.ok_or_else(|| gone(child))?;
+        if tx.get(Table::Refs, &keys::link(child, id))?.is_none() {
+            rows::link(tx, id, child, blob.size, lease_ms)?;
+        }
     }
     Ok(())
 }
 
-/// Whether the digest is, or was, a manifest of the repository: such a one comes back as an item.
-fn was_manifest(get: &impl Get, id: RepoId, digest: &Digest) -> Result<bool, RepoError> {
+/// Whether each digest is, or was, a manifest of the repository: such a one comes back as an item.
+fn were_manifests(get: &impl Get, id: RepoId, digests: &[Digest]) -> Result<Vec<bool>, RepoError> {
+    let mut were = vec![false; digests.len()];
     for past in [false, true] {
-        let (from, to) = keys::item_rows(id, &Name::manifest(digest), past).range();
-        if !get.scan(Table::Items, &from, &to, 1)?.is_empty() {
-            return Ok(true);
+        let span = |digest| keys::item_rows(id, &Name::manifest(digest), past).range();
+        let spans: Vec<_> = digests.iter().map(span).collect();
+        let found = get.first_many(Table::Items, &spans)?;
+        for (were, found) in were.iter_mut().zip(found) {
+            *were |= found.is_some();
         }
     }
-    Ok(false)
+    Ok(were)
 }
 
 /// The manifests to put back, children before parents, on their way from hop to hop.

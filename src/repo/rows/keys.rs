@@ -445,3 +445,44 @@ pub fn fill_parts(key: &[u8]) -> Option<(RepoId, Digest)> {
     let found = (RepoId(parts.u64()?), parts.digest()?);
     parts.rest().is_empty().then_some(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::KEY_LIMIT;
+    use crate::types::{Algorithm, FilePath, RepoName, Tag, Title};
+
+    #[test]
+    fn the_longest_key_of_every_table_is_within_the_limit_of_every_engine() {
+        let digest = Digest::of(Algorithm::Sha512, b"x");
+        let (id, rev) = (RepoId(u64::MAX - 1), Rev(u64::MAX - 1));
+        let (repo, title) = ("r".repeat(RepoName::MAX), "t".repeat(Title::MAX));
+        let mut keys = vec![
+            name(&repo),
+            tree(&repo),
+            pin(id, rev, &title),
+            snapshot(id, &title),
+            due(u64::MAX, DueKind::Lease, &due_snapshot(id, &title)),
+            due(u64::MAX, DueKind::Lease, &due_link(&digest, id)),
+            // Artifact types are at most as long.
+            referrer(id, true, &digest, &"a".repeat(255), &digest, rev),
+            manifest_ref(&digest, id, Class::Manifest, &digest, rev),
+            fill(id, &digest),
+        ];
+        let (tag, path) = ("x".repeat(Tag::MAX), "x".repeat(FilePath::MAX));
+        let (tag, path): (Tag, FilePath) =
+            (tag.parse().expect("a tag"), path.parse().expect("a path"));
+        for name in [
+            Name::tag(tag.as_str()),
+            Name::manifest(&digest),
+            Name::path(&path),
+        ] {
+            keys.push(item(id, &name, true, rev));
+            keys.push(change(id, rev, &name));
+            keys.push(item_ref(&digest, id, &name, rev));
+        }
+        let longest = keys.iter().map(Vec::len).max();
+        assert_eq!(longest, Some(65 + 8 + 1 + FilePath::MAX + 1 + 8));
+        assert!(longest <= Some(KEY_LIMIT));
+    }
+}

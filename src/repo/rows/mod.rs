@@ -361,6 +361,34 @@ pub(in crate::repo) fn holds(
         || live(get, id, &Name::manifest(digest))?.is_some())
 }
 
+/// The same of many, in their order.
+pub(in crate::repo) fn holds_many(
+    get: &impl Get,
+    id: RepoId,
+    digests: &[Digest],
+) -> Result<Vec<bool>, StoreError> {
+    let links: Vec<_> = digests.iter().map(|d| keys::link(d, id)).collect();
+    let links = get.get_many(Table::Refs, &links)?;
+    let mut held: Vec<bool> = links.iter().map(Option::is_some).collect();
+    let others = || {
+        digests
+            .iter()
+            .zip(&links)
+            .filter(|(_, link)| link.is_none())
+    };
+    let spans: Vec<_> = others()
+        .map(|(d, _)| keys::item_rows(id, &Name::manifest(d), false).range())
+        .collect();
+    let mut items = get.first_many(Table::Items, &spans)?.into_iter();
+    for held in held.iter_mut().filter(|held| !**held) {
+        if let Some((_, row)) = items.next().flatten() {
+            ItemRecord::from_bytes(&row)?;
+            *held = true;
+        }
+    }
+    Ok(held)
+}
+
 /// Whether a tag or manifest of the repository, live or past, keeps the digest.
 pub(in crate::repo) fn is_kept(
     get: &impl Get,

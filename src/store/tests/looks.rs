@@ -56,3 +56,38 @@ fn rows_that_were_deleted_are_looked_at_where_a_scan_passes_over_them() {
     });
     assert_eq!(looks.unwrap(), (1, 9));
 }
+
+#[test]
+fn many_rows_are_many_looks_and_come_over_changes_as_one_by_one() {
+    let (_dir, store) = store();
+    put(&store, "a", "1").unwrap();
+    put(&store, "b", "1").unwrap();
+    put(&store, "d", "1").unwrap();
+    let keys = ["d", "a", "c", "none", "b"].map(|key| key.as_bytes().to_vec());
+    let spans = [("b", "d"), ("a", "b"), ("c", ""), ("x", ""), ("b", "a")];
+    let spans = spans.map(|(from, to)| (from.as_bytes().to_vec(), to.as_bytes().to_vec()));
+    let done: Done<()> = store.read(|r| {
+        let values = r.get_many(Table::Names, &keys)?;
+        let alone: Done<Vec<_>> = keys.iter().map(|k| r.get(Table::Names, k)).collect();
+        assert_eq!((&values, r.looked()), (&alone?, 10));
+        let firsts = r.first_many(Table::Names, &spans)?;
+        let first = |(from, to): &Span| Ok(r.scan(Table::Names, from, to, 1)?.pop());
+        let alone: Done<Vec<_>> = spans.iter().map(first).collect();
+        assert_eq!((firsts, r.looked()), (alone?, 20));
+        Ok(())
+    });
+    done.unwrap();
+    let (keys, spans) = (keys.clone(), spans.clone());
+    let done: Done<()> = store.write_blocking(Lane::Request, Need::Grows, "many", move |txn| {
+        txn.put(Table::Names, b"c", b"2")?;
+        txn.delete(Table::Names, b"a")?;
+        let value = |text: &str| Some(text.as_bytes().to_vec());
+        let values = txn.get_many(Table::Names, &keys)?;
+        assert_eq!(values, [value("1"), None, value("2"), None, value("1")]);
+        let firsts = txn.first_many(Table::Names, &spans)?;
+        let row = |key: &str, n: &str| Some((key.as_bytes().to_vec(), n.as_bytes().to_vec()));
+        assert_eq!(firsts, [row("b", "1"), None, row("c", "2"), None, None]);
+        Ok(())
+    });
+    done.unwrap();
+}
