@@ -363,6 +363,11 @@ fn trimmed(get: &impl Get) -> Result<FeedCursor, StoreError> {
     Ok(FeedCursor::of(&gone).unwrap_or(FeedCursor::START))
 }
 
+/// Whether nothing of the feed was trimmed.
+pub fn is_whole(get: &impl Get) -> Result<bool, StoreError> {
+    Ok(trimmed(get)?.is_start())
+}
+
 /// The cursor of a consumer: the last row it is done with; the start if it never was.
 pub fn cursor(get: &impl Get, consumer: &str) -> Result<FeedCursor, StoreError> {
     let row = get.get(Table::Cursors, &cursor_key(consumer))?;

@@ -10,10 +10,10 @@ use crate::repo::rows::number;
 use crate::repo::rows::record::{ChangeRecord, RepoRecord};
 use crate::repo::stage::{self, StageId};
 use crate::store::cause::FeedCause;
-use crate::store::feed::{FeedKind, FeedRecord};
+use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::key::Parts;
 use crate::store::record::Record;
-use crate::store::{Get, Read, Table};
+use crate::store::{Get, Read, StoreError, Table};
 use crate::types::{RepoId, Rev};
 
 /// One page of the feed.
@@ -24,8 +24,12 @@ pub(in crate::repo::check) fn feed(
 ) -> Result<Option<Vec<u8>>, RepoError> {
     let rows = r.scan(Table::Feed, from, &[], PAGE)?;
     walk.rows += rows.len() as u64;
-    if let (true, Some((first, _))) = (from.is_empty(), rows.first()) {
-        walk.feed_whole = number(first) <= 1;
+    if from.is_empty() {
+        // A key that is none is told of below.
+        walk.feed_whole = match feed::is_whole(r) {
+            Err(StoreError::Damaged(_)) => false,
+            whole => whole?,
+        };
     }
     for (key, value) in &rows {
         let row = walk::readable(FeedRecord::from_bytes(value))?;
