@@ -71,6 +71,15 @@ impl App {
     }
 }
 
+impl App {
+    /// Writes what was gathered and not written yet.
+    pub(super) async fn flush_audit(&self) {
+        if let Err(error) = self.audit.flush(&self.auth).await {
+            told(&error);
+        }
+    }
+}
+
 fn told(error: &AuditError) {
     if Audit::is_told(error) {
         tracing::warn!(%error, "the audit trail is brought up to now later");

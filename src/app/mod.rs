@@ -266,7 +266,7 @@ impl App {
     /// Saves open uploads, ends background work, closes the store and gives the lock back. Listeners are closed before.
     pub async fn close(&self) {
         self.repos.close().await;
-        self.turn_audit().await;
+        self.flush_audit().await;
         let store = self.store.clone();
         // Waits for the last commit's fsync.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;

@@ -84,7 +84,14 @@ impl Audit {
         refused.and(pulls).and(moved)
     }
 
-    /// The same, and chains what is old, and drops what is not kept: for a server, which does it every few seconds.
+    /// Writes what was gathered, and moves nothing: at the end of a command, which leaves the rest to the next server.
+    pub async fn flush(&self, accounts: &impl Accounts) -> Result<(), AuditError> {
+        let _turns = self.0.turn.lock().await;
+        let refused = self.write_refused().await;
+        refused.and(self.write_pulls(accounts).await)
+    }
+
+    /// As [`Audit::turn`], and chains what is old, and drops what is not kept: for a server, which does it every few seconds.
     pub async fn keep(&self, accounts: &impl Accounts) -> Result<(), AuditError> {
         let turned = self.turn(accounts).await;
         let mut turns = self.0.turn.lock().await;

@@ -204,7 +204,7 @@ async fn a_change_is_told_of_with_who_asked_from_where() {
         ]
         .concat(),
     );
-    run_ok(&[&["check", "--deep"], &of[..]].concat());
+    run_ok(&[&["check", "--repair"], &of[..]].concat());
     for (name, account) in [("file-push", "operator"), ("check-run", "operator")] {
         let found = rows(&server, &["--action", name, "--outcome", "success"]);
         assert_eq!(found[0]["account"], account, "{found:?}");

@@ -134,7 +134,7 @@ async fn call<O: Operation>(ctx: &Ctx, input: Value) -> Result<Value, Fault> {
 pub async fn perform<O: Operation>(operation: O, ctx: &Ctx) -> Result<O::Reply, Fault> {
     let (spec, begun, concerns) = (O::SPEC, Instant::now(), operation.concerns());
     let permitted = permit(&spec, &concerns, ctx).await;
-    let done = if spec.verb == Verb::Read && permitted.is_ok() {
+    let done = if permitted.is_ok() && !operation.changes() {
         Box::pin(operation.run(ctx)).await
     } else {
         let audited = Audited::of(&spec, &concerns, shown(&operation), ctx).await;

@@ -156,6 +156,11 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
         Concerns::Server
     }
 
+    /// Whether it may change anything: then it has a row in the audit trail, whatever comes of it.
+    fn changes(&self) -> bool {
+        Self::SPEC.verb != Verb::Read
+    }
+
     /// Does it, for a caller whose right was looked up. Every change is durable when this returns.
     fn run(self, ctx: &Ctx) -> impl Future<Output = Result<Self::Reply, Fault>> + Send;
 }

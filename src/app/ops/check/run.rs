@@ -23,6 +23,11 @@ impl Operation for Check {
         .about("Checks all data")
         .control_only();
 
+    /// One that repairs nothing writes nothing, on a disk that may not be its own.
+    fn changes(&self) -> bool {
+        self.check.repair
+    }
+
     /// Reading every byte of a running server is a job, since that takes long.
     async fn run(self, ctx: &Ctx) -> Result<CheckReport, Fault> {
         let task = Task::Check(self.check);
