@@ -2,7 +2,7 @@
 
 use super::ctx::Ctx;
 use super::fault::{Fault, FaultKind};
-use super::{Concerns, Operation, Reach, Spec, Verb};
+use super::{Concerns, Operation, Reach, Spec};
 use crate::audit::{Act, AuditOutcome, Cause, Ended};
 use crate::auth::{Action, Resource};
 use futures_util::future::BoxFuture;

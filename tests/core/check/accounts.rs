@@ -96,7 +96,10 @@ async fn rows_of_tables_that_this_version_does_not_write_stay() {
     for (table, before) in tables.into_iter().zip(before) {
         let strange = (b"t1".to_vec(), b"whatever".to_vec());
         assert!(before.contains(&strange));
-        assert_eq!(rows.all(table), before);
+        // The audit trail tells of the repair.
+        let after = rows.all(table);
+        assert!(table == Table::Audit || after == before);
+        assert!(after.contains(&strange));
     }
 }
 
