@@ -83,7 +83,7 @@ async fn an_upload_ends_with_the_right_to_it() {
         let auth = basic(&user, PASSWORD);
         let data = format!("{how} ").repeat(60_000).into_bytes();
         let (part, rest) = data.split_at(200_000);
-        let manifest = json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "x": "y".repeat(100_000),
+        let manifest = json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "x": "y".repeat(40_000),
             "config": { "mediaType": "a/b", "digest": sha256(b"{}"), "size": 2 }, "layers": [] });
         let manifest = manifest.to_string().into_bytes();
         let begun = || uploads(&server).iter().filter(|(_, len)| *len > 0).count();
@@ -105,7 +105,8 @@ async fn an_upload_ends_with_the_right_to_it() {
                 open.push((begin(&server, method, path, auth, part, data.len()), rest));
             }
             let tag = "/v2/team/app/manifests/late";
-            let (first, last) = manifest.split_at(50_000);
+            // A larger one waits for the turn of the other, which is gone on with later.
+            let (first, last) = manifest.split_at(20_000);
             open.push((
                 begin(&server, "PUT", tag, auth, first, manifest.len()),
                 last,
