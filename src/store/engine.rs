@@ -64,8 +64,8 @@ pub trait ReadRows {
     }
 
     /// The first row of each span (from <= key < to, as of a page), in the order of the spans.
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
-        let first = |(from, to): &Span| {
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError> {
+        let first = |(from, to): &KeySpan| {
             let page = self.page(table, from, to, 1, Way::Up)?;
             Ok(page.into_iter().next())
         };
@@ -74,7 +74,7 @@ pub trait ReadRows {
 }
 
 /// The start of some keys, and their end; an empty end is none.
-pub type Span = (Vec<u8>, Vec<u8>);
+pub type KeySpan = (Vec<u8>, Vec<u8>);
 
 /// Rows under change: what is read was changed here, or is of the last commit.
 pub trait WriteRows: ReadRows {

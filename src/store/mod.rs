@@ -41,7 +41,7 @@ mod writer;
 mod tests;
 
 pub use compact::Compacted;
-pub use engine::Span;
+pub use engine::KeySpan;
 pub use error::{StoreError, StoreErrorKind};
 pub use need::Need;
 pub use read::{Get, Read, Row, Way};

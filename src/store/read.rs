@@ -1,6 +1,6 @@
 //! Reading: the verbs, a read hop over the last commit, and pages merged from rows and an overlay.
 
-use super::engine::{Engine, ReadRows, Span};
+use super::engine::{Engine, KeySpan, ReadRows};
 use super::{Backend, StoreError, Table};
 use std::cell::Cell;
 use std::ops::Bound;
@@ -44,7 +44,7 @@ pub trait Get {
     /// The values at these keys, in the order of the keys: for loops that would ask key by key.
     fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
     /// The first row of each span (from <= key < to, as of a page), in the order of the spans.
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError>;
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError>;
     /// Running time in ms: monotonic, saved with commits; no clock jump moves it.
     fn running_ms(&self) -> u64;
     /// Rows that this read or change has looked at so far; a key where none is counts as one, and so does a page without rows.
@@ -141,7 +141,7 @@ impl<R: ReadRows> Get for Read<'_, R> {
         self.noted(self.rows.get_many(table, keys))
     }
 
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError> {
         self.looks.many(spans.len());
         self.noted(self.rows.first_many(table, spans))
     }

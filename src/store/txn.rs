@@ -4,7 +4,7 @@
 //! changes wait in the overlay until it has returned Ok; then they are merged into the batch's transaction of the engine.
 
 use super::cause::{Cause, FeedCause};
-use super::engine::{Rows, Span, WriteRows};
+use super::engine::{KeySpan, Rows, WriteRows};
 use super::log;
 use super::read::{Looks, Way, bounds, merge};
 use super::table::{KEY_LIMIT, meta};
@@ -206,19 +206,19 @@ impl Get for Txn<'_> {
         Ok(keys.iter().map(value).collect())
     }
 
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError> {
         let Some(own) = self.overlay.get(&table) else {
             self.looks.many(spans.len());
             return self.noted(self.base.first_many(table, spans));
         };
         // What was not changed here is asked for at once.
-        let is_touched = |(from, to): &Span| {
+        let is_touched = |(from, to): &KeySpan| {
             bounds(from, to).is_some_and(|span| own.range::<[u8], _>(span).next().is_some())
         };
         let below: Vec<_> = spans.iter().filter(|s| !is_touched(s)).cloned().collect();
         self.looks.many(below.len());
         let mut below = self.noted(self.base.first_many(table, &below))?.into_iter();
-        let first = |span: &Span| {
+        let first = |span: &KeySpan| {
             if is_touched(span) {
                 Ok(self.page(table, &span.0, &span.1, 1, Way::Up)?.pop())
             } else {

@@ -3,6 +3,7 @@
 //! Owns the counts in memory, and which row of the trail has which of them: one row a minute, written again while it grows.
 //! Must not write anything.
 
+use super::allowance::Allowance;
 use crate::audit::record::{AuditOutcome, AuditRecord, Position};
 use crate::types::{Digest, RepoName, wall_ms};
 use std::collections::HashMap;
@@ -10,7 +11,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// The counts are divided, so that requests seldom wait for each other.
 const PARTS: usize = 16;
@@ -52,9 +52,8 @@ struct Count {
 
 struct Part {
     counts: HashMap<Pull, Count>,
-    /// Rows that pulls without an account may add, as of then.
-    strangers: f64,
-    earned: Instant,
+    /// Rows that pulls without an account may add.
+    strangers: Allowance,
     /// Counts of minutes that are over and not all written.
     over: Vec<(Pull, Count)>,
     /// Pulls beyond those that are told apart.
@@ -65,8 +64,7 @@ impl Part {
     fn new() -> Self {
         Self {
             counts: HashMap::new(),
-            strangers: STRANGERS,
-            earned: Instant::now(),
+            strangers: Allowance::new(STRANGERS, STRANGERS_A_SECOND),
             over: Vec::new(),
             others: 0,
         }
@@ -76,17 +74,7 @@ impl Part {
         if self.counts.len() + self.over.len() >= MOST {
             return false;
         }
-        if !pull.account.is_empty() {
-            return true;
-        }
-        let now = Instant::now();
-        let earned = now.duration_since(self.earned).as_secs_f64() * STRANGERS_A_SECOND;
-        (self.strangers, self.earned) = ((self.strangers + earned).min(STRANGERS), now);
-        let has_room = self.strangers >= 1.0;
-        if has_room {
-            self.strangers -= 1.0;
-        }
-        has_room
+        !pull.account.is_empty() || self.strangers.take()
     }
 }
 

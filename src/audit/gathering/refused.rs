@@ -2,13 +2,13 @@
 //!
 //! Owns their counting, and bounds it. Must not write anything.
 
+use super::allowance::Allowance;
 use crate::audit::record::{AuditOutcome, AuditRecord};
 use crate::types::net;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// Different rows of one client between two looks, and of all that have no account.
 const EACH: usize = 32;
@@ -33,9 +33,8 @@ struct Table {
     rows: HashMap<Sort, AuditRecord>,
     /// Rows of each account and network.
     clients: HashMap<(String, Option<IpAddr>), usize>,
-    /// Rows that strangers may add, as of then.
-    strangers: f64,
-    earned: Instant,
+    /// Rows that strangers may add.
+    strangers: Allowance,
 }
 
 /// The refusals since the last look.
@@ -49,8 +48,7 @@ impl Refused {
         Self(Mutex::new(Table {
             rows: HashMap::new(),
             clients: HashMap::new(),
-            strangers: STRANGERS,
-            earned: Instant::now(),
+            strangers: Allowance::new(STRANGERS, STRANGERS_A_SECOND),
         }))
     }
 
@@ -70,7 +68,7 @@ impl Refused {
         if row.account.is_empty()
             && client.is_some()
             && !table.rows.contains_key(&sort(&row, client))
-            && !table.takes_a_stranger()
+            && !table.strangers.take()
         {
             OTHERS.clone_into(&mut row.resource);
             OTHERS.clone_into(&mut row.address);
@@ -110,19 +108,6 @@ impl Refused {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn takes_a_stranger(&mut self) -> bool {
-        let now = Instant::now();
-        let earned = now.duration_since(self.earned).as_secs_f64() * STRANGERS_A_SECOND;
-        (self.strangers, self.earned) = ((self.strangers + earned).min(STRANGERS), now);
-        let takes = self.strangers >= 1.0;
-        if takes {
-            self.strangers -= 1.0;
-        }
-        takes
     }
 }
 

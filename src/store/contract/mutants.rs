@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::store::Way;
-use crate::store::engine::Span;
+use crate::store::engine::KeySpan;
 use crate::store::lock_of;
 use crate::store::log::Log;
 use crate::store::redb::{Redb, Snapshot};
@@ -234,11 +234,11 @@ impl ReadRows for Bent {
     fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         self.with(|rows| rows.get_many(table, &turned(keys, self.is == Break::ManyByKey)))
     }
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError> {
         if self.is == Break::FirstsByKey {
             return self.with(|rows| rows.first_many(table, &turned(spans, true)));
         }
-        let first = |(from, to): &Span| Ok(self.page(table, from, to, 1, Way::Up)?.pop());
+        let first = |(from, to): &KeySpan| Ok(self.page(table, from, to, 1, Way::Up)?.pop());
         spans.iter().map(first).collect()
     }
 }

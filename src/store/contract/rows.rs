@@ -215,7 +215,7 @@ pub(super) fn first_rows_are_answered_in_the_order_asked<E: Engine>(ground: &dyn
         span(b"a", b"b"),
         span(b"b", b"a"),
     ];
-    let first = |(from, to): &super::super::engine::Span| {
+    let first = |(from, to): &super::super::engine::KeySpan| {
         let inside = |row: &&Row| row.0 >= *from && (to.is_empty() || row.0 < *to);
         rows.iter().find(inside).cloned()
     };

@@ -16,7 +16,7 @@ pub(super) use upgrade::open_as;
 pub(super) use upgrade::{FILE, versions_of};
 
 use super::disk::Opener;
-use super::engine::{End, Engine, ReadRows, Rows, Span, WriteRows};
+use super::engine::{End, Engine, KeySpan, ReadRows, Rows, WriteRows};
 use super::log::Log;
 use super::read::{Row, Way};
 use super::{StoreError, StoreOptions, Table};
@@ -135,7 +135,7 @@ impl ReadRows for Snapshot {
         Ok(found)
     }
 
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError> {
         let mut found = self.with(table, |open| rows::firsts(open, spans))?;
         found.resize(spans.len(), None);
         Ok(found)
@@ -192,7 +192,7 @@ impl ReadRows for Open<'_> {
         self.with(table, |open| rows::values(open, keys))
     }
 
-    fn first_many(&self, table: Table, spans: &[Span]) -> Result<Vec<Option<Row>>, StoreError> {
+    fn first_many(&self, table: Table, spans: &[KeySpan]) -> Result<Vec<Option<Row>>, StoreError> {
         self.with(table, |open| rows::firsts(open, spans))
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of a redb table, read one by one, in pages and in bulk.
 
 use super::error::redb as redb_error;
-use crate::store::engine::Span;
+use crate::store::engine::KeySpan;
 use crate::store::read::{Row, Way, bounds};
 use crate::store::{StoreError, Table};
 use redb::{ReadableTable, TableDefinition};
@@ -61,7 +61,7 @@ pub(super) fn values(
 /// The first row of each span, read likewise.
 pub(super) fn firsts(
     table: &impl ReadableTable<Bytes, Bytes>,
-    spans: &[Span],
+    spans: &[KeySpan],
 ) -> Result<Vec<Option<Row>>, StoreError> {
     in_order(spans, |(from, to)| {
         Ok(page(table, from, to, 1, Way::Up)?.pop())

@@ -71,7 +71,7 @@ fn many_rows_are_many_looks_and_come_over_changes_as_one_by_one() {
         let alone: Done<Vec<_>> = keys.iter().map(|k| r.get(Table::Names, k)).collect();
         assert_eq!((&values, r.looked()), (&alone?, 10));
         let firsts = r.first_many(Table::Names, &spans)?;
-        let first = |(from, to): &Span| Ok(r.scan(Table::Names, from, to, 1)?.pop());
+        let first = |(from, to): &KeySpan| Ok(r.scan(Table::Names, from, to, 1)?.pop());
         let alone: Done<Vec<_>> = spans.iter().map(first).collect();
         assert_eq!((firsts, r.looked()), (alone?, 20));
         Ok(())
