@@ -48,7 +48,7 @@ const NAME_NO_COMMAND: &[&str] = &["store", "blobs", "repo", "auth", "jobs", "au
 /// Crate -> the only path prefix (below `src/`) that may name it.
 const OWNERS: &[(&str, &str)] = &[
     ("redb", "store/redb/"),
-    ("bincode", "store/record"),
+    ("bincode", "store/rows/record"),
     ("axum", "http/"),
     ("rustls", "tls/"),
     ("rustls_platform_verifier", "tls/"),

@@ -24,7 +24,7 @@
 //! The clock that never goes back and the feed's order follow from these: both are rows (`table::meta`, `feed`).
 
 use super::disk::Opener;
-use super::log::Log;
+use super::log::ChangeLog;
 use super::read::{Row, Way};
 use super::{StoreError, StoreOptions, Table};
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ pub trait Engine: Send + Sync + Sized + 'static {
 
     /// Opens the database of a data directory and its log, making or upgrading them as needed. The database holds durably all
     /// that its log had.
-    fn open(options: &StoreOptions, opener: &Opener) -> Result<(Self, Log), StoreError>;
+    fn open(options: &StoreOptions, opener: &Opener) -> Result<(Self, ChangeLog), StoreError>;
 
     /// Opens a database that was open before, on a disk that takes no writes, to be read: nothing on the disk changes. Of what
     /// the log alone holds it shows the batches up to `upto`.

@@ -3,7 +3,7 @@
 //!
 //! A redb commit is two syncs of pages that lie all over the file, and more of them the larger the file is. A record here
 //! is a few KiB in a place that was written before. One batch in some hundreds, or that is large, and every idle moment
-//! commits to redb durably ([`Log::restart`]); a start after a crash repeats what came after that.
+//! commits to redb durably ([`ChangeLog::restart`]); a start after a crash repeats what came after that.
 //!
 //! A record begins at a block, so that no write touches an acknowledged one. Batches are numbered; redb has the number of
 //! the last one that it holds. The log is written from its beginning again after each restart: its end is where the next
@@ -36,14 +36,14 @@ const LONGEST: usize = 64 << 20;
 const MAGIC: [u8; 4] = *b"dpl1";
 const HEAD: usize = 48;
 /// The store's own secret, by which its records are known.
-pub type Key = [u8; 32];
+pub type LogKey = [u8; 32];
 /// In the place of a value's length: the row is deleted.
 const DELETED: u32 = u32::MAX;
 
 /// The open log.
-pub struct Log {
+pub struct ChangeLog {
     file: Box<dyn DiskFile>,
-    key: Key,
+    key: LogKey,
     /// Bytes that records may take.
     room: usize,
     /// Where the next record goes.
@@ -58,12 +58,12 @@ pub struct Log {
     record: Vec<u8>,
 }
 
-impl Log {
+impl ChangeLog {
     /// Opens the log of a store whose redb file holds all batches up to `last`. `repeat` gets the changes of each batch
-    /// after that, up to `upto`, in their order. Nothing may be appended before [`Log::clear`].
+    /// after that, up to `upto`, in their order. Nothing may be appended before [`ChangeLog::clear`].
     pub fn open(
         file: Box<dyn DiskFile>,
-        key: Key,
+        key: LogKey,
         room: usize,
         last: u64,
         upto: u64,
@@ -188,7 +188,7 @@ impl Log {
 }
 
 /// The record at the beginning: its number, its changes and what follows it; `None` if there is no whole one.
-fn record<'a>(key: &Key, bytes: &'a [u8]) -> Option<(u64, &'a [u8], &'a [u8])> {
+fn record<'a>(key: &LogKey, bytes: &'a [u8]) -> Option<(u64, &'a [u8], &'a [u8])> {
     let (head, body) = bytes.split_at_checked(HEAD)?;
     let (start, sum) = head.split_at(16);
     let (magic, size) = start.split_first_chunk()?;
@@ -207,13 +207,13 @@ fn record<'a>(key: &Key, bytes: &'a [u8]) -> Option<(u64, &'a [u8], &'a [u8])> {
 }
 
 /// The highest number of a whole record that begins at any block.
-fn last_of(key: &Key, bytes: &[u8]) -> Option<u64> {
+fn last_of(key: &LogKey, bytes: &[u8]) -> Option<u64> {
     let starts = (0..bytes.len()).step_by(BLOCK);
     let found = starts.filter_map(|at| Some(record(key, bytes.get(at..)?)?.0));
     found.max()
 }
 
-fn check(key: &Key, start: &[u8], changes: &[u8]) -> [u8; 32] {
+fn check(key: &LogKey, start: &[u8], changes: &[u8]) -> [u8; 32] {
     Sha256::new()
         .chain_update(key)
         .chain_update(start)

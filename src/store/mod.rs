@@ -8,7 +8,6 @@
 //! unknown outcome. It is durable when its caller has the answer, and every later read sees it.
 
 pub mod cause;
-mod compact;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 pub(crate) mod contract;
@@ -17,55 +16,47 @@ mod engine;
 mod error;
 pub mod feed;
 mod file;
-mod frozen;
-pub mod key;
-mod lanes;
-mod lend;
-mod lock;
 mod log;
 mod need;
-mod read;
-pub mod record;
 mod redb;
-mod reserve;
-mod stats;
-mod status;
-mod steps;
-mod table;
+mod rows;
 mod txn;
-mod versions;
 mod writer;
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the test makes files of its own")]
 mod tests;
 
-pub use compact::Compacted;
 pub use engine::KeySpan;
 pub use error::{StoreError, StoreErrorKind};
+pub use file::compact::Compacted;
+pub use file::status::{DatabaseCopy, DatabaseStatus};
 pub use need::Need;
 pub use read::{Get, Read, Row, Way};
+pub use rows::{key, record};
 pub use stats::{BATCH_BOUNDS, COMMIT_MICROS_BOUNDS, Counters};
-pub use status::{DatabaseCopy, DatabaseStatus};
 pub use table::{KEY_LIMIT, Table};
 pub use txn::{ROW_LIMIT, Txn};
 pub use versions::Versions;
 /// What the power-cut tests put in the place of the machine.
 #[cfg(test)]
 pub(crate) use {
-    compact::compact_on,
     disk::{Disk, DiskFile},
+    file::compact::compact_on,
 };
 
 use cause::Cause;
+use disk::{lend, lock, reserve};
 use engine::{Engine, ReadRows};
+use file::{steps, versions};
 use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
+use rows::{read, table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use writer::Shared;
+use writer::{Shared, lanes, stats};
 
 /// The engine under the store.
 pub(crate) type Backend = self::redb::Redb;

@@ -5,6 +5,7 @@
 //!
 //! `names` has the names that people type.
 
+mod asked;
 mod digest;
 mod ids;
 mod item;
@@ -13,12 +14,11 @@ mod media_type;
 mod names;
 mod net;
 mod outage;
-mod page;
-mod range;
 mod remedy;
 mod text;
 mod visible;
 
+use asked::{page, range};
 pub use attached::AttachedTag;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ids::{JobId, RepoId, Rev, ScheduleId, UploadId, wall_ms};

@@ -8,7 +8,7 @@ use redb::{Database, ReadableDatabase as _, TableDefinition};
 use crate::core::past::closed_store;
 use crate::harness::Server;
 
-/// A row of the store's own (see `store/table.rs`), which no transaction of the store may write.
+/// A row of the store's own (see `store/rows/table.rs`), which no transaction of the store may write.
 const META: TableDefinition<&[u8], &[u8]> = TableDefinition::new("meta");
 const RUNNING: &[u8] = b"store.running_ms";
 

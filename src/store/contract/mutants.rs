@@ -6,7 +6,7 @@ use super::*;
 use crate::store::Way;
 use crate::store::engine::KeySpan;
 use crate::store::lock_of;
-use crate::store::log::Log;
+use crate::store::log::ChangeLog;
 use crate::store::redb::{Redb, Snapshot};
 use crate::store::table::meta;
 use std::cell::RefCell;
@@ -121,7 +121,7 @@ impl<W: Wrong> Mutant<W> {
 impl<W: Wrong> Engine for Mutant<W> {
     type Read = Bent;
 
-    fn open(options: &StoreOptions, opener: &Opener) -> Result<(Self, Log), StoreError> {
+    fn open(options: &StoreOptions, opener: &Opener) -> Result<(Self, ChangeLog), StoreError> {
         let (redb, log) = Redb::open(options, opener)?;
         let mutant = Self {
             redb: Arc::new(redb),

@@ -22,7 +22,7 @@ const HALF: &str = "meta.redb.copy";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct State {
     schema: u32,
-    key: Option<log::Key>,
+    key: Option<log::LogKey>,
     batch: u64,
 }
 

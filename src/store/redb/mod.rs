@@ -17,7 +17,7 @@ pub(super) use upgrade::{FILE, versions_of};
 
 use super::disk::Opener;
 use super::engine::{End, Engine, KeySpan, ReadRows, Rows, WriteRows};
-use super::log::Log;
+use super::log::ChangeLog;
 use super::read::{Row, Way};
 use super::{StoreError, StoreOptions, Table};
 use error::redb as redb_error;
@@ -41,7 +41,7 @@ impl Redb {
 impl Engine for Redb {
     type Read = Snapshot;
 
-    fn open(options: &StoreOptions, opener: &Opener) -> Result<(Self, Log), StoreError> {
+    fn open(options: &StoreOptions, opener: &Opener) -> Result<(Self, ChangeLog), StoreError> {
         upgrade::open(options, opener)
     }
 

@@ -10,7 +10,7 @@ use super::rows::definition;
 use super::{Redb, copy};
 use crate::store::disk::{self, DiskFile, Opener};
 use crate::store::engine::{End, Engine as _, ReadRows as _, Rows, WriteRows};
-use crate::store::log::{self, Log};
+use crate::store::log::{self, ChangeLog};
 use crate::store::steps::{STEPS, Step};
 use crate::store::table::{as_u64, meta};
 use crate::store::versions::Versions;
@@ -58,7 +58,10 @@ pub(in crate::store) fn versions_of(dir: &Path) -> Result<Versions, StoreError> 
 }
 
 /// Opens the store's files, creating or upgrading them as needed. redb holds everything when this returns.
-pub(super) fn open(options: &StoreOptions, opener: &Opener) -> Result<(Redb, Log), StoreError> {
+pub(super) fn open(
+    options: &StoreOptions,
+    opener: &Opener,
+) -> Result<(Redb, ChangeLog), StoreError> {
     open_as(options, opener, &STEPS)
 }
 
@@ -84,7 +87,7 @@ pub(in crate::store) fn open_as(
     options: &StoreOptions,
     opener: &Opener,
     steps: &[Step],
-) -> Result<(Redb, Log), StoreError> {
+) -> Result<(Redb, ChangeLog), StoreError> {
     let dir = &options.dir;
     let path = dir.join(FILE);
     let known = steps.len() as u32 + 1;
@@ -156,7 +159,7 @@ fn permitted(db: &Redb, known: u32) -> Result<u32, StoreError> {
 
 /// Writes the schema, and a new key for the log.
 fn state_itself(rows: &dyn WriteRows, known: u32) -> Result<(), StoreError> {
-    let mut key = log::Key::default();
+    let mut key = log::LogKey::default();
     getrandom::fill(&mut key).map_err(|e| StoreError::Io {
         what: "make a key for its log".into(),
         detail: e.to_string(),
@@ -167,19 +170,19 @@ fn state_itself(rows: &dyn WriteRows, known: u32) -> Result<(), StoreError> {
 }
 
 /// The key of the log; `None` in a file of before there was one.
-pub(super) fn log_key(db: &Redb) -> Result<Option<log::Key>, StoreError> {
+pub(super) fn log_key(db: &Redb) -> Result<Option<log::LogKey>, StoreError> {
     let key = db.begin_read()?.get(Table::Meta, meta::LOG_KEY)?;
-    let key = key.map(log::Key::try_from).transpose();
+    let key = key.map(log::LogKey::try_from).transpose();
     key.map_err(|_| StoreError::Damaged("the key of its log is none".into()))
 }
 
 /// Opens the log beside an open file, and has the file hold what was in it.
 fn open_log(
     db: &Redb,
-    key: log::Key,
+    key: log::LogKey,
     options: &StoreOptions,
     opener: &Opener,
-) -> Result<Log, StoreError> {
+) -> Result<ChangeLog, StoreError> {
     let path = options.dir.join(log::FILE);
     if !opener.exists(&path) && last_batch(db)? > 0 {
         tracing::error!(path = %path.display(), "the log of the metadata file is missing: if the program before was killed, its last changes are lost");
@@ -201,14 +204,14 @@ fn open_log(
 fn repeat(
     db: &Redb,
     file: Box<dyn DiskFile>,
-    key: log::Key,
+    key: log::LogKey,
     room: usize,
     upto: u64,
-) -> Result<Log, StoreError> {
+) -> Result<ChangeLog, StoreError> {
     let last = last_batch(db)?;
     let (log, count) = db.write(|rows| {
         let mut count = 0;
-        let log = Log::open(file, key, room, last, upto, |changes| {
+        let log = ChangeLog::open(file, key, room, last, upto, |changes| {
             changes.each(|table, changed| {
                 count += changed.len();
                 rows.change(table, &changed)

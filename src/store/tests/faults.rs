@@ -233,7 +233,7 @@ fn emptied() -> tempfile::TempDir {
 
 /// Compacts on such a disk; all rows are there afterwards.
 fn compacted(dir: &Path, disk: &Opener) -> Done<()> {
-    let done = compact::compact_on(&options(dir), disk);
+    let done = compact_on(&options(dir), disk);
     let store = Store::open(options(dir)).unwrap();
     let rows: Done<Vec<Row>> = store.read(|r| r.scan(Table::Bytes, &[], &[], 100));
     let rows = rows.unwrap();
@@ -279,7 +279,7 @@ fn a_compaction_gets_the_room_of_the_reserve() {
 fn a_store_that_somebody_has_open_is_not_compacted() {
     let (dir, store) = store();
     let disk = disk::machine();
-    let error = compact::compact_on(&options(dir.path()), &disk).unwrap_err();
+    let error = compact_on(&options(dir.path()), &disk).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Locked);
     drop(store);
 }

@@ -2,7 +2,7 @@
 
 use super::super::disk::DiskFile;
 use super::super::engine::Rows;
-use super::super::log::{Changes, FILE, Key, Log, add};
+use super::super::log::{ChangeLog, Changes, FILE, LogKey, add};
 use super::super::redb::open_as;
 use super::*;
 use sha2::{Digest as _, Sha256};
@@ -10,7 +10,7 @@ use std::io;
 
 const ROOM: usize = 64 << 10;
 const BLOCK: usize = 4096;
-const KEY: Key = [7; 32];
+const KEY: LogKey = [7; 32];
 
 /// A file in memory that others keep, too.
 #[derive(Debug, Clone, Default)]
@@ -67,9 +67,9 @@ fn changes(n: u8, len: usize) -> Vec<u8> {
 }
 
 /// The first byte of the first key of every batch that a log repeats after `last`.
-fn repeated(file: &Shared, last: u64) -> Done<(Log, Vec<u8>)> {
+fn repeated(file: &Shared, last: u64) -> Done<(ChangeLog, Vec<u8>)> {
     let mut seen = Vec::new();
-    let log = Log::open(
+    let log = ChangeLog::open(
         Box::new(file.clone()),
         KEY,
         ROOM,
@@ -92,7 +92,7 @@ fn repeated(file: &Shared, last: u64) -> Done<(Log, Vec<u8>)> {
 }
 
 /// The same log, ready for the next batch.
-fn opened(file: &Shared, last: u64) -> Log {
+fn opened(file: &Shared, last: u64) -> ChangeLog {
     let (mut log, _) = repeated(file, last).unwrap();
     log.clear().unwrap();
     log

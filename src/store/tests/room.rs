@@ -324,7 +324,7 @@ fn a_store_on_a_full_disk_is_opened_emptied_and_compacted() {
         reserve_bytes: 8 << 20,
         ..options(&disk.dir)
     };
-    compact::compact_on(&options, &opener).unwrap();
+    compact_on(&options, &opener).unwrap();
     println!(
         "24,000 rows: {before} bytes, {took} more while they went, {} afterwards",
         disk.database()

@@ -2,10 +2,10 @@
 //!
 //! Owns the lock, the reserve and the second try; how the file becomes shorter is the engine's.
 
-use super::disk::{self, Opener};
-use super::lock::DirLock;
-use super::reserve::Reserve;
-use super::{Store, StoreError, StoreErrorKind, StoreOptions, lend};
+use crate::store::disk::{self, Opener};
+use crate::store::lock::DirLock;
+use crate::store::reserve::Reserve;
+use crate::store::{Store, StoreError, StoreErrorKind, StoreOptions, lend};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -23,10 +23,13 @@ impl Store {
     /// takes the lock meanwhile. Blocks, for the time that it takes to read all pages and write those that move. The file
     /// may be longer meanwhile.
     pub fn compact(options: &StoreOptions) -> Result<Compacted, StoreError> {
-        let file = options.dir.join(super::redb::FILE);
+        let file = options.dir.join(crate::store::redb::FILE);
         let length = || match file.symlink_metadata() {
             Ok(about) => Ok(about.len()),
-            Err(e) => Err(super::error::io(format!("look at {}", file.display()), &e)),
+            Err(e) => Err(crate::store::error::io(
+                format!("look at {}", file.display()),
+                &e,
+            )),
         };
         let before = length()?;
         compact_on(options, &disk::machine())?;
@@ -42,14 +45,15 @@ pub(crate) fn compact_on(options: &StoreOptions, opener: &Opener) -> Result<(), 
     let opener = &lend::over(Arc::clone(opener), Arc::clone(&reserve));
     // The engine is trusted not to panic; what it had not committed by then is as if it had not begun.
     let once = || {
-        catch_unwind(AssertUnwindSafe(|| super::redb::compact(options, opener))).unwrap_or_else(
-            |_| {
-                Err(StoreError::Io {
-                    what: "compact its file".into(),
-                    detail: "a defect, see above; nothing is lost".into(),
-                })
-            },
-        )
+        catch_unwind(AssertUnwindSafe(|| {
+            crate::store::redb::compact(options, opener)
+        }))
+        .unwrap_or_else(|_| {
+            Err(StoreError::Io {
+                what: "compact its file".into(),
+                detail: "a defect, see above; nothing is lost".into(),
+            })
+        })
     };
     let done = reserve.lent_to(|| match once() {
         // A sync found no room and has given the reserve up.

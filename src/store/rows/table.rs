@@ -147,7 +147,7 @@ impl Table {
 pub const KEY_LIMIT: usize = 2_000;
 
 /// The store's own rows in `Meta`.
-pub(super) mod meta {
+pub(in crate::store) mod meta {
     /// Names that begin so belong to the store.
     pub const PREFIX: &[u8] = b"store.";
     /// Schema version: 4 bytes, big-endian.
@@ -170,6 +170,6 @@ pub(super) mod meta {
 }
 
 /// A stored 8-byte integer; `None` if it has another length.
-pub(super) fn as_u64(bytes: &[u8]) -> Option<u64> {
+pub(in crate::store) fn as_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }

@@ -1,5 +1,10 @@
 //! The open database: shared by readers and the writer, replaced in place after a failure.
 
+pub(super) mod compact;
+pub(super) mod status;
+pub(super) mod steps;
+pub(super) mod versions;
+
 use super::{StoreError, lock_of};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

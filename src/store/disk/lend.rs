@@ -3,10 +3,10 @@
 //! So no batch fails where the reserve has the room. A sync that finds no room is not tried again: what it left in memory
 //! cannot be relied on; the reserve is given up for the opening of the file that follows.
 
-use super::disk::{Disk, DiskFile, Opener};
-use super::engine::Engine;
-use super::reserve::Reserve;
-use super::{Store, StoreError};
+use crate::store::disk::{Disk, DiskFile, Opener};
+use crate::store::engine::Engine;
+use crate::store::reserve::Reserve;
+use crate::store::{Store, StoreError};
 use rustix::io::Errno;
 use std::error::Error;
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A disk whose files may have of the reserve what [`Reserve::lend`] last said.
-pub(super) fn over(disk: Opener, reserve: Arc<Reserve>) -> Opener {
+pub(in crate::store) fn over(disk: Opener, reserve: Arc<Reserve>) -> Opener {
     Arc::new(Lender { disk, reserve })
 }
 

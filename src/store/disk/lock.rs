@@ -3,16 +3,16 @@
 //! `DIR/lock` is locked (flock) for as long as the store is open and says who holds it: "pid NNN, HOLDER". The lock
 //! dies with its process; a file left behind is harmless.
 
-use super::StoreError;
-use super::error::io;
 use crate::datadir;
+use crate::store::StoreError;
+use crate::store::error::io;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// A held lock; dropping it lets the next process in.
-pub(super) struct DirLock {
+pub(in crate::store) struct DirLock {
     file: File,
 }
 
@@ -68,12 +68,12 @@ fn held_by(file: &mut File) -> String {
 
 /// Opens a file of the store's own for reading and writing; a new one gets mode 0600, whatever the umask. A link, or a
 /// file that has other names, is an error.
-pub(super) fn open_private(path: &Path) -> Result<File, StoreError> {
+pub(in crate::store) fn open_private(path: &Path) -> Result<File, StoreError> {
     datadir::open_own(path).map_err(|e| io(format!("open {}", path.display()), &e))
 }
 
 /// Creates the data directory (mode 0700) unless it is there.
-pub(super) fn create_dir(dir: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn create_dir(dir: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -82,7 +82,7 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes created and renamed files of `dir` survive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| io(format!("sync {}", dir.display()), &e))

@@ -1,13 +1,13 @@
 //! The reserve: room on the disk for changes that remove, `DIR/reserve`, which nobody else gets.
 //!
 //! A preallocated file. Where the disk is full, what removes content, and what the operator and the server itself must write,
-//! is lent pieces of it, one where a write finds no room ([`super::lend`]). What is lent is owed: it is taken back as soon as
+//! is lent pieces of it, one where a write finds no room ([`crate::store::lend`]). What is lent is owed: it is taken back as soon as
 //! there is room, and until then changes that grow are refused unless they leave it free. Where the file system keeps
 //! no room for a file, all of it is owed for good.
 
-use super::StoreOptions;
-use super::disk::Opener;
 use crate::datadir;
+use crate::store::StoreOptions;
+use crate::store::disk::Opener;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The file's name in the data directory.
-pub(super) const FILE: &str = "reserve";
+pub(in crate::store) const FILE: &str = "reserve";
 /// What is lent at a time.
 const PIECE: u64 = 1 << 20;
 /// Less than this is not taken back on its own.
@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_secs(5);
 
 /// Who may have how much of the reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lent {
+pub(in crate::store) enum Lent {
     /// Nothing.
     Nothing,
     /// Half: the other half is left for the collector and the operator.
@@ -37,7 +37,7 @@ pub(super) enum Lent {
     All,
 }
 
-pub(super) struct Reserve {
+pub(in crate::store) struct Reserve {
     path: PathBuf,
     wanted: u64,
     /// Bytes that changes which grow leave free besides.
@@ -111,7 +111,7 @@ impl Reserve {
         // A file that was copied may have its length and no room. One that has it is asked for nothing: XFS wants as much
         // again free before it sees that nothing is missing.
         if is_whole(&file, bytes)? || self.disk.allocate(&file, 0, bytes).is_ok() {
-            self.set(&mut super::lock_of(&self.held), bytes);
+            self.set(&mut crate::store::lock_of(&self.held), bytes);
         }
         shortened
     }
@@ -201,12 +201,12 @@ impl Reserve {
     /// Gives up a piece for small files beside the database, whatever the writer's work may have, and leaves them a moment to
     /// take it.
     pub fn give_to_files(&self) -> bool {
-        super::lock_of(&self.held).refused = Some(Instant::now());
+        crate::store::lock_of(&self.held).refused = Some(Instant::now());
         self.give_up(PIECE, 0)
     }
 
     fn give_up(&self, most: u64, kept: u64) -> bool {
-        let mut held = super::lock_of(&self.held);
+        let mut held = crate::store::lock_of(&self.held);
         let free = held.bytes.saturating_sub(kept);
         let piece = free.min(most);
         if piece == 0 {
@@ -250,7 +250,7 @@ impl Reserve {
         if owed == 0 {
             return;
         }
-        let mut held = super::lock_of(&self.held);
+        let mut held = crate::store::lock_of(&self.held);
         if held.refused.is_some_and(|at| at.elapsed() < REST) {
             return;
         }
@@ -309,9 +309,9 @@ fn is_whole(file: &File, bytes: u64) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::StoreError;
-    use super::super::disk::{self, Disk, DiskFile};
     use super::*;
+    use crate::store::StoreError;
+    use crate::store::disk::{self, Disk, DiskFile};
 
     const WANTED: u64 = 4 << 20;
 

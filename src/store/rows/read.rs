@@ -1,7 +1,7 @@
 //! Reading: the verbs, a read hop over the last commit, and pages merged from rows and an overlay.
 
-use super::engine::{Engine, KeySpan, ReadRows};
-use super::{Backend, StoreError, Table};
+use crate::store::engine::{Engine, KeySpan, ReadRows};
+use crate::store::{Backend, StoreError, Table};
 use std::cell::Cell;
 use std::ops::Bound;
 
@@ -53,7 +53,7 @@ pub trait Get {
 
 /// Counts rows that are looked at.
 #[derive(Default)]
-pub(super) struct Looks(Cell<usize>);
+pub(in crate::store) struct Looks(Cell<usize>);
 
 impl Looks {
     /// One row more, be it there or not.
@@ -96,7 +96,7 @@ pub struct Read<'a, R = <Backend as Engine>::Read> {
 }
 
 impl<'a, R: ReadRows> Read<'a, R> {
-    pub(super) fn new(rows: &'a R, running_ms: u64) -> Self {
+    pub(in crate::store) fn new(rows: &'a R, running_ms: u64) -> Self {
         Self {
             rows,
             running_ms,
@@ -106,7 +106,7 @@ impl<'a, R: ReadRows> Read<'a, R> {
     }
 
     /// Whether a read failed in a way that only opening the file again can mend.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(in crate::store) fn is_broken(&self) -> bool {
         self.broken.get()
     }
 
@@ -156,10 +156,10 @@ impl<R: ReadRows> Get for Read<'_, R> {
 }
 
 /// First and last key of a scan.
-pub(super) type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+pub(in crate::store) type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 
 /// The key bounds of a scan; `None` if no key can lie between them.
-pub(super) fn bounds<'k>(from: &'k [u8], to: &'k [u8]) -> Option<Bounds<'k>> {
+pub(in crate::store) fn bounds<'k>(from: &'k [u8], to: &'k [u8]) -> Option<Bounds<'k>> {
     let end = match to {
         [] => Bound::Unbounded,
         to if from >= to => return None,
@@ -170,7 +170,7 @@ pub(super) fn bounds<'k>(from: &'k [u8], to: &'k [u8]) -> Option<Bounds<'k>> {
 
 /// Merges a page of rows with changes laid over it; both run in the direction `way`, `None` is a deleted row. A
 /// change wins over the row of its key.
-pub(super) fn merge<'c>(
+pub(in crate::store) fn merge<'c>(
     rows: Vec<Row>,
     changes: impl Iterator<Item = (&'c Vec<u8>, &'c Option<Vec<u8>>)>,
     limit: usize,

@@ -51,7 +51,7 @@ pub struct Counters {
 
 /// The counters as the writer keeps them.
 #[derive(Default)]
-pub(super) struct Stats {
+pub(in crate::store) struct Stats {
     pub commits: AtomicU64,
     pub settled: AtomicU64,
     pub closures: AtomicU64,
@@ -115,7 +115,7 @@ fn bucket(bounds: &[u64], value: u64) -> usize {
 /// Running time: the saved base and the monotonic time since the open. The wall clock has no part in it. After a
 /// crash it resumes from the last commit; it counts nothing while the store is closed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(in crate::store) struct Clock {
     base: u64,
     opened: Instant,
 }

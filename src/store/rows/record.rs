@@ -3,7 +3,7 @@
 //! bincode lives here and only here, pinned; `reference/rust-crates.md` section 1 has the ways out. The order of
 //! fields and variants is the format: append variants only, and give every change a new version with its golden file.
 
-use super::StoreError;
+use crate::store::StoreError;
 pub use bincode::{Decode, Encode};
 
 /// Longest record in bytes; what is longer becomes a blob.

@@ -2,12 +2,12 @@
 //!
 //! Reads only, and upgrades nothing: also of a database that this program may not open for work.
 
-use super::engine::Engine;
-use super::error::io;
-use super::lock::DirLock;
-use super::redb::FILE;
-use super::versions::Versions;
-use super::{SCHEMA, Store, StoreError};
+use crate::store::engine::Engine;
+use crate::store::error::io;
+use crate::store::lock::DirLock;
+use crate::store::redb::FILE;
+use crate::store::versions::Versions;
+use crate::store::{SCHEMA, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -47,7 +47,7 @@ impl DatabaseStatus {
     /// Of a directory whose database nobody has open; `holder` is who looks. It is locked as long as this reads.
     pub fn of_closed(dir: &Path, holder: &str) -> Result<Self, StoreError> {
         let _lock = DirLock::take(dir, holder)?;
-        Self::of(dir, super::redb::versions_of(dir)?)
+        Self::of(dir, crate::store::redb::versions_of(dir)?)
     }
 
     fn of(dir: &Path, versions: Versions) -> Result<Self, StoreError> {

@@ -2,11 +2,16 @@
 //!
 //! Tests put in a disk that fails, or one that loses what was not synced.
 
+pub(super) mod frozen;
+pub(super) mod lend;
+pub(super) mod lock;
+pub(super) mod reserve;
+
 use super::StoreError;
 use super::error::io;
-use super::frozen::Frozen;
-use super::lock::{self, open_private};
 use crate::datadir;
+use frozen::Frozen;
+use lock::open_private;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 use std::fmt::Debug;

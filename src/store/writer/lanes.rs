@@ -3,9 +3,9 @@
 //! Requests go first; a batch takes one background closure at most, and few batches do while requests come. A full lane keeps its callers waiting up to
 //! [`PATIENCE`], then they are refused. Nothing here touches redb.
 
-use super::cause::Cause;
-use super::txn::{Batch, Overlay, Txn};
-use super::{Get as _, Lane, Need, StoreError, lock_of};
+use crate::store::cause::Cause;
+use crate::store::txn::{Batch, Overlay, Txn};
+use crate::store::{Get as _, Lane, Need, StoreError, lock_of};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
 /// How long a caller waits for room in its lane.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(10);
 /// Places in the lane of requests, and in that of background work.
 const PLACES: [usize; 2] = [1024, 64];
 
 /// A closure that waits, runs and is answered, its types forgotten.
-pub(super) trait Job: Send {
+pub(in crate::store) trait Job: Send {
     /// The label for logs.
     fn name(&self) -> &'static str;
     /// What it may have of a full disk.
@@ -35,10 +35,10 @@ pub(super) trait Job: Send {
 }
 
 /// What is to be done when the outcome of a change is told; short, as everybody waits for it.
-pub(super) type Then = Box<dyn Fn() + Send>;
+pub(in crate::store) type Then = Box<dyn Fn() + Send>;
 
 /// Where an answer goes.
-pub(super) enum Reply<R> {
+pub(in crate::store) enum Reply<R> {
     /// To a task.
     Task(oneshot::Sender<R>),
     /// To a blocked thread.
@@ -56,7 +56,7 @@ impl<R> Reply<R> {
 }
 
 /// The one implementation of [`Job`].
-pub(super) struct Pending<T, E, F> {
+pub(in crate::store) struct Pending<T, E, F> {
     pub need: Need,
     pub name: &'static str,
     pub cause: Option<Arc<Cause>>,
@@ -134,7 +134,7 @@ where
 
 /// Why the writer woke up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wake {
+pub(in crate::store) enum Wake {
     /// Closures wait.
     Work,
     /// Somebody found the file broken.
@@ -154,7 +154,7 @@ struct Queues {
     reopen: bool,
 }
 
-pub(super) struct Lanes {
+pub(in crate::store) struct Lanes {
     queues: Mutex<Queues>,
     /// The writer waits here.
     work: Condvar,

@@ -1,14 +1,14 @@
 //! The upgrades from schema to schema, in the order in which they came. Each is what it was then: it knows the keys of
 //! its time, and must not call what may change later.
 
-use super::engine::{Rows, WriteRows};
-use super::key::Parts;
-use super::read::Way;
-use super::{SCHEMA, StoreError, Table};
+use crate::store::engine::{Rows, WriteRows};
+use crate::store::key::Parts;
+use crate::store::read::Way;
+use crate::store::{SCHEMA, StoreError, Table};
 
 /// Turns schema N into N + 1, inside one transaction. Step 0 of the list starts from schema 1.
 #[derive(Clone, Copy)]
-pub(super) struct Step {
+pub(in crate::store) struct Step {
     /// Does it.
     pub run: fn(&dyn WriteRows) -> Result<(), StoreError>,
     /// Tables all of whose rows it may move or write again: before it begins there is room for that.
@@ -16,7 +16,7 @@ pub(super) struct Step {
 }
 
 /// The upgrades of this program: one fewer than [`SCHEMA`].
-pub(super) const STEPS: [Step; SCHEMA as usize - 1] = [
+pub(in crate::store) const STEPS: [Step; SCHEMA as usize - 1] = [
     Step {
         run: has_a_log,
         rewrites: &[],
@@ -106,10 +106,10 @@ fn has_causes(_rows: &dyn WriteRows) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::redb::open_as;
     use super::*;
     use crate::store::engine::{End, Engine as _};
     use crate::store::key::Key;
+    use crate::store::redb::open_as;
     use crate::store::{Get as _, Store, StoreOptions, disk};
     use crate::types::{Algorithm, Digest};
 

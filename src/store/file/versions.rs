@@ -4,9 +4,9 @@
 //! Owns those rows and what they say to this program. A schema may keep what older programs rely on: then they go on with the
 //! file. Must not change anything else.
 
-use super::engine::{ReadRows, Rows, WriteRows};
-use super::table::meta;
-use super::{StoreError, Table};
+use crate::store::engine::{ReadRows, Rows, WriteRows};
+use crate::store::table::meta;
+use crate::store::{StoreError, Table};
 use serde::{Deserialize, Serialize};
 
 /// The schema of a database and who may open it.
@@ -31,7 +31,7 @@ impl Versions {
     }
 
     /// Those of a database. One without the two rows is of before they were written: nobody older may open it.
-    pub(super) fn of(rows: &impl ReadRows) -> Result<Self, StoreError> {
+    pub(in crate::store) fn of(rows: &impl ReadRows) -> Result<Self, StoreError> {
         let none = || StoreError::Damaged("the metadata file states no schema".into());
         let schema = number(rows, meta::SCHEMA)?.ok_or_else(none)?;
         let row = |key| number(rows, key).map(|found| found.unwrap_or(schema));
@@ -43,12 +43,12 @@ impl Versions {
     }
 
     /// Whether a program that knows the schemas up to `known` may change a database of these.
-    pub(super) fn lets_write(self, known: u32) -> bool {
+    pub(in crate::store) fn lets_write(self, known: u32) -> bool {
         self.schema <= known || self.oldest_writer <= known
     }
 
     /// Writes the three rows.
-    pub(super) fn put(self, rows: &dyn WriteRows) -> Result<(), StoreError> {
+    pub(in crate::store) fn put(self, rows: &dyn WriteRows) -> Result<(), StoreError> {
         let row = |key: &[u8], number: u32| (key.to_vec(), Some(number.to_be_bytes().to_vec()));
         let own = Rows::from([
             row(meta::SCHEMA, self.schema),

@@ -11,19 +11,21 @@
 //! commit, not even a closure that was refused: it may have been refused because of an earlier one in its batch.
 
 mod broken;
+pub(super) mod lanes;
 mod making;
+pub(super) mod stats;
 
 use super::disk::Opener;
 use super::engine::{End, Engine, WriteRows};
 use super::file::OpenFile;
-use super::lanes::{Job, Lanes, Wake};
-use super::log::Log;
+use super::log::ChangeLog;
 use super::need;
 use super::reserve::{Lent, Reserve};
-use super::stats::{Clock, Stats};
 use super::txn::{Batch, Ended};
 use super::{Lane, Need, StoreError, StoreOptions, Table};
+use lanes::{Job, Lanes, Wake};
 use making::Making;
+use stats::{Clock, Stats};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -61,7 +63,7 @@ pub(super) struct Shared<E> {
 /// What the writer thread alone has.
 struct Own {
     /// `None` while the file cannot be opened.
-    log: Option<Log>,
+    log: Option<ChangeLog>,
     /// Batches in a row that left the background waiting.
     passed: u32,
     /// Memory for a batch's changes on their way to the log.
@@ -83,7 +85,7 @@ struct Outcome {
 
 impl<E: Engine> Shared<E> {
     /// The life of the writer thread.
-    pub fn write_until_closed(&self, log: Log) {
+    pub fn write_until_closed(&self, log: ChangeLog) {
         let mut own = Own {
             log: Some(log),
             passed: 0,
@@ -93,7 +95,7 @@ impl<E: Engine> Shared<E> {
             is_again: false,
         };
         loop {
-            let settled = own.log.as_ref().is_none_or(Log::is_empty);
+            let settled = own.log.as_ref().is_none_or(ChangeLog::is_empty);
             let idle = match (settled, self.reserve.is_lent()) {
                 (false, _) => SETTLED,
                 (true, true) => WITHOUT_RESERVE,
@@ -200,7 +202,7 @@ impl<E: Engine> Shared<E> {
     }
 
     /// The engine has ended a transaction; one that is durable leaves the log nothing to hold.
-    fn ended(&self, log: &mut Log, end: End) {
+    fn ended(&self, log: &mut ChangeLog, end: End) {
         if end == End::Durable {
             log.restart();
             self.stats.settled.fetch_add(1, Relaxed);
@@ -332,7 +334,7 @@ impl<E: Engine> Shared<E> {
 /// Makes a batch durable in the log, or says that the engine must.
 fn secure(
     below: &dyn WriteRows,
-    log: &mut Log,
+    log: &mut ChangeLog,
     ended: &Ended,
     rows: usize,
 ) -> Result<End, StoreError> {

@@ -3,7 +3,7 @@
 //! The file itself is never touched. What is changed here is forgotten with it: nothing may be committed but what lies
 //! in the log.
 
-use super::disk::DiskFile;
+use crate::store::disk::DiskFile;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ const PIECE: u64 = 4096;
 
 /// A file under writes that are kept in memory.
 #[derive(Debug)]
-pub(super) struct Frozen {
+pub(in crate::store) struct Frozen {
     file: File,
     over: RwLock<Over>,
 }
