@@ -5,13 +5,17 @@
 use crate::types::Digest;
 
 /// Builds a key, piece by piece.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Key(Vec<u8>);
+
+/// Most keys are no longer than this: their bytes are not moved while they are made.
+const USUAL: usize = 128;
 
 impl Key {
     /// The empty key.
+    #[expect(clippy::new_without_default, reason = "nothing is a key by default")]
     pub fn new() -> Self {
-        Self::default()
+        Self(Vec::with_capacity(USUAL))
     }
 
     /// Adds a big-endian integer (8 bytes).

@@ -17,6 +17,9 @@ const CONFIG: bincode::config::Configuration<
     bincode::config::Limit<{ 1 << 20 }>,
 > = bincode::config::standard().with_limit::<{ 1 << 20 }>();
 
+/// Most records are no longer than this: their bytes are not moved while they are made.
+const USUAL: usize = 256;
+
 /// A record: version byte, then bincode, at most 64 KiB in all.
 pub trait Record: Encode + Decode<()> + Sized {
     /// Golden file name: `tests/golden/record/NAME.vVERSION.bin`.
@@ -31,7 +34,8 @@ pub trait Record: Encode + Decode<()> + Sized {
 
     /// Bytes to store. A record over 64 KiB is refused.
     fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = vec![Self::VERSION];
+        let mut bytes = Vec::with_capacity(USUAL);
+        bytes.push(Self::VERSION);
         bincode::encode_into_std_write(self, &mut bytes, CONFIG)
             .map_err(|e| unreadable(Self::NAME, &e))?;
         if bytes.len() > RECORD_LIMIT {
