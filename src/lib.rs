@@ -21,3 +21,4 @@ pub mod telemetry;
 mod testing;
 pub mod tls;
 pub mod types;
+pub mod upstream;

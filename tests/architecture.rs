@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["repo", "auth", "jobs", "audit"],
     &["formats"],
     &["snapshot"],
-    &["mirror", "bundle", "search", "gc"],
+    &["mirror", "upstream", "bundle", "search", "gc"],
     &["app"],
     &["http"],
     &["cli"],
