@@ -186,6 +186,7 @@ fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Local => "local",
         Origin::Mirror => "mirror",
+        Origin::Cache => "cache",
     }
 }
 

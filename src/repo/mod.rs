@@ -294,6 +294,16 @@ impl Repos {
         }
     }
 
+    /// How the repository of this name gets its content, of whatever kind it is; none if there is none that readers see.
+    pub async fn origin(&self, name: &RepoName) -> Result<Option<Origin>, RepoError> {
+        let name = name.clone();
+        self.hop(move |_, r| {
+            let found = any_visible(r, name.as_str())?;
+            Ok(found.map(|(_, record)| Origin::of(record.origin)))
+        })
+        .await
+    }
+
     /// Whether the repository of images exists, as readers see it.
     pub async fn exists(&self, name: &RepoName) -> Result<bool, RepoError> {
         let name = name.clone();
@@ -304,6 +314,15 @@ impl Repos {
     /// Makes a repository of origin mirror unless the name has one of any origin; answers its number, which the run's
     /// fills and its commit belong to. Until its first commit nobody sees it but mirror runs.
     pub async fn ensure_mirror(&self, name: &RepoName) -> Result<RepoId, RepoError> {
+        self.ensure_fetched(name, Origin::Mirror).await
+    }
+
+    /// The same of origin cache.
+    pub async fn ensure_cache(&self, name: &RepoName) -> Result<RepoId, RepoError> {
+        self.ensure_fetched(name, Origin::Cache).await
+    }
+
+    async fn ensure_fetched(&self, name: &RepoName, origin: Origin) -> Result<RepoId, RepoError> {
         let (wanted, at_ms) = (name.clone(), wall_ms());
         let found = self.hop(move |_, r| Ok(rows::find(r, wanted.as_str())?));
         if let Some((id, record)) = found.await? {
@@ -317,7 +336,7 @@ impl Repos {
                     pushes::is_of(&name, &record, Kind::Oci)?;
                     (id, record)
                 }
-                None => rows::create(tx, &name, Kind::Oci, Origin::Mirror.code(), at_ms)?,
+                None => rows::create(tx, &name, Kind::Oci, origin.code(), at_ms)?,
             };
             Ok(id)
         });
@@ -394,10 +413,10 @@ impl Repos {
     }
 }
 
-/// A mirror without a revision: it holds only what its first run has fetched so far. It is there for mirror runs, which
-/// go on with it, and for nobody else.
+/// A mirror or cache without a revision: it holds only what its first run has fetched so far. It is there for those who
+/// fetch, who go on with it, and for nobody else.
 fn is_unborn(record: &RepoRecord) -> bool {
-    record.origin == Origin::Mirror.code() && record.head == 0
+    record.origin != Origin::Local.code() && record.head == 0
 }
 
 /// The repository of a name and kind, as readers see it.

@@ -37,6 +37,8 @@ pub enum Origin {
     Local,
     /// From another registry; of pushes at most what is attached to it is taken.
     Mirror,
+    /// From an upstream, as it was asked for; of pushes as with a mirror.
+    Cache,
 }
 
 impl Origin {
@@ -44,11 +46,16 @@ impl Origin {
         match self {
             Self::Local => 0,
             Self::Mirror => 1,
+            Self::Cache => 2,
         }
     }
 
     pub(super) const fn of(code: u8) -> Self {
-        if code == 0 { Self::Local } else { Self::Mirror }
+        match code {
+            0 => Self::Local,
+            2 => Self::Cache,
+            _ => Self::Mirror,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub(in crate::repo) mod closure;
 pub(in crate::repo) mod delete;
 pub(in crate::repo) mod edit;
 pub(in crate::repo) mod manifest;
+mod named;
 pub(in crate::repo) mod read;
 pub(in crate::repo) mod rules;
 pub(in crate::repo) mod tags;
