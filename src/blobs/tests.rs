@@ -34,14 +34,14 @@ fn fresh() -> (TempDir, Blobs) {
 
 /// Takes an upload up, in small steps.
 fn resume(blobs: &Blobs, name: UploadName, saved: Option<&Saved>) -> Result<Ingest, BlobError> {
-    let mut resuming = blobs.resume(name, saved, None)?;
+    let mut resuming = blobs.uploads.resume(name, saved, None)?;
     loop {
         match resuming.step(100_000)? {
             Resumed::Whole(ingest) => return Ok(*ingest),
             Resumed::Part(rest) => {
                 // Who gives up in between goes on from there.
                 let hashed = rest.pause()?;
-                resuming = blobs.resume(name, saved, Some(&hashed))?;
+                resuming = blobs.uploads.resume(name, saved, Some(&hashed))?;
             }
         }
     }
@@ -56,7 +56,9 @@ fn content(len: usize) -> Vec<u8> {
 }
 
 fn ingest(blobs: &Blobs, n: u8, bytes: &[u8]) -> Ingest {
-    let mut ingest = blobs.begin(UploadName::session(id(n), REPO, SHA256));
+    let mut ingest = blobs
+        .uploads
+        .begin(UploadName::session(id(n), REPO, SHA256));
     for piece in bytes.chunks(100_000) {
         ingest.write(piece).expect("room");
     }
@@ -66,7 +68,7 @@ fn ingest(blobs: &Blobs, n: u8, bytes: &[u8]) -> Ingest {
 /// The other name of an upload's file, looked for in small steps.
 fn twin(blobs: &Blobs, n: u8) -> Option<Place> {
     let name = UploadName::session(id(n), REPO, SHA256);
-    let mut search = blobs.twin(name).expect("looked at")?;
+    let mut search = blobs.uploads.twin(name).expect("looked at")?;
     loop {
         let before = blobs.counters().bytes_rehashed;
         let step = search.step(STEP).expect("read");
@@ -90,6 +92,7 @@ fn read(blobs: &Blobs, place: &Place, size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let digest = place.digest().expect("a place");
     let mut file = blobs
+        .content
         .open_place(place, &digest, size as u64)
         .expect("opens");
     file.read_to_end(&mut bytes).expect("reads");
@@ -144,7 +147,7 @@ fn few_bytes_stay_inline_and_many_are_placed() {
     }
     assert_eq!(blobs.counters().blobs_sealed, 5);
     assert_eq!(blobs.counters().bytes_in, (65 + 65 + BIG) as u64);
-    assert!(blobs.uploads().expect("lists").is_empty());
+    assert!(blobs.uploads.sessions().expect("lists").is_empty());
 }
 
 #[test]
@@ -190,14 +193,14 @@ fn few_bytes_of_a_saved_upload_come_back_inline() {
     let mut upload = ingest(&blobs, 1, b"few");
     assert!(tree(dir.path()).is_empty());
     upload.checkpoint().expect("durable");
-    assert_eq!(blobs.uploads().expect("lists")[0].len, 3);
+    assert_eq!(blobs.uploads.sessions().expect("lists")[0].len, 3);
     upload.write(b" more").expect("room");
     let sealed = upload
         .finish(&Digest::of(SHA256, b"few more"))
         .expect("seals");
     assert!(matches!(sealed.body, SealedBody::Inline(b) if *b == *b"few more"));
     assert!(sealed.upload.is_some_and(|name| name.id == id(1)));
-    assert_eq!(blobs.uploads().expect("lists")[0].len, 3);
+    assert_eq!(blobs.uploads.sessions().expect("lists")[0].len, 3);
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn both_algorithms_from_the_start_or_at_the_end() {
     let bytes = content(BIG);
     for (n, begun) in [(1, Algorithm::Sha512), (2, SHA256)] {
         let digest = Digest::of(Algorithm::Sha512, &bytes);
-        let mut upload = blobs.begin(UploadName::session(id(n), REPO, begun));
+        let mut upload = blobs.uploads.begin(UploadName::session(id(n), REPO, begun));
         upload.write(&bytes[..BIG - 10]).expect("room");
         upload.write(&bytes[BIG - 10..]).expect("room");
         let place = placed(upload.finish(&digest).expect("seals"));
@@ -307,7 +310,7 @@ fn another_boot_cuts_back_to_what_was_saved() {
     )
     .expect("resumes");
     assert_eq!(upload.offset(), 300_000);
-    assert_eq!(blobs.uploads().expect("lists")[0].len, 300_000);
+    assert_eq!(blobs.uploads.sessions().expect("lists")[0].len, 300_000);
     upload.write(&bytes[300_000..]).expect("room");
     assert!(upload.finish(&Digest::of(SHA256, &bytes)).is_ok());
 }
@@ -321,7 +324,7 @@ fn an_unsaved_file_of_an_unknown_boot_counts_for_nothing() {
     unmark(dir.path(), 1);
     let upload = resume(&blobs, UploadName::session(id(1), REPO, SHA256), None).expect("resumes");
     assert_eq!(upload.offset(), 0);
-    assert_eq!(blobs.uploads().expect("lists")[0].len, 0);
+    assert_eq!(blobs.uploads.sessions().expect("lists")[0].len, 0);
 }
 
 #[test]
@@ -361,9 +364,11 @@ fn a_short_or_lost_file_is_damage() {
     };
     assert_eq!(kind(Some(&saved)), Some(BlobErrorKind::Damaged));
     blobs
+        .uploads
         .discard(UploadName::session(id(1), REPO, SHA256))
         .expect("gone");
     blobs
+        .uploads
         .discard(UploadName::session(id(1), REPO, SHA256))
         .expect("still gone");
     assert_eq!(kind(Some(&saved)), Some(BlobErrorKind::Damaged));
@@ -396,6 +401,7 @@ fn an_upload_that_is_a_blob_by_now_is_left_alone() {
     assert_eq!(twin(&blobs, 1), Some(place.clone()));
     assert_eq!(read(&blobs, &place, BIG), bytes);
     blobs
+        .uploads
         .discard(UploadName::session(id(1), REPO, SHA256))
         .expect("goes");
     assert!(!file.exists());
@@ -412,7 +418,7 @@ fn an_upload_whose_closing_was_cut_off_goes_on() {
         let digest = Digest::of(digest_of, &bytes);
         let place = placed(upload.finish(&digest).expect("seals"));
         assert_eq!(twin(&blobs, 1), Some(place.clone()));
-        blobs.remove(&[place]).expect("removed");
+        blobs.content.remove(&[place]).expect("removed");
         assert_eq!(twin(&blobs, 1), None);
         let upload =
             resume(&blobs, UploadName::session(id(1), REPO, SHA256), None).expect("goes on");
@@ -435,7 +441,9 @@ fn an_upload_that_nobody_counts_on_leaves_no_name() {
 fn what_is_saved_is_never_ahead_of_the_file() {
     let (dir, blobs) = fresh();
     let bytes = content(BIG);
-    let mut upload = blobs.begin(UploadName::session(id(1), REPO, SHA256));
+    let mut upload = blobs
+        .uploads
+        .begin(UploadName::session(id(1), REPO, SHA256));
     assert_eq!(upload.checkpoint().expect("nothing yet").offset, 0);
     assert!(tree(dir.path()).is_empty());
     for (i, piece) in bytes.chunks(90_001).enumerate() {
@@ -518,10 +526,10 @@ fn the_reserve_is_kept() {
         inline_max: 64,
     };
     let full = Blobs::open(options).expect("opens");
-    assert!(full.room_for(0).is_ok());
-    let error = full.room_for(5).expect_err("full");
+    assert!(full.content.room_for(0).is_ok());
+    let error = full.content.room_for(5).expect_err("full");
     assert!(matches!(error, BlobError::NoSpace { needed: 5, free: 0 }));
-    let mut upload = full.begin(UploadName::session(id(1), REPO, SHA256));
+    let mut upload = full.uploads.begin(UploadName::session(id(1), REPO, SHA256));
     let error = upload.write(&content(BIG)).expect_err("full");
     assert_eq!(error.kind(), BlobErrorKind::NoSpace);
     assert_eq!(
@@ -532,7 +540,7 @@ fn the_reserve_is_kept() {
     let upload =
         resume(&full, UploadName::session(id(1), REPO, SHA256), None).expect("from the start");
     assert_eq!(upload.offset(), 0);
-    assert!(fresh().1.room_for(1).is_ok());
+    assert!(fresh().1.content.room_for(1).is_ok());
 }
 
 #[test]
@@ -548,7 +556,7 @@ fn uploads_are_listed_and_strangers_left_alone() {
             .create_new(true)
             .open(&stranger),
     );
-    let listed = open(dir.path()).uploads().expect("lists");
+    let listed = open(dir.path()).uploads.sessions().expect("lists");
     assert_eq!(listed.len(), 1);
     let found = &listed[0];
     assert_eq!(

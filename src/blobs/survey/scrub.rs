@@ -5,7 +5,7 @@ use super::odd::shown;
 use crate::blobs::files::Files;
 use crate::blobs::folders::{is_hollow, open_content};
 use crate::blobs::place::{Place, UploadName};
-use crate::blobs::{BlobError, Blobs, Foreign};
+use crate::blobs::{BlobError, Content, Foreign};
 use crate::types::{Algorithm, Digest, Hasher};
 use rustix::fs::Advice;
 use std::ffi::OsString;
@@ -43,7 +43,7 @@ pub struct Listed {
     pub foreign: Vec<Foreign>,
 }
 
-impl Blobs {
+impl Content {
     /// Reads a content file to its end. `each` hears of each piece's length before the next is read, and may wait; it
     /// answers whether to go on.
     pub fn read_through(&self, place: &Place, each: &mut dyn FnMut(usize) -> bool) -> FoundContent {

@@ -30,30 +30,47 @@ fn a_place_is_used_once() {
     // from its row must not be in the way, and a place that is being removed must not come back to life.
     let third = placed(seal(1).expect("an upload id is used again"));
     assert_ne!(first, third);
-    blobs.remove(std::slice::from_ref(&first)).expect("removed");
+    blobs
+        .content
+        .remove(std::slice::from_ref(&first))
+        .expect("removed");
     assert_ne!(placed(seal(1).expect("seals")), first);
     blobs
+        .content
         .remove(std::slice::from_ref(&first))
         .expect("absent is fine");
-    let gone = blobs.open_place(&first, &digest, 1000).expect_err("gone");
+    let gone = blobs
+        .content
+        .open_place(&first, &digest, 1000)
+        .expect_err("gone");
     assert_eq!(gone.kind(), BlobErrorKind::Damaged);
     assert_eq!(read(&blobs, &second, 1000), bytes);
     let other = Digest::of(SHA256, b"other");
     for (digest, size) in [(&digest, 999), (&other, 1000)] {
-        let wrong = blobs.open_place(&second, digest, size);
+        let wrong = blobs.content.open_place(&second, digest, size);
         let wrong = wrong.expect_err("another length, or another blob's");
         assert_eq!(wrong.kind(), BlobErrorKind::Damaged);
-        assert!(blobs.open_place_now(&second, digest, size).is_none());
+        assert!(
+            blobs
+                .content
+                .open_place_now(&second, digest, size)
+                .is_none()
+        );
     }
     // What was just made and read is known to the kernel.
-    let now = blobs.open_place_now(&second, &digest, 1000);
+    let now = blobs.content.open_place_now(&second, &digest, 1000);
     assert_eq!(now.is_some(), blobs.files.local && knows_cached(dir.path()));
     if let Some(now) = now {
         let mut found = vec![0; 1000];
         now.read_exact_at(&mut found, 0).expect("read");
         assert_eq!(found, bytes);
     }
-    assert!(blobs.open_place_now(&first, &digest, 1000).is_none());
+    assert!(
+        blobs
+            .content
+            .open_place_now(&first, &digest, 1000)
+            .is_none()
+    );
 }
 
 #[test]
@@ -73,10 +90,13 @@ fn no_place_leads_out() {
     ] {
         let place = Place(text.to_owned());
         let digest = Digest::of(SHA256, b"x");
-        let refused = blobs.open_place(&place, &digest, 1).expect_err("refused");
+        let refused = blobs
+            .content
+            .open_place(&place, &digest, 1)
+            .expect_err("refused");
         assert_eq!(refused.kind(), BlobErrorKind::Damaged);
-        assert!(blobs.open_place_now(&place, &digest, 1).is_none());
-        assert!(blobs.remove(&[place]).is_err());
+        assert!(blobs.content.open_place_now(&place, &digest, 1).is_none());
+        assert!(blobs.content.remove(&[place]).is_err());
     }
     assert!(outside.exists());
 }

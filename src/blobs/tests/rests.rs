@@ -41,13 +41,14 @@ fn what_rests_is_closed_and_goes_on() {
     let digest = Digest::of(SHA256, &bytes);
     let place = placed(upload.finish(&digest).expect("sealed"));
     let file = blobs
+        .content
         .open_place(&place, &digest, BIG as u64)
         .expect("there");
     let mut got = Vec::new();
     std::io::Read::read_to_end(&mut &file, &mut got).expect("read");
     assert!(got == bytes);
     // One without a byte has no file, before and after.
-    let mut upload = blobs.begin(name(2));
+    let mut upload = blobs.uploads.begin(name(2));
     upload.rest().expect("rests");
     upload.write(b"few").expect("room");
     let sealed = upload.finish(&Digest::of(SHA256, b"few"));
@@ -80,7 +81,7 @@ fn changed(change: fn(&Path)) -> Result<(), BlobErrorKind> {
     change(&dir.path().join("data/uploads").join(name(1).to_string()));
     let written = upload.write(&bytes[BIG / 2..]);
     if written.is_err() {
-        assert!(blobs.uploads().expect("lists").is_empty());
+        assert!(blobs.uploads.sessions().expect("lists").is_empty());
         assert!(upload.write(b"more").is_err(), "it takes nothing more");
     }
     written.map_err(|e| e.kind())?;

@@ -39,19 +39,19 @@ fn a_file_has_one_writer() {
 fn a_fill_is_no_session() {
     let (_dir, blobs) = fresh();
     let fill = UploadName::fill(id(1), REPO, SHA256);
-    let mut ingest = blobs.begin(fill);
+    let mut ingest = blobs.uploads.begin(fill);
     ingest.write(&content(BIG)).expect("room");
     ingest.checkpoint().expect("saved");
     drop(ingest);
-    assert!(blobs.uploads().expect("lists").is_empty());
-    let files = blobs.fills().expect("lists");
+    assert!(blobs.uploads.sessions().expect("lists").is_empty());
+    let files = blobs.uploads.fills().expect("lists");
     assert_eq!((files.len(), files[0].name), (1, fill));
     assert_eq!(resume(&blobs, name(1), None).expect("another").offset(), 0);
     assert_eq!(
         resume(&blobs, fill, None).expect("the fill").offset(),
         BIG as u64
     );
-    assert!(blobs.strangers().expect("lists").is_empty());
+    assert!(blobs.content.strangers().expect("lists").is_empty());
 }
 
 /// Refused with nothing left, although the digest that was computed on the way is right.
@@ -66,8 +66,11 @@ fn assert_changed(what: &str, len: usize, change: fn(&Path)) {
         matches!(sealed, Err(BlobError::Changed)),
         "{what}: {sealed:?}"
     );
-    assert!(blobs.uploads().expect("lists").is_empty(), "{what}");
-    let places = blobs.places_of(&Digest::of(SHA256, &bytes));
+    assert!(
+        blobs.uploads.sessions().expect("lists").is_empty(),
+        "{what}"
+    );
+    let places = blobs.content.places_of(&Digest::of(SHA256, &bytes));
     assert_eq!(places.expect("lists"), [], "{what}");
 }
 

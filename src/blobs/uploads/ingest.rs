@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 /// Bytes on their way to become a blob. All methods block: call from `spawn_blocking`.
 ///
 /// Dropping it keeps the upload as far as it was flushed. After any error but a wrong digest it takes nothing more:
-/// drop it and either [`crate::blobs::Blobs::resume`] or [`crate::blobs::Blobs::discard`].
+/// drop it and either [`crate::blobs::Uploads::resume`] or [`crate::blobs::Uploads::discard`].
 pub struct Ingest {
     upload: Upload,
     hasher: Hasher,
@@ -199,7 +199,7 @@ impl Ingest {
     }
 
     /// Hashes and appends. `NoSpace` when the reserve is reached. What failed half way is cut off or kept by
-    /// [`crate::blobs::Blobs::resume`], which also says from where to go on.
+    /// [`crate::blobs::Uploads::resume`], which also says from where to go on.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.write_hashed(bytes, None)
     }

@@ -37,7 +37,7 @@ pub enum Resumed {
 }
 
 impl Resuming {
-    /// See [`crate::blobs::Blobs::resume`].
+    /// See [`crate::blobs::Uploads::resume`].
     pub(in crate::blobs) fn open(
         files: Arc<Files>,
         name: UploadName,

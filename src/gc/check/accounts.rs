@@ -84,7 +84,7 @@ impl Checker {
         let (blobs, row) = (self.0.blobs.clone(), row.to_vec());
         let kept: Result<String, BlobError> = blocking(move || {
             let digest = Digest::of(Algorithm::Sha256, &row);
-            blobs.quarantine_bytes(&digest, &row)
+            blobs.content.quarantine_bytes(&digest, &row)
         })
         .await?;
         Ok(kept?)

@@ -100,7 +100,8 @@ impl Checker {
                     continue;
                 }
                 let blobs = self.0.blobs.clone();
-                let to = blocking(move || blobs.quarantine_bytes(&digest, &bytes)).await??;
+                let to =
+                    blocking(move || blobs.content.quarantine_bytes(&digest, &bytes)).await??;
                 self.0.repos.drop_bytes(&digest).await?;
                 problems.push(problem.done(format!("moved to {to}")));
             }

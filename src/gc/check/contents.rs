@@ -44,7 +44,7 @@ impl Checker {
         let (blobs, size, speed) = (self.0.blobs.clone(), content.size, speed.clone());
         let deep = deep || content.damaged;
         blocking(move || {
-            let len = match blobs.len_of(&place) {
+            let len = match blobs.content.len_of(&place) {
                 Ok(Some(len)) => len,
                 Ok(None) => return ContentState::Missing,
                 Err(error) => return ContentState::Unreadable(error.to_string()),
@@ -52,11 +52,11 @@ impl Checker {
             if len == size && !deep {
                 return ContentState::Whole;
             }
-            if len != size && blobs.is_hollow(&place) {
+            if len != size && blobs.content.is_hollow(&place) {
                 return ContentState::Length(len);
             }
             let mut read = 0;
-            let found = blobs.read_through(&place, &mut |n| {
+            let found = blobs.content.read_through(&place, &mut |n| {
                 read += n as u64;
                 speed.spend(n as u64)
             });
@@ -130,9 +130,9 @@ impl Checker {
         };
         let (blobs, size) = (self.0.blobs.clone(), content.size);
         let is_whole = blocking(move || {
-            let opened = blobs.make_readable(&place).unwrap_or(false);
+            let opened = blobs.content.make_readable(&place).unwrap_or(false);
             opened
-                && matches!(blobs.read_through(&place, &mut |_| true), FoundContent::Whole(len) if len == size)
+                && matches!(blobs.content.read_through(&place, &mut |_| true), FoundContent::Whole(len) if len == size)
         })
         .await?;
         Ok(if is_whole {
@@ -173,7 +173,9 @@ impl Checker {
             Some(_) => None,
         };
         let kept = match bytes {
-            Some(bytes) => Some(blocking(move || blobs.quarantine_bytes(&digest, &bytes)).await??),
+            Some(bytes) => {
+                Some(blocking(move || blobs.content.quarantine_bytes(&digest, &bytes)).await??)
+            }
             None => None,
         };
         // The mark before the file goes: then nobody opens it, and a push that heals takes another place.
@@ -184,7 +186,7 @@ impl Checker {
         let blobs = self.0.blobs.clone();
         let moved = match content.place.clone() {
             Some(place) => {
-                match blocking(move || blobs.quarantine(&format!("blobs/{place}"))).await? {
+                match blocking(move || blobs.content.quarantine(&format!("blobs/{place}"))).await? {
                     Ok(moved) => moved,
                     Err(e) => return Ok(problem.how(format!("{e}; push or mirror it again"))),
                 }
@@ -234,11 +236,13 @@ impl Checker {
     ) -> Result<Option<(u64, Option<Place>)>, RepoError> {
         let (blobs, wanted, speed) = (self.0.blobs.clone(), *digest, speed.clone());
         let placed: Result<_, BlobError> = blocking(move || {
-            for place in blobs.places_of(&wanted)? {
-                if blobs.is_hollow(&place) {
+            for place in blobs.content.places_of(&wanted)? {
+                if blobs.content.is_hollow(&place) {
                     continue;
                 }
-                let found = blobs.read_through(&place, &mut |n| speed.spend(n as u64));
+                let found = blobs
+                    .content
+                    .read_through(&place, &mut |n| speed.spend(n as u64));
                 if let FoundContent::Whole(len) = found {
                     return Ok(Some((len, Some(place))));
                 }

@@ -17,13 +17,15 @@ impl Checker {
         problems: &mut Vec<Problem>,
     ) -> Result<(), RepoError> {
         let blobs = self.0.blobs.clone();
-        for file in blocking(move || blobs.strangers()).await?? {
+        for file in blocking(move || blobs.content.strangers()).await?? {
             problems.push(self.stranger(file, repair).await?);
         }
         for algorithm in Algorithm::ALL {
             for byte in 0..=u8::MAX {
                 let blobs = self.0.blobs.clone();
-                let listed = match blocking(move || blobs.places_in(algorithm, byte)).await? {
+                let listed = match blocking(move || blobs.content.places_in(algorithm, byte))
+                    .await?
+                {
                     Ok(listed) => listed,
                     Err(error) => {
                         let problem = Problem::new(ProblemKind::BlobUnreadable, error.to_string());
@@ -58,7 +60,7 @@ impl Checker {
         for algorithm in Algorithm::ALL {
             for byte in 0..=u8::MAX {
                 let blobs = self.0.blobs.clone();
-                let listed = blocking(move || blobs.places_in(algorithm, byte)).await??;
+                let listed = blocking(move || blobs.content.places_in(algorithm, byte)).await??;
                 if listed.places.is_empty() {
                     continue;
                 }
@@ -122,11 +124,13 @@ impl Checker {
             return Ok(problem);
         };
         let blobs = self.0.blobs.clone();
-        Ok(match blocking(move || blobs.quarantine(&file)).await? {
-            Ok(Some(to)) => problem.done(format!("moved to {to}")),
-            Ok(None) => problem.done("it is gone"),
-            Err(error) => problem.how(error.to_string()),
-        })
+        Ok(
+            match blocking(move || blobs.content.quarantine(&file)).await? {
+                Ok(Some(to)) => problem.done(format!("moved to {to}")),
+                Ok(None) => problem.done("it is gone"),
+                Err(error) => problem.how(error.to_string()),
+            },
+        )
     }
 
     /// Upload files of repositories that never existed.

@@ -296,8 +296,8 @@ impl Checker {
         for look in 1..=looks {
             let blobs = self.0.blobs.clone();
             files = blocking(move || {
-                let mut files = blobs.uploads()?;
-                files.extend(blobs.fills()?);
+                let mut files = blobs.uploads.sessions()?;
+                files.extend(blobs.uploads.fills()?);
                 Ok::<_, BlobError>(files)
             })
             .await??;

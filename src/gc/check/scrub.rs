@@ -265,7 +265,7 @@ impl Checker {
             return Ok(true);
         };
         let (blobs, size) = (self.0.blobs.clone(), content.size);
-        blocking(move || blobs.is_lost(&place, size)).await
+        blocking(move || blobs.content.is_lost(&place, size)).await
     }
 
     /// Bytes a second: a third faster than it would have to be, never faster than the limit.

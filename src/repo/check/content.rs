@@ -142,7 +142,9 @@ impl Repos {
             let _file_stays = repos.without_removals().await;
             if let Some(place) = place.clone() {
                 let blobs = repos.0.blobs.clone();
-                let len = repos.block(move || Ok(blobs.len_of(&place)?)).await?;
+                let len = repos
+                    .block(move || Ok(blobs.content.len_of(&place)?))
+                    .await?;
                 if len != Some(size) {
                     return Ok(false);
                 }
@@ -186,7 +188,7 @@ impl Repos {
     pub fn begin_heal(&self, algorithm: Algorithm) -> Result<Ingest, RepoError> {
         let id = new_upload_id()?;
         let name = UploadName::session(id, RepoId(0), algorithm);
-        Ok(self.0.blobs.begin(name))
+        Ok(self.0.blobs.uploads.begin(name))
     }
 
     /// Checks the bytes and gives them to a blob that is damaged or has no row but references; no repository shows more

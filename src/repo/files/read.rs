@@ -98,7 +98,10 @@ impl Inner {
         let body = match &file.body {
             KnownBody::Inline(bytes) => BlobBody::Inline(bytes.clone()),
             KnownBody::Placed(place) => {
-                let opened = self.blobs.open_place_now(place, &file.digest, file.size)?;
+                let opened = self
+                    .blobs
+                    .content
+                    .open_place_now(place, &file.digest, file.size)?;
                 BlobBody::File(Arc::new(opened))
             }
         };

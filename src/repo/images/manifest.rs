@@ -263,7 +263,7 @@ pub(in crate::repo) fn writable(
 fn place(inner: &Inner, digest: &Digest, bytes: &Bytes) -> Result<Body, RepoError> {
     let id = crate::repo::new_upload_id()?;
     let name = UploadName::session(id, RepoId(0), digest.algorithm());
-    let mut ingest = inner.blobs.begin(name);
+    let mut ingest = inner.blobs.uploads.begin(name);
     ingest.write(bytes)?;
     match ingest.finish(digest)?.body {
         SealedBody::Inline(bytes) => Ok(Body::Inline(bytes)),

@@ -163,7 +163,7 @@ impl Repos {
     ) -> bool {
         let blobs = self.0.blobs.clone();
         let file = UploadName::session(id, repo, algorithm);
-        let len = self.block(move || Ok(blobs.upload_len(file)?));
+        let len = self.block(move || Ok(blobs.uploads.len_of(file)?));
         match len.await {
             Ok(0) => {
                 self.0.uploads.end(id);

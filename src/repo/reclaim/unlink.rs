@@ -109,7 +109,7 @@ impl Unlinking {
         let removed = self.repos.block(move || {
             // Also if nobody waits for this any more.
             let _until_gone = removing;
-            Ok(blobs.remove_each(&places))
+            Ok(blobs.content.remove_each(&places))
         });
         let removed = removed.await?;
         if let Err(error) = removed.result {

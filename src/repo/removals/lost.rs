@@ -20,7 +20,8 @@ impl Repos {
                 return Ok(None);
             };
             let place = content.place.as_ref().filter(|_| !content.damaged);
-            let is_lost = place.is_some_and(|place| inner.blobs.is_lost(place, content.size));
+            let is_lost =
+                place.is_some_and(|place| inner.blobs.content.is_lost(place, content.size));
             Ok(Some((content, is_lost)))
         });
         let content = match looked.await? {

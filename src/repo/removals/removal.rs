@@ -42,7 +42,7 @@ impl Repos {
                 let remove = move || {
                     // Also if nobody waits for this any more.
                     let _until_gone = removing;
-                    Ok(blobs.remove(&unused)?)
+                    Ok(blobs.content.remove(&unused)?)
                 };
                 self.block(remove).await
             }

@@ -68,7 +68,7 @@ impl Repos {
                 // Its file, if there will be one, has this in its name.
                 session.algorithm = digest.map_or(session.algorithm, |d| d.algorithm());
                 let name = UploadName::session(id, repo, session.algorithm);
-                self.0.blobs.begin(name).of(session.owner.clone())
+                self.0.blobs.uploads.begin(name).of(session.owner.clone())
             }
         };
         let repo = ingest.repo();
@@ -282,7 +282,7 @@ impl Repos {
     /// The upload is over, whether its file goes now or with the idle ones.
     async fn drop_file(&self, upload: UploadName) {
         let blobs = self.0.blobs.clone();
-        let gone = self.block(move || Ok(blobs.discard(upload)?));
+        let gone = self.block(move || Ok(blobs.uploads.discard(upload)?));
         if let Err(error) = gone.await {
             tracing::debug!(upload = %upload.id, %error, "the file of a finished upload stays until it is reaped");
         }

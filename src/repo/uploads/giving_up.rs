@@ -144,7 +144,7 @@ impl Repos {
                         continue;
                     };
                     let (id, repo) = (UploadId(id), RepoId(row.repo));
-                    if blobs.session_file(id, repo)?.is_none() {
+                    if blobs.uploads.session_file(id, repo)?.is_none() {
                         bare.push((id, repo));
                     }
                 }
@@ -167,7 +167,7 @@ impl Repos {
             return Ok(());
         }
         let blobs = self.0.blobs.clone();
-        let file = self.block(move || Ok(blobs.session_file(id, repo)?));
+        let file = self.block(move || Ok(blobs.uploads.session_file(id, repo)?));
         if file.await?.is_some() {
             return Ok(());
         }
@@ -198,7 +198,8 @@ impl Repos {
         purpose: Purpose,
     ) -> Result<Option<UploadListing>, RepoError> {
         let blobs = self.0.blobs.clone();
-        self.block(move || Ok(Some(blobs.listing(purpose)?))).await
+        self.block(move || Ok(Some(blobs.uploads.listing(purpose)?)))
+            .await
     }
 
     /// Some more of them; `None` at the end, and after an error.
@@ -231,7 +232,7 @@ impl Repos {
     /// Removes what is left of an upload that is not in memory. The caller has seen to it that nobody takes it up.
     pub(in crate::repo) async fn end_left(&self, file: UploadName) -> Result<(), RepoError> {
         let blobs = self.0.blobs.clone();
-        self.block(move || Ok(blobs.discard(file)?)).await?;
+        self.block(move || Ok(blobs.uploads.discard(file)?)).await?;
         self.0.uploads.end(file.id);
         self.0.sessions.gone(file.id);
         self.drop_row(file.id).await
@@ -322,7 +323,7 @@ impl Repos {
                 return Ok(());
             };
             let file = UploadName::session(id, repo, dropped.algorithm);
-            Ok(inner.blobs.discard(file)?)
+            Ok(inner.blobs.uploads.discard(file)?)
         })
         .await?;
         self.0.uploads.end(id);

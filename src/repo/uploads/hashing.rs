@@ -47,14 +47,14 @@ impl Repos {
         }
     }
 
-    /// The place that is another name of an upload's file, if it has one: see [`crate::blobs::Blobs::twin`]. It is looked
+    /// The place that is another name of an upload's file, if it has one: see [`crate::blobs::Uploads::twin`]. It is looked
     /// for to the end, also if its client goes away: one look settles which name stays.
     pub(in crate::repo) async fn twin_of(
         &self,
         name: UploadName,
     ) -> Result<Option<Place>, RepoError> {
         let blobs = self.0.blobs.clone();
-        let mut search = self.block(move || Ok(blobs.twin(name)?)).await?;
+        let mut search = self.block(move || Ok(blobs.uploads.twin(name)?)).await?;
         while let Some(part) = search.take() {
             self.still_wanted(name.repo).await?;
             let turn = self.turn_to_hash().await?;

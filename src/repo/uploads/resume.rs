@@ -128,7 +128,7 @@ impl Repos {
                 condemn_stray(tx, &digest, &stray, at_ms)
             });
             if !is_stray.await? {
-                self.block(move || Ok(blobs.discard(name)?)).await?;
+                self.block(move || Ok(blobs.uploads.discard(name)?)).await?;
                 self.0.uploads.end(name.id);
                 self.0.sessions.gone(name.id);
                 return Ok(None);
@@ -137,12 +137,16 @@ impl Repos {
             let blobs = blobs.clone();
             let remove = move || {
                 let _until_gone = removing;
-                Ok(blobs.remove(&[place])?)
+                Ok(blobs.content.remove(&[place])?)
             };
             self.block(remove).await?;
         }
         let hashed = self.0.sessions.hashed(name.id);
-        let resume = move || Ok(blobs.resume(name, saved.as_ref(), hashed.as_ref())?);
+        let resume = move || {
+            Ok(blobs
+                .uploads
+                .resume(name, saved.as_ref(), hashed.as_ref())?)
+        };
         let resuming = self.block(resume).await?;
         Ok(Some(self.hash_again(name, resuming, waits).await?))
     }
@@ -172,7 +176,7 @@ impl Repos {
                     saved: Some(saved),
                 }));
             }
-            let file = inner.blobs.session_file(id, repo)?;
+            let file = inner.blobs.uploads.session_file(id, repo)?;
             Ok(file.map(|file| Left {
                 repo,
                 algorithm: file.algorithm,
@@ -194,7 +198,11 @@ pub(in crate::repo) fn count_left(
     uploads: &Uploads,
     sessions: &Sessions,
 ) -> Result<(), RepoError> {
-    let files = blobs.uploads()?.into_iter().chain(blobs.fills()?);
+    let files = blobs
+        .uploads
+        .sessions()?
+        .into_iter()
+        .chain(blobs.uploads.fills()?);
     for UploadFile { name, len, .. } in files {
         let (repo, upload) = store.read(|r| {
             let repo = r.get(Table::Repos, &keys::repo(name.repo))?;
@@ -208,7 +216,7 @@ pub(in crate::repo) fn count_left(
             let row = upload.and_then(|row| UploadRecord::from_bytes(&row).ok());
             let owner = match row.map(|row| row.owner).filter(|owner| !owner.is_empty()) {
                 Some(owner) => Some(owner.into()),
-                None => blobs.owner_of(name)?,
+                None => blobs.uploads.owner_of(name)?,
             };
             if let Some(owner) = owner {
                 sessions.found(name.id, owner);
@@ -232,10 +240,10 @@ pub(in crate::repo) fn remember_boot(
         .read(|r| r.get(Table::Meta, KEY))?
         .and_then(|b| String::from_utf8(b).ok());
     if before.as_deref() != Some(now) {
-        for file in blobs.uploads()? {
+        for file in blobs.uploads.sessions()? {
             let row = store.read(|r| r.get(Table::Uploads, &keys::upload(file.name.id)))?;
             if row.is_none() {
-                blobs.discard(file.name)?;
+                blobs.uploads.discard(file.name)?;
             }
         }
         let now = now.to_owned();
@@ -255,7 +263,7 @@ pub(in crate::repo) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<()
         return Ok(());
     }
     let mut mirrors: HashMap<RepoId, bool> = HashMap::new();
-    for file in blobs.uploads()? {
+    for file in blobs.uploads.sessions()? {
         let repo = file.name.repo;
         let is_mirror = match mirrors.get(&repo) {
             Some(known) => *known,
@@ -266,7 +274,7 @@ pub(in crate::repo) fn drop_old_fills(store: &Store, blobs: &Blobs) -> Result<()
             continue;
         }
         tracing::info!(upload = %file.name.id, "what a mirror run of an older version left half done is removed");
-        blobs.discard(file.name)?;
+        blobs.uploads.discard(file.name)?;
         let key = keys::upload(file.name.id);
         store.write_blocking(Lane::Request, Need::Keeps, "fill.old", move |tx| {
             tx.delete(Table::Uploads, &key)

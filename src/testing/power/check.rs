@@ -289,7 +289,12 @@ impl Check<'_> {
         let place = Place::parse(place).ok()?;
         let digest = place.digest().ok()?;
         let mut bytes = Vec::new();
-        let mut file = self.service.blobs.open_place(&place, &digest, size).ok()?;
+        let mut file = self
+            .service
+            .blobs
+            .content
+            .open_place(&place, &digest, size)
+            .ok()?;
         file.read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }

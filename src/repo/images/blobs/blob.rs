@@ -141,7 +141,7 @@ impl Repos {
         let known = self.hop(move |inner, r| {
             let known = look_up(inner, r, &key.0, &key.2, generation)?;
             if let KnownBody::Placed(place) = &known.body
-                && inner.blobs.is_lost(place, known.size)
+                && inner.blobs.content.is_lost(place, known.size)
             {
                 let lost = BlobError::Damaged(place.0.clone());
                 return Err(inner.why_missing(&key.2, place, lost));
@@ -284,7 +284,10 @@ impl Inner {
             KnownBody::Inline(bytes) => Some(BlobBody::Inline(bytes.clone())),
             KnownBody::Unread => None,
             KnownBody::Placed(place) => {
-                let file = self.blobs.open_place_now(place, digest, known.size)?;
+                let file = self
+                    .blobs
+                    .content
+                    .open_place_now(place, digest, known.size)?;
                 Some(BlobBody::File(Arc::new(file)))
             }
         }
@@ -303,7 +306,7 @@ impl Inner {
         place: &Place,
         size: u64,
     ) -> Result<File, RepoError> {
-        let opened = self.blobs.open_place(place, digest, size);
+        let opened = self.blobs.content.open_place(place, digest, size);
         opened.map_err(|e| self.why_missing(digest, place, e))
     }
 

@@ -121,7 +121,7 @@ impl Repos {
             return Err(gone(name));
         }
         let file = UploadName::fill(id, repo, digest.algorithm());
-        Ok(self.0.blobs.begin(file))
+        Ok(self.0.blobs.uploads.begin(file))
     }
 
     /// Saves what has arrived, for a later [`Repos::fill`] of the same blob.
@@ -289,7 +289,7 @@ impl Repos {
     /// Removes a fill's file, which counts no more.
     async fn discard_fill(&self, name: UploadName) -> Result<(), RepoError> {
         let blobs = self.0.blobs.clone();
-        self.block(move || Ok(blobs.discard(name)?)).await?;
+        self.block(move || Ok(blobs.uploads.discard(name)?)).await?;
         self.0.uploads.end(name.id);
         Ok(())
     }

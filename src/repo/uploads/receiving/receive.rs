@@ -165,7 +165,7 @@ impl Repos {
             });
         }
         if let Some(len) = len.or(range.map(|r| r.len())) {
-            self.0.blobs.room_for(len)?;
+            self.0.blobs.content.room_for(len)?;
             let (name, all) = (&turn.session.name, before.saturating_add(len));
             self.upload_room(name, turn.id, all, digest).await?;
         }
@@ -241,7 +241,13 @@ impl<'a> Writer<'a> {
             let session = &self.turn.session;
             let repo = self.repos.repo_of(session).await?;
             let name = UploadName::session(self.turn.id, repo, session.algorithm);
-            let ingest = self.repos.0.blobs.begin(name).of(session.owner.clone());
+            let ingest = self
+                .repos
+                .0
+                .blobs
+                .uploads
+                .begin(name)
+                .of(session.owner.clone());
             *lock(&session.ingest) = Some(ingest);
         }
         self.repos.wake(self.turn).await?;

@@ -72,7 +72,12 @@ impl World {
     /// Whether the blob has a row, and whether its file is there.
     async fn state(&self) -> (bool, bool) {
         let row = self.service.repos.content(&self.digest).await;
-        let len = self.service.blobs.len_of(&self.place).expect("looked at");
+        let len = self
+            .service
+            .blobs
+            .content
+            .len_of(&self.place)
+            .expect("looked at");
         (row.expect("read").is_some(), len == Some(self.size))
     }
 
@@ -155,7 +160,7 @@ fn a_push_does_not_remove_the_file_that_a_check_found_before_its_commit() {
         let blobs = &w.service.blobs;
         let mut place = None;
         until(|| {
-            place = blobs.places_of(&digest).expect("listed").pop();
+            place = blobs.content.places_of(&digest).expect("listed").pop();
             place.is_some()
         });
         let adopted = w.service.repos.adopt(&digest, 40_000, place.clone());
@@ -164,7 +169,7 @@ fn a_push_does_not_remove_the_file_that_a_check_found_before_its_commit() {
         push.await.expect("no panic").expect("pushed");
         let row = w.service.repos.content(&digest).await.expect("read");
         assert_eq!(row.and_then(|row| row.place), place);
-        let len = place.map(|place| blobs.len_of(&place).expect("looked at"));
+        let len = place.map(|place| blobs.content.len_of(&place).expect("looked at"));
         assert_eq!(len, Some(Some(40_000)));
         w.service.close().await;
     });

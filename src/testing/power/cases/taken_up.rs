@@ -48,7 +48,7 @@ fn nobody_waits_for_an_upload_that_is_taken_up_and_it_ends_with_its_repository()
             matches!(answer, Err(RepoError::UploadUnknown)),
             "{answer:?}"
         );
-        let left = service.blobs.uploads().expect("listed");
+        let left = service.blobs.uploads.sessions().expect("listed");
         assert!(left.is_empty(), "it went with its repository");
         service.close().await;
     });

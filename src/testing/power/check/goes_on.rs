@@ -39,7 +39,7 @@ impl Check<'_> {
     pub(super) async fn fills_are_closed(&mut self) {
         let uploads = self.ledger.uploads(self.steps).into_iter();
         let names: BTreeSet<RepoName> = uploads.map(|upload| upload.repo).collect();
-        for file in self.service.blobs.fills().expect("lists") {
+        for file in self.service.blobs.uploads.fills().expect("lists") {
             for name in &names {
                 let repos = &self.service.repos;
                 let found = repos.upload_offset(name, file.name.id).await;
