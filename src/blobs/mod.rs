@@ -4,13 +4,14 @@
 //! unfinished uploads. Knows nothing of rows: which places are in use, and which uploads go on, the caller says.
 //! Everything blocks: call from `spawn_blocking`.
 //!
-//! `content` has what is whole and at its place, `uploads` what comes, `survey` what looks at everything that lies here.
+//! `content` has what is whole and at its place, `uploads` what comes, `growing` those who read it meanwhile, `survey` what looks at everything that lies here.
 
 mod content;
 mod disk;
 mod error;
 mod files;
 mod folders;
+mod growing;
 mod place;
 mod survey;
 mod sync;
@@ -25,6 +26,7 @@ pub use content::Content;
 #[cfg(test)]
 pub(crate) use disk::Disk;
 pub use error::{BlobError, BlobErrorKind};
+pub use growing::{Growing, GrowingError, GrowingPart, GrowingReader};
 pub use ingest::{Ingest, Verified};
 pub use listing::UploadListing;
 pub use odd::Foreign;

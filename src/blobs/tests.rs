@@ -1,3 +1,5 @@
+mod faults;
+mod growing;
 mod places;
 mod rests;
 mod writers;

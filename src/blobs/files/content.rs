@@ -36,18 +36,33 @@ impl Files {
         })?;
         let place = Place::of(digest, UploadId(fresh));
         let (from, to) = (self.upload_path(name), self.place_path(&place));
-        let kept = keep && self.link(&from, &to)?;
-        if !kept {
-            let moved = self.disk.rename_new(&from, &to);
-            moved.map_err(|e| self.fault("move an upload to", &to, 0, e))?;
-        }
+        let brought = self.bring(&from, &to, keep);
+        // Whatever the call said: what is there now counts.
         if !Self::is_at(file, &to, len)? {
+            brought?;
             // No row will name it; what cannot be removed is found by a check.
             let _ = self.disk.remove(&to);
             return Err(BlobError::changed(&to));
         }
+        let kept = match brought {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::warn!(%error, place = %place, "the file is there nevertheless");
+                Self::is_at(file, &from, len)?
+            }
+        };
         self.sync_folder(digest)?;
         Ok((place, kept))
+    }
+
+    /// Gives the file its new name; with `keep` beside its own, if that can be. Answers whether it has both.
+    fn bring(&self, from: &Path, to: &Path, keep: bool) -> Result<bool, BlobError> {
+        if keep && self.link(from, to)? {
+            return Ok(true);
+        }
+        let moved = self.disk.rename_new(from, to);
+        moved.map_err(|e| self.fault("move an upload to", to, 0, e))?;
+        Ok(false)
     }
 
     /// `false` where a file can have no second name.

@@ -4,7 +4,7 @@ use super::upload::Upload;
 use crate::blobs::Ahead;
 use crate::blobs::files::Files;
 use crate::blobs::place::UploadName;
-use crate::blobs::{BlobError, Saved, Sealed, SealedBody};
+use crate::blobs::{BlobError, Growing, Saved, Sealed, SealedBody};
 use crate::types::{Algorithm, Digest, Hasher, RepoId};
 use std::io;
 use std::sync::Arc;
@@ -66,6 +66,15 @@ impl Ingest {
     pub fn of(mut self, owner: Option<Arc<str>>) -> Self {
         self.upload.owner = owner;
         self
+    }
+
+    /// Readers of what has come and will come; see [`Growing`]. Bytes that were taken up from a file have been hashed by now, so
+    /// they can be read at once. `len`: how many bytes there will be in all, if that is known; of those who ask, the first says
+    /// it. Dropping this ingest, or what becomes of it, before its end fails them as cut off.
+    pub fn grow(&mut self, len: Option<u64>) -> Result<Growing, BlobError> {
+        self.usable()?;
+        self.wake(u64::MAX)?;
+        Ok(self.upload.grow(len))
     }
 
     /// Whether it takes nothing more.
@@ -134,7 +143,7 @@ impl Ingest {
         if matches!(woken, Err(BlobError::Changed)) {
             // The sender must hear of it first; what cannot be removed is reaped with the idle ones.
             let _ = self.upload.files.discard(self.upload.name);
-            self.failed = true;
+            return self.tried(woken);
         }
         woken
     }
@@ -151,7 +160,7 @@ impl Ingest {
         let written = self.upload.written();
         let to = written.min(unsure.at.saturating_add(most));
         let read = self.upload.hash(unsure.hasher, unsure.at, to);
-        let hasher = read.inspect_err(|_| self.failed = true)?;
+        let hasher = self.tried(read)?;
         if to < written {
             self.unsure = Some(Box::new(Partly { hasher, at: to }));
             return Ok(false);
@@ -283,6 +292,17 @@ impl Ingest {
     }
 
     fn check(mut self, wanted: Option<&Digest>) -> Result<Verified, BlobError> {
+        let growth = self.upload.growth.take();
+        let mut checked = self.checked(wanted);
+        match (&mut checked, growth) {
+            (Ok(verified), growth) => verified.upload.growth = growth,
+            (Err(error), Some(growth)) => growth.failed(error),
+            (Err(_), None) => {}
+        }
+        checked
+    }
+
+    fn checked(mut self, wanted: Option<&Digest>) -> Result<Verified, BlobError> {
         self.usable()?;
         self.wake(u64::MAX)?;
         let algorithm = wanted.map_or(self.upload.name.algorithm, Digest::algorithm);
@@ -324,7 +344,10 @@ impl Ingest {
     }
 
     fn tried<T>(&mut self, result: Result<T, BlobError>) -> Result<T, BlobError> {
-        self.failed |= result.is_err();
+        if let Err(error) = &result {
+            self.failed = true;
+            self.upload.failed(error);
+        }
         result
     }
 }
@@ -352,6 +375,17 @@ impl Verified {
     /// that is killed before the commit finds it as it was. After an error the place is garbage that nothing names, or
     /// the upload's file is left to be discarded.
     pub fn seal(mut self) -> Result<Sealed, BlobError> {
+        let sealed = self.sealed();
+        if let Some(growth) = self.upload.growth.take() {
+            match &sealed {
+                Ok(sealed) => growth.sealed(sealed),
+                Err(error) => growth.failed(error),
+            }
+        }
+        sealed
+    }
+
+    fn sealed(&mut self) -> Result<Sealed, BlobError> {
         let (digest, size, name) = (self.digest, self.size(), self.upload.name);
         let files = Arc::clone(&self.upload.files);
         let (body, left) = if size <= files.options.inline_max {
@@ -382,7 +416,8 @@ impl Verified {
     }
 
     /// The store has the blob already: removes the temporary file.
-    pub fn discard(self) -> Result<(), BlobError> {
+    pub fn discard(mut self) -> Result<(), BlobError> {
+        self.upload.spared();
         self.upload.files.discard(self.upload.name)
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::blobs::BlobError;
 use crate::blobs::files::Files;
+use crate::blobs::growing::{Growing, Growth};
 use crate::blobs::place::{Place, UploadName};
 use crate::types::{Digest, Hasher};
 use bytes::Bytes;
@@ -76,6 +77,8 @@ pub(in crate::blobs) struct Upload {
     /// As far as the disk was asked to begin.
     begun: u64,
     pending: Vec<u8>,
+    /// Who is told how far the file has come.
+    pub growth: Option<Box<Growth>>,
 }
 
 impl Upload {
@@ -90,6 +93,7 @@ impl Upload {
             written: 0,
             begun: 0,
             pending: Vec::new(),
+            growth: None,
         }
     }
 
@@ -213,6 +217,9 @@ impl Upload {
             return Err(self.files.fault("write to", &path, needed, e));
         }
         self.written += needed;
+        if let Some(growth) = &self.growth {
+            growth.written(&self.files, self.name, file, self.written);
+        }
         if self.written - self.begun >= BEGIN_SYNC {
             self.files
                 .disk
@@ -284,15 +291,48 @@ impl Upload {
         Ok(hasher)
     }
 
+    /// From now on readers are told how far the file has come; they begin from what this answers. `len`: how long all will be,
+    /// if that is known; of those who ask, the first says it.
+    pub fn grow(&mut self, len: Option<u64>) -> Growing {
+        let growth = match self.growth.take() {
+            Some(growth) => growth,
+            None => {
+                let growth = Box::new(Growth::new(len));
+                if let Some(file) = &self.file {
+                    growth.written(&self.files, self.name, file, self.written);
+                }
+                growth
+            }
+        };
+        self.growth.insert(growth).growing()
+    }
+
+    /// Tells readers that no more will come.
+    pub fn failed(&self, error: &BlobError) {
+        if let Some(growth) = &self.growth {
+            growth.failed(error);
+        }
+    }
+
+    /// Tells readers that all is right, in the file and in memory, and not needed: another file has the same.
+    pub fn spared(&mut self) {
+        let size = self.len();
+        if let Some(growth) = self.growth.take() {
+            let rest = std::mem::take(&mut self.pending);
+            growth.ended(size, self.written, rest.into());
+        }
+    }
+
     /// All bytes, for content that is few.
-    pub fn read_all(self) -> Result<Bytes, BlobError> {
+    pub fn read_all(&mut self) -> Result<Bytes, BlobError> {
+        let pending = std::mem::take(&mut self.pending);
         let Some(file) = &self.file else {
-            return Ok(self.pending.into());
+            return Ok(pending.into());
         };
         let mut all = vec![0; self.written as usize];
         file.read_exact_at(&mut all, 0)
             .map_err(BlobError::io("read", &self.files.upload_path(self.name)))?;
-        all.extend_from_slice(&self.pending);
+        all.extend_from_slice(&pending);
         Ok(all.into())
     }
 }

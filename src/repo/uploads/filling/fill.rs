@@ -3,7 +3,7 @@
 //! A fill is no upload of a client: its id is random and stands in its row alone, which is found by the repository and
 //! the digest; its file has a name that no session has. So nobody but the mirror run that holds it can write to it.
 
-use crate::blobs::{Ingest, Purpose, Saved, UploadFile, UploadName};
+use crate::blobs::{Growing, Ingest, Purpose, Saved, UploadFile, UploadName};
 use crate::repo::error::RepoError;
 use crate::repo::failures::Failures;
 use crate::repo::rows::keys;
@@ -33,6 +33,12 @@ impl Fill {
     /// Bytes that are here.
     pub fn offset(&self) -> u64 {
         self.ingest.offset()
+    }
+
+    /// Readers of the blob while it comes, of `len` bytes if that is known; see [`Ingest::grow`]. A fill that is paused or dropped
+    /// fails them as cut off; who goes on with it has new ones, from the first byte on. Blocks.
+    pub fn grow(&mut self, len: Option<u64>) -> Result<Growing, RepoError> {
+        Ok(self.ingest.grow(len)?)
     }
 
     /// Appends bytes. Blocks; after an error it takes nothing more.
