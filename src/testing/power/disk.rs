@@ -32,9 +32,13 @@ pub(super) enum Fault {
     NoDatabaseSync,
     /// fsync of the database's log does nothing.
     NoLogSync,
+    /// A commit is answered before it is durable: the sync of the log ends long after.
+    LateLogSync,
+    /// A change is answered before it is made.
+    AnswersFirst,
 }
 
-/// How late [`Fault::LateFileSync`] is, in steps.
+/// How late [`Fault::LateFileSync`] and [`Fault::LateLogSync`] are, in steps.
 const LATE: usize = 40;
 
 struct Core {
@@ -161,6 +165,11 @@ impl Disk {
         self.lock().folder.path().join("data")
     }
 
+    /// What it does wrong.
+    pub fn fault(&self) -> Fault {
+        self.lock().fault
+    }
+
     /// Steps so far.
     pub fn steps(&self) -> usize {
         self.lock().ops.len()
@@ -221,9 +230,9 @@ impl Core {
             (Op::Sync { ino, .. }, Fault::NoFileSync) if content(ino) => Op::Lie,
             (Op::Sync { ino, .. }, Fault::NoDatabaseSync) if !content(ino) => Op::Lie,
             (Op::Sync { ino, .. }, Fault::NoLogSync) if self.logs.contains(ino) => Op::Lie,
-            (Op::Sync { ino, .. }, Fault::LateFileSync) if content(ino) => {
-                self.held_back.push((self.ops.len() + LATE, *ino));
-                Op::Lie
+            (Op::Sync { ino, .. }, Fault::LateFileSync) if content(ino) => self.sync_late(*ino),
+            (Op::Sync { ino, .. }, Fault::LateLogSync) if self.logs.contains(ino) => {
+                self.sync_late(*ino)
             }
             (Op::Sync { ino, all: true }, Fault::RenameFirst) if content(ino) => {
                 self.held_back.push((usize::MAX, *ino));
@@ -231,6 +240,11 @@ impl Core {
             }
             _ => op,
         }
+    }
+
+    fn sync_late(&mut self, ino: Ino) -> Op {
+        self.held_back.push((self.ops.len() + LATE, ino));
+        Op::Lie
     }
 
     fn ino_of(&self, file: &File) -> io::Result<Ino> {

@@ -1,6 +1,6 @@
 //! What was asked of the registry and what it acknowledged, each with the step of the disk at which that was.
 
-use super::disk::Disk;
+use super::disk::{Disk, Fault};
 use crate::repo::RepoError;
 use crate::types::{Algorithm, Digest, FilePath, Hasher, Kind, RepoName, Title, UploadId};
 use bytes::Bytes;
@@ -145,7 +145,10 @@ impl Ledger {
             (from..pages.facts.len(), revs..pages.revs.len())
         };
         let done = work.await;
-        let acked = Some(self.disk.steps());
+        let acked = match self.disk.fault() {
+            Fault::AnswersFirst => Some(begun),
+            _ => Some(self.disk.steps()),
+        };
         let mut pages = self.pages();
         if done.as_ref().is_err_and(RepoError::stored_nothing) {
             pages.facts[facts].iter_mut().for_each(|f| f.refused = true);

@@ -74,6 +74,16 @@ fn a_disk_that_ignores_the_sync_of_the_log_is_noticed() {
 }
 
 #[test]
+fn a_commit_that_is_answered_before_it_is_durable_is_noticed() {
+    bites(Fault::LateLogSync);
+}
+
+#[test]
+fn a_change_that_is_answered_before_it_is_made_is_noticed() {
+    bites(Fault::AnswersFirst);
+}
+
+#[test]
 fn a_rename_before_the_sync_is_noticed() {
     for kind in Kind::ALL {
         let run = record(kind, &base(), 78, Fault::RenameFirst);
@@ -202,9 +212,27 @@ fn a_full_disk_keeps_what_was_acknowledged_and_nothing_of_what_was_refused() {
 
 #[test]
 fn an_upload_whose_end_is_cut_off_goes_on() {
-    let (tried, lost) = runtime().block_on(closing::cut_everywhere(&base()));
+    let (tried, lost) =
+        runtime().block_on(closing::cut_everywhere(&base(), closing::Wrong::Nothing));
     assert_eq!(lost, Vec::<String>::new());
     assert!(tried > 25, "{tried}");
+}
+
+/// The law of uploads that are cut off sees a program that does not keep it, and by what.
+#[test]
+fn a_program_that_loses_an_upload_whose_end_is_cut_off_is_noticed() {
+    for (wrong, sign) in [
+        (closing::Wrong::AnswersFromMemory, "(Ok(0), Ok(0))"),
+        (closing::Wrong::Forgets, "neither upload nor blob"),
+        (closing::Wrong::KeepsOthers, "cannot be finished"),
+    ] {
+        let (_, lost) = runtime().block_on(closing::cut_everywhere(&base(), wrong));
+        println!("{wrong:?}: {} lost, {:?}", lost.len(), lost.first());
+        assert!(
+            lost.iter().any(|l| l.contains(sign)),
+            "{wrong:?}: {lost:#?}"
+        );
+    }
 }
 
 #[test]

@@ -4,13 +4,53 @@ use super::super::Service;
 use super::super::disk::{Disk, Fault};
 use super::super::kinds::file::{new_file, path, range};
 use super::super::scenario::{body, repo};
-use super::super::state::State;
+use super::super::state::{Op, State};
 use crate::repo::{At, PartDone, PartRange, RepoError, Tree};
 use crate::types::{Algorithm, Digest, Kind, UploadId};
 use bytes::Bytes;
 
 const BOOT: &str = "one boot";
 const FIRST: usize = 30_000;
+
+/// What a program does wrong with an upload that a kill cuts off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Wrong {
+    Nothing,
+    /// What it said that it has was in its memory alone.
+    AnswersFromMemory,
+    /// It removes what was not ended.
+    Forgets,
+    /// It has other bytes than those that came.
+    KeepsOthers,
+}
+
+impl Wrong {
+    /// What the program leaves in place of `state`.
+    fn leaves(self, mut state: State) -> State {
+        let mut files = Vec::new();
+        state.walk(|path, ino, is_dir| {
+            if !is_dir && path.starts_with("data/uploads/") {
+                files.push((path.to_owned(), ino));
+            }
+        });
+        for (path, ino) in files {
+            let op = match self {
+                Self::Nothing => continue,
+                Self::AnswersFromMemory => Op::SetLen { ino, len: 0 },
+                Self::Forgets => {
+                    let (dir, name) = state.split(path.as_ref()).expect("a name in a folder");
+                    Op::Remove { dir, name }
+                }
+                Self::KeepsOthers => {
+                    let (at, bytes) = (FIRST / 2, vec![0; 100]);
+                    Op::Write { ino, at, bytes }
+                }
+            };
+            state.apply(&op);
+        }
+        state
+    }
+}
 
 fn bytes() -> Bytes {
     (0..50_000_u32).map(|n| (n % 251) as u8).collect()
@@ -79,13 +119,14 @@ async fn goes_on(disk: &Disk, id: UploadId) -> Result<(), String> {
     }
 }
 
-/// Every step of the end, and of the taking up after it.
-pub(in super::super) async fn cut_everywhere(base: &State) -> (usize, Vec<String>) {
+/// Every step of the end, and of the taking up after it; how many were tried, and what was lost.
+pub(in super::super) async fn cut_everywhere(base: &State, wrong: Wrong) -> (usize, Vec<String>) {
     let (mut tried, mut lost) = (0, Vec::new());
     for step in 0.. {
         let Some((id, left)) = cut_off(base, step).await else {
             return (tried, lost);
         };
+        let left = wrong.leaves(left);
         for again in 0.. {
             let disk = on(&left);
             let service = Service::open(&disk).expect("opens");
