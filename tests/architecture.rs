@@ -5,6 +5,8 @@
 
 #[path = "architecture/source.rs"]
 mod source;
+#[path = "architecture/words.rs"]
+mod words;
 
 use source::{crate_paths, functions, is_word, sources, without_tests};
 use std::collections::BTreeMap;
@@ -42,9 +44,6 @@ const HIDDEN_FROM_FORMATS: &[&str] = &["store", "blobs", "fetch", "http"];
 /// What `http` may not see but for its metrics and its control socket: below the surfaces, `repo` and `app` answer.
 const HIDDEN_FROM_SURFACES: &[&str] = &["store", "blobs", "fetch"];
 
-/// Rooms whose errors name no command and no setting: the surface that shows one adds what its own people can do.
-const NAME_NO_COMMAND: &[&str] = &["store", "blobs", "repo", "auth", "jobs", "audit", "datadir"];
-
 /// Crate -> the only path prefix (below `src/`) that may name it.
 const OWNERS: &[(&str, &str)] = &[
     ("redb", "store/redb/"),
@@ -73,28 +72,6 @@ fn layer(module: &str) -> Option<usize> {
 
 fn report(rule: &str, broken: &[String]) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
-}
-
-#[test]
-fn errors_of_the_domain_name_no_command_and_no_setting() {
-    let mut broken = Vec::new();
-    for source in sources() {
-        if !NAME_NO_COMMAND.contains(&source.module()) {
-            continue;
-        }
-        for (at, _) in source.text.match_indices("#[error(") {
-            let end = source.text[at..].find(")]").map_or(at, |end| at + end);
-            let text = &source.text[at..end];
-            let signs = [
-                "dryport ", " --", "limits.", "history.", "uploads.", "serve.",
-            ];
-            if let Some(sign) = signs.iter().find(|sign| text.contains(**sign)) {
-                let line = source.line_of(at);
-                broken.push(format!("{}:{line}: \"{sign}\"", source.path));
-            }
-        }
-    }
-    report("an error names what only a surface may name", &broken);
 }
 
 /// Whether a file of `http` answers requests, or helps to.

@@ -140,7 +140,13 @@ impl From<AppError> for Fault {
             AppError::Auth(error) => error.into(),
             AppError::Repo(error) => error.into(),
             AppError::Store(error) => error.into(),
-            error => Self::new(error.kind(), error.to_string()),
+            error => {
+                let remedy = match &error {
+                    AppError::Tls(error) => error.remedy(),
+                    _ => None,
+                };
+                Self::new(error.kind(), error.to_string()).mended_by(remedy)
+            }
         }
     }
 }

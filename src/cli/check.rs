@@ -2,6 +2,7 @@
 
 use super::exit::Failure;
 use super::help::flow;
+use super::hints;
 use super::output::{self, OutputFormat};
 use super::progress::Checking;
 use super::session::CommandSession;
@@ -9,6 +10,7 @@ use super::settings::{self, DataLocation};
 use crate::app::ops::{self, FaultKind, News, Progress, Refetch, Refetched};
 use crate::fetch::credentials;
 use crate::gc::check::{CheckReport, CheckRequest};
+use crate::types::Remedy;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -176,10 +178,11 @@ fn note(report: &mut CheckReport, done: &[Refetched]) {
             continue;
         };
         if let Some(from) = &one.from {
-            problem.repaired = true;
+            (problem.repaired, problem.remedy) = (true, None);
             problem.how = format!("fetched again from {from}");
         } else if let Some(error) = &one.error {
-            problem.how = format!("{}; fetching it again failed: {error}", problem.how);
+            let text = hints::with_switches(error.clone(), one.remedy.as_ref(), hints::CHECK);
+            problem.how = format!("{}; fetching it again failed: {text}", problem.how);
         }
     }
     report.sum_up();
@@ -198,7 +201,10 @@ fn text(report: &CheckReport) -> String {
             lines.push(format!("         tags: {}", problem.tags.join(", ")));
         }
         if !problem.how.is_empty() {
-            lines.push(format!("         {}", problem.how));
+            // That repairs are there to be asked for is said once.
+            let remedy = problem.remedy.as_ref().filter(|r| **r != Remedy::Repair);
+            let how = hints::with(problem.how.clone(), remedy);
+            lines.push(format!("         {how}"));
         }
     }
     let all: u64 = report.kinds.values().sum();
@@ -217,6 +223,13 @@ fn text(report: &CheckReport) -> String {
     ));
     if report.resumed {
         lines.push("Went on where an earlier check was interrupted.".to_owned());
+    }
+    if report
+        .problems
+        .iter()
+        .any(|p| p.remedy == Some(Remedy::Repair))
+    {
+        lines.push("Have repaired what can be repaired: dryport check --repair".to_owned());
     }
     lines.push(match (report.damage, report.repaired) {
         (0, 0) if report.leftovers == 0 => "Nothing is wrong.".to_owned(),

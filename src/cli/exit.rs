@@ -1,10 +1,11 @@
 //! Exit codes, and the one place that decides which failure gets which.
 
-use super::hints;
+use super::hints::{self, Switches};
 use crate::app::AppError;
 use crate::app::ops::{Fault, FaultKind};
 use crate::auth::AuthError;
 use crate::config::{ConfigError, ConfigErrorKind};
+use crate::fetch::FetchError;
 use crate::types::{NameError, TitleError};
 use std::fmt;
 
@@ -77,6 +78,13 @@ impl Failure {
     /// It did not work.
     pub fn failed(message: impl fmt::Display) -> Self {
         Self::new(FaultKind::Failed, message.to_string())
+    }
+
+    /// Another server cannot be asked, by a command with these switches.
+    pub fn reaching(error: &FetchError, switches: Switches) -> Self {
+        let remedy = error.remedy();
+        let text = hints::with_switches(error.to_string(), remedy.as_ref(), switches);
+        Self::new(FaultKind::Failed, text)
     }
 
     /// How the command ends.

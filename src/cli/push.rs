@@ -5,6 +5,7 @@ mod target;
 
 use super::exit::Failure;
 use super::help::flow;
+use super::hints;
 use super::output::{self, OutputFormat};
 use super::server;
 use super::session::CommandSession;
@@ -176,7 +177,7 @@ impl Push {
             read_timeout: Duration::from_hours(24),
             ..FetchOptions::default()
         };
-        FetchClient::new(&host, options).map_err(Failure::failed)
+        FetchClient::new(&host, options).map_err(|e| Failure::reaching(&e, hints::PUSH))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Another server: operations over its REST interface, with the caller's own login.
 
 use super::exit::Failure;
+use super::hints;
 use super::output;
 use crate::app::ops::{Fault, FaultKind, Operation, Reach, Verb};
 use crate::fetch::{FetchClient, FetchOptions, TlsClient, credentials};
@@ -62,7 +63,8 @@ impl ServerArgs {
             read_timeout: Duration::from_hours(24),
             ..FetchOptions::default()
         };
-        let client = FetchClient::new(&host, options).map_err(Failure::failed)?;
+        let client = FetchClient::new(&host, options);
+        let client = client.map_err(|e| Failure::reaching(&e, hints::SERVER))?;
         Ok(Some(Server { client, host }))
     }
 }
@@ -127,7 +129,7 @@ impl Server {
             }
         }
         let reply = self.client.call(method, &target, body).await;
-        let reply = reply.map_err(Failure::failed)?;
+        let reply = reply.map_err(|e| Failure::reaching(&e, hints::SERVER))?;
         if !(200..300).contains(&reply.status) {
             return Err(self.refused(reply.status, &reply.body));
         }

@@ -1,6 +1,8 @@
-//! What can go wrong when asking another server.
+//! What can go wrong when asking another server, and what can be done about it.
 
-/// A failure; the text says what happened, what it means and what to do.
+use crate::types::Remedy;
+
+/// A failure; the text says what happened and what it means, [`FetchError::remedy`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The options cannot be used (bad certificate file, bad host name).
@@ -14,10 +16,16 @@ pub enum FetchError {
         /// The chain of causes.
         why: String,
     },
+    /// Something answers that does not speak TLS.
+    #[error("{host} does not speak TLS: {why}")]
+    NoTls {
+        /// Host and port.
+        host: String,
+        /// What the handshake said.
+        why: String,
+    },
     /// The server's certificate is not trusted.
-    #[error(
-        "the certificate of {host} is not trusted: {why}. Give its CA, or the certificate itself, with --ca FILE, or take any certificate with --insecure"
-    )]
+    #[error("the certificate of {host} is not trusted: {why}")]
     Certificate {
         /// Host and port.
         host: String,
@@ -25,7 +33,7 @@ pub enum FetchError {
         why: String,
     },
     /// The server refused the credentials, or wants some.
-    #[error("{host} refuses {}: {why}. {}", who(*known), advice(*known, host))]
+    #[error("{host} refuses {}: {why}{}", who(*known), meaning(*known, host))]
     Unauthorized {
         /// Host and port.
         host: String,
@@ -36,7 +44,7 @@ pub enum FetchError {
     },
     /// The token service is at a host that may not get the credentials.
     #[error(
-        "{registry} sends its users to log in at {realm}, another domain. If you trust it with these credentials, add --realm {realm}"
+        "{registry} sends its users to log in at {realm}, another domain: it gets these credentials only if you trust it with them"
     )]
     RealmHost {
         /// The registry's host.
@@ -62,7 +70,7 @@ pub enum FetchError {
     },
     /// A server led to an address where only the operator may send us.
     #[error(
-        "{by} leads to {host}, which is not asked: {address} is {what}, and only a host that you name may be there. If it is right, add --allow-host {host}"
+        "{by} leads to {host}, which is not asked: {address} is {what}, and only a host that you name may be there"
     )]
     Inward {
         /// The registry's host, or the URL that redirected, without its query.
@@ -152,9 +160,6 @@ impl FetchError {
     /// What happened, without advice: for what is left out and named in a report.
     pub fn reason(&self) -> String {
         match self {
-            Self::Certificate { host, why } => {
-                format!("the certificate of {host} is not trusted: {why}")
-            }
             Self::Unauthorized { host, known, why } => {
                 format!("{host} refuses {}: {why}", who(*known))
             }
@@ -179,13 +184,29 @@ impl FetchError {
         }
     }
 
+    /// What can be done about it, where a switch or a login does it.
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(match self {
+            Self::Certificate { host, .. } => Remedy::TrustCertificate(host.clone()),
+            Self::NoTls { host, .. } => Remedy::PlainHttp(host.clone()),
+            Self::Unauthorized {
+                host, known: true, ..
+            } => Remedy::CorrectLogin(host.clone()),
+            Self::Unauthorized { host, .. } => Remedy::LogIn(host.clone()),
+            Self::RealmHost { realm, .. } => Remedy::TrustRealm(realm.clone()),
+            Self::Inward { host, .. } => Remedy::AllowHost(host.clone()),
+            _ => return None,
+        })
+    }
+
     /// The kind.
     pub fn kind(&self) -> FetchErrorKind {
         match self {
             Self::Options(_) | Self::Credentials(_) => FetchErrorKind::Usage,
-            Self::Connect { .. } | Self::Certificate { .. } | Self::Wait { .. } => {
-                FetchErrorKind::Unreachable
-            }
+            Self::Connect { .. }
+            | Self::NoTls { .. }
+            | Self::Certificate { .. }
+            | Self::Wait { .. } => FetchErrorKind::Unreachable,
             Self::Unauthorized { .. }
             | Self::RealmHost { .. }
             | Self::Realm { .. }
@@ -209,12 +230,13 @@ fn who(known: bool) -> &'static str {
     }
 }
 
-fn advice(known: bool, host: &str) -> String {
+/// What a refusal means, where its words leave that open.
+fn meaning(known: bool, host: &str) -> String {
     if known {
         format!(
-            "The user, password or token that is kept for {host} is wrong or has expired, or that user may not read this: correct it (--creds-file, or docker's config.json), or ask who runs {host}"
+            ". The user, password or token that is kept for {host} is wrong or has expired, or that user may not do this; who runs {host} knows which"
         )
     } else {
-        format!("Log in with `docker login {host}` as a user who may read it")
+        String::new()
     }
 }

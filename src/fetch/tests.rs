@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fetch::error::FetchErrorKind;
+use crate::types::Remedy;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -354,10 +355,8 @@ async fn refusals_end_the_run() {
         .get("/x", "*/*", "s", 100)
         .await
         .expect_err("refused");
-    assert!(
-        error.to_string().contains("--realm evil.example"),
-        "{error}"
-    );
+    let trust = Remedy::TrustRealm("evil.example".to_owned());
+    assert_eq!(error.remedy(), Some(trust), "{error}");
 }
 
 #[tokio::test]
@@ -423,10 +422,8 @@ async fn a_name_at_this_machine_is_asked_only_if_it_was_named() {
         "http://{host}/a leads to {elsewhere}, which is not asked: 127.0.0.1 is this machine"
     );
     assert!(text.starts_with(&told) && !text.contains("key"), "{text}");
-    assert!(
-        text.ends_with(&format!("--allow-host {elsewhere}")),
-        "{text}"
-    );
+    let allow = Remedy::AllowHost(elsewhere.clone());
+    assert_eq!(error.remedy(), Some(allow), "{text}");
     assert_eq!(at_cdn.lock().expect("lock").len(), 0);
     // Not tried again: it will not pass by itself.
     assert_eq!(at_host.lock().expect("lock").len(), 1);
@@ -520,4 +517,28 @@ async fn a_token_service_may_stand_beside_the_registry_and_nowhere_else_here() {
         assert_eq!(answer.is_ok(), asked == 1, "{at}: {answer:?}");
         assert_eq!(at_tokens.lock().expect("lock").len(), asked, "{at}");
     }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_as_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut hello = [0; 16];
+            let _ = stream.read(&mut hello).await;
+            let _ = stream.write_all(&reply("400 What", "", "")).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let host = format!("up.example:{port}");
+    let (lookup, _) = lookup();
+    let secure = FetchOptions {
+        plain_http: false,
+        ..options()
+    };
+    let client = FetchClient::with_lookup(&host, secure, &lookup).expect("client");
+    let error = client.get("/x", "*/*", "s", 100).await.expect_err("no TLS");
+    assert_eq!(error.remedy(), Some(Remedy::PlainHttp(host)), "{error}");
+    assert_eq!(error.kind(), FetchErrorKind::Unreachable);
 }

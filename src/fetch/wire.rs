@@ -247,6 +247,12 @@ pub(super) fn no_answer(url: &Url, error: &reqwest::Error) -> FetchError {
                 why
             },
         }
+    } else if url.scheme() == "https" && lower.contains("invalidcontenttype") {
+        FetchError::NoTls {
+            host: host_port(url),
+            why: "what it answers is no TLS, as a server's answer in plain HTTP would be"
+                .to_owned(),
+        }
     } else {
         FetchError::Connect {
             url: shown(url),

@@ -163,9 +163,7 @@ impl Copy<'_> {
             }
             self.blobs(&gone, report, lacking).await?;
         }
-        Err(MirrorError::Internal(
-            "what was fetched first is collected before the last of it arrives; set blobs.lease longer".to_owned(),
-        ))
+        Err(MirrorError::Collected)
     }
 
     /// Those that must be here and are not. The leases of the others are renewed by asking.

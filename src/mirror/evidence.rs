@@ -119,7 +119,9 @@ fn cut(text: &str) -> String {
 pub(super) fn reason(error: MirrorError) -> Result<String, MirrorError> {
     match error {
         MirrorError::Fetch(error) if error.kind() != FetchErrorKind::Usage => Ok(error.reason()),
-        MirrorError::NotFound(why) | MirrorError::Verify(why) => Ok(why),
+        MirrorError::NotFound(why) | MirrorError::Verify(why) | MirrorError::Lacking(why, _) => {
+            Ok(why)
+        }
         MirrorError::Wrong(wrong) => Ok(wrong.to_string()),
         MirrorError::Repo(error) if error.kind() == RepoErrorKind::Digest => Ok(error.to_string()),
         error => Err(error),

@@ -23,7 +23,7 @@ pub use refetch::refetch;
 
 use crate::fetch::{FetchClient, FetchError, FetchOptions};
 use crate::repo::{RepoError, Repos};
-use crate::types::{Digest, JobId, Moment, NameError, RepoName};
+use crate::types::{Digest, JobId, Moment, NameError, Remedy, RepoName};
 use planning::{budget, plan, platform};
 pub use source::{document, link};
 use source::{oci, reference};
@@ -144,18 +144,29 @@ pub enum MirrorProgress {
     },
 }
 
-/// Why nothing was copied. What had been fetched stays for the next run.
+/// Why nothing was copied; [`MirrorError::remedy`] says what to do. What had been fetched stays for the next run.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// The source or a platform is not written as it must be.
     #[error("{0}")]
     Usage(String),
     /// The default name is no repository name.
-    #[error("{0}; choose a name with --to NAME")]
+    #[error("the copy cannot have the name that it would have by itself: {0}")]
     Name(NameError),
+    /// The copy's name means the past.
+    #[error("{target} means {now} as it was at that time, and the past takes no images")]
+    Past {
+        /// As it was asked for.
+        target: RepoName,
+        /// What of it is the repository.
+        now: RepoName,
+    },
     /// The other registry does not have it.
     #[error("{0}")]
     NotFound(String),
+    /// The other registry does not have it, and the run can do without.
+    #[error("{0}")]
+    Lacking(String, Remedy),
     /// The other registry sent something that is not what it should be.
     #[error("{0}; nothing of this image is visible here")]
     Verify(String),
@@ -166,7 +177,7 @@ pub enum MirrorError {
     Wrong(Wrong),
     /// The image is more than one run may hold.
     #[error(
-        "the manifests of this image and the lists of what belongs to it need at least {} of memory, and one run may use {}; choose some of its platforms with --platform, or set mirror.memory higher",
+        "the manifests of this image and the lists of what belongs to it need at least {} of memory, and one run may use {}",
         budget::mib(*needed), budget::mib(*limit)
     )]
     Memory {
@@ -184,6 +195,11 @@ pub enum MirrorError {
     /// Stopped by the user or by the server's end.
     #[error("stopped; what has come is kept, and the same command goes on from there")]
     Cancelled,
+    /// The lease of what came first ended before the last came.
+    #[error(
+        "what was fetched first was collected before the last of it arrived: it is kept for less time than this copy takes"
+    )]
+    Collected,
     /// It ended after something had come.
     #[error("{error}. {}", kept(*bytes))]
     Begun {
@@ -203,9 +219,7 @@ pub fn kept(bytes: u64) -> String {
         0 => format!("{bytes} bytes"),
         mib => format!("{mib} MiB"),
     };
-    format!(
-        "What came ({amount}) is kept, whole blobs for blobs.lease and parts for uploads.idle, and the same command goes on from there"
-    )
+    format!("What came ({amount}) is kept for some time, and the same command goes on from there")
 }
 
 /// What was sent in place of what was asked for.
@@ -249,15 +263,34 @@ impl MirrorError {
     /// The kind.
     pub fn kind(&self) -> MirrorErrorKind {
         match self {
-            Self::Usage(_) | Self::Name(_) => MirrorErrorKind::Usage,
-            Self::NotFound(_) => MirrorErrorKind::NotFound,
+            Self::Usage(_) | Self::Name(_) | Self::Past { .. } => MirrorErrorKind::Usage,
+            Self::NotFound(_) | Self::Lacking(..) => MirrorErrorKind::NotFound,
             Self::Verify(_) | Self::Wrong(_) => MirrorErrorKind::Verify,
             Self::Memory { .. } => MirrorErrorKind::Memory,
             Self::Fetch(_) => MirrorErrorKind::Fetch,
             Self::Repo(_) => MirrorErrorKind::Repo,
             Self::Begun { error, .. } => error.kind(),
             Self::Cancelled => MirrorErrorKind::Cancelled,
-            Self::Internal(_) => MirrorErrorKind::Internal,
+            Self::Collected | Self::Internal(_) => MirrorErrorKind::Internal,
+        }
+    }
+
+    /// What can be done about it, where a switch, a setting or a login does it.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Name(_) | Self::Past { .. } => Some(Remedy::ChooseTarget),
+            Self::Lacking(_, remedy) => Some(remedy.clone()),
+            Self::Memory { .. } => Some(Remedy::RaiseMirrorMemory),
+            Self::Collected => Some(Remedy::LengthenLease),
+            Self::Fetch(error) => error.remedy(),
+            Self::Repo(error) => error.remedy(),
+            Self::Begun { error, .. } => error.remedy(),
+            Self::Usage(_)
+            | Self::NotFound(_)
+            | Self::Verify(_)
+            | Self::Wrong(_)
+            | Self::Cancelled
+            | Self::Internal(_) => None,
         }
     }
 }
@@ -287,9 +320,7 @@ pub async fn run(
         None => source.default_target()?,
     };
     if let Some((Moment::Time(_), now)) = target.moment() {
-        return Err(MirrorError::Usage(format!(
-            "{target} means {now} as it was at that time, and the past takes no images; choose another name with --to NAME"
-        )));
+        return Err(MirrorError::Past { target, now });
     }
     let progress: Arc<dyn Fn(MirrorProgress) + Send + Sync> = Arc::new(progress);
     let observer = progress.clone();

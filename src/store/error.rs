@@ -61,7 +61,7 @@ pub enum StoreError {
     /// A database of an older schema, and no room for the copy that is kept before it is upgraded and for the upgrade.
     /// Nothing was written.
     #[error(
-        "the database has schema {found} and is to be upgraded: the copy of it that is kept before, and what is written again, need {needed} bytes, and {free} are free. Nothing was changed. Free some space, or set store.upgrade_without_copy = true (DRYPORT_STORE__UPGRADE_WITHOUT_COPY=true for one start) to go on without a copy, and without a way back to the older version"
+        "the database has schema {found} and is to be upgraded: the copy of it that is kept before, and what is written again, need {needed} bytes, and {free} are free. Nothing was changed. Free some space, or go on without a copy"
     )]
     NoRoomForCopy {
         /// Schema of the database.
@@ -179,7 +179,11 @@ impl StoreError {
 
     /// What can be done about it, where that needs more words than the error has.
     pub fn remedy(&self) -> Option<Remedy> {
-        matches!(self, Self::Damaged(_)).then_some(Remedy::Check)
+        match self {
+            Self::Damaged(_) => Some(Remedy::Check),
+            Self::NoRoomForCopy { .. } => Some(Remedy::UpgradeWithoutCopy),
+            _ => None,
+        }
     }
 
     /// The same for those who ask from afar.

@@ -1,5 +1,6 @@
 //! What can be wrong with certificates, and what to do about it.
 
+use crate::types::Remedy;
 use std::io;
 use std::path::PathBuf;
 
@@ -43,9 +44,15 @@ pub enum TlsError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// The CA's key is not there, and a certificate is to be signed.
+    #[error(
+        "{} is not there, and a new server certificate must be signed with it; put it back, or serve with a certificate of your own",
+        .0.display()
+    )]
+    NoCaKey(PathBuf),
     /// People named what lies outside the CA's name constraints.
     #[error(
-        "tls.names holds {name}, for which the CA {} may not sign: clients would refuse the certificate. Take it out of tls.names, or make a new CA that may. {NEW_CA}",
+        "the certificate is to name {name}, for which the CA {} may not sign: clients would refuse the certificate. Take the name out, or make a new CA that may. {NEW_CA}",
         ca.display()
     )]
     Outside {
@@ -64,9 +71,18 @@ impl TlsError {
     pub fn kind(&self) -> TlsErrorKind {
         match self {
             Self::Read { .. } | Self::Write { .. } => TlsErrorKind::Io,
-            Self::Broken { .. } => TlsErrorKind::Unusable,
+            Self::Broken { .. } | Self::NoCaKey(_) => TlsErrorKind::Unusable,
             Self::Outside { .. } => TlsErrorKind::Outside,
             Self::Make(_) => TlsErrorKind::Internal,
+        }
+    }
+
+    /// What can be done about it, where a setting does it.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::NoCaKey(_) => Some(Remedy::OwnCertificate),
+            Self::Outside { .. } => Some(Remedy::ChangeCertificateNames),
+            _ => None,
         }
     }
 }

@@ -12,6 +12,15 @@ pub struct Source {
 }
 
 impl Source {
+    /// One file of this text.
+    pub fn of(path: &str, text: &str) -> Self {
+        Self {
+            path: path.replace('\\', "/"),
+            code: blank(text),
+            text: text.to_owned(),
+        }
+    }
+
     /// The top-level module that the file belongs to.
     pub fn module(&self) -> &str {
         let first = self.path.split('/').next().unwrap();
@@ -39,11 +48,7 @@ pub fn sources() -> Vec<Source> {
         .map(|file| {
             let text = fs::read_to_string(&file).unwrap();
             let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
-            Source {
-                path: path.replace('\\', "/"),
-                code: blank(&text),
-                text,
-            }
+            Source::of(path, &text)
         })
         .collect()
 }
@@ -121,6 +126,28 @@ fn skip(bytes: &[u8], at: usize) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Every string literal outside comments, with the offset of its start; escapes stay as they are written.
+pub fn literals(text: &str) -> Vec<(usize, String)> {
+    let bytes = text.as_bytes();
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let Some(end) = skip(bytes, at) else {
+            at += 1;
+            continue;
+        };
+        let whole = text.get(at..end).unwrap_or_default();
+        let opened = whole.trim_start_matches(['b', 'r', '#']);
+        if !whole.starts_with('/') && opened.starts_with('"') {
+            found.push((
+                at,
+                opened.trim_end_matches('#').trim_matches('"').to_owned(),
+            ));
+        }
+        at = end;
+    }
+    found
 }
 
 fn utf8_width(first: u8) -> usize {

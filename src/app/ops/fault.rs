@@ -196,6 +196,6 @@ impl From<MirrorError> for Fault {
             }
             _ => FaultKind::Failed,
         };
-        Self::new(kind, error.to_string())
+        Self::new(kind, error.to_string()).mended_by(error.remedy())
     }
 }

@@ -1,6 +1,7 @@
 //! What takes the files: a data directory of this machine, or another server.
 
 use super::super::exit::Failure;
+use super::super::hints;
 use super::super::session::CommandSession;
 use super::sources::FileToSend;
 use crate::app::ops::{FaultKind, FilePush, FileShow, Pushed};
@@ -57,7 +58,7 @@ impl Target {
                 let encoded = utf8_percent_encode(&name, ENCODED);
                 let path = format!("/r/{encoded}");
                 let reply = client.put(&path, len, source.stream()?).await;
-                let reply = reply.map_err(Failure::failed)?;
+                let reply = reply.map_err(|e| Failure::reaching(&e, hints::PUSH))?;
                 if !matches!(reply.status, 200 | 201) {
                     let text = String::from_utf8_lossy(&reply.body);
                     return Err(refused(&name, reply.status, text.trim()));
@@ -93,7 +94,8 @@ fn refused(name: &str, status: u16, text: &str) -> Failure {
 /// What another server has there. Any other answer than a file is none: sending it tells why.
 async fn on_server(client: &FetchClient, name: &str) -> Result<Option<Pushed>, Failure> {
     let path = format!("/r/{}", utf8_percent_encode(name, ENCODED));
-    let reply = client.about(&path).await.map_err(Failure::failed)?;
+    let reply = client.about(&path).await;
+    let reply = reply.map_err(|e| Failure::reaching(&e, hints::PUSH))?;
     let size = reply.length().filter(|_| reply.status == 200);
     Ok(size.map(|size| Pushed {
         name: name.to_owned(),

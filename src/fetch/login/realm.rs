@@ -105,6 +105,7 @@ fn registered(host: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Remedy;
 
     fn allowed(registry: &str, realm: &str, extra: &[&str]) -> bool {
         let extra: Vec<String> = extra.iter().map(|e| (*e).to_owned()).collect();
@@ -209,12 +210,8 @@ mod tests {
             &[],
             true,
         );
-        assert!(
-            error
-                .expect_err("refused")
-                .to_string()
-                .contains("--realm b.net")
-        );
+        let trust = Remedy::TrustRealm("b.net".to_owned());
+        assert_eq!(error.expect_err("refused").remedy(), Some(trust));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::auth::{AccountFault, AuthError, FaultyAccount};
 use crate::blobs::BlobError;
 use crate::repo::RepoError;
 use crate::repo::check::{Problem, ProblemKind};
-use crate::types::{Algorithm, Digest};
+use crate::types::{Algorithm, Digest, Remedy};
 
 const CHANGED: &str = "it changed while it was looked at; check again";
 
@@ -52,26 +52,26 @@ impl Checker {
         Ok(match &account.fault {
             AccountFault::TooNew => problem.how("run the version that wrote it"),
             AccountFault::Password => {
-                problem.how(format!("set it again: dryport user passwd {name}"))
+                problem.how("set it again").mended_by(Remedy::SetPassword(name.clone()))
             }
-            AccountFault::Grant(_) => problem.how(format!(
-                "rights are not guessed: look at `dryport user list`, then remove the account and add it again: dryport user remove {name}"
-            )),
-            AccountFault::Order if !repair => problem.how("--repair mends it"),
+            AccountFault::Grant(_) => problem
+                .how("rights are not guessed: look at those that it has, then remove the account and add it again")
+                .mended_by(Remedy::RemakeAccount(name.clone())),
+            AccountFault::Order if !repair => problem.how("a repair mends it").mended_by(Remedy::Repair),
             AccountFault::Order => {
                 let sorted = self.0.auth.sort_grants(account).await.map_err(failed)?;
                 if sorted { problem.done("mended") } else { problem.how(CHANGED) }
             }
             AccountFault::Unreadable if !repair => {
-                problem.how("--repair moves its row to quarantine/; then add the account again")
+                problem.how("a repair moves its row to quarantine/; then add the account again").mended_by(Remedy::Repair)
             }
             AccountFault::Unreadable => {
                 let to = self.keep(&account.row).await?;
                 let dropped = self.0.auth.drop_row(account).await.map_err(failed)?;
                 if dropped {
-                    problem.done(format!(
-                        "its row was moved to {to}; add the account again: dryport user add {name}"
-                    ))
+                    problem
+                        .done(format!("its row was moved to {to}; add the account again"))
+                        .mended_by(Remedy::AddAccount(name.clone()))
                 } else {
                     problem.how(CHANGED)
                 }

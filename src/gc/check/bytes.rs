@@ -7,6 +7,7 @@ use super::pace::Pace;
 use super::{CheckReport, CheckRequest, Checker, PAGE};
 use crate::repo::RepoError;
 use crate::repo::check::{Problem, ProblemKind};
+use crate::types::Remedy;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -96,7 +97,11 @@ impl Checker {
                 let what = format!("the database has bytes of {digest} that no blob needs");
                 let problem = Problem::new(ProblemKind::InlineExtra, what).digest(&digest);
                 if !repair {
-                    problems.push(problem.how("--repair moves them to quarantine/"));
+                    problems.push(
+                        problem
+                            .how("a repair moves them to quarantine/")
+                            .mended_by(Remedy::Repair),
+                    );
                     continue;
                 }
                 let blobs = self.0.blobs.clone();

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use crate::blobs::{BlobError, FoundContent, Place};
 use crate::repo::RepoError;
 use crate::repo::check::{CheckedBlob, Problem, ProblemKind, Verdict};
-use crate::types::Digest;
+use crate::types::{Digest, Remedy};
 
 /// What helps where the disk refuses.
 const UNREADABLE: &str = "look at the disk; the blob is not marked, for its bytes may be whole";
@@ -119,7 +119,9 @@ impl Checker {
             ContentState::Unreadable(_) => Ok(problem.how(UNREADABLE)),
             _ if repair => self.set_aside(problem, content).await,
             _ if content.damaged => Ok(problem.how("push or mirror it again")),
-            _ => Ok(problem.how("--repair puts it aside; then push or mirror it again")),
+            _ => Ok(problem
+                .how("a repair puts it aside; then push or mirror it again")
+                .mended_by(Remedy::Repair)),
         }
     }
 
@@ -151,7 +153,7 @@ impl Checker {
         repair: bool,
     ) -> Result<Problem, RepoError> {
         if !repair {
-            return Ok(problem.how("--repair mends it"));
+            return Ok(problem.how("a repair mends it").mended_by(Remedy::Repair));
         }
         Ok(if self.0.repos.judge(content, verdict).await? {
             problem.done("mended: its bytes were read and are whole")
@@ -219,7 +221,9 @@ impl Checker {
             return Ok(problem.how("its bytes are not here; push or mirror it again"));
         };
         if !repair {
-            return Ok(problem.how("its bytes are here; --repair mends it"));
+            return Ok(problem
+                .how("its bytes are here; a repair mends it")
+                .mended_by(Remedy::Repair));
         }
         Ok(if self.0.repos.adopt(digest, size, place).await? {
             problem.done("mended: its bytes were read and are whole")

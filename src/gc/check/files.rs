@@ -5,7 +5,7 @@ use super::contents::blocking;
 use crate::blobs::{Foreign, Place, UploadFile};
 use crate::repo::RepoError;
 use crate::repo::check::{Problem, ProblemKind};
-use crate::types::{Algorithm, Digest};
+use crate::types::{Algorithm, Digest, Remedy};
 use std::collections::BTreeMap;
 
 impl Checker {
@@ -87,7 +87,9 @@ impl Checker {
             problem = problem.digest(&digest);
         }
         if !repair {
-            return Ok(problem.how("--repair moves it to quarantine/"));
+            return Ok(problem
+                .how("a repair moves it to quarantine/")
+                .mended_by(Remedy::Repair));
         }
         // The collector would remove what is condemned here before it has come to the quarantine.
         let _file_stays = self.0.repos.without_removals().await;
@@ -114,7 +116,9 @@ impl Checker {
         if repair {
             self.move_away(problem).await
         } else {
-            Ok(problem.how("--repair moves it to quarantine/"))
+            Ok(problem
+                .how("a repair moves it to quarantine/")
+                .mended_by(Remedy::Repair))
         }
     }
 
@@ -151,7 +155,9 @@ impl Checker {
             problems.push(if repair {
                 self.move_away(problem).await?
             } else {
-                problem.how("--repair moves it to quarantine/")
+                problem
+                    .how("a repair moves it to quarantine/")
+                    .mended_by(Remedy::Repair)
             });
         }
         Ok(())

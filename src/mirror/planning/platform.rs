@@ -3,7 +3,7 @@
 
 use crate::mirror::MirrorError;
 use crate::mirror::document::{Platform, SourceDescriptor};
-use crate::types::Digest;
+use crate::types::{Digest, Remedy};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
@@ -130,10 +130,11 @@ impl Choice {
             "this image has no {}; it has {met}",
             lacking.join(" and no ")
         );
-        if self.lenient && !met.wanted.is_empty() {
-            return Ok(Some(text));
+        match (met.wanted.is_empty(), self.lenient) {
+            (true, _) => Err(MirrorError::NotFound(text)),
+            (false, true) => Ok(Some(text)),
+            (false, false) => Err(MirrorError::Lacking(text, Remedy::LackPlatforms)),
         }
-        Err(MirrorError::NotFound(text))
     }
 
     /// The same for an image that is no index and runs on this.
@@ -149,7 +150,7 @@ impl Choice {
         if self.lenient {
             return Ok(Some(text));
         }
-        Err(MirrorError::NotFound(text))
+        Err(MirrorError::Lacking(text, Remedy::LackPlatforms))
     }
 }
 
@@ -335,6 +336,13 @@ mod tests {
         let text = "this image has no linux/s390x; it has linux/amd64, linux/arm/v6, linux/arm/v7";
         let two = ["linux/amd64", "linux/s390x"];
         assert_eq!(judged(&two, false), Err(text.to_owned()));
+        let remedy = |wanted: &[&str]| {
+            let choice = choice(wanted, false);
+            let error = choice.judge(&choice.met(platforms())).expect_err("lacks");
+            error.remedy()
+        };
+        assert_eq!(remedy(&two), Some(Remedy::LackPlatforms));
+        assert_eq!(remedy(&["linux/s390x"]), None);
         assert_eq!(judged(&two, true), Ok(Some(text.to_owned())));
         assert_eq!(judged(&["linux/s390x"], true), Err(text.to_owned()));
         // What says nothing of platforms has none.

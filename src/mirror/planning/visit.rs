@@ -8,7 +8,7 @@ use crate::mirror::document::{self, Document, Platform, SourceDescriptor};
 use crate::mirror::evidence::reason;
 use crate::mirror::oci::{Fetched, Registry};
 use crate::repo::format::Said;
-use crate::types::{Digest, Reference};
+use crate::types::{Digest, Reference, Remedy};
 use bytes::Bytes;
 
 /// Of one manifest, more referrers than this are not read.
@@ -313,16 +313,13 @@ fn missing(registry: &Registry, want: &Want) -> MirrorError {
             "which is attached to this image"
         }
     };
+    let text = format!("{host} does not have manifest {}, {what}", want.digest);
     // Only that of one platform can be done without.
-    let advice = if want.of_platform {
-        "; choose the platforms that it has with --platform"
+    if want.of_platform {
+        MirrorError::Lacking(text, Remedy::ChoosePlatforms)
     } else {
-        ""
-    };
-    MirrorError::NotFound(format!(
-        "{host} does not have manifest {}, {what}{advice}",
-        want.digest
-    ))
+        MirrorError::NotFound(text)
+    }
 }
 
 fn children(document: &Document, choice: &Choice, parent: &Want) -> Result<Vec<Want>, MirrorError> {

@@ -150,6 +150,7 @@ fn is_plain_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Remedy;
 
     /// Source; API host; default target; tag (`-`: none); what is asked for. `DIGEST` stands for one.
     const SOURCES: &str = "
@@ -203,11 +204,7 @@ mod tests {
         }
         let v6: SourceImage = "docker://[::1]:5000/x".parse().expect("valid");
         assert_eq!(v6.api_host(), "[::1]:5000");
-        assert!(
-            v6.default_target()
-                .expect_err("no name")
-                .to_string()
-                .contains("--to")
-        );
+        let error = v6.default_target().expect_err("no name");
+        assert_eq!(error.remedy(), Some(Remedy::ChooseTarget), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use crate::repo::rows::record::{QuotaRecord, UsageRecord};
 use crate::repo::{Repos, quota, rows};
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
-use crate::types::{RepoId, Rev};
+use crate::types::{Remedy, RepoId, Rev};
 
 /// Row changes of one background transaction, about.
 const BATCH: usize = 800;
@@ -179,7 +179,12 @@ impl Repos {
                         cost = 0;
                     }
                 }
-                Some(_) => problems.push(finding.problem.how("--repair mends it")),
+                Some(_) => problems.push(
+                    finding
+                        .problem
+                        .how("a repair mends it")
+                        .mended_by(Remedy::Repair),
+                ),
                 None => problems.push(finding.problem),
             }
         }

@@ -1,6 +1,6 @@
 //! What a check finds, in words that scripts can rely on.
 
-use crate::types::Digest;
+use crate::types::{Digest, Remedy};
 use std::fmt;
 
 macro_rules! kinds {
@@ -257,6 +257,9 @@ pub struct Problem {
     /// What was done about it, or what a person can do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub how: String,
+    /// What whoever runs this server can do about it, if something is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
 }
 
 impl Problem {
@@ -273,6 +276,7 @@ impl Problem {
             upstreams: Vec::new(),
             repaired: false,
             how: String::new(),
+            remedy: None,
         }
     }
 
@@ -304,10 +308,17 @@ impl Problem {
         self
     }
 
+    /// The same, with what helps.
+    #[must_use]
+    pub fn mended_by(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+
     /// Nothing of it is left.
     #[must_use]
     pub fn done(mut self, how: impl Into<String>) -> Self {
-        self.repaired = true;
+        (self.repaired, self.remedy) = (true, None);
         self.how(how)
     }
 }

@@ -9,7 +9,7 @@ use crate::repo::rows::keys;
 use crate::repo::rows::record::{BlobRecord, CondemnedRecord, FillRecord, UploadRecord};
 use crate::store::record::Record;
 use crate::store::{Get, Read, Table};
-use crate::types::{Algorithm, Hasher, RepoId, UploadId};
+use crate::types::{Algorithm, Hasher, Remedy, RepoId, UploadId};
 use std::collections::{BTreeMap, HashMap};
 
 /// One page of condemned places. With `online` what is only left behind is the running collector's business.
@@ -146,11 +146,12 @@ pub(super) fn fills(
     for (path, file) in left {
         if !online && !is_open(file.name.id) {
             let what = format!("{path} belongs to no half-fetched blob");
-            let how = "the server removes it when it runs; --repair moves it to quarantine/";
+            let how = "the server removes it when it runs; a repair moves it to quarantine/";
             walk.tell(
                 Problem::new(ProblemKind::FillFileLeft, what)
                     .file(path)
-                    .how(how),
+                    .how(how)
+                    .mended_by(Remedy::Repair),
             );
         }
     }

@@ -68,7 +68,7 @@ pub(in crate::tls) fn ensure(options: &TlsOptions) -> Result<Local, TlsError> {
         (Some(Due::Soon(why)), Some(pem)) if ca.key.is_none() => {
             // Some keep the CA's key off the machine: a leaf that still serves is no reason to stop.
             warnings.push(format!(
-                "the certificate should be renewed ({why}), but {} is not there; put it back, or use your own certificate (tls.cert, tls.key)",
+                "the certificate should be renewed ({why}), but {} is not there; put it back, or serve with a certificate of your own",
                 ca.key_path.display()
             ));
             pem
@@ -101,9 +101,8 @@ enum Due {
 }
 
 fn signer(ca: &Ca) -> Result<&str, TlsError> {
-    ca.key.as_deref().ok_or_else(|| {
-        broken(&ca.key_path, "is not there, and a new server certificate must be signed with it; put it back, or use your own certificate (tls.cert, tls.key)")
-    })
+    let key = ca.key.as_deref();
+    key.ok_or_else(|| TlsError::NoCaKey(ca.key_path.clone()))
 }
 
 impl Ca {

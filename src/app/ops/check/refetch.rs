@@ -6,7 +6,7 @@ use crate::auth::Action;
 use crate::fetch::{Credential, FetchOptions};
 use crate::mirror;
 use crate::repo::check::Upstream;
-use crate::types::Digest;
+use crate::types::{Digest, Remedy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -37,6 +37,9 @@ pub struct Refetched {
     pub from: Option<String>,
     /// Why it did not.
     pub error: Option<String>,
+    /// What can be done about that, if something is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
 }
 
 /// What came of each.
@@ -79,6 +82,7 @@ impl Refetch {
             digest,
             from: None,
             error: None,
+            remedy: None,
         };
         for upstream in upstreams {
             if ctx.stop.is_cancelled() {
@@ -96,11 +100,12 @@ impl Refetch {
             match mirror::refetch(&ctx.app.repos, upstream, fetch, &ctx.stop).await {
                 Ok(_) => {
                     outcome.from = Some(upstream.repository());
-                    outcome.error = None;
+                    (outcome.error, outcome.remedy) = (None, None);
                     break;
                 }
                 Err(error) => {
                     tracing::warn!(%digest, registry = upstream.registry, %error, "a damaged blob could not be fetched again");
+                    outcome.remedy = error.remedy();
                     outcome.error = Some(error.to_string());
                 }
             }

@@ -17,13 +17,13 @@ pub fn of(fault: Fault) -> Fail {
         FaultKind::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
         FaultKind::Failed => StatusCode::SERVICE_UNAVAILABLE,
     };
+    let text = hints::with(fault.message, fault.remedy.as_ref());
     if !status.is_server_error() {
-        let text = hints::with(fault.message, fault.remedy.as_ref());
         return audited(Fail::new(status, word(fault.kind), text));
     }
-    let text = "the server could not do this; its log says why under this request id";
-    let mut fail = Fail::new(status, word(fault.kind), text);
-    fail.cause = Some(fault.message);
+    let told = "the server could not do this; its log says why under this request id";
+    let mut fail = Fail::new(status, word(fault.kind), told);
+    fail.cause = Some(text);
     match fault.kind {
         FaultKind::Failed => audited(fail.with(RETRY_AFTER, "10")),
         _ => audited(fail),
