@@ -243,6 +243,7 @@ impl Runner {
             Ok(came) => Outcome::Done(came.json()),
             Err(fault) => Outcome::Failed {
                 error: fault.message.clone(),
+                remedy: fault.remedy.clone(),
                 again: detached && fault.kind == FaultKind::Failed,
             },
         };

@@ -1,6 +1,7 @@
 //! `dryport job`.
 
 use super::exit::Failure;
+use super::hints;
 use super::output::{self, OutputFormat};
 use super::session::CommandSession;
 use super::settings::RegistryArgs;
@@ -152,7 +153,14 @@ fn list(jobs: &[JobView]) -> Result<(), Failure> {
     output::print(&output::table(
         &["ID", "KIND", "STATE", "MADE", "WHAT"],
         &rows,
-    ))
+    ))?;
+    match jobs.iter().find(|job| job.error.is_some()) {
+        Some(job) => output::print(&format!(
+            "\nWhy a job failed, and what to do about it, as of the last one: dryport job show {}",
+            job.id
+        )),
+        None => Ok(()),
+    }
 }
 
 fn text(job: &JobView) -> String {
@@ -177,6 +185,7 @@ fn text(job: &JobView) -> String {
         lines.push(format!("Progress:  {progress}"));
     }
     if let Some(error) = &job.error {
+        let error = hints::with(error.clone(), job.remedy.as_ref());
         lines.push(format!("Error:     {error}"));
     }
     lines.join("\n")
@@ -208,7 +217,10 @@ fn far(progress: &serde_json::Value) -> Option<String> {
 }
 
 fn log(lines: &[JobLine]) -> Result<(), Failure> {
-    let text = |line: &JobLine| format!("{}  {}", output::time(line.at_ms), line.text);
+    let text = |line: &JobLine| {
+        let text = hints::with(line.text.clone(), line.remedy.as_ref());
+        format!("{}  {text}", output::time(line.at_ms))
+    };
     let lines: Vec<_> = lines.iter().map(text).collect();
     output::print(&lines.join("\n"))
 }

@@ -48,6 +48,7 @@ pub(super) fn fresh(
         progress: String::new(),
         result: String::new(),
         error: String::new(),
+        remedy: String::new(),
         lines: 0,
     };
     Ok((next_job(tx)?, job))

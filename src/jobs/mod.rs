@@ -17,7 +17,7 @@ pub use timetable::{NewSchedule, Tick};
 pub use view::{JobLine, JobState, JobView, ScheduleView};
 
 use crate::store::{Lane, Need, Read, Store, StoreError, StoreErrorKind, Txn};
-use crate::types::{JobId, ScheduleId};
+use crate::types::{JobId, Remedy, ScheduleId};
 use std::time::Duration;
 
 /// How long a claim holds without being renewed.
@@ -140,6 +140,8 @@ pub enum Outcome {
     Failed {
         /// Why, for people.
         error: String,
+        /// What can be done about it.
+        remedy: Option<Remedy>,
         /// Whether to try again, later.
         again: bool,
     },

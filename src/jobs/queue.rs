@@ -1,7 +1,7 @@
 //! What happens to a job, one transaction each.
 
 use super::fresh::{KEPT, fresh};
-use super::record::{JobLineRecord, JobRecord};
+use super::record::{JobLineRecord, JobRecord, written};
 use super::rows::{all, find, lines, log, put, tell};
 use super::{
     ATTEMPTS, Claimed, JobError, JobLine, JobState, JobView, Jobs, LEASE, NewJob, Outcome,
@@ -87,7 +87,7 @@ impl Jobs {
             job.claimed_until = tx.running_ms() + LEASE.as_millis() as u64;
             job.progress.clone_from(&progress);
             for text in &happened {
-                log(tx, id, &mut job, at_ms, text)?;
+                log(tx, id, &mut job, at_ms, (text, ""))?;
             }
             put(tx, id, &job)?;
             Ok(job.cancel)
@@ -108,7 +108,8 @@ impl Jobs {
             if job.state().has_ended() {
                 job.ended_ms = at_ms;
             }
-            log(tx, id, &mut job, at_ms, &text)?;
+            let remedy = job.remedy.clone();
+            log(tx, id, &mut job, at_ms, (&text, &remedy))?;
             put(tx, id, &job)?;
             Ok(job.state().has_ended())
         };
@@ -145,7 +146,7 @@ impl Jobs {
                 };
                 (job.state, job.claim, job.not_before) = (state.code(), 0, 0);
                 let text = format!("the process that ran it ended; it is {state}");
-                log(tx, id, &mut job, at_ms, &text)?;
+                log(tx, id, &mut job, at_ms, (&text, ""))?;
                 put(tx, id, &job)?;
                 found += 1;
             }
@@ -168,7 +169,7 @@ impl Jobs {
             if !runs {
                 (job.state, job.ended_ms) = (JobState::Cancelled.code(), at_ms);
             }
-            log(tx, id, &mut job, at_ms, "somebody cancelled it")?;
+            log(tx, id, &mut job, at_ms, ("somebody cancelled it", ""))?;
             put(tx, id, &job)?;
             tell(tx, FeedKind::Job, id.0, at_ms, ("", "job.cancel"))?;
             Ok(runs)
@@ -195,7 +196,13 @@ impl Jobs {
             }
             (job.state, job.cancel) = (JobState::Queued.code(), false);
             (job.attempts, job.not_before, job.ended_ms) = (0, 0, 0);
-            log(tx, id, &mut job, at_ms, "somebody asked for another try")?;
+            log(
+                tx,
+                id,
+                &mut job,
+                at_ms,
+                ("somebody asked for another try", ""),
+            )?;
             put(tx, id, &job)?;
             tell(tx, FeedKind::Job, id.0, at_ms, ("", "job.retry"))?;
             Ok(())
@@ -292,7 +299,8 @@ fn begin(
     job.begun_ms = at_ms;
     job.attempts = job.attempts.saturating_add(1);
     job.error.clear();
-    log(tx, id, job, at_ms, "begun")?;
+    job.remedy.clear();
+    log(tx, id, job, at_ms, ("begun", ""))?;
     Ok(())
 }
 
@@ -305,8 +313,13 @@ fn close(job: &mut JobRecord, outcome: &Outcome, now: u64) -> String {
         }
         Outcome::Cancelled => (JobState::Cancelled, "ended, as somebody wanted".to_owned()),
         Outcome::Waits(why) => (JobState::Waiting, why.clone()),
-        Outcome::Failed { error, again } => {
+        Outcome::Failed {
+            error,
+            remedy,
+            again,
+        } => {
             job.error.clone_from(error);
+            job.remedy = written(remedy.as_ref());
             if *again && job.attempts < ATTEMPTS && !job.cancel {
                 let pause = pause(job.attempts, job.made_ms);
                 job.not_before = now + pause;

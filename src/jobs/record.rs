@@ -2,7 +2,9 @@
 
 use super::JobState;
 use super::schedule::{Rhythm, Schedule};
-use crate::store::record::{Decode, Encode, Record};
+use crate::store::StoreError;
+use crate::store::record::{Decode, Encode, Record, decode_body};
+use crate::types::Remedy;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -41,13 +43,79 @@ pub struct JobRecord {
     pub result: String,
     /// Why it failed last, for people; empty if it did not.
     pub error: String,
+    /// What can be done about that, as JSON; empty if nothing is known.
+    pub remedy: String,
     /// Lines of its log.
     pub lines: u64,
 }
 
 impl Record for JobRecord {
     const NAME: &'static str = "job";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| decode_body::<JobRecordV1>(Self::NAME, body).map(Self::from))
+    }
+}
+
+/// [`JobRecord`] as of version 1: what could be done about a failure stood in its text.
+#[derive(Decode)]
+struct JobRecordV1 {
+    kind: String,
+    what: String,
+    spec: String,
+    needs: bool,
+    state: u8,
+    who: String,
+    made_ms: u64,
+    begun_ms: u64,
+    ended_ms: u64,
+    attempts: u32,
+    not_before: u64,
+    claim: u64,
+    claimed_until: u64,
+    cancel: bool,
+    progress: String,
+    result: String,
+    error: String,
+    lines: u64,
+}
+
+impl From<JobRecordV1> for JobRecord {
+    fn from(old: JobRecordV1) -> Self {
+        Self {
+            kind: old.kind,
+            what: old.what,
+            spec: old.spec,
+            needs: old.needs,
+            state: old.state,
+            who: old.who,
+            made_ms: old.made_ms,
+            begun_ms: old.begun_ms,
+            ended_ms: old.ended_ms,
+            attempts: old.attempts,
+            not_before: old.not_before,
+            claim: old.claim,
+            claimed_until: old.claimed_until,
+            cancel: old.cancel,
+            progress: old.progress,
+            result: old.result,
+            error: old.error,
+            remedy: String::new(),
+            lines: old.lines,
+        }
+    }
+}
+
+/// A remedy as rows keep it; empty for none.
+pub(super) fn written(remedy: Option<&Remedy>) -> String {
+    let json = remedy.and_then(|remedy| serde_json::to_string(remedy).ok());
+    json.unwrap_or_default()
+}
+
+/// The remedy of a row; none where a newer version wrote one that this one does not know.
+pub(super) fn read(remedy: &str) -> Option<Remedy> {
+    serde_json::from_str(remedy).ok()
 }
 
 impl JobRecord {
@@ -64,11 +132,24 @@ pub struct JobLineRecord {
     pub at_ms: u64,
     /// What happened, for people.
     pub text: String,
+    /// What can be done about it, as JSON; empty if nothing is known.
+    pub remedy: String,
 }
 
 impl Record for JobLineRecord {
     const NAME: &'static str = "job-line";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| {
+            let (at_ms, text) = decode_body(Self::NAME, body)?;
+            Ok(Self {
+                at_ms,
+                text,
+                remedy: String::new(),
+            })
+        })
+    }
 }
 
 /// A schedule: what is queued again and again.
@@ -151,7 +232,7 @@ mod tests {
 
     #[test]
     fn golden_jobs() {
-        golden::check(&JobRecord {
+        let job = JobRecord {
             kind: "mirror".into(),
             what: "docker://registry.example/app:1".into(),
             spec: "{}".into(),
@@ -169,12 +250,28 @@ mod tests {
             progress: "{\"blobs\":1}".into(),
             result: "{}".into(),
             error: "no".into(),
+            remedy: r#"{"trust_realm":"auth.example"}"#.into(),
             lines: 2,
-        });
-        golden::check(&JobLineRecord {
+        };
+        golden::check(&job);
+        let remedy = String::new();
+        golden::check_old(1, &JobRecord { remedy, ..job });
+        let line = JobLineRecord {
             at_ms: 1_700_000_000_000,
             text: "begun".into(),
-        });
+            remedy: r#""choose_target""#.into(),
+        };
+        golden::check(&line);
+        let remedy = String::new();
+        golden::check_old(1, &JobLineRecord { remedy, ..line });
+    }
+
+    #[test]
+    fn a_remedy_of_a_newer_version_is_none() {
+        let known = Remedy::AllowHost("10.0.0.1".into());
+        assert_eq!(read(&written(Some(&known))), Some(known));
+        assert_eq!(read(&written(None)), None);
+        assert_eq!(read(r#"{"phone":"somebody"}"#), None);
     }
 
     #[test]

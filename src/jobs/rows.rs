@@ -104,16 +104,19 @@ pub(super) fn all(
     Ok(jobs)
 }
 
-/// Adds a line to the log of a job, and drops the oldest beyond what is kept.
+/// Adds a line to the log of a job, with a remedy as its row keeps it, and drops the oldest beyond what is kept.
 pub(super) fn log(
     tx: &mut Txn<'_>,
     id: JobId,
     job: &mut JobRecord,
     at_ms: u64,
-    text: &str,
+    (text, remedy): (&str, &str),
 ) -> Result<(), StoreError> {
-    let text = text[..text.floor_char_boundary(LINE)].to_owned();
-    let row = JobLineRecord { at_ms, text };
+    let row = JobLineRecord {
+        at_ms,
+        text: text[..text.floor_char_boundary(LINE)].to_owned(),
+        remedy: remedy.to_owned(),
+    };
     tx.put(Table::Jobs, &line_key(id, job.lines), &row.to_bytes()?)?;
     if let Some(old) = job.lines.checked_sub(LINES) {
         tx.delete(Table::Jobs, &line_key(id, old))?;

@@ -271,7 +271,7 @@ fn queue(
     };
     thin(tx, &new.who)?;
     let (job_id, mut job) = fresh(tx, &new, at_ms)?;
-    log(tx, job_id, &mut job, at_ms, "its time has come")?;
+    log(tx, job_id, &mut job, at_ms, ("its time has come", ""))?;
     put(tx, job_id, &job)?;
     Ok(job_id)
 }

@@ -1,8 +1,8 @@
 //! Jobs as people and scripts see them.
 
-use super::record::{Clocks, JobLineRecord, JobRecord, ScheduleRecord};
+use super::record::{self, Clocks, JobLineRecord, JobRecord, ScheduleRecord};
 use super::schedule::Schedule;
-use crate::types::{JobId, ScheduleId};
+use crate::types::{JobId, Remedy, ScheduleId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -97,6 +97,9 @@ pub struct JobView {
     pub result: Option<serde_json::Value>,
     /// Why it failed, last.
     pub error: Option<String>,
+    /// What can be done about that, if something is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
 }
 
 /// A line of a job's log.
@@ -106,6 +109,9 @@ pub struct JobLine {
     pub at_ms: u64,
     /// What happened.
     pub text: String,
+    /// What can be done about it, if something is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
 }
 
 /// A schedule.
@@ -174,6 +180,7 @@ impl JobView {
             progress: json(&row.progress),
             result: json(&row.result),
             error: (!row.error.is_empty()).then_some(row.error),
+            remedy: record::read(&row.remedy),
             kind: row.kind,
             what: row.what,
             who: row.who,
@@ -186,6 +193,7 @@ impl From<JobLineRecord> for JobLine {
         Self {
             at_ms: row.at_ms,
             text: row.text,
+            remedy: record::read(&row.remedy),
         }
     }
 }

@@ -165,6 +165,7 @@ impl Runner {
                         None => None,
                         Some(Err(error)) => Some(Outcome::Failed {
                             error,
+                            remedy: None,
                             again: false,
                         }),
                         Some(Ok(())) => Some(Outcome::Done(last.clone())),
