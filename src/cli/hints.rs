@@ -64,6 +64,8 @@ pub fn with(text: String, remedy: Option<&Remedy>) -> String {
 pub fn with_switches(text: String, remedy: Option<&Remedy>, switches: Switches) -> String {
     let said = remedy.and_then(|remedy| say(remedy).or_else(|| reach(remedy, switches)));
     match said {
+        // What another server said may end as a sentence does.
+        Some(words) if text.ends_with(['.', '!', '?']) => format!("{text} {words}"),
         Some(words) => format!("{text}. {words}"),
         None => text,
     }
@@ -168,6 +170,11 @@ mod tests {
         let host = || "r.example:5000".to_owned();
         let said = |remedy: Remedy, has| with_switches("no".into(), Some(&remedy), has);
         let trust = Remedy::TrustCertificate(host());
+        assert!(said(trust.clone(), MIRROR).starts_with("no. Give its CA"));
+        assert_eq!(
+            with("No.".into(), Some(&Remedy::ListUsers)),
+            "No. All are shown by: dryport user list"
+        );
         assert!(said(trust.clone(), MIRROR).contains("--ca FILE"));
         assert!(said(trust.clone(), PUSH).ends_with("--insecure"));
         assert!(said(trust.clone(), CHECK).ends_with("--ca FILE"));

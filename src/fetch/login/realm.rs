@@ -53,7 +53,7 @@ pub(in crate::fetch) fn check(
     }
     if !secure && registry.scheme() != "http" {
         return Err(unusable(format!(
-            "{} is plain HTTP, the registry is not",
+            "{} is plain HTTP, the registry is not: whoever is on the way could read the credentials",
             host_port(realm)
         )));
     }

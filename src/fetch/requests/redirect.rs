@@ -32,7 +32,10 @@ pub(in crate::fetch) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, Fet
         return Err(refuse(format!("{}: is no web address", to.scheme())));
     }
     if from.scheme() == "https" && to.scheme() == "http" {
-        return Err(refuse(format!("{} is plain HTTP", shown(&to))));
+        return Err(refuse(format!(
+            "{} is plain HTTP, and whoever is on the way could change what it sends",
+            shown(&to)
+        )));
     }
     // A user name in a Location would become an Authorization header.
     if !to.username().is_empty() || to.password().is_some() {
