@@ -7,7 +7,6 @@ use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::{Lane, Need, StoreError, Txn};
 use crate::types::wall_ms;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Names that the log and the audit trail give to others than accounts.
 const RESERVED: [&str; 2] = ["operator", "dryport"];
@@ -158,20 +157,15 @@ impl Auth {
         .await
     }
 
-    /// One transaction on accounts. The memory of them ends before the answer, also if the caller has gone away by then,
-    /// and again if a change that failed turns out to stand.
+    /// One transaction on accounts, which tells the feed of what it changes: so the memory of them ends before the answer.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         lane: Lane,
         what: &'static str,
         rows: impl FnMut(&mut Txn<'_>) -> Result<T, AuthError> + Send + 'static,
     ) -> Result<T, AuthError> {
-        let epoch = Arc::clone(&self.inner.epoch);
-        let then = move || {
-            epoch.fetch_add(1, Ordering::SeqCst);
-        };
         let store = &self.inner.store;
-        store.write_then(lane, Need::Keeps, what, rows, then).await
+        store.write(lane, Need::Keeps, what, rows).await
     }
 
     /// One read hop, off the async threads.

@@ -32,10 +32,10 @@ pub use who::{Action, Grant, Principal, Resource, Role, RoleGrant, UserName, Use
 
 use crate::cache::Cache;
 use crate::store::Store;
+use crate::store::epochs::{Epoch, Epochs, Subject};
 use arc_swap::ArcSwap;
 use passwords::{delay, login, password};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokens::{scope, service, token};
 use tokio::sync::Semaphore;
@@ -88,9 +88,9 @@ struct Inner {
     delays: delay::Delays,
     /// Keys the memory of passwords; random, of this process alone.
     secret: [u8; 32],
-    /// Counts changes of accounts; what was read under an older count is read again.
-    epoch: Arc<AtomicU64>,
-    accounts: Cache<UserName, (u64, Option<Arc<user::Account>>)>,
+    /// When what is known of accounts ends.
+    epochs: Arc<Epochs>,
+    accounts: Cache<UserName, (Epoch, Option<Arc<user::Account>>)>,
     decisions: Cache<[u8; 32], login::Decision>,
     tokens: Cache<[u8; 32], Arc<service::VerifiedToken>>,
 }
@@ -129,6 +129,7 @@ impl Auth {
         getrandom::fill(&mut secret)
             .map_err(|_| AuthError::Internal("the system gives no random numbers"))?;
         let inner = Inner {
+            epochs: store.epochs(),
             store,
             state: ArcSwap::from_pointee(State::new(&options)?),
             gate: password::Gate::new(),
@@ -136,7 +137,6 @@ impl Auth {
             vain_tries: Semaphore::new(login::FEW),
             delays: delay::Delays::default(),
             secret,
-            epoch: Arc::default(),
             accounts: Cache::new(CACHE_BYTES, None, |name, (_, account)| {
                 let grants = account.as_ref().map_or(0, |a| a.grants.len());
                 name.as_str().len() + 300 + grants * 300
@@ -157,7 +157,7 @@ impl Auth {
     )]
     pub fn reconfigure(&self, options: AuthOptions) -> Result<(), AuthError> {
         self.inner.state.store(Arc::new(State::new(&options)?));
-        self.inner.epoch.fetch_add(1, Ordering::SeqCst);
+        self.inner.epochs.end(Subject::Accounts);
         self.inner.decisions.clear();
         self.inner.tokens.clear();
         Ok(())
@@ -174,8 +174,8 @@ impl Auth {
 
     /// A user's account as it is now: from memory if nothing changed since it was read, else from the store.
     async fn account(&self, name: &UserName) -> Result<Option<Arc<user::Account>>, AuthError> {
-        // Read before the store is: an account that a change overtakes is kept under a count that is over already.
-        let epoch = self.inner.epoch.load(Ordering::SeqCst);
+        // Taken before the store is read: an account that a change overtakes is kept under an epoch that is over already.
+        let epoch = self.inner.epochs.now(Subject::Accounts);
         if let Some((read_at, account)) = self.inner.accounts.get(name)
             && read_at == epoch
         {

@@ -1,8 +1,8 @@
 //! Whether what a request was let in by still holds while its body comes, which may take hours.
 
 use super::{Action, Auth, AuthError, Grant, Principal, Resource, RoleGrant};
+use crate::store::epochs::{Epoch, Subject};
 use crate::types::RepoName;
-use std::sync::atomic::Ordering;
 
 /// A right that was there when a request began, and is asked for again once any account or switch has changed.
 pub struct Standing {
@@ -12,7 +12,7 @@ pub struct Standing {
     name: RepoName,
     /// Which account it was, and which of its passwords.
     account: Option<(u64, u64)>,
-    epoch: u64,
+    epoch: Epoch,
 }
 
 /// Why a right does not hold any more.
@@ -32,7 +32,7 @@ impl Auth {
         action: Action,
         name: &RepoName,
     ) -> Result<Standing, AuthError> {
-        let epoch = self.inner.epoch.load(Ordering::SeqCst);
+        let epoch = self.inner.epochs.now(Subject::Accounts);
         Ok(Standing {
             account: self.identity(&grant.principal).await?,
             auth: self.clone(),
@@ -73,12 +73,13 @@ impl Auth {
 impl Standing {
     /// Nothing has changed since it was asked for last. Costs next to nothing.
     pub fn is_current(&self) -> bool {
-        self.epoch == self.auth.inner.epoch.load(Ordering::SeqCst)
+        let epochs = &self.auth.inner.epochs;
+        epochs.is(Subject::Accounts, self.epoch)
     }
 
     /// Asks again: `None`, it holds.
     pub async fn ask(&mut self) -> Result<Option<Lost>, AuthError> {
-        let epoch = self.auth.inner.epoch.load(Ordering::SeqCst);
+        let epoch = self.auth.inner.epochs.now(Subject::Accounts);
         if self.auth.identity(&self.grant.principal).await? != self.account {
             return Ok(Some(Lost::Account));
         }

@@ -11,6 +11,7 @@ const SERVICE: &str = "registry.test";
 
 struct World {
     auth: Auth,
+    store: Store,
     _dir: tempfile::TempDir,
 }
 
@@ -36,8 +37,12 @@ fn world() -> World {
         upgrade_without_copy: false,
     })
     .expect("store");
-    let auth = Auth::open(store, options()).expect("auth");
-    World { auth, _dir: dir }
+    let auth = Auth::open(store.clone(), options()).expect("auth");
+    World {
+        auth,
+        store,
+        _dir: dir,
+    }
 }
 
 fn user(text: &str) -> UserName {
@@ -72,7 +77,7 @@ async fn may(auth: &Auth, grant: &Grant, action: Action, name: &str) -> bool {
 
 #[tokio::test]
 async fn a_login_is_checked_once_and_then_remembered() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     assert!(auth.is_empty().await.expect("empty"));
     let grants = vec![role(Role::Writer, "team/")];
     auth.add(&user("ann"), "secret", grants).await.expect("add");
@@ -108,7 +113,7 @@ async fn a_login_is_checked_once_and_then_remembered() {
 
 #[tokio::test]
 async fn changes_count_from_their_answer_on() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     let ann = user("ann");
     auth.add(&ann, "one", vec![]).await.expect("add");
     let grant = auth.login("ann", "one", here()).await.expect("login");
@@ -162,9 +167,73 @@ async fn changes_count_from_their_answer_on() {
     );
 }
 
+/// Has a change commit while an account is read, which is put into memory after that.
+async fn amid(
+    world: &World,
+    change: impl AsyncFnOnce(&Auth) + Send + 'static,
+    ask: impl AsyncFnOnce(&Auth),
+) {
+    // Nothing is known of the account.
+    world.auth.inner.epochs.end(Subject::Accounts);
+    let (auth, runtime) = (world.auth.clone(), tokio::runtime::Handle::current());
+    let change = move || runtime.block_on(change(&auth));
+    world.store.amid_read(0, change);
+    ask(&world.auth).await;
+    assert!(!world.store.take_amid(), "nothing was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_read_before_a_change_does_not_count_after_it() {
+    let world = world();
+    let auth = &world.auth;
+    let ann = || user("ann");
+    let grants = vec![role(Role::Writer, "team")];
+    auth.add(&ann(), "one", grants).await.expect("add");
+    let grant = auth.login("ann", "one", here()).await.expect("login");
+    let asks = async |auth: &Auth| {
+        let granted = may(auth, &grant, Action::RepoPush, "team/app").await;
+        assert!(granted, "it was read before the change");
+    };
+    let revoke = async move |auth: &Auth| auth.revoke(&ann(), "team").await.expect("revoke");
+    amid(&world, revoke, asks).await;
+    assert!(!may(auth, &grant, Action::RepoPush, "team/app").await);
+    let writes = role(Role::Writer, "team");
+    auth.grant(&ann(), writes).await.expect("grant");
+
+    let passwd = async move |auth: &Auth| auth.passwd(&ann(), "two").await.expect("passwd");
+    let logs_in = async |auth: &Auth| drop(auth.login("ann", "one", here()).await);
+    amid(&world, passwd, logs_in).await;
+    assert!(auth.login("ann", "one", here()).await.is_err());
+    auth.login("ann", "two", here()).await.expect("login");
+
+    let remove = async move |auth: &Auth| auth.remove(&ann()).await.expect("remove");
+    amid(&world, remove, asks).await;
+    assert!(!may(auth, &grant, Action::RepoPush, "team/app").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_was_looked_up_before_a_change_does_not_stand_after_it() {
+    let world = world();
+    let ann = user("ann");
+    let grants = vec![role(Role::Writer, "team")];
+    world.auth.add(&ann, "one", grants).await.expect("add");
+    let grant = Grant::whole(principal("ann"));
+    let mut stands = None;
+    let revoke = async move |auth: &Auth| auth.revoke(&ann, "team").await.expect("revoke");
+    amid(&world, revoke, async |auth: &Auth| {
+        let name = repo("team/app");
+        let standing = auth.standing(&grant, Action::RepoPush, &name);
+        stands = Some(standing.await.expect("standing"));
+    })
+    .await;
+    let mut standing = stands.expect("it was asked for");
+    assert!(!standing.is_current());
+    assert_eq!(standing.ask().await.expect("asked"), Some(Lost::Right));
+}
+
 #[tokio::test]
 async fn refresh_tokens_end_with_the_password() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     let ann = user("ann");
     auth.add(&ann, "one", vec![]).await.expect("add");
     let token = auth
@@ -190,7 +259,7 @@ async fn refresh_tokens_end_with_the_password() {
 
 #[tokio::test]
 async fn anonymous_follows_the_switches() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     let asked = Scope::parse("repository:a:pull,push registry:catalog:* repository:h:5000/a:pull")
         .expect("few");
     let issued = auth
@@ -224,7 +293,7 @@ async fn anonymous_follows_the_switches() {
 
 #[tokio::test]
 async fn guesses_are_slowed_where_they_come_from() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     auth.add(&user("ann"), "secret", vec![]).await.expect("add");
     auth.login("ann", "secret", here()).await.expect("login");
     for account in ["ann", "nobody"] {
@@ -255,7 +324,7 @@ fn sprayed(auth: &Auth, from: IpAddr) {
 
 #[tokio::test]
 async fn one_bad_client_does_not_stop_the_others_of_its_address() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     for name in ["ann", "bob", "eve"] {
         auth.add(&user(name), "secret", vec![]).await.expect("add");
     }
@@ -284,7 +353,7 @@ async fn one_bad_client_does_not_stop_the_others_of_its_address() {
 
 #[tokio::test]
 async fn in_the_wait_no_answer_tells_whether_there_is_an_account() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     auth.add(&user("ann"), "secret", vec![]).await.expect("add");
     let mut seen = Vec::new();
     for (name, from) in [
@@ -326,7 +395,7 @@ async fn settled_runs(auth: &Auth) -> u64 {
 
 #[tokio::test]
 async fn in_the_wait_the_same_work_is_done_for_whatever_name() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     for name in ["ann", "bob"] {
         auth.add(&user(name), "secret", vec![]).await.expect("add");
     }
@@ -354,7 +423,7 @@ async fn in_the_wait_the_same_work_is_done_for_whatever_name() {
 
 #[tokio::test]
 async fn names_of_nobody_do_not_keep_an_account_waiting_in_the_wait() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     auth.add(&user("ann"), "secret", vec![]).await.expect("add");
     sprayed(&auth, here());
     let before = settled_runs(&auth).await;
@@ -380,7 +449,7 @@ async fn names_of_nobody_do_not_keep_an_account_waiting_in_the_wait() {
 
 #[tokio::test]
 async fn what_a_request_was_let_in_by_is_asked_again_after_a_change() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     let (ann, bob, app) = (user("ann"), user("bob"), repo("team/app"));
     auth.add(&ann, "secret", vec![role(Role::Writer, "team")])
         .await
@@ -426,7 +495,7 @@ async fn what_a_request_was_let_in_by_is_asked_again_after_a_change() {
 
 #[tokio::test]
 async fn users_are_listed_by_name() {
-    let World { auth, _dir } = world();
+    let World { auth, _dir, .. } = world();
     for name in ["b", "a.b", "a"] {
         auth.add(&user(name), "x", vec![role(Role::Reader, "")])
             .await

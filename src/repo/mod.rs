@@ -54,6 +54,7 @@ pub use values::{
 use crate::blobs::Blobs;
 use crate::cache::{self, Cache};
 use crate::store::cause;
+use crate::store::epochs::{Epochs, Held};
 use crate::store::feed::FeedKind;
 use crate::store::record::Record;
 use crate::store::{Get, Lane, Need, Read, Store, StoreError, Table, Txn};
@@ -68,7 +69,6 @@ use quota::{Turns, Uploads};
 use removals::{deletion, removal};
 use rows::keys::{self, DueKind};
 use rows::record::RepoRecord;
-use state::{Absence, Generations};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tree::Trees;
@@ -121,19 +121,21 @@ struct Inner {
     options: RepoOptions,
     manifests: Cache<read::ManifestKey, read::KnownManifest>,
     small: Cache<blob::BlobKey, blob::KnownBlob>,
-    generations: Arc<Generations>,
-    homes: Arc<Homes>,
-    unlimited: Arc<Absence>,
+    /// When what is known of rows ends.
+    epochs: Arc<Epochs>,
+    homes: Homes,
+    /// Whether there is no quota at all.
+    unlimited: Held,
     sessions: Sessions,
     /// The bytes of unfinished uploads.
     uploads: Arc<Uploads>,
     /// Who gives up history below which quota.
-    turns: Arc<Turns>,
+    turns: Turns,
     fills: Fills,
     /// Big changes that are under way here.
     stages: stage::Stages,
     /// The names of repositories that are no registries.
-    trees: Arc<Trees>,
+    trees: Trees,
     /// Files that were lately asked for.
     files: files::KnownFiles,
     /// Who hashes files of uploads.
@@ -172,10 +174,11 @@ impl Repos {
         let sessions = Sessions::new(Arc::clone(&uploads));
         resume::count_left(&store, &blobs, &uploads, &sessions)?;
         let trees = Trees::load(&store)?;
+        let epochs = store.epochs();
         let inner = Inner {
             store,
             blobs,
-            turns: Arc::default(),
+            turns: Turns::default(),
             memory: Memory::new(options.upload_memory),
             inspecting: Mutex::new(()),
             listings: LongReads::after_a_hop(),
@@ -189,14 +192,14 @@ impl Repos {
             options,
             manifests,
             small,
-            generations: Arc::new(Generations::new()),
-            homes: Arc::new(Homes::new()),
-            unlimited: Arc::default(),
+            homes: Homes::new(Arc::clone(&epochs)),
+            epochs,
+            unlimited: Held::default(),
             sessions,
             uploads,
             fills: Fills::default(),
             stages: stage::Stages::default(),
-            trees: Arc::new(trees),
+            trees,
             files: files::known(),
             hashing: tokio::sync::Semaphore::new(hashing::AT_ONCE),
             written_in_boot,
@@ -225,41 +228,20 @@ impl Repos {
         store.write(Lane::Request, need, name, change).await
     }
 
-    /// The same of a change that readers of this repository see; it waits for a stage that makes the next revision. What the caches know of it ends before the answer, also
-    /// if the client has gone away by then.
-    async fn change<T: Send + 'static>(
-        &self,
-        repo: &RepoName,
-        need: Need,
-        name: &'static str,
-        change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
-    ) -> Result<T, RepoError> {
-        let (generations, repo) = (Arc::clone(&self.0.generations), repo.clone());
-        let turns = Arc::clone(&self.0.turns);
-        let then = move || {
-            generations.bump(&repo);
-            turns.changed(&repo);
-        };
-        self.unless_staged(need, name, change, then).await
-    }
-
-    /// The same of a rare change that may touch any repository: all that the caches know ends.
+    /// The same of a rare change that may touch any repository and that no row of the feed tells of: all that memory knows
+    /// ends.
     async fn change_any<T: Send + 'static>(
         &self,
         lane: Lane,
         need: Need,
         name: &'static str,
-        change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
+        mut change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, RepoError> {
-        let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
-        let turns = Arc::clone(&self.0.turns);
-        let then = move || {
-            homes.end_all();
-            generations.bump_all();
-            turns.forget();
+        let change = move |tx: &mut Txn<'_>| {
+            tx.ends_everything();
+            change(tx)
         };
-        let store = &self.0.store;
-        store.write_then(lane, need, name, change, then).await
+        self.0.store.write(lane, need, name, change).await
     }
 
     /// Blocking work off the async threads.
@@ -356,13 +338,6 @@ impl Repos {
     ) -> Result<Deleted, RepoError> {
         tracing::info!(target: "audit", action = "repo.delete", repo = %name, who);
         let wanted = name.clone();
-        let (generations, homes) = (Arc::clone(&self.0.generations), Arc::clone(&self.0.homes));
-        let (turns, ended) = (Arc::clone(&self.0.turns), name.clone());
-        let then = move || {
-            homes.end(&ended);
-            generations.bump(&ended);
-            turns.changed(&ended);
-        };
         let (by, at_ms) = (who.to_owned(), wall_ms());
         let drop_name = move |tx: &mut Txn<'_>| {
             let (id, mut record) = any_visible(tx, wanted.as_str())?
@@ -382,7 +357,7 @@ impl Repos {
         };
         let (repos, name) = (self.clone(), name.clone());
         self.to_its_end(async move {
-            let drop = repos.unless_staged(Need::Keeps, "repo.delete", drop_name, then);
+            let drop = repos.unless_staged(Need::Keeps, "repo.delete", drop_name);
             let dropped = drop.await;
             repos.settle_tree(&name).await;
             let (id, deleted) = dropped?;

@@ -297,15 +297,18 @@ impl Repos {
         name: &RepoName,
         kind: Kind,
     ) -> Result<Option<Home>, RepoError> {
-        if let Some(home) = self.0.homes.get(name).filter(|home| home.kind == kind) {
+        let homes = &self.0.homes;
+        let epoch = homes.epoch(name);
+        if let Some(home) = homes.get(name, epoch).filter(|home| home.kind == kind) {
             return Ok(Some(home));
         }
-        let generation = self.0.homes.generation(name);
         let wanted = name.clone();
         let found = self.hop(move |_, r| home(r, &wanted, kind)).await?;
         Ok(found.map(|(id, record)| {
             let pushes = Pushes::of(&record);
-            self.0.homes.found(name, (id, kind), pushes, generation)
+            let home = Home { id, kind, pushes };
+            homes.found(name, home, epoch);
+            home
         }))
     }
 }

@@ -6,9 +6,8 @@ use super::rows::keys;
 use super::{Origin, RepoView, Repos, SettingsChange, rows};
 use crate::store::feed::FeedKind;
 use crate::store::record::Record;
-use crate::store::{Lane, Need, Table, Txn};
+use crate::store::{Need, Table, Txn};
 use crate::types::{Kind, RepoName, Rev, wall_ms};
-use std::sync::Arc;
 
 impl Repos {
     /// A repository in figures.
@@ -72,18 +71,6 @@ impl Repos {
             let by = (by.as_str(), "repo.set");
             Ok(rows::tell(tx, FeedKind::RepoSet, (id, &record), at_ms, by)?)
         };
-        let (homes, turns, ended) = (
-            Arc::clone(&self.0.homes),
-            Arc::clone(&self.0.turns),
-            name.clone(),
-        );
-        let then = move || {
-            homes.end(&ended);
-            turns.forget();
-        };
-        let store = &self.0.store;
-        store
-            .write_then(Lane::Request, Need::Keeps, "repo.set", set, then)
-            .await
+        self.write(Need::Keeps, "repo.set", set).await
     }
 }

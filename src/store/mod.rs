@@ -13,6 +13,7 @@ pub mod cause;
 pub(crate) mod contract;
 mod disk;
 mod engine;
+pub mod epochs;
 mod error;
 pub mod feed;
 mod file;
@@ -48,8 +49,9 @@ pub(crate) use {
 use cause::Cause;
 use disk::{lend, lock, reserve};
 use engine::{Engine, ReadRows};
+use epochs::Epochs;
 use file::{steps, versions};
-use lanes::{Lanes, PATIENCE, Pending, Reply, Then};
+use lanes::{Lanes, PATIENCE, Pending, Reply};
 use rows::{read, table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -139,6 +141,24 @@ impl<E: Engine> Store<E> {
         self.inner.shared.fed.subscribe()
     }
 
+    /// The epochs of what memory knows of this store's rows.
+    pub fn epochs(&self) -> Arc<Epochs> {
+        Arc::clone(&self.inner.shared.epochs)
+    }
+
+    /// Has a read call `f` once it has begun, before it looks at any row, so that it does not see what `f` changes: the first one
+    /// after `passed` others.
+    #[cfg(test)]
+    pub(crate) fn amid_read(&self, passed: usize, f: impl FnOnce() + Send + 'static) {
+        *lock_of(&self.inner.shared.amid) = Some((passed, Box::new(f)));
+    }
+
+    /// Whether no read has called it; none will.
+    #[cfg(test)]
+    pub(crate) fn take_amid(&self) -> bool {
+        lock_of(&self.inner.shared.amid).take().is_some()
+    }
+
     fn open_over(options: StoreOptions, opener: disk::Opener) -> Result<Self, StoreError> {
         opener.make_dir(&options.dir)?;
         let lock = lock::DirLock::take(&options.dir, &options.holder)?;
@@ -160,6 +180,9 @@ impl<E: Engine> Store<E> {
             clock,
             reserve,
             fed: tokio::sync::watch::Sender::default(),
+            epochs: Arc::default(),
+            #[cfg(test)]
+            amid: Mutex::default(),
         });
         shared.measure();
         let writer = Arc::clone(&shared);
@@ -200,6 +223,8 @@ impl<E: Engine> Store<E> {
         let (db, opening) = shared.file.get(since).map_err(|e| (e.into(), None))?;
         let (result, broken) = match db.begin_read() {
             Ok(txn) => {
+                #[cfg(test)]
+                shared.amid();
                 let read = Read::new(&txn, shared.clock.now_ms());
                 let result = f(&read);
                 let looked = read.looked() as u64;
@@ -219,6 +244,7 @@ impl<E: Engine> Store<E> {
     }
 
     /// One re-runnable closure, group committed, durable when this returns Ok. `need` says what of a full disk it may have.
+    /// What memory knows of the rows that it changes ends before the answer ([`epochs`]), also if nobody waits for that any more.
     /// `name` labels the slow log. `Err` or a panic drops the closure's changes and nobody else's; so does an overlooked failure of one of its verbs. A full
     /// lane is waited for 10 s. A caller that stops waiting for the answer does not stop a queued write.
     pub async fn write<T, F, C>(
@@ -233,45 +259,10 @@ impl<E: Engine> Store<E> {
         F: From<StoreError> + Send + 'static,
         C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
     {
-        self.queue(lane, (need, name), f, None).await
-    }
-
-    /// The same, and `then` is called before the answer, also if nobody waits for that any more: it ends what memory knows
-    /// of rows that `f` changes. It is called as well if the outcome is a failure, and once more if one turns out later.
-    /// It runs on the writer's thread, so it must be short; it must not hold the store.
-    pub async fn write_then<T, F, C>(
-        &self,
-        lane: Lane,
-        need: Need,
-        name: &'static str,
-        f: C,
-        then: impl Fn() + Send + 'static,
-    ) -> Result<T, F>
-    where
-        T: Send + 'static,
-        F: From<StoreError> + Send + 'static,
-        C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
-    {
-        self.queue(lane, (need, name), f, Some(Box::new(then)))
-            .await
-    }
-
-    async fn queue<T, F, C>(
-        &self,
-        lane: Lane,
-        what: (Need, &'static str),
-        f: C,
-        then: Option<Then>,
-    ) -> Result<T, F>
-    where
-        T: Send + 'static,
-        F: From<StoreError> + Send + 'static,
-        C: FnMut(&mut Txn<'_>) -> Result<T, F> + Send + 'static,
-    {
         let (to, answer) = tokio::sync::oneshot::channel();
         let lanes = &self.inner.shared.lanes;
         lanes.place(lane).await?;
-        lanes.push(lane, pending(what, f, then, Reply::Task(to)))?;
+        lanes.push(lane, pending((need, name), f, Reply::Task(to)))?;
         answer.await.unwrap_or_else(|_| Err(unanswered().into()))
     }
 
@@ -291,7 +282,7 @@ impl<E: Engine> Store<E> {
         let (to, answer) = mpsc::channel();
         let lanes = &self.inner.shared.lanes;
         lanes.place_blocking(lane, PATIENCE)?;
-        lanes.push(lane, pending((need, name), f, None, Reply::Thread(to)))?;
+        lanes.push(lane, pending((need, name), f, Reply::Thread(to)))?;
         answer.recv().unwrap_or_else(|_| Err(unanswered().into()))
     }
 
@@ -361,7 +352,6 @@ impl<E: Engine> Drop for Inner<E> {
 fn pending<T, E, F>(
     (need, name): (Need, &'static str),
     closure: F,
-    then: Option<Then>,
     reply: Reply<Result<T, E>>,
 ) -> Box<dyn lanes::Job>
 where
@@ -377,7 +367,6 @@ where
         result: None,
         panicked: false,
         told: false,
-        then,
         reply,
     })
 }

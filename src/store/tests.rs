@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod batches;
+mod epochs;
 mod faults;
 mod held;
 mod log;
@@ -498,28 +499,6 @@ async fn tasks_write_and_a_closing_store_answers_what_waits() {
         .write(Lane::Request, Need::Grows, "late", |_| Ok(()))
         .await;
     assert_eq!(late, Err(StoreError::Closed));
-}
-
-#[tokio::test]
-async fn memory_hears_of_a_change_before_its_answer_and_also_without_one() {
-    let (_dir, store) = store();
-    let (told, heard) = mpsc::channel();
-    let write = |value: &'static [u8], told: mpsc::Sender<()>| {
-        let change = move |txn: &mut Txn<'_>| -> Done<()> { txn.put(Table::Names, b"a", value) };
-        store.write_then(Lane::Request, Need::Grows, "put", change, move || {
-            told.send(()).unwrap();
-        })
-    };
-    write(b"1", told.clone()).await.unwrap();
-    heard.try_recv().unwrap();
-    // The caller goes away while the change waits for its turn.
-    let (go, held) = stop_writer(&store);
-    let gone = tokio::time::timeout(Duration::from_millis(20), write(b"2", told)).await;
-    assert!(gone.is_err() && heard.try_recv().is_err());
-    drop(go);
-    heard.recv_timeout(Duration::from_mins(2)).unwrap();
-    assert_eq!(get(&store, "a").as_deref(), Some("2"));
-    held.join().unwrap();
 }
 
 #[test]

@@ -5,8 +5,11 @@
 
 use super::cause::{Cause, FeedCause};
 use super::engine::{KeySpan, Rows, WriteRows};
+use super::epochs::{Ends, Subject};
+use super::feed::FeedRecord;
 use super::log;
 use super::read::{Looks, Way, bounds, merge};
+use super::record::Record as _;
 use super::table::{KEY_LIMIT, meta};
 use super::{Get, Need, Row, StoreError, Table, feed};
 use std::cell::{Cell, RefCell};
@@ -31,16 +34,18 @@ pub struct Txn<'a> {
     looks: Looks,
     cause: Option<&'a Cause>,
     told: bool,
+    ends: &'a Ends,
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn new(batch: &Batch<'a>, need: Need, cause: Option<&'a Cause>) -> Self {
+    pub(super) fn new(batch: &'a Batch<'_>, need: Need, cause: Option<&'a Cause>) -> Self {
         Self {
             base: batch.below,
             running_ms: batch.running_ms,
             need,
             cause,
             told: false,
+            ends: &batch.ends,
             overlay: Overlay::new(),
             changes: 0,
             failed: RefCell::new(None),
@@ -94,6 +99,23 @@ impl<'a> Txn<'a> {
         self.noted(fits)?;
         let sequence = feed::next(self)?;
         self.change(Table::Feed, &sequence.to_be_bytes(), Some(value.to_vec()))
+    }
+
+    /// Ends what memory knows of this once the change is seen, before anybody is answered: for a change that no row of the
+    /// feed tells of. One that is refused after this may end it as well.
+    pub fn ends(&mut self, subject: Subject<'_>) {
+        self.ends.mark(subject);
+    }
+
+    /// The same of all that memory knows, for a rare change of which is not known what it touches.
+    pub fn ends_everything(&mut self) {
+        self.ends.everything();
+    }
+
+    /// Appends a row that [`feed::tell`] tells, and ends what it tells of.
+    pub(super) fn tell(&mut self, row: &FeedRecord) -> Result<(), StoreError> {
+        self.ends.told(row);
+        self.append(&row.to_bytes()?)
     }
 
     /// What the next row of the feed says of the request behind it.
@@ -269,6 +291,8 @@ pub(super) struct Ended {
     pub changes: Option<Vec<u8>>,
     /// How far the store is: for redb's file, if the log has no room.
     pub own: Rows,
+    /// What memory knows no more.
+    pub ends: Ends,
 }
 
 /// One transaction of the engine that the overlays of a batch are merged into.
@@ -278,6 +302,7 @@ pub(super) struct Batch<'t> {
     rows: Cell<usize>,
     bytes: Cell<usize>,
     most_looked: Cell<usize>,
+    ends: Ends,
     /// What was merged, as it goes to the log; `None` if it is longer than `room`.
     changes: RefCell<Option<Vec<u8>>>,
     room: usize,
@@ -298,6 +323,7 @@ impl<'t> Batch<'t> {
             rows: Cell::new(0),
             bytes: Cell::new(0),
             most_looked: Cell::new(0),
+            ends: Ends::default(),
             changes: RefCell::new(Some(memory)),
             room,
         }
@@ -366,6 +392,7 @@ impl<'t> Batch<'t> {
         if let Some(bytes) = &mut changes {
             log::add(bytes, Table::Meta, &own);
         }
-        Ok(Ended { changes, own })
+        let ends = self.ends;
+        Ok(Ended { changes, own, ends })
     }
 }

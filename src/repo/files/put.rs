@@ -136,7 +136,7 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let context = self.context(who, "file.delete");
         let (wanted, path) = (name.clone(), path.clone());
-        let change = self.change(name, Need::Removes, "file.delete", move |tx| {
+        let change = self.unless_staged(Need::Removes, "file.delete", move |tx| {
             let (id, record) = pushes::home(tx, &wanted, Kind::File)?
                 .ok_or_else(|| RepoError::NameUnknown(wanted.clone()))?;
             let mut edit = Edit::open(tx, id, record, &context)?;

@@ -9,6 +9,7 @@ use crate::repo::shown::{At, shown};
 use crate::repo::tree::Tree;
 use crate::repo::{Blob, BlobBody, Inner, Repos, rows};
 use crate::store::Read;
+use crate::store::epochs::Epoch;
 use crate::types::{Digest, Kind, RepoName};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ type FileKey = (RepoName, At, Arc<str>);
 /// What is known of a file.
 #[derive(Debug, Clone)]
 pub(in crate::repo) struct KnownFile {
-    generation: u64,
+    epoch: Epoch,
     digest: Digest,
     size: u64,
     modified_ms: u64,
@@ -62,21 +63,21 @@ impl Repos {
     /// # Errors
     /// [`RepoError::PathUnknown`] if there is none, also where a folder is.
     pub async fn file(&self, tree: &Tree) -> Result<FileView, RepoError> {
-        let generation = self.0.generations.now(&tree.name);
+        let epoch = self.0.epoch(&tree.name);
         let key: FileKey = (
             tree.name.clone(),
             tree.at.clone(),
             tree.path.as_str().into(),
         );
         let known = self.0.files.get(&key);
-        if let Some(known) = known.filter(|known| known.generation == generation)
+        if let Some(known) = known.filter(|known| known.epoch == epoch)
             && let Some(view) = self.0.view_now(&known)
         {
             return Ok(view);
         }
         let (digest, opened) = self
             .hop(move |inner, r| {
-                let file = look_up(r, &key, generation)?;
+                let file = look_up(r, &key, epoch)?;
                 let digest = file.digest;
                 let opened = open(inner, &file);
                 if opened.is_ok() {
@@ -117,11 +118,7 @@ fn view(file: &KnownFile, body: BlobBody) -> FileView {
     }
 }
 
-fn look_up(
-    r: &Read<'_>,
-    (name, at, path): &FileKey,
-    generation: u64,
-) -> Result<KnownFile, RepoError> {
+fn look_up(r: &Read<'_>, (name, at, path): &FileKey, epoch: Epoch) -> Result<KnownFile, RepoError> {
     let shown = shown(r, name, Kind::File, at)?;
     let unknown = || RepoError::PathUnknown(path.to_string());
     let item = shown.item(r, &Name::new(Class::Path, path.as_bytes()))?;
@@ -133,7 +130,7 @@ fn look_up(
         None => KnownBody::Inline(read::inline(r, &digest, row.size)?),
     };
     Ok(KnownFile {
-        generation,
+        epoch,
         digest,
         size: row.size,
         modified_ms: item.at_ms,

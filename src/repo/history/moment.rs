@@ -7,6 +7,7 @@ use crate::repo::rows::keys;
 use crate::repo::rows::record::{ChangeRecord, RepoRecord};
 use crate::repo::shown::{At, readable};
 use crate::repo::{Repos, any_visible};
+use crate::store::epochs::Epoch;
 use crate::store::key::Parts;
 use crate::store::record::Record;
 use crate::store::{Get, Read, StoreError, Table};
@@ -24,13 +25,13 @@ pub struct Meant {
     pub at: At,
 }
 
-/// What was found of a name that may be one of a snapshot, with the generation of the repository that it would be of.
-pub(in crate::repo) type KnownNames = Cache<RepoName, (u64, Option<Meant>)>;
+/// What was found of a name that may be one of a snapshot, with the epoch of the repository that it would be of.
+pub(in crate::repo) type KnownNames = Cache<RepoName, (Epoch, Option<Meant>)>;
 
 /// Nothing yet.
 pub(in crate::repo) fn known_names() -> KnownNames {
     Cache::new(BYTES, None, |name: &RepoName, _| {
-        2 * name.as_str().len() + size_of::<(u64, Option<Meant>)>()
+        2 * name.as_str().len() + size_of::<(Epoch, Option<Meant>)>()
     })
 }
 
@@ -42,11 +43,11 @@ impl Repos {
             return Ok(None);
         }
         let known = self.0.names.get(name);
-        if let Some((generation, meant)) = known {
+        if let Some((epoch, meant)) = known {
             // A time means the same whatever changes.
             let is_current = match &meant {
                 Some(meant) if matches!(meant.at, At::Time(_)) => true,
-                Some(meant) => generation == self.0.generations.now(&meant.name),
+                Some(meant) => epoch == self.0.epoch(&meant.name),
                 None => false,
             };
             if is_current {
@@ -56,7 +57,7 @@ impl Repos {
         let Some((moment, now)) = name.moment() else {
             return Ok(None);
         };
-        let generation = self.0.generations.now(&now);
+        let epoch = self.0.epoch(&now);
         let meant = match moment {
             Moment::Time(ms) => Some(Meant {
                 name: now,
@@ -78,9 +79,7 @@ impl Repos {
             }
         };
         if meant.is_some() {
-            self.0
-                .names
-                .insert(name.clone(), (generation, meant.clone()));
+            self.0.names.insert(name.clone(), (epoch, meant.clone()));
         }
         Ok(meant)
     }

@@ -49,7 +49,7 @@ impl Repos {
             refuse(&digest, done.found())?;
             let (wanted, told) = (name.clone(), done.clone());
             let at_ms = wall_ms();
-            let change = self.change(name, Need::Removes, "blob.delete", move |tx| {
+            let change = self.unless_staged(Need::Removes, "blob.delete", move |tx| {
                 let (id, record) = manifest::writable(tx, &wanted)?;
                 // A manifest that it closed is at the head still, and may need the blob.
                 edit::not_staged(&record)?;
@@ -119,7 +119,7 @@ impl Repos {
         told: Search,
     ) -> Result<Made, RepoError> {
         let (context, wanted) = (self.context(who, DELETE), name.clone());
-        let change = self.change(name, Need::Removes, DELETE, move |tx| {
+        let change = self.unless_staged(Need::Removes, DELETE, move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
             edit::not_staged(&record)?;
             if id != told.id() {

@@ -179,7 +179,7 @@ impl Repos {
         let context = self.context(who, why);
         let strict = self.0.options.strict;
         let wanted = name.clone();
-        let change = self.change(name, Need::Grows, why, move |tx| {
+        let change = self.unless_staged(Need::Grows, why, move |tx| {
             let (id, record) = home(tx, &wanted, &ready, context.at_ms, fetched_for)?;
             let strict = fetched_for.is_none() && record.strict.unwrap_or(strict);
             let mut made = Made::default();

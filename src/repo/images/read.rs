@@ -10,6 +10,7 @@ use crate::repo::rows::keys::{self, Name};
 use crate::repo::shown::{At, shown};
 use crate::repo::state::lock;
 use crate::repo::{Blob, BlobBody, Inner, Manifest, Repos, reclaim, rows, visible};
+use crate::store::epochs::Epoch;
 use crate::store::{Get, Need, Read, StoreErrorKind, Table};
 use crate::types::{Digest, Kind, MediaType, Reference, RepoName};
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub(in crate::repo) type ManifestKey = (RepoName, At, Reference);
 /// A manifest in memory.
 #[derive(Clone)]
 pub(in crate::repo) struct KnownManifest {
-    generation: u64,
+    epoch: Epoch,
     /// Until this running time (ms) a HEAD needs to renew nothing.
     rests_until: u64,
     manifest: Arc<Manifest>,
@@ -82,17 +83,17 @@ impl Repos {
         at: &At,
         reference: &Reference,
     ) -> Result<KnownManifest, RepoError> {
-        let generation = self.0.generations.now(name);
+        let epoch = self.0.epoch(name);
         let key = (name.clone(), at.clone(), reference.clone());
         if let Some(known) = self.0.manifests.get(&key)
-            && known.generation == generation
+            && known.epoch == epoch
         {
             return Ok(known);
         }
         let known = self.hop(move |inner, r| {
             let (manifest, rests_until) = read_manifest(inner, r, &key)?;
             let known = KnownManifest {
-                generation,
+                epoch,
                 rests_until,
                 manifest: Arc::new(manifest),
             };

@@ -139,7 +139,7 @@ impl Repos {
     pub async fn delete_tag(&self, name: &RepoName, tag: &Tag, who: &str) -> Result<(), RepoError> {
         let context = self.context(who, "tag.delete");
         let (wanted, tag) = (name.clone(), tag.clone());
-        let change = self.change(name, Need::Removes, "tag.delete", move |tx| {
+        let change = self.unless_staged(Need::Removes, "tag.delete", move |tx| {
             let (id, record) = crate::repo::images::manifest::writable(tx, &wanted)?;
             let mut change = Edit::open(tx, id, record, &context)?;
             if !change.delete_tag(tag.as_str())? {

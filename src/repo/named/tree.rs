@@ -10,7 +10,7 @@ use crate::repo::{Origin, Repos, any_visible, rows};
 use crate::store::{Get, Lane, Need, Store, StoreError, Table, Txn};
 use crate::types::{Kind, RepoName, wall_ms};
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 /// Rows of one read.
 const PAGE: usize = 1000;
@@ -179,8 +179,6 @@ impl Repos {
     pub async fn create(&self, name: &RepoName, kind: Kind, who: &str) -> Result<(), RepoError> {
         tracing::info!(target: "audit", action = "repo.create", repo = %name, %kind, who);
         let (wanted, at_ms) = (name.clone(), wall_ms());
-        let (homes, made) = (Arc::clone(&self.0.homes), name.clone());
-        let then = move || homes.end(&made);
         let create = move |tx: &mut Txn<'_>| {
             if let Some((_, record)) = any_visible(tx, wanted.as_str())? {
                 let kind = Kind::of(record.kind).map_or("unknown", Kind::word);
@@ -201,7 +199,7 @@ impl Repos {
         let (repos, name) = (self.clone(), name.clone());
         self.to_its_end(async move {
             let store = &repos.0.store;
-            let made = store.write_then(Lane::Request, Need::Grows, "repo.create", create, then);
+            let made = store.write(Lane::Request, Need::Grows, "repo.create", create);
             let made = made.await;
             repos.settle_tree(&name).await;
             made

@@ -13,6 +13,7 @@ use crate::repo::error::RepoError;
 use crate::repo::reclaim::Due;
 use crate::repo::rows::keys::{self, DueKind};
 use crate::repo::rows::record::RepoRecord;
+use crate::store::epochs::Subject;
 use crate::store::record::Record;
 use crate::store::{Get, Read, Row, Table};
 use crate::types::{Digest, RepoId, RepoName};
@@ -79,14 +80,14 @@ impl Repos {
     }
 
     async fn tidy(&self, name: &RepoName, removed: Option<&Digest>) -> Result<(), RepoError> {
-        if self.0.unlimited.is_known() {
+        if self.0.is_unlimited() {
             return Ok(());
         }
-        let made = self.0.unlimited.made();
+        let epoch = self.0.quotas_epoch();
         let wanted = name.clone();
         let over = self.hop(move |inner, r| {
             if !super::any(r)? {
-                inner.unlimited.found_none(made);
+                inner.unlimited.found(epoch);
                 return Ok(None);
             }
             let (mut over, mut is_below) = (Vec::new(), false);
@@ -116,7 +117,7 @@ impl Repos {
 
     /// Keeps the history below every quota within its bound.
     pub async fn trim_histories(&self) -> Result<(), RepoError> {
-        if self.0.unlimited.is_known() {
+        if self.0.is_unlimited() {
             return Ok(());
         }
         self.0.turns.forget();
@@ -138,7 +139,9 @@ impl Repos {
         let mut seen = turn.seen.lock().await;
         let mut given_up = 0;
         loop {
-            let changes = turn.changes();
+            let epochs = &self.0.epochs;
+            seen.as_of(epochs.now(Subject::Settings));
+            let changes = epochs.now(Subject::Below(prefix));
             let Some(kept) = self.kept(prefix).await? else {
                 return Ok(());
             };

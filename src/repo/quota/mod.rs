@@ -20,16 +20,16 @@ pub(super) use pass::held_and_shown;
 pub(super) use turns::Turns;
 pub(super) use uploads::Uploads;
 
-use super::Repos;
 use super::error::{RepoError, RepoErrorKind};
 use super::rows::record::QuotaRecord;
+use super::{Inner, Repos};
 use crate::store::cause::FeedCause;
+use crate::store::epochs::{Epoch, Subject};
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
+use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Digest, RepoName, wall_ms};
-use std::sync::Arc;
 
 /// Most quotas that are listed.
 const QUOTAS: usize = 10_000;
@@ -114,6 +114,18 @@ fn tell(tx: &mut Txn<'_>, prefix: &str, at_ms: u64, why: &str) -> Result<(), Sto
     feed::tell(tx, row)
 }
 
+impl Inner {
+    /// The epoch of the quotas: to be taken before the store is read.
+    fn quotas_epoch(&self) -> Epoch {
+        self.epochs.now(Subject::Quotas)
+    }
+
+    /// Whether there is known to be no quota at all.
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.unlimited.is(self.quotas_epoch())
+    }
+}
+
 impl Repos {
     /// Sets the bytes that the repositories below a prefix may show, and those that their history may keep beside
     /// (`None`: as many); the empty prefix is the whole box. Returns when what is there has been counted, or when the disk
@@ -144,12 +156,7 @@ impl Repos {
             tx.put(Table::Quotas, &key(&wanted), &record.to_bytes()?)?;
             Ok::<_, RepoError>(tell(tx, &wanted, at_ms, "quota.set")?)
         };
-        let (store, unlimited) = (&self.0.store, Arc::clone(&self.0.unlimited));
-        store
-            .write_then(Lane::Request, Need::Keeps, "quota.set", set, move || {
-                unlimited.end();
-            })
-            .await?;
+        self.write(Need::Keeps, "quota.set", set).await?;
         self.count_or_put_off(prefix).await
     }
 
@@ -166,7 +173,7 @@ impl Repos {
 
     /// How many quotas hold a name: each of them counts what is shown there.
     pub(super) async fn quotas_above(&self, name: &RepoName) -> Result<usize, RepoError> {
-        if self.0.unlimited.is_known() {
+        if self.0.is_unlimited() {
             return Ok(0);
         }
         let name = name.clone();
@@ -206,7 +213,7 @@ impl Repos {
     /// counts the history below those of before it did. Two reads where there are none.
     pub async fn finish_quotas(&self) -> Result<(), RepoError> {
         self.finish_removals().await?;
-        if self.0.unlimited.is_known() {
+        if self.0.is_unlimited() {
             return Ok(());
         }
         let counting = self.hop(|_, r| {

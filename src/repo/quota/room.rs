@@ -70,7 +70,7 @@ impl Repos {
         bytes: u64,
         digest: Option<&Digest>,
     ) -> Result<(), RepoError> {
-        if self.0.unlimited.is_known() {
+        if self.0.is_unlimited() {
             self.0.uploads.raise(id, name.as_str(), bytes);
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl Repos {
         name: &RepoName,
         digests: Vec<(Digest, Option<u64>)>,
     ) -> Result<Claim, RepoError> {
-        if self.0.unlimited.is_known() {
+        if self.0.is_unlimited() {
             return Ok(Claim(None));
         }
         let id = new_upload_id()?;
@@ -123,11 +123,11 @@ impl Repos {
         let _turn = self.0.uploads.turn().await;
         // Before the store is read: bytes that are shown meanwhile count twice, never not at all.
         let others = self.0.uploads.others(id, name.as_str());
-        let made = self.0.unlimited.made();
+        let epoch = self.0.quotas_epoch();
         let (wanted, what) = (name.clone(), asked.clone());
         let limits = self.hop(move |inner, r| {
             if !any(r)? {
-                inner.unlimited.found_none(made);
+                inner.unlimited.found(epoch);
             }
             limits(r, &wanted, &what)
         });

@@ -19,25 +19,23 @@ use crate::repo::rules::{self, Dropped};
 use crate::repo::shown::{is_past_pinned, is_pinned_within};
 use crate::repo::snapshots;
 use crate::repo::stage;
+use crate::store::epochs::Subject;
 use crate::store::record::Record;
 use crate::store::{Get, StoreError, Table, Txn};
 use crate::types::{Digest, ItemName, RepoId, Rev};
-use std::collections::BTreeSet;
 
-/// Carries out one step, or the first parts of it. `touched` collects the names of repositories whose cached answers end
-/// with the commit.
+/// Carries out one step, or the first parts of it. Cached answers of the repositories that it touches end with the commit.
 pub(super) fn step(
     tx: &mut Txn<'_>,
     step: &Step,
     context: &Context,
     tally: &mut Tally,
-    touched: &mut BTreeSet<String>,
 ) -> Result<Done, RepoError> {
     match step {
         Step::Done { key } => tx.delete(Table::Due, key)?,
         Step::Later { key, at, value } => later(tx, key, *at, value)?,
         Step::Lease { .. } | Step::Orphan { .. } | Step::Untagged { .. } | Step::List { .. } => {
-            look(tx, step, context, tally, touched)?;
+            look(tx, step, context, tally)?;
         }
         Step::Suspect { .. }
         | Step::Release { .. }
@@ -45,7 +43,7 @@ pub(super) fn step(
         | Step::Unstage { .. }
         | Step::Lapse { .. }
         | Step::Tidy { .. } => {
-            return list(tx, step, context, touched);
+            return list(tx, step, context);
         }
         Step::Horizon { id, rev } => move_horizon(tx, *id, *rev)?,
         Step::Row {
@@ -58,7 +56,7 @@ pub(super) fn step(
             let stays = *past && !at_once && is_past_pinned(tx, *id, &name.as_name(), *added)?;
             if !stays && drop_row(tx, *id, name, *past, *added, context)? {
                 tally.history_dropped += 1;
-                touch(tx, *id, touched)?;
+                touch(tx, *id)?;
             }
         }
         Step::Expire { key, id, title } => {
@@ -66,7 +64,7 @@ pub(super) fn step(
             if let Some(record) = repo(tx, *id)?.filter(|record| !record.deleted)
                 && snapshots::expire(tx, (*id, &record), title, context)?
             {
-                touched.insert(record.name);
+                tx.ends(Subject::Shown(&record.name));
             }
         }
         Step::Erase { table, keys } => keys.iter().try_for_each(|key| tx.delete(*table, key))?,
@@ -80,12 +78,7 @@ pub(super) fn step(
 }
 
 /// Carries out a step that is a list, or its first parts.
-fn list(
-    tx: &mut Txn<'_>,
-    step: &Step,
-    context: &Context,
-    touched: &mut BTreeSet<String>,
-) -> Result<Done, RepoError> {
+fn list(tx: &mut Txn<'_>, step: &Step, context: &Context) -> Result<Done, RepoError> {
     match step {
         Step::Suspect { id, digests } => each(tx, digests, |tx, digest| {
             // It may have gone since the plan was made: a lease of it would stay for ever.
@@ -105,7 +98,7 @@ fn list(
             if !at_once && is_past_pinned(tx, *id, &Name::manifest(parent), *added)? {
                 return Ok(Done::All);
             }
-            touch(tx, *id, touched)?;
+            touch(tx, *id)?;
             let lease_ms = if *at_once { 0 } else { context.lease_ms };
             each(tx, children, |tx, child| {
                 release(tx, *id, (parent, *added), child, lease_ms)
@@ -173,7 +166,6 @@ fn look(
     step: &Step,
     context: &Context,
     tally: &mut Tally,
-    touched: &mut BTreeSet<String>,
 ) -> Result<(), RepoError> {
     if let Step::Untagged { id, .. } | Step::List { id, .. } = step
         && stage::staged_rev(tx, *id)?.is_some()
@@ -190,7 +182,7 @@ fn look(
                 && lease_ended(tx, *id, digest, at, lapses)?
             {
                 tally.links_dropped += 1;
-                touch(tx, *id, touched)?;
+                touch(tx, *id)?;
             }
         }
         Step::Orphan { key, digest } => {
@@ -209,7 +201,7 @@ fn look(
             tx.delete(Table::Due, key)?;
             if untagged(tx, *id, digest, *since, context)? {
                 tally.manifests_removed += 1;
-                touch(tx, *id, touched)?;
+                touch(tx, *id)?;
             }
         }
         Step::List {
@@ -224,7 +216,7 @@ fn look(
                 && end_list(tx, (*id, record), subject, (tag, digest), context)?
             {
                 tally.lists_removed += 1;
-                touch(tx, *id, touched)?;
+                touch(tx, *id)?;
             }
         }
         _ => {}
@@ -243,10 +235,10 @@ fn move_horizon(tx: &mut Txn<'_>, id: RepoId, rev: Rev) -> Result<(), StoreError
     }
 }
 
-/// Notes a repository whose answers change.
-fn touch(tx: &Txn<'_>, id: RepoId, touched: &mut BTreeSet<String>) -> Result<(), StoreError> {
+/// Ends the cached answers of a repository: no row of the feed tells of what the collector drops.
+fn touch(tx: &mut Txn<'_>, id: RepoId) -> Result<(), StoreError> {
     if let Some(record) = repo(tx, id)? {
-        touched.insert(record.name);
+        tx.ends(Subject::Shown(&record.name));
     }
     Ok(())
 }

@@ -13,11 +13,11 @@ use crate::repo::rows::record::BlobRecord;
 use crate::repo::{PutManifest, RepoOptions, Source, rows};
 use crate::store::record::Record as _;
 use crate::store::{Store, StoreOptions};
-use crate::types::{Algorithm, Digest, MediaType, Reference, Tag};
+use crate::types::{Algorithm, Digest, MediaType, Reference, RepoName, Tag};
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -20,14 +20,12 @@ mod unstage;
 use super::bounded::is_spent;
 use super::edit::Context;
 use super::error::RepoError;
-use super::state::lock;
 use super::{Repos, wall_ms};
 use crate::blobs::Place;
 use crate::store::{Get as _, Lane, Need, Table, Txn};
-use crate::types::RepoName;
 use plan::StepPlan;
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use step::{Done, Step};
 
 pub(super) use apply::is_needed;
@@ -193,41 +191,24 @@ impl Repos {
             who: COLLECTOR.into(),
             ..self.context("", "gc")
         };
-        // What was touched is known once the closure has run, at the latest when the writer asks for it.
-        let touched = Arc::new(Mutex::new(BTreeSet::new()));
-        let ended = Arc::clone(&touched);
-        let generations = Arc::clone(&self.0.generations);
-        let turns = Arc::clone(&self.0.turns);
-        let then = move || {
-            for name in &*lock(&ended) {
-                generations.bump(name);
-                turns.changed(name);
-            }
-        };
         let reclaim = move |tx: &mut Txn<'_>| {
             let mut tally = Tally::default();
-            let mut names = BTreeSet::new();
             let (mut done, mut part) = (0, 0);
             for step in &steps {
                 if done > 0 && is_spent(tx) {
                     break;
                 }
-                if let Done::Part(parts) = apply::step(tx, step, &context, &mut tally, &mut names)?
-                {
+                if let Done::Part(parts) = apply::step(tx, step, &context, &mut tally)? {
                     part = parts;
                     break;
                 }
                 done += 1;
             }
-            let names = names
-                .iter()
-                .filter_map(|name: &String| name.parse::<RepoName>().ok());
-            lock(&touched).extend(names);
             Ok::<_, RepoError>((done, part, tally))
         };
         let store = &self.0.store;
         store
-            .write_then(Lane::Background, Need::Keeps, "gc.reclaim", reclaim, then)
+            .write(Lane::Background, Need::Keeps, "gc.reclaim", reclaim)
             .await
     }
 

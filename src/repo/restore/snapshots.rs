@@ -92,7 +92,7 @@ impl Repos {
         let context = self.context(who, WHY);
         let (name, now, steps) = (plan.name.clone(), plan.now, Arc::clone(&plan.steps));
         let then = plan.then;
-        let change = self.change(&plan.name, Need::Grows, WHY, move |tx| {
+        let change = self.unless_staged(Need::Grows, WHY, move |tx| {
             let (id, record) = any_visible(tx, name.as_str())?
                 .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
             if id != now.id || record.head != now.rev.0 {

@@ -78,7 +78,7 @@ impl Repos {
     ) -> Result<(), RepoError> {
         let context = self.context(who, WHY);
         let (wanted, steps) = (name.clone(), Arc::clone(steps));
-        let change = self.change(name, Need::Grows, WHY, move |tx| {
+        let change = self.unless_staged(Need::Grows, WHY, move |tx| {
             let (id, record) = manifest::writable(tx, &wanted)?;
             readable(tx, id, &record, rev)?;
             let mut edit = Edit::open(tx, id, record, &context)?;

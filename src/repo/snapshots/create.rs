@@ -7,11 +7,10 @@ use crate::repo::rows::record::SnapshotRecord;
 use crate::repo::shown::{At, readable, resolve};
 use crate::repo::{Repos, any_visible};
 use crate::store::record::Record;
-use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
+use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{PageRequest, RepoId, RepoName, RepoPattern, Rev, Title, wall_ms};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use std::sync::Arc;
 
 /// Repositories in one cut, at most: each takes up to four rows of one transaction.
 const MOST: usize = 1_200;
@@ -38,15 +37,9 @@ impl Repos {
             let then = self.then(&name, &new.at).await?;
             cut.push((name, then));
         }
-        let ended: Vec<RepoName> = cut.iter().map(|(name, _)| name.clone()).collect();
-        let generations = Arc::clone(&self.0.generations);
-        let then = move || ended.iter().for_each(|name| generations.bump(name));
         let at_ms = wall_ms();
         let make = move |tx: &mut Txn<'_>| make(tx, &new, &cut, at_ms);
-        let store = &self.0.store;
-        store
-            .write_then(Lane::Request, Need::Grows, "snapshot.create", make, then)
-            .await
+        self.write(Need::Grows, "snapshot.create", make).await
     }
 
     /// The repositories that a pattern names.

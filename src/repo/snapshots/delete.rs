@@ -40,7 +40,7 @@ impl Repos {
             super::tell(tx, id, of, (&by, "snapshot.delete", at_ms))?;
             Ok(remove(tx, id, title.as_str(), &snapshot)?)
         };
-        self.change(name, Need::Removes, "snapshot.delete", delete)
+        self.unless_staged(Need::Removes, "snapshot.delete", delete)
             .await
     }
 

@@ -130,27 +130,24 @@ impl Repos {
         let at_ms = crate::types::wall_ms();
         let need = new.need;
         let begin = move |tx: &mut Txn<'_>| begin(tx, id, &new, at_ms);
-        self.unless_staged(need, "stage.begin", begin, || {})
-            .await?;
+        self.unless_staged(need, "stage.begin", begin).await?;
         Ok((id, hold))
     }
 
-    /// A transaction that finds no stage in its way; one that does waits for its end, and is tried again.
+    /// A transaction of a client's request that makes a revision, and finds no stage in its way; one that does waits for its
+    /// end, and is tried again.
     pub(in crate::repo) async fn unless_staged<T: Send + 'static>(
         &self,
         need: Need,
         name: &'static str,
         change: impl FnMut(&mut Txn<'_>) -> Result<T, RepoError> + Send + 'static,
-        then: impl Fn() + Send + Clone + 'static,
     ) -> Result<T, RepoError> {
         let change = Arc::new(std::sync::Mutex::new(change));
         let mut waiting = self.0.stages.waiting(PATIENCE);
         loop {
             let again = Arc::clone(&change);
             let once = move |tx: &mut Txn<'_>| super::state::lock(&again)(tx);
-            let store = &self.0.store;
-            let done = store.write_then(Lane::Request, need, name, once, then.clone());
-            match done.await {
+            match self.write(need, name, once).await {
                 Err(RepoError::Staged(of)) => {
                     if !waiting.ended().await {
                         return Err(RepoError::Staged(of));
@@ -289,21 +286,12 @@ impl Stage {
 
     /// Shows all of it, in one transaction; answers the head of each repository, in the order of the list.
     async fn flip(self) -> Result<Vec<Rev>, RepoError> {
-        let generations = Arc::clone(&self.repos.0.generations);
-        let turns = Arc::clone(&self.repos.0.turns);
-        let names: Vec<RepoName> = self.of.iter().map(|(name, _)| name.clone()).collect();
-        let then = move || {
-            for name in &names {
-                generations.bump(name);
-                turns.changed(name);
-            }
-        };
         let (id, of) = (self.id, self.of.clone());
         let mut context = self.context.clone();
         context.at_ms = crate::types::wall_ms();
         let flip = move |tx: &mut Txn<'_>| flip(tx, id, &of, &context);
-        let (store, written) = (&self.repos.0.store, Instant::now());
-        let flipped = store.write_then(Lane::Request, self.need, "stage.flip", flip, then);
+        let written = Instant::now();
+        let flipped = self.repos.write(self.need, "stage.flip", flip);
         let revs = match flipped.await {
             Ok(revs) => revs,
             Err(error) if error.stored_nothing() => return Err(self.undo(error).await),

@@ -6,7 +6,7 @@ use crate::repo::Repos;
 use crate::repo::error::RepoError;
 use crate::repo::rows::keys;
 use crate::store::record::Record;
-use crate::store::{Lane, Need, Table, Txn};
+use crate::store::{Need, Table, Txn};
 use crate::types::RepoId;
 
 impl Repos {
@@ -43,15 +43,11 @@ impl Repos {
                     tx.put(Table::Repos, &key, &record.to_bytes()?)?;
                 }
             }
-            Ok::<_, RepoError>(rows::delete(tx, id)?)
+            // What is remembered of leases may rest on what was taken back.
+            tx.ends_everything();
+            Ok(rows::delete(tx, id)?)
         };
-        // What is remembered of leases may rest on what was taken back.
-        let generations = std::sync::Arc::clone(&self.0.generations);
-        let then = move || generations.bump_all();
-        let store = &self.0.store;
-        store
-            .write_then(Lane::Request, Need::Keeps, "stage.undone", end, then)
-            .await?;
+        self.write(Need::Keeps, "stage.undone", end).await?;
         hold.end();
         Ok(())
     }

@@ -72,7 +72,7 @@ impl Repos {
             }
         };
         let repo = ingest.repo();
-        if !self.0.unlimited.is_known() {
+        if !self.0.is_unlimited() {
             self.0.uploads.ending(id);
         }
         let done = self.seal(&session.name, ingest, last, digest, by).await;
@@ -257,7 +257,7 @@ impl Repos {
     ) -> Result<Option<Linked>, RepoError> {
         let context = self.context(&new.who, "file.put");
         let wanted = name.clone();
-        let change = self.change(name, Need::Grows, "file.put", move |tx| {
+        let change = self.unless_staged(Need::Grows, "file.put", move |tx| {
             pushes::same_home(tx, &wanted, Kind::File, repo)?;
             let Some((id, record)) = rows::find(tx, wanted.as_str())? else {
                 return Err(RepoError::UploadUnknown);

@@ -15,14 +15,14 @@ pub use record::{FeedKind, FeedRecord};
 pub use trimming::{tend, trim};
 
 use super::key::{Key, Parts};
-use super::record::Record as _;
 use super::table::{as_u64, meta};
 use super::{Get, Row, StoreError, Table, Txn};
 
-/// Tells of one thing, in the transaction that makes it visible; the row gets the request behind that.
+/// Tells of one thing, in the transaction that makes it visible; the row gets the request behind that, and what memory knows
+/// of that thing ends with it ([`epochs`](super::epochs)).
 pub fn tell(txn: &mut Txn<'_>, row: FeedRecord) -> Result<(), StoreError> {
     let cause = txn.cause();
-    txn.append(&FeedRecord { cause, ..row }.to_bytes()?)
+    txn.tell(&FeedRecord { cause, ..row })
 }
 
 /// What begins the names of consumers among the cursors.

@@ -20,16 +20,19 @@ impl<E: Engine> Shared<E> {
         let full = error.kind() == StoreErrorKind::NoSpace;
         let (detail, number) = (error.clone(), own.number);
         let unknown = error.into_unknown();
-        let mut then = Vec::new();
-        let mut give_up = |jobs: &mut Vec<Box<dyn Job>>| {
+        // Whatever became of it: nobody is answered while memory may know better.
+        self.epochs.end_everything();
+        let give_up = |jobs: &mut Vec<Box<dyn Job>>| {
             let answer = |job: Box<dyn Job>| job.answer(Err(unknown.clone()));
-            then.extend(jobs.drain(..).filter_map(answer));
+            jobs.drain(..).for_each(answer);
         };
         if !full {
             give_up(&mut jobs);
         }
         // Nobody waits longer than for one attempt.
         self.reopen(own, || give_up(&mut jobs));
+        // Whoever read meanwhile read what was before; now the batch may be there.
+        self.epochs.end_everything();
         if own.log.as_ref().is_none_or(|log| log.next() > number) {
             give_up(&mut jobs);
         }
@@ -45,10 +48,6 @@ impl<E: Engine> Shared<E> {
             } else {
                 own.again.push_back(job);
             }
-        }
-        // Whoever read meanwhile read what was before; now the batch may be there.
-        for then in then {
-            then();
         }
     }
 

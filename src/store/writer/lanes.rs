@@ -29,13 +29,9 @@ pub(in crate::store) trait Job: Send {
     fn refuse(&mut self, error: StoreError);
     /// Whether the closure panicked.
     fn panicked(&self) -> bool;
-    /// Answers the caller: with the closure's result, or with the failure of the batch. What is to be done then is done
-    /// before, and comes back: after a failure the change may yet turn out to stand.
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) -> Option<Then>;
+    /// Answers the caller: with the closure's result, or with the failure of the batch.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
-
-/// What is to be done when the outcome of a change is told; short, as everybody waits for it.
-pub(in crate::store) type Then = Box<dyn Fn() + Send>;
 
 /// Where an answer goes.
 pub(in crate::store) enum Reply<R> {
@@ -65,7 +61,6 @@ pub(in crate::store) struct Pending<T, E, F> {
     pub panicked: bool,
     /// The feed's rows of its changes carry the words of `cause`.
     pub told: bool,
-    pub then: Option<Then>,
     pub reply: Reply<Result<T, E>>,
 }
 
@@ -113,10 +108,7 @@ where
         self.panicked
     }
 
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) -> Option<Then> {
-        if let Some(then) = &self.then {
-            then();
-        }
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let answer = match (outcome, self.result) {
             (Ok(()), Some(result)) => {
                 if let Some(cause) = self.cause.filter(|_| self.told && result.is_ok()) {
@@ -128,7 +120,6 @@ where
             (Err(e), _) => Err(e.into()),
         };
         self.reply.send(answer);
-        self.then
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) mod stats;
 
 use super::disk::Opener;
 use super::engine::{End, Engine, WriteRows};
+use super::epochs::Epochs;
 use super::file::OpenFile;
 use super::log::ChangeLog;
 use super::need;
@@ -58,6 +59,11 @@ pub(super) struct Shared<E> {
     pub reserve: Arc<Reserve>,
     /// Told after each batch.
     pub fed: tokio::sync::watch::Sender<u64>,
+    /// Raised with each batch, before anybody hears of it.
+    pub epochs: Arc<Epochs>,
+    /// What a test does in the middle of a read, after so many others.
+    #[cfg(test)]
+    pub amid: std::sync::Mutex<Option<(usize, Box<dyn FnOnce() + Send>)>>,
 }
 
 /// What the writer thread alone has.
@@ -163,7 +169,7 @@ impl<E: Engine> Shared<E> {
         let near = room < NEAR || self.reserve.is_lent();
         let log_bytes = if near { 0 } else { self.options.log_bytes };
         let memory = std::mem::take(&mut own.changes);
-        let (rows, ran, end, changes) = db.write(|below| {
+        let (rows, ran, end, ended) = db.write(|below| {
             let batch = Batch::new(below, self.clock.now_ms(), log_bytes, memory);
             let mut making = Making {
                 batch: &batch,
@@ -186,10 +192,14 @@ impl<E: Engine> Shared<E> {
             let ended = batch.end(log.next())?;
             let ran = start.elapsed();
             let end = secure(below, log, &ended, rows)?;
-            Ok(((rows, ran, end, ended.changes), end))
+            Ok(((rows, ran, end, Some(ended)), end))
         })?;
         self.ended(log, end);
-        own.changes = changes.unwrap_or_default();
+        if let Some(ended) = ended {
+            // Readers see it.
+            self.epochs.end_all(&ended.ends);
+            own.changes = ended.changes.unwrap_or_default();
+        }
         let committed = match end {
             End::Abort => Duration::ZERO,
             End::Memory | End::Durable => start.elapsed().saturating_sub(ran),
@@ -321,6 +331,18 @@ impl<E: Engine> Shared<E> {
                 self.lanes.ask_reopen();
             }
         }
+    }
+
+    /// Does what a test has left to be done in a read.
+    #[cfg(test)]
+    pub fn amid(&self) {
+        let due = |(left, _): &mut (usize, _)| {
+            let is_due = *left == 0;
+            *left = left.saturating_sub(1);
+            is_due
+        };
+        let amid = super::lock_of(&self.amid).take_if(due);
+        amid.into_iter().for_each(|(_, amid)| amid());
     }
 
     /// Notes the file's length.

@@ -123,7 +123,7 @@ impl Repos {
             Reference::Digest(_) => ("manifest.delete", None),
         };
         let (context, wanted) = (self.context(who, why), name.clone());
-        let change = self.change(name, Need::Removes, why, move |tx| {
+        let change = self.unless_staged(Need::Removes, why, move |tx| {
             delete(tx, &wanted, &doomed, by_tag.as_ref(), &context)
         });
         let done = change.await?;

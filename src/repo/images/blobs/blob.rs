@@ -9,6 +9,7 @@ use crate::repo::rows::keys::{self, Class};
 use crate::repo::rows::record::BlobRecord;
 use crate::repo::shown::At;
 use crate::repo::{Blob, BlobBody, Inner, Repos, is_unborn, visible};
+use crate::store::epochs::Epoch;
 use crate::store::record::Record;
 use crate::store::{Get, Need, Read, Table};
 use crate::types::{Digest, Kind, RepoId, RepoName};
@@ -22,7 +23,7 @@ pub(in crate::repo) type BlobKey = (RepoName, At, Digest);
 /// What is known of a blob in a repository; of small blobs that is everything.
 #[derive(Clone)]
 pub(in crate::repo) struct KnownBlob {
-    generation: u64,
+    epoch: Epoch,
     size: u64,
     /// Until this running time (ms) a HEAD needs to renew nothing.
     rests_until: u64,
@@ -38,10 +39,10 @@ enum KnownBody {
 }
 
 impl KnownBlob {
-    fn of(blob: BlobRecord, generation: u64, rests_until: u64) -> Self {
+    fn of(blob: BlobRecord, epoch: Epoch, rests_until: u64) -> Self {
         let place = blob.place.map(|place| KnownBody::Placed(Place(place)));
         Self {
-            generation,
+            epoch,
             size: blob.size,
             rests_until,
             body: place.unwrap_or(KnownBody::Unread),
@@ -82,12 +83,12 @@ impl Repos {
     /// Whether a mirror run finds the blob in the repository, which readers need not see yet; renews its lease as HEAD
     /// does. It remembers nothing in memory, because what is remembered is served.
     pub async fn has_blob(&self, name: &RepoName, digest: &Digest) -> Result<bool, RepoError> {
-        let (wanted, blob) = (name.clone(), *digest);
+        let (wanted, blob, epoch) = (name.clone(), *digest, self.0.epoch(name));
         let found = self.hop(move |inner, r| {
             let Some((id, _)) = rows::find(r, wanted.as_str())? else {
                 return Ok(None);
             };
-            match linked(inner, r, id, &blob, 0) {
+            match linked(inner, r, id, &blob, epoch) {
                 Ok(known) => Ok(Some(known.rests_until)),
                 Err(RepoError::BlobUnknown(_)) => Ok(None),
                 Err(e) => Err(e),
@@ -113,13 +114,13 @@ impl Repos {
             return Box::pin(self.past_blob(name, at, digest)).await;
         }
         let digest = *digest;
-        let generation = self.0.generations.now(name);
+        let epoch = self.0.epoch(name);
         let key = (name.clone(), At::Head, digest);
-        if let Some(blob) = self.0.blob_now(&key, generation) {
+        if let Some(blob) = self.0.blob_now(&key, epoch) {
             return Ok(blob);
         }
         let opened = self.hop(move |inner, r| {
-            let known = look_up(inner, r, &key.0, &digest, generation)?;
+            let known = look_up(inner, r, &key.0, &digest, epoch)?;
             opened(inner, r, &key, known)
         });
         let opened = opened.await;
@@ -127,19 +128,14 @@ impl Repos {
     }
 
     async fn known(&self, name: &RepoName, digest: &Digest) -> Result<KnownBlob, RepoError> {
-        let generation = self.0.generations.now(name);
+        let epoch = self.0.epoch(name);
         let key = (name.clone(), At::Head, *digest);
-        if let Some(known) = self
-            .0
-            .small
-            .get(&key)
-            .filter(|k| k.generation == generation)
-        {
+        if let Some(known) = self.0.small.get(&key).filter(|k| k.epoch == epoch) {
             return Ok(known);
         }
         // What is not remembered is looked at: who hears that the blob is here does not bring it.
         let known = self.hop(move |inner, r| {
-            let known = look_up(inner, r, &key.0, &key.2, generation)?;
+            let known = look_up(inner, r, &key.0, &key.2, epoch)?;
             if let KnownBody::Placed(place) = &known.body
                 && inner.blobs.content.is_lost(place, known.size)
             {
@@ -177,7 +173,7 @@ impl Repos {
         from: &RepoName,
     ) -> Result<bool, RepoError> {
         // What `from` does not show is no business of a quota's answer either.
-        if !self.0.unlimited.is_known() {
+        if !self.0.is_unlimited() {
             match self.known(from, digest).await {
                 Ok(_) => {}
                 Err(RepoError::NameUnknown(_) | RepoError::BlobUnknown(_)) => return Ok(false),
@@ -270,9 +266,9 @@ pub(in crate::repo::images) fn opened(
 
 impl Inner {
     /// The blob, if it is known and that needs neither the store nor the disk.
-    pub(in crate::repo::images) fn blob_now(&self, key: &BlobKey, generation: u64) -> Option<Blob> {
+    pub(in crate::repo::images) fn blob_now(&self, key: &BlobKey, epoch: Epoch) -> Option<Blob> {
         let known = self.small.get(key);
-        let known = known.filter(|known| known.generation == generation)?;
+        let known = known.filter(|known| known.epoch == epoch)?;
         let body = self.body_now(&key.2, &known)?;
         let (digest, size) = (key.2, known.size);
         Some(Blob { digest, size, body })
@@ -339,21 +335,21 @@ fn look_up(
     r: &Read<'_>,
     name: &RepoName,
     digest: &Digest,
-    generation: u64,
+    epoch: Epoch,
 ) -> Result<KnownBlob, RepoError> {
     let (id, _) = visible(r, name.as_str(), Kind::Oci)?
         .ok_or_else(|| RepoError::NameUnknown(name.clone()))?;
-    linked(inner, r, id, digest, generation)
+    linked(inner, r, id, digest, epoch)
 }
 
 /// What is known of a blob that a revision of the past shows, which needs no lease.
 pub(in crate::repo::images) fn of_past(
     r: &Read<'_>,
     digest: &Digest,
-    generation: u64,
+    epoch: Epoch,
 ) -> Result<KnownBlob, RepoError> {
     let blob = rows::blob(r, digest)?.ok_or(RepoError::BlobUnknown(*digest))?;
-    Ok(KnownBlob::of(blob, generation, u64::MAX))
+    Ok(KnownBlob::of(blob, epoch, u64::MAX))
 }
 
 /// What is known of a blob that the repository links.
@@ -362,7 +358,7 @@ fn linked(
     r: &Read<'_>,
     id: RepoId,
     digest: &Digest,
-    generation: u64,
+    epoch: Epoch,
 ) -> Result<KnownBlob, RepoError> {
     let unknown = || RepoError::BlobUnknown(*digest);
     let lease = r
@@ -376,5 +372,5 @@ fn linked(
     } else {
         inner.rests_until(rows::number(&lease))
     };
-    Ok(KnownBlob::of(blob, generation, rests_until))
+    Ok(KnownBlob::of(blob, epoch, rests_until))
 }

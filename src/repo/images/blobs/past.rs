@@ -22,9 +22,9 @@ impl Repos {
         at: &At,
         digest: &Digest,
     ) -> Result<Option<Blob>, RepoError> {
-        let generation = self.0.generations.now(name);
+        let epoch = self.0.epoch(name);
         let key = (name.clone(), at.clone(), *digest);
-        if let Some(blob) = self.0.blob_now(&key, generation) {
+        if let Some(blob) = self.0.blob_now(&key, epoch) {
             return Ok(Some(blob));
         }
         let found = self.hop(move |inner, r| {
@@ -32,7 +32,7 @@ impl Repos {
             if !is_of_recent(inner, r, &shown, &key.2)? {
                 return Ok(None);
             }
-            let known = of_past(r, &key.2, generation)?;
+            let known = of_past(r, &key.2, epoch)?;
             opened(inner, r, &key, known).map(Some)
         });
         let found = found.await.transpose();
@@ -61,7 +61,7 @@ impl Repos {
         at: &At,
         digest: &Digest,
     ) -> Result<Blob, RepoError> {
-        let generation = self.0.generations.now(name);
+        let epoch = self.0.epoch(name);
         let key: BlobKey = (name.clone(), at.clone(), *digest);
         let step = move |inner: &Inner, r: &Read<'_>, parents: &mut Option<Pages>| {
             let shown = shown(r, &key.0, Kind::Oci, &key.1)?;
@@ -71,7 +71,7 @@ impl Repos {
             match needed(r, &shown, parents)? {
                 Needed::By(parent, added) => {
                     remember(inner, &shown, (parent, added));
-                    let known = of_past(r, &digest, generation)?;
+                    let known = of_past(r, &digest, epoch)?;
                     opened(inner, r, &key, known).map(Some)
                 }
                 Needed::NotYet => Ok(None),
