@@ -7,11 +7,12 @@
 use super::buffer::BLOCK;
 use crate::datadir;
 use crate::types::wall_ms;
-use rustix::fs::{Advice, CWD, OFlags, RenameFlags, XattrFlags, fcntl_setfl};
+use rustix::fs::{Advice, AtFlags, CWD, OFlags, RenameFlags, XattrFlags, fcntl_setfl};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,6 +47,17 @@ pub(crate) trait Disk: Send + Sync {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file one more name, without ever replacing. The folder of the new name must be synced.
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Has `file`, which is empty, share all bytes of `source` from now on, until either is written to. The file must be synced.
+    /// An error says that it does not: few file systems can.
+    fn reflink(&self, file: &File, source: &File) -> io::Result<()> {
+        let _ = (file, source);
+        Err(ErrorKind::Unsupported.into())
+    }
+    /// Gives an open file one more name, whatever it had, without ever replacing. The folder of the new name must be synced.
+    fn link_open(&self, file: &File, to: &Path) -> io::Result<()> {
+        let _ = (file, to);
+        Err(ErrorKind::Unsupported.into())
+    }
     /// Removes a file. Its folder must be synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -203,6 +215,21 @@ impl Disk for Machine {
     )]
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::hard_link(from, to)
+    }
+
+    fn reflink(&self, file: &File, source: &File) -> io::Result<()> {
+        Ok(rustix::fs::ioctl_ficlone(file, source)?)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file that was handed over, and is to be content by that name"
+    )]
+    fn link_open(&self, file: &File, to: &Path) -> io::Result<()> {
+        // The other way (AT_EMPTY_PATH) is root's alone.
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let follow = AtFlags::SYMLINK_FOLLOW;
+        Ok(rustix::fs::linkat(CWD, from.as_str(), CWD, to, follow)?)
     }
 
     #[expect(

@@ -38,6 +38,9 @@ pub enum BlobError {
         "the file of this content was changed on the disk while it arrived; send that content again"
     )]
     Changed,
+    /// The file that was handed over cannot be taken as content: why.
+    #[error("what was handed over cannot be taken: {0}")]
+    Source(String),
     /// Somebody writes to this file, in this process or in another.
     #[error("another writer has the file {0} open; wait for it to end")]
     Locked(String),
@@ -55,6 +58,8 @@ pub enum BlobErrorKind {
     NoSpace,
     /// Bytes that must be there are not.
     Damaged,
+    /// What was handed over is no file that can be taken.
+    Source,
     /// The file has another writer.
     Locked,
     /// Too many files are open, in this process or on the machine: later it will work.
@@ -70,6 +75,7 @@ impl BlobError {
     pub fn kind(&self) -> BlobErrorKind {
         match self {
             Self::Digest { .. } | Self::Changed => BlobErrorKind::Digest,
+            Self::Source(_) => BlobErrorKind::Source,
             Self::Locked(_) => BlobErrorKind::Locked,
             Self::NoSpace { .. } => BlobErrorKind::NoSpace,
             Self::Damaged(_) | Self::Folder(..) => BlobErrorKind::Damaged,
@@ -82,7 +88,7 @@ impl BlobError {
     /// The same for those who ask from afar; nothing where the sender's bytes are to blame.
     pub fn outage(&self) -> Option<Outage> {
         match self.kind() {
-            BlobErrorKind::Digest => None,
+            BlobErrorKind::Digest | BlobErrorKind::Source => None,
             BlobErrorKind::NoSpace => Some(Outage::NoSpace),
             BlobErrorKind::Busy | BlobErrorKind::Locked => Some(Outage::Busy),
             BlobErrorKind::ReadOnly | BlobErrorKind::Io => Some(Outage::DiskDown),

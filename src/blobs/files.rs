@@ -13,7 +13,7 @@ use super::{BlobError, BlobOptions};
 use crate::datadir;
 use crate::types::Algorithm;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -199,6 +199,18 @@ impl Files {
             let _ = self.disk.set_len(file, 0);
             self.fault("make durable", &self.upload_path(name), 0, e)
         })
+    }
+
+    /// Makes the bytes of somebody's file durable. It stays as it is if that fails.
+    pub fn sync_source(&self, source: &File) -> Result<(), BlobError> {
+        self.timed(|| self.disk.sync(source, true))
+            .map_err(|e| BlobError::Source(format!("it cannot be made durable: {e}")))
+    }
+
+    /// Whether somebody's file is on the file system that content is on.
+    pub fn is_beside(&self, about: &Metadata) -> bool {
+        let blobs = self.options.dir.join("blobs").metadata();
+        blobs.is_ok_and(|blobs| blobs.dev() == about.dev())
     }
 
     /// Makes the entries of DIR/uploads durable.

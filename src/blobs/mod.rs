@@ -19,6 +19,7 @@ mod sync;
 mod tests;
 mod uploads;
 
+pub use adopting::{Adopted, Adopting, can_adopt};
 pub use ahead::Ahead;
 pub use buffer::{BLOCK, Buffer};
 pub use content::Content;
@@ -28,6 +29,7 @@ pub(crate) use disk::Disk;
 pub use error::{BlobError, BlobErrorKind};
 pub use growing::{Growing, GrowingError, GrowingPart, GrowingReader};
 pub use ingest::{Ingest, Verified};
+pub use linking::Link;
 pub use listing::UploadListing;
 pub use odd::Foreign;
 pub use place::{Place, Purpose, UploadName};
@@ -44,7 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use survey::{odd, scrub};
-use uploads::{ahead, buffer, ingest, listing, resuming, twin, upload};
+use uploads::{adopting, ahead, buffer, ingest, linking, listing, resuming, twin, upload};
 
 /// Where content lies and how much of it may.
 #[derive(Debug, Clone)]

@@ -1,3 +1,4 @@
+mod adopting;
 mod faults;
 mod growing;
 mod places;

@@ -366,6 +366,7 @@ impl RepoError {
             Self::Blob(e) => match e.kind() {
                 BlobErrorKind::Digest => K::Digest,
                 BlobErrorKind::NoSpace => K::NoSpace,
+                BlobErrorKind::Source => K::Body,
                 BlobErrorKind::Damaged => K::Damaged,
                 BlobErrorKind::Locked => K::Busy,
                 BlobErrorKind::Busy | BlobErrorKind::ReadOnly | BlobErrorKind::Io => K::Internal,

@@ -29,12 +29,7 @@ impl Files {
         digest: &Digest,
         keep: bool,
     ) -> Result<(Place, bool), BlobError> {
-        let mut fresh = [0; 16];
-        getrandom::fill(&mut fresh).map_err(|e| {
-            let why = io::Error::other(e.to_string());
-            BlobError::io("find a place for", &self.upload_path(name))(why)
-        })?;
-        let place = Place::of(digest, UploadId(fresh));
+        let place = fresh_place(digest)?;
         let (from, to) = (self.upload_path(name), self.place_path(&place));
         let brought = self.bring(&from, &to, keep);
         // Whatever the call said: what is there now counts.
@@ -53,6 +48,30 @@ impl Files {
         };
         self.sync_folder(digest)?;
         Ok((place, kept))
+    }
+
+    /// Gives somebody's file of `len` bytes a name at a place that was never used, beside those that it has, and makes that durable.
+    /// `None` where it can have none there: it is on another file system, or we may not.
+    pub fn place_open(
+        &self,
+        file: &File,
+        len: u64,
+        digest: &Digest,
+    ) -> Result<Option<Place>, BlobError> {
+        let place = fresh_place(digest)?;
+        let to = self.place_path(&place);
+        // Whatever the call says: what is there then counts.
+        let _ = self.disk.link_open(file, &to);
+        if !Self::is_at(file, &to, len)? {
+            return Ok(None);
+        }
+        // Later it is opened by that name, with our rights.
+        if self.open_place(&place, digest, len).is_err() {
+            self.remove(std::slice::from_ref(&place)).result?;
+            return Ok(None);
+        }
+        self.sync_folder(digest)?;
+        Ok(Some(place))
     }
 
     /// Gives the file its new name; with `keep` beside its own, if that can be. Answers whether it has both.
@@ -194,6 +213,16 @@ impl Files {
         }
         .map_err(|e| self.fault("make durable", &dir, 0, e))
     }
+}
+
+/// A place that was never used, for content of this digest.
+fn fresh_place(digest: &Digest) -> Result<Place, BlobError> {
+    let mut fresh = [0; 16];
+    getrandom::fill(&mut fresh).map_err(|e| {
+        let why = io::Error::other(e.to_string());
+        BlobError::Io(format!("cannot find a place for {digest}"), why)
+    })?;
+    Ok(Place::of(digest, UploadId(fresh)))
 }
 
 /// The folder of a place: its algorithm and first byte.

@@ -24,6 +24,14 @@ pub(super) enum Wrong {
     Lie,
     /// Another file comes to the place.
     Other,
+    /// Nothing; and the file system knows clones, here made by copying.
+    Clones,
+    /// The same, and the source has grown since it was looked at.
+    ClonesMore,
+    /// The same, and the source was cut meanwhile.
+    ClonesLess,
+    /// A clone breaks off in its middle.
+    ClonesBadly,
 }
 
 /// The machine's own disk, but for one thing.
@@ -94,6 +102,24 @@ impl Disk for Faulty {
     }
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.brought(to, || self.machine.link_new(from, to))
+    }
+    fn reflink(&self, file: &File, source: &File) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        (&*source).read_to_end(&mut bytes)?;
+        let half = bytes.len() / 2;
+        match self.wrong() {
+            Wrong::Clones => file.write_all_at(&bytes, 0),
+            Wrong::ClonesMore => file.write_all_at(&[&*bytes, b"more"].concat(), 0),
+            Wrong::ClonesLess => file.write_all_at(&bytes[..half], 0),
+            Wrong::ClonesBadly => {
+                file.write_all_at(&bytes[..half], 0)?;
+                Err(io::Error::other("no"))
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+    fn link_open(&self, file: &File, to: &Path) -> io::Result<()> {
+        self.brought(to, || self.machine.link_open(file, to))
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.machine.remove(path)

@@ -1,6 +1,9 @@
 //! Memory that a disk can take bytes from without the kernel's page cache between.
 
+use std::fs::File;
+use std::io;
 use std::ops::Deref;
+use std::os::unix::fs::FileExt as _;
 
 /// Direct writes begin at multiples of this, in memory as in the file, and are as long: a page, and no disk has larger
 /// sectors.
@@ -33,6 +36,14 @@ impl Buffer {
         let taken = from.len().min(self.capacity - self.len());
         self.bytes.extend_from_slice(&from[..taken]);
         taken
+    }
+
+    /// Holds `len` bytes of a file instead, from offset `at` on; no more than it can hold.
+    pub(in crate::blobs) fn read_at(&mut self, file: &File, at: u64, len: usize) -> io::Result<()> {
+        let len = len.min(self.capacity);
+        self.bytes.resize(self.start + len, 0);
+        let to = self.bytes.get_mut(self.start..).unwrap_or_default();
+        file.read_exact_at(to, at)
     }
 
     /// How many it can hold.

@@ -60,6 +60,14 @@ impl Ingest {
         }
     }
 
+    /// One whose bytes were all taken over from a file; nobody counts on them.
+    pub(in crate::blobs) fn adopted(upload: Upload, hasher: Hasher) -> Self {
+        Self {
+            promised: false,
+            ..Self::taken_up(upload, hasher, false)
+        }
+    }
+
     /// The same, noted on its file as this one's: who is told from what is on disk whose it is. To be called before it has
     /// a file.
     #[must_use]

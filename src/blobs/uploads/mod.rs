@@ -3,9 +3,11 @@
 //!
 //! Owns the files in DIR/uploads. Must not know who sends the bytes, nor which uploads go on: that the caller says.
 
+pub(super) mod adopting;
 pub(super) mod ahead;
 pub(super) mod buffer;
 pub(super) mod ingest;
+pub(super) mod linking;
 pub(super) mod listing;
 pub(super) mod resuming;
 pub(super) mod twin;
@@ -13,10 +15,11 @@ pub(super) mod upload;
 
 use super::files::Files;
 use super::{
-    BlobError, Hashed, Ingest, Purpose, Resuming, Saved, TwinSearch, UploadFile, UploadListing,
-    UploadName,
+    Adopted, Adopting, BlobError, Hashed, Ingest, Link, Purpose, Resuming, Saved, Sealed,
+    TwinSearch, UploadFile, UploadListing, UploadName,
 };
-use crate::types::{Algorithm, RepoId, UploadId};
+use crate::types::{Algorithm, Digest, RepoId, UploadId};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -49,6 +52,46 @@ impl Uploads {
         hashed: Option<&Hashed>,
     ) -> Result<Resuming, BlobError> {
         Resuming::open(Arc::clone(&self.files), name, saved, hashed)
+    }
+
+    /// Takes content over from the first `len` bytes of a file that another process opened, step by step; see [`Adopting`]. For
+    /// whom, is noted as by [`Ingest::of`]. The source is read and never changed.
+    ///
+    /// # Errors
+    /// `Source` for what is no file, has another length, or is nearly all holes; `NoSpace` also where a clone would need no room.
+    pub fn adopting(
+        &self,
+        name: UploadName,
+        owner: Option<Arc<str>>,
+        source: Arc<File>,
+        len: u64,
+    ) -> Result<Adopting, BlobError> {
+        Adopting::begin(Arc::clone(&self.files), name, owner, source, len)
+    }
+
+    /// Takes all of a file over at once, as content of this digest: durable when this returns. The source is never changed; of
+    /// other bytes nothing is left.
+    pub fn adopt(
+        &self,
+        name: UploadName,
+        source: File,
+        digest: &Digest,
+        link: Link,
+    ) -> Result<Sealed, BlobError> {
+        if link == Link::IfSafe
+            && let Some(sealed) = linking::linked(&self.files, &source, digest)?
+        {
+            return Ok(sealed);
+        }
+        let about = source.metadata();
+        let about = about.map_err(|e| BlobError::Source(e.to_string()))?;
+        let mut adopting = self.adopting(name, None, Arc::new(source), about.len())?;
+        loop {
+            match adopting.step(u64::MAX)? {
+                Adopted::Whole(ingest) => return ingest.finish(digest),
+                Adopted::Part(rest) => adopting = *rest,
+            }
+        }
     }
 
     /// The file of a session of this repository, if there is one: a look for each algorithm, and no list.

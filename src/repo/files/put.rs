@@ -14,6 +14,7 @@ use crate::repo::uploads::sessions::Session;
 use crate::repo::{Repos, new_upload_id};
 use crate::store::{Get, Lane, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, ContentRange, FilePath, Hasher, Kind, RepoId, RepoName, UploadId};
+use std::fs::File;
 use std::sync::Arc;
 
 /// The row of the secret.
@@ -64,6 +65,31 @@ impl Repos {
         let turn = self.turn_of(name, Kind::File, id).await?;
         let end = (new.digest, Bringer::File(Arc::new(new)));
         let done = self.finish_in(turn, None, len, body, end).await;
+        if done.is_err() && self.0.sessions.close_one(id) {
+            Box::pin(self.give_up_closed(id)).await;
+        }
+        filed(done?)
+    }
+
+    /// The same of a file that another process opened and handed over: all of it, and it must have `len` bytes. It is never changed;
+    /// where the file system can, its bytes are shared instead of copied.
+    ///
+    /// # Errors
+    /// As [`Repos::put_file`]; of the source: [`crate::blobs::BlobError::Source`].
+    pub async fn take_file(
+        &self,
+        name: &RepoName,
+        new: NewFile,
+        source: File,
+        len: u64,
+    ) -> Result<Filed, RepoError> {
+        self.check_file(name, &new).await?;
+        let id = self.begin_file(name, new_upload_id()?, &new).await?;
+        // Also if the caller goes away, which drops this future.
+        let _over = Over::always(self, id);
+        let turn = self.turn_of(name, Kind::File, id).await?;
+        let end = (new.digest, Bringer::File(Arc::new(new)));
+        let done = self.finish_from(turn, Arc::new(source), len, end).await;
         if done.is_err() && self.0.sessions.close_one(id) {
             Box::pin(self.give_up_closed(id)).await;
         }

@@ -57,6 +57,8 @@ struct Core {
     fault: Fault,
     held_back: Vec<(usize, Ino)>,
     space: Space,
+    /// Whether files can share bytes.
+    clones: bool,
 }
 
 /// One process's view of the disk.
@@ -131,6 +133,7 @@ impl Disk {
             fault,
             held_back: Vec::new(),
             space: Space::default(),
+            clones: false,
         };
         Self {
             core: Arc::new(Mutex::new(core)),
@@ -153,6 +156,11 @@ impl Disk {
             marks: Arc::clone(&self.marks),
             life: core.life,
         }
+    }
+
+    /// From now on files can share bytes.
+    pub fn know_clones(&self) {
+        self.lock().clones = true;
     }
 
     /// Kills the process before the step of this number.

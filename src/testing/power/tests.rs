@@ -1,5 +1,6 @@
 //! What must hold wherever the power goes, for every kind of repository; the parts of one kind stand in `kinds`.
 
+use super::cases::growing::{self, Way};
 use super::cases::{closing, compacting, full};
 use super::check::check;
 use super::cuts::{
@@ -240,4 +241,13 @@ fn a_file_whose_last_part_is_cut_off_goes_on() {
     let (tried, by_question) = runtime().block_on(closing::cut_last_parts(&base()));
     println!("last part: {tried} cuts, {by_question} files made by the question");
     assert!(tried > 5 && by_question > 0, "{tried}, {by_question}");
+}
+
+#[test]
+fn content_that_is_read_or_handed_over_meanwhile_is_whole_or_not_there() {
+    for way in [Way::Fill, Way::Copy, Way::Clone] {
+        let (cuts, there) = runtime().block_on(growing::cut_everywhere(&base(), way));
+        println!("{way:?}: {cuts} cuts, whole after {there}");
+        assert!(cuts > 8 && there > 0 && there < cuts, "{cuts}, {there}");
+    }
 }

@@ -3,8 +3,9 @@
 use super::tree;
 use crate::app::ops::{Ctx, Fault, FaultKind, Operation, Spec, Verb};
 use crate::auth::Action;
-use crate::repo::{At, NewFile, RepoError, When};
-use crate::types::FilePath;
+use crate::blobs::can_adopt;
+use crate::repo::{At, Filed, NewFile, RepoError, Repos, When};
+use crate::types::{FilePath, RepoName};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,22 @@ fn exactly(
     Box::pin(pieces.chain(end.filter_map(future::ready)))
 }
 
+/// Takes so many bytes of what was handed over: a file as it is, anything else as far as it can be read.
+async fn taken(
+    repos: &Repos,
+    name: &RepoName,
+    new: NewFile,
+    (mut source, len): (File, u64),
+) -> Result<Filed, RepoError> {
+    if can_adopt(&source, len) {
+        return repos.take_file(name, new, source, len).await;
+    }
+    // Whoever handed it over may have read it; a pipe has no beginning to go to.
+    let _ = source.rewind();
+    let body = exactly(tokio::fs::File::from_std(source), len);
+    repos.put_file(name, new, Some(len), body).await
+}
+
 /// A file that was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pushed {
@@ -75,9 +92,7 @@ impl Operation for FilePush {
 
     /// A file that gets shorter meanwhile leaves nothing.
     async fn run(self, ctx: &Ctx) -> Result<Pushed, Fault> {
-        let mut file = File::from(ctx.take_file(&self.file)?);
-        // Whoever handed it over may have read it; a pipe has no beginning to go to.
-        let _ = file.rewind();
+        let file = File::from(ctx.take_file(&self.file)?);
         let target = &self.target;
         let tree = tree(&ctx.app, target)?;
         if tree.at != At::Head {
@@ -92,10 +107,8 @@ impl Operation for FilePush {
             who: ctx.who().to_owned(),
             owner: ctx.who().to_owned(),
         };
-        let body = exactly(tokio::fs::File::from_std(file), self.len);
-        let repos = &ctx.app.repos;
         let filed = tokio::select! {
-            filed = repos.put_file(&tree.name, new, Some(self.len), body) => filed,
+            filed = taken(&ctx.app.repos, &tree.name, new, (file, self.len)) => filed,
             () = ctx.stop.cancelled() => return Err(Fault::failed("stopped")),
         };
         let filed = filed.map_err(|error: RepoError| {

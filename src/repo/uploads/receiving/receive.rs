@@ -142,7 +142,7 @@ impl Repos {
     }
 
     /// Refuses what can be refused before the bytes come: a chunk out of order, and one for which there is no room.
-    async fn check_chunk(
+    pub(in crate::repo) async fn check_chunk(
         &self,
         turn: &Turn,
         range: Option<ContentRange>,

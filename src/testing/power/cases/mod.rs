@@ -6,4 +6,5 @@ pub(super) mod closing;
 pub(super) mod compacting;
 mod contract;
 pub(super) mod full;
+pub(super) mod growing;
 mod taken_up;

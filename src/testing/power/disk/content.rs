@@ -95,6 +95,20 @@ impl blobs::Disk for Disk {
         Ok(())
     }
 
+    /// One step, as it is one change of a journal.
+    fn reflink(&self, file: &File, source: &File) -> io::Result<()> {
+        let mut core = self.alive()?;
+        if !core.clones {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let mut bytes = vec![0; source.metadata()?.len() as usize];
+        source.read_exact_at(&mut bytes, 0)?;
+        file.write_all_at(&bytes, 0)?;
+        let ino = core.ino_of(file)?;
+        core.note(Op::Write { ino, at: 0, bytes });
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.removals.pass();
         let mut core = self.alive()?;
