@@ -76,14 +76,12 @@ struct Told {
 impl Told {
     /// How many bytes from the start may be read, of content that is to have `len`.
     fn readable(&self, len: Option<u64>) -> u64 {
-        match &self.outcome {
-            Some(Ok(size)) => *size,
-            // Whether more follows is not known, so any byte may be the last one.
-            _ => {
-                let most = len.map_or(u64::MAX, |len| len.saturating_sub(1));
-                self.in_file.saturating_sub(1).min(most)
-            }
+        if let Some(Ok(size)) = self.outcome {
+            return size;
         }
+        // Whether more follows is not known, so any byte may be the last one.
+        let most = len.map_or(u64::MAX, |len| len.saturating_sub(1));
+        self.in_file.saturating_sub(1).min(most)
     }
 }
 

@@ -70,10 +70,10 @@ fn a_file_is_taken_over_and_stays_as_it_is() {
             }
             let source = Arc::new(open_file(&path));
             let adopting = blobs.uploads.adopting(name(), None, source, len as u64);
-            let cloned = adopting.expect("begun").is_cloned();
+            let shared = adopting.expect("begun").is_cloned();
             blobs.uploads.discard(name()).expect("gone");
             let can = len > 64 && clones.as_ref() == Some(&folder);
-            assert!(cloned || !can, "{len} bytes in {}", folder.display());
+            assert!(shared || !can, "{len} bytes in {}", folder.display());
             assert_eq!(state(&path), before);
         }
         assert!(blobs.uploads.sessions().expect("lists").is_empty());
@@ -175,7 +175,7 @@ fn a_file_that_gets_shorter_leaves_nothing_and_one_that_grows_is_cut() {
             let error = rest.step(u64::MAX).err().expect("refused");
             assert_eq!(error.kind(), BlobErrorKind::Source);
             assert!(error.to_string().contains("shorter"), "{error}");
-            assert_eq!(tree(dir.path()), [path.clone()]);
+            assert_eq!(tree(dir.path()), std::slice::from_ref(&path));
             std::fs::write(&path, &bytes).expect("whole again");
         }
     }
@@ -234,7 +234,7 @@ fn a_disk_without_room_takes_nothing_over() {
         .adopt(name(), open_file(&path), &digest, Link::Never);
     let refused = refused.expect_err("full");
     assert_eq!(refused.kind(), BlobErrorKind::NoSpace);
-    assert_eq!(tree(dir.path()), [path.clone()]);
+    assert_eq!(tree(dir.path()), std::slice::from_ref(&path));
     let options = BlobOptions {
         dir: dir.path().join("other"),
         reserve_bytes: u64::MAX,

@@ -180,16 +180,13 @@ fn clone(upload: Upload, source: &File, len: u64) -> Result<(Upload, bool), Blob
     let (files, name) = (Arc::clone(&upload.files), upload.name);
     let path = files.upload_path(name);
     let file = files.create_upload(name, upload.owner.as_deref())?;
-    let about = match files.disk.reflink(&file, source) {
-        Ok(()) => file.metadata(),
+    if files.disk.reflink(&file, source).is_err() {
         // Whatever it was, copying tells, or does without.
-        Err(_) => {
-            drop(file);
-            files.discard(name)?;
-            return Ok((upload, false));
-        }
-    };
-    let cut = match about {
+        drop(file);
+        files.discard(name)?;
+        return Ok((upload, false));
+    }
+    let cut = match file.metadata() {
         Ok(about) if about.len() > len => files.disk.set_len(&file, len),
         Ok(about) if about.len() == len => Ok(()),
         Ok(_) => Err(ErrorKind::UnexpectedEof.into()),

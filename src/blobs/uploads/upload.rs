@@ -302,16 +302,13 @@ impl Upload {
     /// From now on readers are told how far the file has come; they begin from what this answers. `len`: how long all will be,
     /// if that is known; of those who ask, the first says it.
     pub fn grow(&mut self, len: Option<u64>) -> Growing {
-        let growth = match self.growth.take() {
-            Some(growth) => growth,
-            None => {
-                let growth = Box::new(Growth::new(len));
-                if let Some(file) = &self.file {
-                    growth.written(&self.files, self.name, file, self.written);
-                }
-                growth
-            }
-        };
+        if let Some(growth) = &self.growth {
+            return growth.growing();
+        }
+        let growth = Box::new(Growth::new(len));
+        if let Some(file) = &self.file {
+            growth.written(&self.files, self.name, file, self.written);
+        }
         self.growth.insert(growth).growing()
     }
 
