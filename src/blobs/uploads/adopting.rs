@@ -8,11 +8,11 @@ use super::upload::Upload;
 use crate::blobs::files::Files;
 use crate::blobs::folders::is_hollow;
 use crate::blobs::place::UploadName;
-use crate::blobs::{BLOCK, BlobError, Buffer, Ingest};
+use crate::blobs::{BlobError, Buffer, Ingest};
 use crate::datadir;
 use crate::types::Hasher;
 use std::fs::{File, Metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +29,8 @@ pub struct Adopting {
     at: u64,
     /// Our own file shares the bytes of the source already.
     cloned: bool,
+    /// What bytes are copied through; kept from step to step, as new memory must be cleared.
+    pieces: Option<[Buffer; 2]>,
 }
 
 /// What a step of [`Adopting`] came to.
@@ -78,6 +80,7 @@ impl Adopting {
             len,
             at: 0,
             cloned,
+            pieces: None,
         })
     }
 
@@ -117,8 +120,9 @@ impl Adopting {
 
     /// While one piece is written and hashed, each on a thread of its own, the next is read.
     fn copy_to(&mut self, to: u64) -> Result<(), BlobError> {
-        let len = (self.len - self.at).min(PIECE as u64) as usize;
-        let [mut now, mut next] = [0; 2].map(|_| Buffer::with_capacity(len.max(BLOCK)));
+        let most = self.len.min(PIECE as u64) as usize;
+        let made = || [most; 2].map(Buffer::with_capacity);
+        let [mut now, mut next] = self.pieces.take().unwrap_or_else(made);
         let mut left = (self.at..to).step_by(PIECE).map(|at| {
             let len = (to - at).min(PIECE as u64) as usize;
             (at, len)
@@ -135,14 +139,14 @@ impl Adopting {
                 hasher.update(&now);
                 let read = coming.map_or(Ok(()), |(at, len)| read(source, &mut next, at, len));
                 let written = writing.join();
-                let panicked = |_| Err(BlobError::Source("writing it came to no end".into()));
-                written.unwrap_or_else(panicked).and(read)
+                written.unwrap_or_else(|_| Err(panicked())).and(read)
             })?;
             self.at += now.len() as u64;
+            std::mem::swap(&mut now, &mut next);
             if coming.is_none() {
+                self.pieces = Some([now, next]);
                 return Ok(());
             }
-            std::mem::swap(&mut now, &mut next);
         }
     }
 }
@@ -209,6 +213,11 @@ fn read(source: &File, to: &mut Buffer, at: u64, len: usize) -> Result<(), BlobE
         ErrorKind::UnexpectedEof => shorter(at + len as u64),
         _ => BlobError::Source(format!("it cannot be read: {e}")),
     })
+}
+
+fn panicked() -> BlobError {
+    let what = "cannot write content that is taken over";
+    BlobError::Io(what.into(), io::Error::other("a panic"))
 }
 
 fn shorter(wanted: u64) -> BlobError {
