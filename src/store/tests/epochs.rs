@@ -6,6 +6,9 @@ use crate::store::epochs::{Epoch, Held, Subject};
 use crate::store::feed::{FeedKind, FeedRecord};
 use crate::store::record::Record as _;
 
+/// Of some repositories.
+static NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
 fn told(kind: u8, name: &str) -> FeedRecord {
     FeedRecord {
         kind,
@@ -64,7 +67,7 @@ async fn memory_ends_before_the_answer_and_also_without_one() {
 fn who_meets_a_new_epoch_reads_the_change() {
     let (_dir, store) = store();
     let epochs = store.epochs();
-    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+    for name in NAMES {
         let before = epochs.now(Subject::Shown(name));
         let (reader, known) = (store.clone(), store.epochs());
         let read = thread::spawn(move || {
@@ -82,7 +85,6 @@ fn who_meets_a_new_epoch_reads_the_change() {
 fn nobody_of_a_batch_is_answered_before_all_of_it_has_ended() {
     let (_dir, store) = store();
     let epochs = store.epochs();
-    static NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let before: Vec<Epoch> = NAMES.map(|name| epochs.now(Subject::Shown(name))).into();
     let (go, held) = stop_writer(&store);
     let changes = NAMES.iter().enumerate();

@@ -61,10 +61,13 @@ pub(super) struct Shared<E> {
     pub fed: tokio::sync::watch::Sender<u64>,
     /// Raised with each batch, before anybody hears of it.
     pub epochs: Arc<Epochs>,
-    /// What a test does in the middle of a read, after so many others.
     #[cfg(test)]
-    pub amid: std::sync::Mutex<Option<(usize, Box<dyn FnOnce() + Send>)>>,
+    pub amid: std::sync::Mutex<Option<Amid>>,
 }
+
+/// What a test does in the middle of a read, after so many others.
+#[cfg(test)]
+type Amid = (usize, Box<dyn FnOnce() + Send>);
 
 /// What the writer thread alone has.
 struct Own {
@@ -342,7 +345,9 @@ impl<E: Engine> Shared<E> {
             is_due
         };
         let amid = super::lock_of(&self.amid).take_if(due);
-        amid.into_iter().for_each(|(_, amid)| amid());
+        if let Some((_, amid)) = amid {
+            amid();
+        }
     }
 
     /// Notes the file's length.
