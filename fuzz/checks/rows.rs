@@ -11,6 +11,7 @@ use dryport::repo::rows::record::{
 use dryport::store::feed::FeedRecord;
 use dryport::store::key::{Key, Parts};
 use dryport::store::record::{RECORD_LIMIT, Record};
+use dryport::upstream::UpstreamRecord;
 
 /// A record of any type: what decodes, encodes to bytes that decode to the same, no longer than before.
 pub fn record(data: &[u8]) {
@@ -29,6 +30,7 @@ pub fn record(data: &[u8]) {
     same::<SnapshotRecord>(data);
     same::<StageRecord>(data);
     same::<UploadRecord>(data);
+    same::<UpstreamRecord>(data);
     same::<FillRecord>(data);
     same::<UsageRecord>(data);
 }

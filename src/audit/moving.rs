@@ -130,6 +130,7 @@ fn resource(row: &FeedRecord) -> String {
         Some(FeedKind::Setting) => format!("quota:{name}"),
         Some(FeedKind::Job) => format!("job:{name}"),
         Some(FeedKind::Schedule) => format!("schedule:{name}"),
+        Some(FeedKind::Upstream) => format!("upstream:{name}"),
         // A blob's name has its repository in front.
         _ => name.clone(),
     }

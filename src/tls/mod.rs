@@ -7,6 +7,7 @@
 mod ca;
 mod error;
 mod files;
+mod greet;
 mod inspect;
 mod machine;
 mod outward;
@@ -15,6 +16,7 @@ mod read_ahead;
 mod state;
 
 pub use error::{TlsError, TlsErrorKind};
+pub use greet::greet;
 pub use outward::outward;
 pub use own::OwnPem;
 pub use read_ahead::ReadAhead;

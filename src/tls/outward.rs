@@ -16,8 +16,14 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 /// Settings of a client that trusts the machine's authorities and the certificates of this PEM text. `None`: they cannot be
 /// used, which whoever needs them tells.
 pub fn outward(pem: &[u8]) -> Option<ClientConfig> {
+    let first = CertificateDer::pem_slice_iter(pem).next();
+    first.and_then(|_| settings(pem))
+}
+
+/// The same, also where the text holds no certificate: then the machine's authorities alone are trusted.
+pub(super) fn settings(pem: &[u8]) -> Option<ClientConfig> {
     let named: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let named = named.ok().filter(|named| !named.is_empty())?;
+    let named = named.ok()?;
     let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
     let others = Verifier::new_with_extra_roots(named.iter().cloned(), Arc::clone(&provider));
     let trust = Trust {

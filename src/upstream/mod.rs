@@ -5,8 +5,26 @@
 //! something that is not here. Must not know HTTP of our own side; it speaks to the other side through `fetch` and keeps
 //! what comes through `repo`.
 
+mod credentials;
+mod error;
+mod known;
+mod one;
+mod record;
+mod rows;
+mod rules;
 mod settings;
+mod table;
+mod trial;
+mod view;
 
+pub use error::{UpstreamError, UpstreamErrorKind};
+pub use known::ListedUpstream;
+pub use one::Upstream;
+pub use record::UpstreamRecord;
 pub use settings::{
-    CredentialSource, Library, UpstreamName, UpstreamOrigin, UpstreamSettings, UpstreamUrl,
+    CredentialSource, Library, SettingError, UpstreamName, UpstreamOrigin, UpstreamSettings,
+    UpstreamUrl,
 };
+pub use table::{UpstreamOptions, Upstreams};
+pub use trial::{AddressTest, TestStep, UpstreamTest};
+pub use view::{BreakerState, ClientCertificate, UpstreamChange, UpstreamCounters, UpstreamView};

@@ -337,7 +337,7 @@ impl UpstreamSettings {
 }
 
 /// The names of Docker Hub are one.
-fn is_hub(host: &str) -> bool {
+pub(super) fn is_hub(host: &str) -> bool {
     matches!(
         host,
         "docker.io" | "index.docker.io" | "registry-1.docker.io"

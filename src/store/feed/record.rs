@@ -27,10 +27,12 @@ pub enum FeedKind {
     Schedule = 8,
     /// A client had a repository show a blob no more; the name is `REPOSITORY@DIGEST`.
     Blob = 9,
+    /// An upstream was added, changed or removed; the name is its own.
+    Upstream = 10,
 }
 
 impl FeedKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Revision,
         Self::RepoMade,
         Self::RepoDeleted,
@@ -41,6 +43,7 @@ impl FeedKind {
         Self::Job,
         Self::Schedule,
         Self::Blob,
+        Self::Upstream,
     ];
 
     /// The kind of a code; none for one that this version does not know.

@@ -65,11 +65,13 @@ pub enum Table {
     Tokens,
     /// time, sequence -> what was done by whom.
     Audit,
+    /// name -> an upstream that was added: another registry that is fetched from on demand.
+    Upstreams,
 }
 
 impl Table {
     /// Every table, in declaration order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Meta,
         Self::Repos,
         Self::Names,
@@ -98,6 +100,7 @@ impl Table {
         Self::Principals,
         Self::Tokens,
         Self::Audit,
+        Self::Upstreams,
     ];
 
     /// The name in the file; never changes.
@@ -131,6 +134,7 @@ impl Table {
             Self::Principals => "principals",
             Self::Tokens => "tokens",
             Self::Audit => "audit",
+            Self::Upstreams => "upstreams",
         }
     }
 
