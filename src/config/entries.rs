@@ -90,13 +90,6 @@ impl Entries {
     }
 
     /// The tables of a list, each made a `T` by `read`. An error says where the table begins.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "`section!` calls it for lists, and no section is one yet"
-        )
-    )]
     pub(super) fn tables<T>(
         &self,
         list: &str,

@@ -222,6 +222,18 @@ pub(super) const fn filter(name: &'static str, default: &'static str) -> Key<Str
     Key::new(name, ValueKind::Filter, default, Make::Text(of))
 }
 
+/// Any text; empty where it is not set.
+pub(super) const fn text(name: &'static str) -> Key<String> {
+    let of = |text: &str| Ok(text.to_owned());
+    Key::new(name, ValueKind::Text, "", Make::Text(of))
+}
+
+/// Texts, none by default. Those of the environment would be separated by commas.
+pub(super) const fn texts(name: &'static str) -> Key<Vec<String>> {
+    let of = |items: &[String]| Ok(items.to_vec());
+    Key::new(name, ValueKind::Texts, "", Make::List(of))
+}
+
 fn unless_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }

@@ -8,6 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(super) enum ValueKind {
     /// A log filter: a level, or `module=level`, separated by commas.
     Filter,
+    /// Any text; empty means not set.
+    Text,
+    /// Texts.
+    Texts,
     /// A path of a file or folder; empty means not set.
     Path,
     /// `http://` or `https://`, a host and perhaps a port; empty means not set.
@@ -43,13 +47,18 @@ pub(super) enum Value {
 impl ValueKind {
     /// True for kinds that hold several values.
     pub(super) fn is_list(self) -> bool {
-        matches!(self, Self::Names | Self::Listeners | Self::Networks)
+        matches!(
+            self,
+            Self::Names | Self::Listeners | Self::Networks | Self::Texts
+        )
     }
 
     /// The kind in words, for messages and the generated file.
     pub(super) fn describe(self) -> String {
         match self {
             Self::Filter => "a log level such as \"info\"".to_owned(),
+            Self::Text => "a text".to_owned(),
+            Self::Texts => "a list of texts".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Url => "an address such as \"https://registry.example:8443\"".to_owned(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
@@ -97,6 +106,7 @@ impl ValueKind {
             match self {
                 Self::Listeners => drop(listener(item)?),
                 Self::Networks => drop(item.parse::<Network>()?),
+                Self::Texts => {}
                 _ => host_name(item)?,
             }
         }

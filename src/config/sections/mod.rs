@@ -11,7 +11,7 @@ pub use clients::{
 };
 pub use content::{
     AuditSettings, BlobSettings, CheckSettings, GcSettings, HistorySettings, MirrorSettings,
-    PolicySettings, UploadSettings,
+    PolicySettings, UploadSettings, UpstreamTable, UpstreamsSettings,
 };
 pub use process::{CacheSettings, LogSettings, StoreSettings};
 
@@ -71,6 +71,8 @@ section! {
         pub uploads: UploadSettings,
         /// Runs of mirrors.
         pub mirror: MirrorSettings,
+        /// What holds for all upstreams.
+        pub upstreams: UpstreamsSettings,
         /// Memory for answers.
         pub cache: CacheSettings,
         /// The metadata store.
@@ -87,6 +89,10 @@ section! {
         pub serve: ServeSettings,
         /// What one client may take.
         pub limits: LimitSettings,
+    }
+    lists {
+        /// Other registries that this one fetches from on demand.
+        pub upstream: UpstreamTable,
     }
 }
 

@@ -8,6 +8,7 @@ mod history;
 mod mirror;
 mod policy;
 mod uploads;
+mod upstreams;
 
 pub use audit::AuditSettings;
 pub use blobs::BlobSettings;
@@ -17,3 +18,4 @@ pub use history::HistorySettings;
 pub use mirror::MirrorSettings;
 pub use policy::PolicySettings;
 pub use uploads::UploadSettings;
+pub use upstreams::{UpstreamTable, UpstreamsSettings};
