@@ -5,6 +5,7 @@
 
 mod audited;
 mod background;
+mod configured;
 mod data;
 mod entered;
 mod first;
@@ -26,6 +27,7 @@ use crate::jobs::{JobError, Jobs};
 use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, DatabaseStatus, Store, StoreError};
 use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
+use crate::upstream::Upstreams;
 use ops::{Fault, FaultKind, TrustView};
 use runner::Runner;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,8 @@ pub struct App {
     pub auth: Auth,
     /// The audit trail; a server keeps it up to date, and each question brings it up to then.
     pub audit: Audit,
+    /// Other registries that this one fetches from on demand.
+    pub upstreams: Upstreams,
     /// Jobs.
     runner: Runner,
     /// Certificates; none without a TLS listener.
@@ -187,6 +191,7 @@ impl App {
         let keys = store.with_room(|| secrets::signing_keys(&config.data))?;
         let auth = Auth::open(store.clone(), options::auth(&config, keys))?;
         let audit = Audit::open(store.clone(), options::audit(&config))?;
+        let upstreams = Upstreams::open(store.clone(), configured::upstreams(&config)?)?;
         let collector = Collector::new(repos.clone(), options::gc(&config));
         let checker = Checker::new(
             repos.clone(),
@@ -204,6 +209,7 @@ impl App {
             checker,
             auth,
             audit,
+            upstreams,
             runner: Runner::new(Jobs::open(jobs_of)?),
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
@@ -236,6 +242,8 @@ impl App {
     /// changed but count only after a restart. On an error the old configuration stays. Blocks.
     pub fn reload(&self, new: Config) -> Result<Vec<&'static str>, AppError> {
         let old = self.config.load_full();
+        let upstreams = configured::upstreams(&new)?;
+        Upstreams::check(upstreams.clone())?;
         let keys = secrets::signing_keys(&old.data)?;
         if let Some(tls) = &self.tls
             && tls.reconfigure(options::tls(&new, self.given_for(&old, &new)))?
@@ -244,6 +252,7 @@ impl App {
         }
         self.auth.reconfigure(options::auth(&new, keys))?;
         self.audit.reconfigure(options::audit(&new));
+        self.upstreams.reconfigure(upstreams)?;
         let restart = Config::restart_needed(&old, &new);
         self.config.store(Arc::new(options::keep_fixed(&old, new)));
         Ok(restart)
@@ -287,6 +296,11 @@ pub fn compact(dir: &Entered) -> Result<Compacted, AppError> {
     }
     let options = options::store(config, "dryport gc --compact");
     Ok(Store::compact(&options)?)
+}
+
+/// Refuses settings that are right one by one and that `serve` would refuse all the same. Blocks.
+pub fn check_settings(config: &Config) -> Result<(), AppError> {
+    configured::check(config)
 }
 
 /// How clients trust the server of this configuration, read from its certificate files; makes them if they are missing.

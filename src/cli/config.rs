@@ -40,6 +40,7 @@ impl ConfigCommand {
         match self {
             Self::Validate(asked) => {
                 let loaded = asked.place.load()?;
+                crate::app::check_settings(&loaded.config)?;
                 if asked.format.json {
                     return output::json(&Valid {
                         ok: true,

@@ -30,6 +30,7 @@ mod tag;
 mod terminal;
 mod timing;
 mod trust;
+mod upstream;
 mod user;
 mod version;
 
@@ -79,6 +80,8 @@ enum Command {
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
     Mirror(mirror::Mirror),
+    #[command(subcommand)]
+    Upstream(upstream::UpstreamCommand),
     Push(push::Push),
     #[command(subcommand)]
     Job(job::JobCommand),
@@ -163,6 +166,7 @@ async fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Tag(tag) => tag.run().await,
         Command::Snapshot(snapshot) => snapshot.run().await,
         Command::Mirror(mirror) => mirror.run().await,
+        Command::Upstream(upstream) => upstream.run().await,
         Command::Job(job) => job.run().await,
         Command::Push(push) => push.run().await,
         Command::Quota(quota) => quota.run().await,

@@ -17,4 +17,5 @@ pub mod stages;
 pub mod stop;
 pub mod upgrade;
 pub mod uploads;
+pub mod upstreams;
 pub mod wall_clock;

@@ -58,6 +58,10 @@ pub fn input(name: &str) -> Value {
     if name.starts_with("user-") {
         all["name"] = "nobody".into();
     }
+    if name.starts_with("upstream-") {
+        all["name"] = "nowhere".into();
+    }
+    all["urls"] = json!(["https://127.0.0.1:1"]);
     all["grant"] = json!({"role": "reader", "prefix": "team"});
     all["password"] = "a long enough secret".into();
     all["rev"] = 1.into();

@@ -8,6 +8,7 @@ use crate::mirror::{self, MirrorError, MirrorErrorKind};
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::types::{NameError, PathError, Remedy, TitleError};
+use crate::upstream::{SettingError, UpstreamError, UpstreamErrorKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -172,6 +173,25 @@ impl From<AuditError> for Fault {
             AuditErrorKind::Usage => FaultKind::Usage,
             AuditErrorKind::Store(kind) => of_store(kind),
             AuditErrorKind::Internal => FaultKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<SettingError> for Fault {
+    fn from(error: SettingError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<UpstreamError> for Fault {
+    fn from(error: UpstreamError) -> Self {
+        let kind = match error.kind() {
+            UpstreamErrorKind::Unknown => FaultKind::NotFound,
+            UpstreamErrorKind::Usage => FaultKind::Usage,
+            UpstreamErrorKind::State => FaultKind::State,
+            UpstreamErrorKind::Failed => FaultKind::Failed,
+            UpstreamErrorKind::Store(kind) => of_store(kind),
         };
         Self::new(kind, error.to_string())
     }

@@ -21,6 +21,7 @@ mod schedule;
 mod server;
 mod snapshot;
 mod tag;
+mod upstream;
 mod user;
 mod wire;
 
@@ -56,6 +57,10 @@ pub use snapshot::{
     SnapshotRestore, SnapshotShow, Snapshots,
 };
 pub use tag::{TagChanges, TagDelete, TagHistory, TagList, TagNames, TagRestore, TagRestored};
+pub use upstream::{
+    UpstreamAdd, UpstreamList, UpstreamRemove, UpstreamRemoved, UpstreamSet, UpstreamShow,
+    UpstreamTry, UpstreamViews,
+};
 pub use user::{UserAdd, UserGrant, UserList, UserPasswd, UserRemove, UserRevoke, Users};
 pub use wire::{ControlRequest, FILES_SOCKET, SOCKET, TAKEN, TOKEN};
 
@@ -205,6 +210,12 @@ pub static ALL: &[Declared] = &[
     Declared::of::<TagHistory>(),
     Declared::of::<TagList>(),
     Declared::of::<TagRestore>(),
+    Declared::of::<UpstreamAdd>(),
+    Declared::of::<UpstreamList>(),
+    Declared::of::<UpstreamRemove>(),
+    Declared::of::<UpstreamSet>(),
+    Declared::of::<UpstreamShow>(),
+    Declared::of::<UpstreamTry>(),
     Declared::of::<UserAdd>(),
     Declared::of::<UserGrant>(),
     Declared::of::<UserList>(),

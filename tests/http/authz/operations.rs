@@ -39,8 +39,10 @@ fn need(spec: &Spec) -> Need {
 fn ask(spec: &Spec, spot: Spot) -> Ask {
     let mut input = input(spec.name);
     for field in ["repo", "name", "of"] {
-        let is_account = spec.name.starts_with("user-");
-        if let Some(value) = input.get_mut(field).filter(|_| !is_account) {
+        let is_no_repository = ["user-", "upstream-"]
+            .iter()
+            .any(|noun| spec.name.starts_with(noun));
+        if let Some(value) = input.get_mut(field).filter(|_| !is_no_repository) {
             *value = Value::from(spot.name());
         }
     }
