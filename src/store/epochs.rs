@@ -212,7 +212,8 @@ impl Ends {
             Some(FeedKind::Snapshot | FeedKind::Blob) => self.mark(Subject::Shown(repo)),
             Some(FeedKind::Account) => self.mark(Subject::Accounts),
             Some(FeedKind::Setting) => self.mark(Subject::Quotas),
-            Some(FeedKind::Job | FeedKind::Schedule) => {}
+            // Nobody keeps answers about these.
+            Some(FeedKind::Job | FeedKind::Schedule | FeedKind::Upstream) => {}
             None => self.everything(),
         }
     }
