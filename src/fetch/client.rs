@@ -1,6 +1,7 @@
 //! One registry host: which scheme it speaks, and requests to it with log-in, redirects and retries.
 
 use super::error::FetchError;
+use super::peer::{Line, Trace};
 use super::realm::{host_port, same_origin};
 use super::retry::{Backoff, Retry};
 use super::token::Tokens;
@@ -20,6 +21,8 @@ type Observer = Arc<dyn Fn(Retry) + Send + Sync>;
 pub struct FetchClient {
     pub(super) inner: Arc<Inner>,
     tries: u32,
+    /// Whoever watches what the requests of this clone wait for.
+    trace: Option<Arc<Trace>>,
 }
 
 pub(super) struct Inner {
@@ -29,6 +32,8 @@ pub(super) struct Inner {
     pub(super) wire: Wire,
     pub(super) root: OnceCell<Url>,
     observer: Option<Observer>,
+    /// What is known of a host that is asked for many.
+    pub(super) line: Option<Arc<Line>>,
 }
 
 /// A small answer, read to its end. Its status may be anything that does not pass by itself.
@@ -122,6 +127,10 @@ pub(super) struct Asking {
     pub beside: bool,
     /// How often it is tried; `None`: as the options say.
     pub tries: Option<u32>,
+    /// Its answer is small, and comes at once.
+    pub is_small: bool,
+    /// Whoever watches what it waits for.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl Asking {
@@ -134,6 +143,8 @@ impl Asking {
             form: None,
             beside: false,
             tries: None,
+            is_small: false,
+            trace: None,
         }
     }
 }
@@ -142,6 +153,28 @@ impl FetchClient {
     /// A client for `host` (`HOST` or `HOST:PORT`, IPv6 in brackets).
     pub fn new(host: &str, options: FetchOptions) -> Result<Self, FetchError> {
         Self::with_lookup(host, options, &Lookup::system())
+    }
+
+    /// A client whose requests to the registry and its token service are let through and judged by `line`.
+    pub(super) fn on_line(
+        host: &str,
+        options: FetchOptions,
+        lookup: &Lookup,
+        line: Arc<Line>,
+    ) -> Result<Self, FetchError> {
+        let mut client = Self::with_lookup(host, options, lookup)?;
+        if let Some(inner) = Arc::get_mut(&mut client.inner) {
+            inner.line = Some(line);
+        }
+        Ok(client)
+    }
+
+    /// The same client, whose requests tell `trace` what they wait for.
+    pub(super) fn traced(&self, trace: &Arc<Trace>) -> Self {
+        Self {
+            trace: Some(trace.clone()),
+            ..self.clone()
+        }
     }
 
     /// As [`FetchClient::new`], with another way from names to addresses.
@@ -169,10 +202,12 @@ impl FetchClient {
             wire,
             root: OnceCell::new(),
             observer: None,
+            line: None,
         };
         Ok(Self {
             inner: Arc::new(inner),
             tries,
+            trace: None,
         })
     }
 
@@ -180,8 +215,8 @@ impl FetchClient {
     #[must_use]
     pub fn with_tries(&self, tries: u32) -> Self {
         Self {
-            inner: self.inner.clone(),
             tries,
+            ..self.clone()
         }
     }
 
@@ -250,6 +285,7 @@ impl FetchClient {
     ) -> Result<SmallAnswer, FetchError> {
         let mut asking = self.asking(target).await?;
         asking.method = method;
+        asking.is_small = true;
         let accept = HeaderValue::from_str(accept)
             .map_err(|_| FetchError::Options(format!("\"{accept}\" is no Accept header")))?;
         asking.headers.insert(ACCEPT, accept);
@@ -273,6 +309,7 @@ impl FetchClient {
             url.map_err(|e| FetchError::Options(format!("\"{target}\" is no address: {e}")))?;
         let mut asking = Asking::get(url);
         asking.tries = Some(self.tries);
+        asking.trace.clone_from(&self.trace);
         Ok(asking)
     }
 
@@ -285,6 +322,9 @@ impl FetchClient {
         let base = self.inner.base().await?;
         let ours = same_origin(base, &asking.url);
         let mut logins = 0;
+        if ours && self.inner.line.is_some() {
+            self.inner.log_in_ahead(base, scope).await?;
+        }
         loop {
             asking.authorization = if ours {
                 self.inner.tokens.get(scope)
@@ -307,7 +347,7 @@ impl FetchClient {
                 let reply = self.inner.read(response, 64 * 1024).await?;
                 return Err(FetchError::Unauthorized {
                     host: host_port(base),
-                    known: self.inner.options.credentials.is_some(),
+                    known: self.inner.options.has_credentials(),
                     why: format!("401{}", reply.detail()),
                 });
             }

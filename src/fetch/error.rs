@@ -3,7 +3,7 @@
 use crate::types::Remedy;
 
 /// A failure; the text says what happened and what it means, [`FetchError::remedy`] what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FetchError {
     /// The options cannot be used (bad certificate file, bad host name).
     #[error("{0}")]
@@ -15,6 +15,16 @@ pub enum FetchError {
         url: String,
         /// The chain of causes.
         why: String,
+        /// Nothing said no: no connection came up in the time that one may take.
+        is_silent: bool,
+    },
+    /// It did not answer lately, so it is left alone for a while.
+    #[error("{host} did not answer lately; it is asked again in {} s", retry_after.as_secs().max(1))]
+    Away {
+        /// Host and port.
+        host: String,
+        /// How long it is left alone yet.
+        retry_after: std::time::Duration,
     },
     /// Something answers that does not speak TLS.
     #[error("{host} does not speak TLS: {why}")]
@@ -205,6 +215,7 @@ impl FetchError {
             Self::Options(_) | Self::Credentials(_) => FetchErrorKind::Usage,
             Self::Connect { .. }
             | Self::NoTls { .. }
+            | Self::Away { .. }
             | Self::Certificate { .. }
             | Self::Wait { .. } => FetchErrorKind::Unreachable,
             Self::Unauthorized { .. }

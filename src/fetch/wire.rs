@@ -10,11 +10,12 @@ use super::error::FetchError;
 use super::realm::{host_port, is_loopback};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Certificate, ClientBuilder, Url, redirect};
+use reqwest::{Certificate, ClientBuilder, Identity, Proxy, Url, redirect};
 use resolve::Resolver;
 use std::any::Any;
 use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub(super) struct Wire {
     direct: reqwest::Client,
     guarded: reqwest::Client,
     proxies: Matcher,
+    /// A proxy was named, for everything.
+    has_proxy: bool,
     /// The registry, then the others.
     named: Vec<Named>,
 }
@@ -40,16 +43,27 @@ impl Wire {
             None => Vec::new(),
             Some(pem) => certificates(pem)?,
         };
+        let identity = options.client_certificate.as_ref().map(identity);
+        let identity = identity.transpose()?;
+        let proxy = options.proxy.as_deref().map(proxy).transpose()?;
         let make = |proxied: bool, guarded: bool| {
             let start = || {
                 let lookup = lookup.clone();
-                let builder = builder(options).dns_resolver(Resolver { lookup, guarded });
-                if proxied { builder } else { builder.no_proxy() }
+                let mut builder = builder(options).dns_resolver(Resolver { lookup, guarded });
+                if let Some(identity) = identity.clone() {
+                    builder = builder.identity(identity);
+                }
+                match proxy.clone() {
+                    _ if !proxied => builder.no_proxy(),
+                    Some(proxy) => builder.proxy(proxy),
+                    None => builder,
+                }
             };
             let failed = |e: reqwest::Error| {
                 FetchError::Options(format!("no HTTP client can be made: {}", causes(&e)))
             };
-            if let Some(tls) = options.tls.as_ref().filter(|_| !options.insecure) {
+            let is_plain = !options.insecure && identity.is_none();
+            if let Some(tls) = options.tls.as_ref().filter(|_| is_plain) {
                 return (tls.0)(start()).build().map_err(failed);
             }
             start()
@@ -70,6 +84,7 @@ impl Wire {
             guarded: make(false, true)?,
             // Reads what reqwest's clients read.
             proxies: Matcher::from_system(),
+            has_proxy: proxy.is_some(),
             named,
         })
     }
@@ -101,7 +116,7 @@ impl Wire {
 
     fn is_proxied(&self, url: &Url) -> bool {
         let uri = url.as_str().parse::<http::Uri>();
-        uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
+        self.has_proxy || uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
     }
 }
 
@@ -192,6 +207,30 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, FetchError> {
     Ok(list)
 }
 
+/// Our certificate with its key.
+fn identity(ours: &super::ClientCertificate) -> Result<Identity, FetchError> {
+    let pem = [&ours.key[..], b"\n", &ours.chain].concat();
+    Identity::from_pem(&pem).map_err(|e| {
+        let why = causes(&e);
+        FetchError::Options(format!(
+            "the client certificate cannot be used: its files must hold a chain and its key in PEM ({why})"
+        ))
+    })
+}
+
+/// A proxy for everything. Its address is not told: it may hold a password.
+fn proxy(address: &str) -> Result<Proxy, FetchError> {
+    let bad = || {
+        let text = "the proxy's address is none: it is http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT";
+        FetchError::Options(text.to_owned())
+    };
+    let url: Url = address.parse().map_err(|_| bad())?;
+    let is_known = matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h");
+    let is_known = is_known && url.host_str().is_some();
+    is_known.then_some(()).ok_or_else(bad)?;
+    Proxy::all(url).map_err(|_| bad())
+}
+
 /// A URL as it may be shown: without user, query and fragment.
 pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host_port(url), url.path())
@@ -232,11 +271,35 @@ pub(super) fn refused(error: &reqwest::Error) -> Option<Inward> {
     None
 }
 
+/// Whether the connection was closed before anything of an answer came, as one that was idle may be at any time.
+pub(super) fn was_closed(error: &reqwest::Error) -> bool {
+    if error.is_connect() || error.is_timeout() {
+        return false;
+    }
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let is_closed = match cause.downcast_ref::<hyper::Error>() {
+            Some(e) => e.is_incomplete_message() || e.is_canceled() || e.is_closed(),
+            None => cause.downcast_ref::<io::Error>().is_some_and(|e| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+                matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+            }),
+        };
+        if is_closed {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}
+
 /// Why no answer came.
 pub(super) fn no_answer(url: &Url, error: &reqwest::Error) -> FetchError {
     let why = causes(error);
     let lower = why.to_ascii_lowercase();
-    if lower.contains("certificate") || lower.contains("unknownissuer") {
+    // Alerts about ours: "CertificateRequired" of TLS 1.3.
+    let is_ours = lower.contains("certificaterequired");
+    if !is_ours && (lower.contains("certificate") || lower.contains("unknownissuer")) {
         // What `openssl req -x509` makes.
         let of_ca = lower.contains("causedasendentity");
         FetchError::Certificate {
@@ -256,7 +319,12 @@ pub(super) fn no_answer(url: &Url, error: &reqwest::Error) -> FetchError {
     } else {
         FetchError::Connect {
             url: shown(url),
-            why,
+            why: if is_ours {
+                "it asks for a client certificate, and has none or another of us".to_owned()
+            } else {
+                why
+            },
+            is_silent: error.is_connect() && error.is_timeout(),
         }
     }
 }

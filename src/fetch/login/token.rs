@@ -13,17 +13,26 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
 
 /// A token this near to its end is not used any more.
 const MARGIN: Duration = Duration::from_secs(10);
 const ANSWER_MAX: u64 = 256 * 1024;
+/// No more values are kept, so that whoever asks for many names fills no memory.
+const HELD_MAX: usize = 1000;
+
+/// A log-in under way, for all who wait for it.
+type Flight = Arc<OnceCell<Result<(), FetchError>>>;
 
 /// `Authorization` values by scope.
 #[derive(Default)]
 pub(in crate::fetch) struct Tokens {
     held: Mutex<HashMap<String, (HeaderValue, Option<Instant>)>>,
+    flights: Mutex<HashMap<String, Flight>>,
+    /// The last challenge that a token was given for, without its scope.
+    known: Mutex<Option<Challenge>>,
 }
 
 impl Tokens {
@@ -48,32 +57,97 @@ impl Tokens {
 
     fn put(&self, scope: &str, value: HeaderValue, ends: Option<Instant>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= HELD_MAX {
+            let now = Instant::now();
+            held.retain(|_, (_, ends)| ends.is_none_or(|ends| ends > now));
+        }
+        if held.len() >= HELD_MAX {
+            held.clear();
+        }
         held.insert(scope.to_owned(), (value, ends));
+    }
+
+    fn known<T>(&self, with: impl FnOnce(&mut Option<Challenge>) -> T) -> T {
+        with(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The log-in for a scope that others may wait for already.
+    fn flight(&self, scope: &str) -> Flight {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that everybody has left.
+        flights.retain(|_, flight| Arc::strong_count(flight) > 1);
+        flights.entry(scope.to_owned()).or_default().clone()
+    }
+
+    /// Whoever comes from now on begins another.
+    fn landed(&self, scope: &str) {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.remove(scope);
     }
 }
 
 impl Inner {
-    /// Answers the challenges of the registry at `base` and keeps the result for `scope`.
+    /// Answers the challenges of the registry at `base` and keeps the result for `scope`: once for any number of requests that
+    /// wait for it, which share its failure, too.
     pub(in crate::fetch) async fn log_in(
         &self,
         base: &Url,
         list: &[Challenge],
         scope: &str,
     ) -> Result<(), FetchError> {
+        let flight = self.tokens.flight(scope);
+        let result = flight.get_or_init(|| async {
+            let result = match self.tokens.get(scope) {
+                // Another one landed a moment ago.
+                Some(_) => Ok(()),
+                None => Box::pin(self.answer(base, list, scope)).await,
+            };
+            self.tokens.landed(scope);
+            result
+        });
+        result.await.clone()
+    }
+
+    /// Logs in before the registry asks for it, as it asked before: that saves each new name a 401. A token service that
+    /// refuses is left to the registry's own word.
+    pub(in crate::fetch) async fn log_in_ahead(
+        &self,
+        base: &Url,
+        scope: &str,
+    ) -> Result<(), FetchError> {
+        let known = self.tokens.known(|known| known.clone());
+        let Some(challenge) = known.filter(|_| self.tokens.get(scope).is_none()) else {
+            return Ok(());
+        };
+        match self.log_in(base, &[challenge], scope).await {
+            Err(FetchError::Unauthorized { .. }) => {
+                self.tokens.known(|known| *known = None);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    async fn answer(&self, base: &Url, list: &[Challenge], scope: &str) -> Result<(), FetchError> {
+        let credential = self.options.credential(&self.host).await;
         let refused = |why: &str| FetchError::Unauthorized {
             host: realm::host_port(base),
-            known: self.options.credentials.is_some(),
+            known: credential.is_some(),
             why: why.to_owned(),
         };
         if let Some(bearer) = list.iter().find(|c| c.scheme == "bearer") {
-            let (value, ends) = self.bearer(base, bearer, scope).await?;
+            let credential = credential.as_ref();
+            let (value, ends) = self.bearer(base, bearer, scope, credential).await?;
             self.tokens.put(scope, value, Some(ends));
+            let mut again = bearer.clone();
+            again.params.retain(|(name, _)| name != "scope");
+            self.tokens.known(|known| *known = Some(again));
             return Ok(());
         }
         if list.iter().all(|c| c.scheme != "basic") {
             return Err(refused("it offers neither Bearer nor Basic log-in"));
         }
-        match &self.options.credentials {
+        match &credential {
             Some(Credential::Basic { user, password }) => {
                 self.tokens.put(scope, basic(user, password)?, None);
                 Ok(())
@@ -90,6 +164,7 @@ impl Inner {
         base: &Url,
         asked: &Challenge,
         scope: &str,
+        credential: Option<&Credential>,
     ) -> Result<(HeaderValue, Instant), FetchError> {
         let unusable = |why: String| FetchError::Realm {
             registry: realm::host_port(base),
@@ -101,25 +176,21 @@ impl Inner {
         let url = base
             .join(text)
             .map_err(|e| unusable(format!("its address is malformed ({e})")))?;
-        let with = self.options.credentials.is_some();
+        let with = credential.is_some();
         realm::check(base, &url, &self.options.extra_realm_hosts, with)?;
         let scope = asked
             .get("scope")
             .filter(|s| !s.is_empty())
             .unwrap_or(scope);
-        let mut asking = token_request(
-            url.clone(),
-            asked.get("service"),
-            scope,
-            self.options.credentials.as_ref(),
-        )?;
+        let mut asking = token_request(url.clone(), asked.get("service"), scope, credential)?;
         asking.beside = true;
+        asking.is_small = true;
         let began = Instant::now();
-        let reply = self.exchange(&asking, ANSWER_MAX).await?;
+        let reply = self.hedged(asking, ANSWER_MAX).await?;
         if matches!(reply.status, 400 | 401 | 403) {
             return Err(FetchError::Unauthorized {
                 host: realm::host_port(base),
-                known: self.options.credentials.is_some(),
+                known: with,
                 why: format!(
                     "the token service answered {}{}",
                     reply.status,

@@ -231,6 +231,10 @@ impl Download {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.kind() == FetchErrorKind::Usage => return Err(error),
+                // Whoever waits for an upstream waits once.
+                Err(error) if self.client.inner.line.is_some() && is_away(&error) => {
+                    return Err(error);
+                }
                 Err(error) => tracing::debug!(url = %shown(&self.url), %error, "no part is given"),
             }
             self.ranges = false;
@@ -315,6 +319,10 @@ impl Download {
             Err(error) => error,
         }
     }
+}
+
+fn is_away(error: &FetchError) -> bool {
+    error.kind() == FetchErrorKind::Unreachable
 }
 
 /// The first byte of the part that came, by its `Content-Range: bytes FIRST-LAST/TOTAL`; `None` if that does not say, or

@@ -32,7 +32,7 @@ impl FetchClient {
             .put(url.clone())
             .header(CONTENT_LENGTH, HeaderValue::from(len))
             .body(Body::wrap_stream(body));
-        let response = self.with_login(request)?.send().await;
+        let response = self.with_login(request).await?.send().await;
         let response = response.map_err(|e| no_answer(&url, &e))?;
         inner.read(response, ANSWER).await
     }
@@ -56,7 +56,7 @@ impl FetchClient {
         if let Some(json) = json {
             request = request.header(CONTENT_TYPE, "application/json").body(json);
         }
-        let response = self.with_login(request)?.send().await;
+        let response = self.with_login(request).await?.send().await;
         let response = response.map_err(|e| no_answer(&url, &e))?;
         inner.read(response, LISTS).await
     }
@@ -67,13 +67,13 @@ impl FetchClient {
         let url = self.asking(target).await?.url;
         let client = inner.wire.client(&url, false);
         let client = client.map_err(|e| inner.inward(&url, None, &e))?;
-        let request = self.with_login(client.head(url.clone()))?;
+        let request = self.with_login(client.head(url.clone())).await?;
         let response = request.send().await.map_err(|e| no_answer(&url, &e))?;
         inner.read(response, 0).await
     }
 
-    fn with_login(&self, request: RequestBuilder) -> Result<RequestBuilder, FetchError> {
-        match &self.inner.options.credentials {
+    async fn with_login(&self, request: RequestBuilder) -> Result<RequestBuilder, FetchError> {
+        match self.inner.options.credential(&self.inner.host).await {
             Some(Credential::Basic { user, password }) => {
                 Ok(request.basic_auth(user, Some(password)))
             }

@@ -55,7 +55,8 @@ impl Backoff {
     }
 }
 
-fn jitter() -> f64 {
+/// From 0 to 1.
+pub(in crate::fetch) fn jitter() -> f64 {
     let mut byte = [128u8];
     // Without random bytes the wait is simply not spread.
     if getrandom::fill(&mut byte).is_err() {

@@ -2,12 +2,16 @@
 
 use crate::fetch::client::{Asking, Inner, SmallAnswer};
 use crate::fetch::error::FetchError;
+use crate::fetch::peer::{Trace, race};
 use crate::fetch::realm::{host_port, is_loopback, same_origin};
-use crate::fetch::wire::{Inward, causes, no_answer, refused, shown};
+use crate::fetch::wire::{Inward, causes, no_answer, refused, shown, was_closed};
 use crate::fetch::{coding, redirect, retry};
 use bytes::BytesMut;
 use reqwest::header::AUTHORIZATION;
-use reqwest::{Method, Response, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// As much of an error's body is read, to tell what it says.
 const ERROR_MAX: u64 = 64 * 1024;
@@ -28,7 +32,8 @@ impl Inner {
             return self.address("http");
         }
         let secure = self.address("https")?;
-        if !is_loopback(&secure) {
+        // An upstream's scheme is said.
+        if !is_loopback(&secure) || self.line.is_some() {
             return Ok(secure);
         }
         let mut backoff = self.backoff(None);
@@ -70,7 +75,8 @@ impl Inner {
                         .await
                         .map(|r| r.detail())
                         .unwrap_or_default();
-                    if let Some(long) = asked.filter(|a| *a > retry::LONGEST) {
+                    let is_long = |asked: &Duration| *asked > retry::LONGEST && self.line.is_none();
+                    if let Some(long) = asked.filter(is_long) {
                         return Err(FetchError::Wait {
                             url,
                             seconds: long.as_secs(),
@@ -103,31 +109,7 @@ impl Inner {
         let mut url = asking.url.clone();
         let mut from: Option<Url> = None;
         for _ in 0..=redirect::MOST {
-            let method = if asking.form.is_some() {
-                Method::POST
-            } else {
-                asking.method.clone()
-            };
-            let refuse = |e: &Inward| self.inward(&url, from.as_ref(), e);
-            let beside = asking.beside && from.is_none();
-            let client = self.wire.client(&url, beside).map_err(|e| refuse(&e))?;
-            let mut request = client
-                .request(method, url.clone())
-                .headers(asking.headers.clone());
-            if let Some(value) = asking
-                .authorization
-                .clone()
-                .filter(|_| same_origin(&asking.url, &url))
-            {
-                request = request.header(AUTHORIZATION, value);
-            }
-            if let Some(form) = &asking.form {
-                request = request.body(form.clone());
-            }
-            let response = request.send().await.map_err(|e| match refused(&e) {
-                Some(inward) => refuse(&inward),
-                None => no_answer(&url, &e),
-            })?;
+            let response = self.judged(asking, &url, from.as_ref()).await?;
             if !redirect::is_redirect(response.status()) || asking.form.is_some() {
                 return Ok(response);
             }
@@ -138,6 +120,88 @@ impl Inner {
             url: shown(&asking.url),
             why: format!("more than {} in a row", redirect::MOST),
         })
+    }
+
+    /// One request to `url`, which `from` may have led to; whoever keeps a line on the host lets it through and judges it.
+    async fn judged(
+        &self,
+        asking: &Asking,
+        url: &Url,
+        from: Option<&Url>,
+    ) -> Result<Response, FetchError> {
+        let line = self.line.as_ref();
+        let Some(line) = line.filter(|_| same_origin(&asking.url, url)) else {
+            return self.transmit(asking, url, from).await;
+        };
+        line.admit(asking).await?;
+        let sent = Instant::now();
+        let waits = asking.trace.as_ref().map(|trace| trace.waits(sent));
+        let answer = self.transmit(asking, url, from).await;
+        drop(waits);
+        match &answer {
+            Ok(response) => line.answered(asking, response.status(), response.headers(), sent),
+            Err(error) => line.failed(error),
+        }
+        answer
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    async fn transmit(
+        &self,
+        asking: &Asking,
+        url: &Url,
+        from: Option<&Url>,
+    ) -> Result<Response, FetchError> {
+        let refuse = |e: &Inward| self.inward(url, from, e);
+        let beside = asking.beside && from.is_none();
+        let client = self.wire.client(url, beside).map_err(|e| refuse(&e))?;
+        let mut may_repeat = self.line.is_some();
+        loop {
+            let request = asking.request(client, url).send();
+            let answer = match self.options.first_byte {
+                None => request.await,
+                Some(limit) => {
+                    let limit = self.options.connect_timeout + limit;
+                    let late = |_| FetchError::Connect {
+                        url: shown(url),
+                        why: format!("no answer came within {} s", limit.as_secs().max(1)),
+                        is_silent: false,
+                    };
+                    tokio::time::timeout(limit, request).await.map_err(late)?
+                }
+            };
+            match answer {
+                // The server gave up an idle connection while the request was on its way.
+                Err(e) if may_repeat && was_closed(&e) => may_repeat = false,
+                Err(e) => {
+                    return Err(refused(&e).map_or_else(|| no_answer(url, &e), |i| refuse(&i)));
+                }
+                Ok(response) => return Ok(response),
+            }
+        }
+    }
+
+    /// As [`Inner::exchange`]; where a line is kept on the host, a second request goes out beside one that is late.
+    pub(in crate::fetch) async fn hedged(
+        &self,
+        mut asking: Asking,
+        limit: u64,
+    ) -> Result<SmallAnswer, FetchError> {
+        let Some(line) = &self.line else {
+            return self.exchange(&asking, limit).await;
+        };
+        let trace = Arc::new(Trace::now());
+        asking.trace = Some(Arc::clone(&trace));
+        let second = Asking {
+            trace: None,
+            ..asking.clone()
+        };
+        let first = Box::pin(self.exchange(&asking, limit));
+        let late = line.is_late(&trace);
+        race(first, late, || async move {
+            self.exchange(&second, limit).await
+        })
+        .await
     }
 
     /// The error about a host where only the operator may send us; `from` redirected there, else the registry named it.
@@ -213,6 +277,27 @@ impl Inner {
             coded,
             url,
         })
+    }
+}
+
+impl Asking {
+    fn request(&self, client: &Client, url: &Url) -> RequestBuilder {
+        let method = if self.form.is_some() {
+            Method::POST
+        } else {
+            self.method.clone()
+        };
+        let request = client.request(method, url.clone());
+        let mut request = request.headers(self.headers.clone());
+        // Nothing of ours goes to another origin.
+        let value = self.authorization.clone();
+        if let Some(value) = value.filter(|_| same_origin(&self.url, url)) {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(form) = &self.form {
+            request = request.body(form.clone());
+        }
+        request
     }
 }
 
