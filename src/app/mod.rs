@@ -28,6 +28,7 @@ use crate::repo::{RepoError, Repos};
 use crate::store::{Compacted, DatabaseStatus, Store, StoreError};
 use crate::tls::{OwnPem, Tls, TlsError, TlsErrorKind};
 use crate::upstream::Upstreams;
+use crate::upstream::pull::PullThrough;
 use ops::{Fault, FaultKind, TrustView};
 use runner::Runner;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,8 @@ pub struct App {
     pub audit: Audit,
     /// Other registries that this one fetches from on demand.
     pub upstreams: Upstreams,
+    /// What upstreams give.
+    pub pull: PullThrough,
     /// Jobs.
     runner: Runner,
     /// Certificates; none without a TLS listener.
@@ -200,6 +203,7 @@ impl App {
             options::check(&config),
         );
         let initial = Arc::new(first::Initial::load(&config.data));
+        let pull = PullThrough::new(repos.clone(), upstreams.clone());
         let jobs_of = store.clone();
         Ok(Self {
             store,
@@ -210,6 +214,7 @@ impl App {
             auth,
             audit,
             upstreams,
+            pull,
             runner: Runner::new(Jobs::open(jobs_of)?),
             tls,
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),

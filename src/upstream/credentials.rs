@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long what it said is used again.
 const KEEP: Duration = Duration::from_mins(10);
+/// So long it is not doubted because it was refused.
+const SETTLED: Duration = Duration::from_secs(10);
 /// As much is read of a file or of what a program prints.
 const MOST: u64 = 64 << 10;
 /// How often a program is looked at whether it has ended.
@@ -52,7 +54,7 @@ impl Login {
         url: &UpstreamUrl,
     ) -> Result<Found, UpstreamError> {
         let CredentialSource::Command(argv) = &settings.credentials else {
-            return look_up(&settings.credentials, url.host());
+            return look_up(settings, url);
         };
         // One that waits for another's run has what that one said.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,16 +68,28 @@ impl Login {
         Ok(found(credential))
     }
 
-    /// Forgets what a program said: it was refused. Blocks while one runs.
+    /// Forgets what a program said: it was refused. What is younger than ten seconds stays, so that a client that is refused
+    /// again and again runs no program each time.
     pub fn forget(&self) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.forget_older(SETTLED);
+    }
+
+    fn forget_older(&self, age: Duration) {
+        // While a program runs nothing old is kept.
+        if let Ok(mut kept) = self.kept.try_lock()
+            && kept
+                .as_ref()
+                .is_some_and(|(since, _)| since.elapsed() >= age)
+        {
+            *kept = None;
+        }
     }
 }
 
 fn found(credential: Credential) -> Found {
     Found {
         credential: Some(credential),
-        warning: None,
+        ..Found::default()
     }
 }
 
@@ -84,8 +98,8 @@ fn secret(text: impl Into<String>) -> UpstreamError {
 }
 
 /// All but commands. Blocks.
-fn look_up(source: &CredentialSource, host: &str) -> Result<Found, UpstreamError> {
-    match source {
+fn look_up(settings: &UpstreamSettings, url: &UpstreamUrl) -> Result<Found, UpstreamError> {
+    match &settings.credentials {
         CredentialSource::Anonymous | CredentialSource::Command(_) => Ok(Found::default()),
         CredentialSource::Environment { user, password } => {
             let user = variable(user)?;
@@ -93,19 +107,31 @@ fn look_up(source: &CredentialSource, host: &str) -> Result<Found, UpstreamError
             Ok(found(Credential::Basic { user, password }))
         }
         CredentialSource::File(path) => of_file(Path::new(path)),
-        CredentialSource::DockerConfig(path) => {
-            let files = CredentialFiles::read(Some(Path::new(path)));
-            let credential = files.lookup(host, "");
-            let credential = credential.map_err(|error| secret(error.to_string()))?;
-            let warning = credential
-                .is_none()
-                .then(|| format!("{path} has no log-in for {host}: it is asked as anybody"));
-            Ok(Found {
-                credential,
-                warning,
-            })
+        CredentialSource::DockerConfig(path) => of_docker(path, settings, url),
+    }
+}
+
+/// What docker's file has for an address, else for the first of the upstream's that it knows.
+fn of_docker(
+    path: &str,
+    settings: &UpstreamSettings,
+    url: &UpstreamUrl,
+) -> Result<Found, UpstreamError> {
+    let files = CredentialFiles::read(Some(Path::new(path)));
+    for url in std::iter::once(url).chain(&settings.urls) {
+        let known = files.lookup(url.host(), "");
+        if let Some(credential) = known.map_err(|error| secret(error.to_string()))? {
+            return Ok(found(credential));
         }
     }
+    let warning = format!(
+        "{path} has no log-in for {}: it is asked as anybody",
+        url.host()
+    );
+    Ok(Found {
+        warning: Some(warning),
+        ..Found::default()
+    })
 }
 
 fn variable(name: &str) -> Result<String, UpstreamError> {
@@ -142,8 +168,8 @@ fn of_file(path: &Path) -> Result<Found, UpstreamError> {
         )
     });
     Ok(Found {
-        credential: Some(credential),
         warning,
+        ..found(credential)
     })
 }
 

@@ -9,11 +9,14 @@ mod credentials;
 mod error;
 mod known;
 mod one;
+pub mod pull;
 mod record;
+mod remote;
 mod rows;
 mod rules;
 mod settings;
 mod table;
+mod tally;
 mod trial;
 mod view;
 
@@ -27,4 +30,6 @@ pub use settings::{
 };
 pub use table::{UpstreamOptions, Upstreams};
 pub use trial::{AddressTest, TestStep, UpstreamTest};
-pub use view::{BreakerState, ClientCertificate, UpstreamChange, UpstreamCounters, UpstreamView};
+pub use view::{
+    ClientCertificate, UpstreamBreaker, UpstreamChange, UpstreamCounters, UpstreamView,
+};

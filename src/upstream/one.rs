@@ -2,11 +2,16 @@
 
 use super::credentials::{Found, Login};
 use super::error::UpstreamError;
+use super::pull::PullError;
+use super::remote::Remote;
 use super::settings::{UpstreamOrigin, UpstreamSettings, UpstreamUrl, is_hub};
-use super::view::UpstreamCounters;
-use crate::fetch::{Credential, FetchOptions, TlsClient};
+use super::tally::Tally;
+use super::view::{UpstreamBreaker, UpstreamCounters};
+use crate::fetch::peer::PeerStanding;
+use crate::fetch::{ClientCertificate, Credential, CredentialProvider, FetchOptions, TlsClient};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// The longest wait for a connection: what is not here costs no client more.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -21,6 +26,8 @@ pub struct Upstream {
     /// Where that stands.
     pub origin: UpstreamOrigin,
     login: Login,
+    pub(super) tally: Tally,
+    remote: OnceCell<Arc<Remote>>,
 }
 
 impl Upstream {
@@ -29,7 +36,15 @@ impl Upstream {
             settings,
             origin,
             login: Login::default(),
+            tally: Tally::default(),
+            remote: OnceCell::new(),
         }
+    }
+
+    /// The way to it, made at the first request.
+    pub(super) async fn remote(self: &Arc<Self>) -> Result<Arc<Remote>, PullError> {
+        let made = self.remote.get_or_try_init(|| Remote::of(self)).await?;
+        Ok(Arc::clone(made))
     }
 
     /// The host (`HOST` or `HOST:PORT`) to connect to for one of its addresses: all names of Docker Hub lead to one.
@@ -69,10 +84,40 @@ impl Upstream {
             tls: pem.and_then(crate::tls::outward).map(TlsClient::new),
             plain_http: url.is_plain(),
             credentials,
+            proxy: settings.proxy.clone(),
             connect_timeout: CONNECT,
-            read_timeout: settings.first_byte,
+            first_byte: Some(settings.first_byte),
             ..FetchOptions::default()
         }
+    }
+
+    /// What its clients are made with: what to log in with is looked up at each log-in, so what changed counts without a
+    /// restart.
+    pub(super) async fn standing_options(
+        self: &Arc<Self>,
+        url: &UpstreamUrl,
+    ) -> Result<FetchOptions, UpstreamError> {
+        // What cannot be had is told now, and not as a refusal later.
+        let mut options = self.fetch_options(url).await?;
+        if options.credentials.is_some() {
+            let (own, url) = (Arc::downgrade(self), url.clone());
+            options.provider = Some(CredentialProvider::new(move |_| {
+                let own = own.upgrade()?;
+                match own.login.of(&own.settings, &url) {
+                    Ok(found) => found.credential,
+                    Err(error) => {
+                        tracing::warn!(upstream = %own.settings.name, %error, "nothing to log in with");
+                        None
+                    }
+                }
+            }));
+        }
+        if let Some((certificate, key)) = self.settings.client_certificate.clone() {
+            let read = tokio::task::spawn_blocking(move || certificate_of(&certificate, &key));
+            let read = read.await.map_err(|e| UpstreamError::Task(e.to_string()))?;
+            options.client_certificate = Some(read?);
+        }
+        Ok(options)
     }
 
     /// What to log in with, and what is odd about where it comes from.
@@ -82,13 +127,54 @@ impl Upstream {
         look.await.map_err(|e| UpstreamError::Task(e.to_string()))?
     }
 
-    /// The upstream refused what it was logged in to with (401): the next log-in looks it up anew. Blocks while that is looked up.
+    /// The upstream refused what it was logged in to with (401): the next log-in looks it up anew.
     pub fn forget_login(&self) {
         self.login.forget();
     }
 
+    /// How it fares; nobody knows before the first request.
+    pub(super) fn standing(&self) -> PeerStanding {
+        let remote = self.remote.get();
+        remote.map_or(PeerStanding::Unknown, |remote| remote.standing())
+    }
+
     /// What is known of its work since the start.
     pub fn counters(&self) -> UpstreamCounters {
-        UpstreamCounters::default()
+        let tallied = self.tally.now();
+        let mut counters = UpstreamCounters {
+            hits: tallied.hits,
+            misses: tallied.misses,
+            stale: tallied.stale,
+            ..UpstreamCounters::default()
+        };
+        let Some(remote) = self.remote.get() else {
+            return counters;
+        };
+        let addresses = remote.counters().addresses;
+        for address in &addresses {
+            counters.requests += address.requests;
+            counters.bytes += address.bytes;
+            counters.errors += address.errors;
+        }
+        let millis = |ago: Duration| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        let last = addresses.iter().filter_map(|a| a.last_success).min();
+        counters.last_success_ms = last.map(millis);
+        counters.budget_left = addresses.iter().filter_map(|a| a.budget_left).min();
+        // It is asked as long as one address is.
+        let states = addresses.iter().map(|a| UpstreamBreaker::from(a.breaker));
+        counters.breaker = states.min().unwrap_or_default();
+        counters
     }
+}
+
+/// Our certificate and its key, from their files. Blocks.
+fn certificate_of(certificate: &str, key: &str) -> Result<ClientCertificate, UpstreamError> {
+    let read = |path: &str| {
+        let bytes = std::fs::read(path);
+        bytes.map_err(|e| UpstreamError::Secret(format!("{path} cannot be read: {e}")))
+    };
+    Ok(ClientCertificate {
+        chain: read(certificate)?,
+        key: read(key)?,
+    })
 }

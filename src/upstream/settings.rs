@@ -315,12 +315,7 @@ impl UpstreamSettings {
     pub fn name_there(&self, here: &RepoName) -> Option<RepoName> {
         let rest = here.as_str().strip_prefix(self.prefix.as_str())?;
         let rest = rest.strip_prefix('/')?;
-        let is_library = match self.library {
-            Library::On => true,
-            Library::Off => false,
-            Library::Auto => self.is_hub(),
-        };
-        let there = if is_library && !rest.contains('/') {
+        let there = if self.has_library(rest) {
             format!("library/{rest}")
         } else {
             rest.to_owned()
@@ -330,9 +325,25 @@ impl UpstreamSettings {
         ((self.allow.is_empty() || is_in(&self.allow)) && !is_in(&self.deny)).then_some(there)
     }
 
-    /// The repository here of a name that a client gave with `?ns=`, or bare.
+    /// The repository here of a name that a client gave with `?ns=`, or bare: under the name that it has there, so that
+    /// `alpine` and `library/alpine` are one.
     pub fn name_here(&self, name: &RepoName) -> Option<RepoName> {
-        format!("{}/{name}", self.prefix).parse().ok()
+        let library = if self.has_library(name.as_str()) {
+            "library/"
+        } else {
+            ""
+        };
+        format!("{}/{library}{name}", self.prefix).parse().ok()
+    }
+
+    /// Whether a name gets `library/` in front.
+    fn has_library(&self, name: &str) -> bool {
+        let is_on = match self.library {
+            Library::On => true,
+            Library::Off => false,
+            Library::Auto => self.is_hub(),
+        };
+        is_on && !name.contains('/')
     }
 }
 

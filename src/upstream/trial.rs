@@ -97,7 +97,7 @@ impl Upstream {
                 self.try_tls(url, stream, trial).await?;
             }
         }
-        self.try_asking(url, found, trial).await
+        self.try_asking(url, &found, trial).await
     }
 
     async fn try_credentials(
@@ -140,11 +140,19 @@ impl Upstream {
     }
 
     /// Asks as the cache would, twice: the first time with the log-in, then with what that gave.
-    async fn try_asking(&self, url: &UpstreamUrl, found: Found, trial: &mut Trial) -> Option<()> {
+    async fn try_asking(
+        self: &Arc<Self>,
+        url: &UpstreamUrl,
+        found: &Found,
+        trial: &mut Trial,
+    ) -> Option<()> {
         let has_login = found.credential.is_some();
-        let mut options = self.options_with(url, found.credential);
-        options.tries = 1;
         let begun = Instant::now();
+        let mut options = match self.standing_options(url).await {
+            Ok(options) => options,
+            Err(error) => return trial.failed("ask", begun, &error),
+        };
+        options.tries = 1;
         let client = FetchClient::new(Upstream::host_of(url), options);
         let client = client
             .map_err(|error| trial.failed::<()>("ask", begun, &error.reason()))

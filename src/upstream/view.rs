@@ -5,6 +5,7 @@ use super::record::millis;
 use super::settings::{
     CredentialSource, Library, UpstreamName, UpstreamOrigin, UpstreamSettings, UpstreamUrl,
 };
+use crate::fetch::peer::BreakerState;
 use crate::types::{RepoName, RepoPattern};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -21,9 +22,11 @@ pub struct ClientCertificate {
 }
 
 /// Whether an upstream is asked at all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
-pub enum BreakerState {
+pub enum UpstreamBreaker {
     /// It is asked.
     #[default]
     Closed,
@@ -31,6 +34,16 @@ pub enum BreakerState {
     HalfOpen,
     /// It failed too often: it is not asked for a while.
     Open,
+}
+
+impl From<BreakerState> for UpstreamBreaker {
+    fn from(state: BreakerState) -> Self {
+        match state {
+            BreakerState::Closed => Self::Closed,
+            BreakerState::HalfOpen => Self::HalfOpen,
+            BreakerState::Open => Self::Open,
+        }
+    }
 }
 
 /// What is known of an upstream's work since the server began.
@@ -49,7 +62,7 @@ pub struct UpstreamCounters {
     /// Requests that it failed.
     pub errors: u64,
     /// Whether it is asked.
-    pub breaker: BreakerState,
+    pub breaker: UpstreamBreaker,
     /// Requests that it says it still answers; none if it says nothing.
     pub budget_left: Option<u64>,
     /// Time since it answered rightly last, in ms; none if it has not.

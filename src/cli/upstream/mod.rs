@@ -268,11 +268,6 @@ fn urls(given: &[String], plain: bool) -> Result<Vec<UpstreamUrl>, Failure> {
                     "--plain-http and {text} contradict each other: write http://{rest} for plain HTTP, or leave --plain-http out"
                 )));
             }
-            Some(("http", rest)) if !plain => {
-                return Err(Failure::usage(format!(
-                    "{text} is plain HTTP, which anybody on the way can read and change: say that it is meant with --plain-http, or write https://{rest}"
-                )));
-            }
             Some((scheme, rest)) => (scheme, rest),
         };
         read(&format!("{scheme}://{rest}"))

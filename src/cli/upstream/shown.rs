@@ -2,7 +2,7 @@
 
 use crate::cli::output;
 use crate::upstream::{
-    AddressTest, BreakerState, CredentialSource, TestStep, UpstreamCounters, UpstreamOrigin,
+    AddressTest, CredentialSource, TestStep, UpstreamBreaker, UpstreamCounters, UpstreamOrigin,
     UpstreamTest, UpstreamView,
 };
 use std::fmt::Write as _;
@@ -54,9 +54,9 @@ fn state(view: &UpstreamView, offline: bool) -> String {
         words.push("offline");
     }
     match view.counters.breaker {
-        BreakerState::Open => words.push("fails"),
-        BreakerState::HalfOpen => words.push("is tried again"),
-        BreakerState::Closed => {}
+        UpstreamBreaker::Open => words.push("fails"),
+        UpstreamBreaker::HalfOpen => words.push("is tried again"),
+        UpstreamBreaker::Closed => {}
     }
     words.join(", ")
 }
@@ -133,9 +133,9 @@ fn work(counters: &UpstreamCounters, line: &mut impl FnMut(&str, String)) {
     );
     line("Errors", counters.errors.to_string());
     let breaker = match counters.breaker {
-        BreakerState::Closed => "asked",
-        BreakerState::HalfOpen => "one request tries whether it answers again",
-        BreakerState::Open => "not asked for a while: it failed too often",
+        UpstreamBreaker::Closed => "asked",
+        UpstreamBreaker::HalfOpen => "one request tries whether it answers again",
+        UpstreamBreaker::Open => "not asked for a while: it failed too often",
     };
     line("State", breaker.to_owned());
     if let Some(left) = counters.budget_left {

@@ -178,7 +178,7 @@ pub fn put(response: &mut Response<Body>, name: axum::http::HeaderName, value: &
 }
 
 /// What a request asks for of some content.
-enum Wanted {
+pub(super) enum Wanted {
     All,
     One(Span),
     Many(Vec<Span>),
@@ -188,7 +188,7 @@ enum Wanted {
 const MOST_TIMES: u64 = 2;
 
 /// What `Range` and `If-Range` ask for.
-fn wanted(
+pub(super) fn wanted(
     headers: &HeaderMap,
     (digest, since): (&Digest, Option<u64>),
     total: u64,

@@ -1,6 +1,7 @@
 //! What goes back: bodies of content, and refusals.
 
 pub mod body;
+pub mod coming;
 mod fail;
 pub mod hints;
 

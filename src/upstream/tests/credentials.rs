@@ -77,7 +77,10 @@ fn what_a_program_said_is_kept_until_it_is_refused() {
     let said = || basic(login.of(&settings, &url).unwrap().credential);
     assert_eq!(said(), "ann:1");
     assert_eq!(said(), "ann:1");
+    // It is not doubted at once.
     login.forget();
+    assert_eq!(said(), "ann:1");
+    login.forget_older(Duration::ZERO);
     assert_eq!(said(), "ann:2");
 }
 
@@ -115,8 +118,15 @@ fn dockers_file_and_the_environment() {
     let (settings_of, url) = settings(CredentialSource::DockerConfig(path.display().to_string()));
     let found = login.of(&settings_of, &url).unwrap();
     assert_eq!(basic(found.credential), "ann:secret");
+    // The log-in of any of its addresses will do.
     let other: UpstreamUrl = "https://ghcr.io".parse().unwrap();
-    let none = login.of(&settings_of, &other).unwrap();
+    let found = login.of(&settings_of, &other).unwrap();
+    assert_eq!(basic(found.credential), "ann:secret");
+    let elsewhere = UpstreamSettings {
+        urls: vec![other.clone()],
+        ..settings_of
+    };
+    let none = login.of(&elsewhere, &other).unwrap();
     assert!(none.credential.is_none() && none.warning.is_some());
     let (unset, url) = settings(CredentialSource::Environment {
         user: "DRYPORT_TEST_IS_NOT_SET".into(),

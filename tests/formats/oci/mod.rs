@@ -5,6 +5,7 @@ pub mod attach_lists;
 pub mod attach_settings;
 pub mod attestations;
 pub mod bad_input;
+pub mod cache;
 pub mod mirror;
 pub mod named;
 pub mod protocol_blobs;

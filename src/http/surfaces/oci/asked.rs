@@ -11,9 +11,11 @@ use crate::http::request::Req;
 use crate::http::server::limits::ClientPlace;
 use crate::repo::At;
 use crate::types::{Moment, RepoName};
+use crate::upstream::Upstream;
 use axum::body::Body;
 use axum::http::header::{HeaderName, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
+use std::sync::Arc;
 
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
@@ -51,15 +53,31 @@ impl Asked {
             });
         }
         let ns = req.query.get("ns").filter(|ns| !ns.is_empty());
-        let Some(there) = ns.and_then(|ns| namespaced(ns, name)) else {
-            return Ok(Self::now(name, Namespace::None));
-        };
-        if req.state.app.repos.exists(&there).await?
-            && req.user_may(Action::RepoPull, &there).await?
+        let there = ns.and_then(|ns| namespaced(ns, name));
+        if let Some(there) = &there
+            && req.state.app.repos.exists(there).await?
+            && req.user_may(Action::RepoPull, there).await?
+        {
+            return Ok(Self::now(there, Namespace::Meant(name.clone())));
+        }
+        if !req.state.app.pull.is_empty()
+            && let Some(there) = Box::pin(of_upstream(req, name, ns)).await?
         {
             return Ok(Self::now(&there, Namespace::Meant(name.clone())));
         }
-        Ok(Self::now(name, Namespace::Other(there)))
+        Ok(match there {
+            Some(there) => Self::now(name, Namespace::Other(there)),
+            None => Self::now(name, Namespace::None),
+        })
+    }
+
+    /// The upstream whose repository it is, if it is one, as it is now.
+    pub fn upstream(&self, req: &Req) -> Option<Arc<Upstream>> {
+        let pull = &req.state.app.pull;
+        if pull.is_empty() || self.at != At::Head {
+            return None;
+        }
+        pull.upstream_of(&self.name)
     }
 
     /// A repository as it is now.
@@ -112,6 +130,31 @@ impl Asked {
             asked: &self.url,
         }
     }
+}
+
+/// The repository of an upstream that a name means: with `?ns=` that of the host, else that of the default one if nothing here
+/// has the name. The host is looked up among those that an operator named, and never asked by its name alone.
+async fn of_upstream(
+    req: &Req,
+    name: &RepoName,
+    ns: Option<&str>,
+) -> Result<Option<RepoName>, Fail> {
+    let pull = &req.state.app.pull;
+    let named = ns.and_then(|ns| pull.of_namespace(ns));
+    let upstream = match named {
+        Some(upstream) => Some(upstream),
+        None if pull.upstream_of(name).is_some() => None,
+        None => pull.default_upstream(),
+    };
+    let Some(there) = upstream.and_then(|upstream| upstream.settings.name_here(name)) else {
+        return Ok(None);
+    };
+    let is_bare = ns.is_none_or(|ns| pull.of_namespace(ns).is_none());
+    if is_bare && req.state.app.repos.origin(name).await?.is_some() {
+        return Ok(None);
+    }
+    let may = req.user_may(Action::RepoPull, &there).await?;
+    Ok(may.then_some(there))
 }
 
 /// Refuses to write to a name of the past, and to one that would become one as soon as there is such a snapshot. What lies

@@ -7,7 +7,7 @@ use crate::http::answer::Fail;
 use crate::http::answer::body::{self, content, put as set};
 use crate::http::caller::credentials::who;
 use crate::http::request::{Incoming, Req};
-use crate::repo::{PutManifest, RepoError, Source};
+use crate::repo::{Manifest, PutManifest, RepoError, Source};
 use crate::types::{MediaType, Reference, RepoName, Tag};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
@@ -31,6 +31,16 @@ pub async fn get(req: &Req, asked: &Asked, reference: &Reference) -> Result<Resp
     } else {
         repos.manifest(name, at, reference).await?
     };
+    answer(req, asked, reference, &manifest).await
+}
+
+/// The answer with this manifest.
+pub async fn answer(
+    req: &Req,
+    asked: &Asked,
+    reference: &Reference,
+    manifest: &Manifest,
+) -> Result<Response<Body>, Fail> {
     let (blob, kind) = (&manifest.blob, manifest.media_type.as_str());
     let mut response = if body::not_modified(&req.headers, &blob.digest) {
         unchanged(&blob.digest)

@@ -6,6 +6,7 @@ mod asked;
 mod blob;
 mod catalog;
 mod manifest;
+mod pulled;
 mod referrers;
 mod route;
 mod tags;
@@ -24,10 +25,12 @@ use crate::http::metrics::RequestClass;
 use crate::http::request::{Incoming, QueryError, Req};
 use crate::repo::Repos;
 use crate::types::RepoName;
+use crate::upstream::Upstream;
 use asked::{Asked, immutable, past_place, writable};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use std::sync::Arc;
 
 /// Most bytes of a list of referrers of these repositories.
 pub fn longest_referrers(repos: &Repos) -> usize {
@@ -190,11 +193,35 @@ fn challenge_scope(route: &OciRoute, method: &Method) -> String {
 /// Answers a request that reads a repository. Pulls of content are most of what comes, and alone are not boxed.
 async fn read(req: &Req, route: &OciRoute, asked: &Asked) -> Result<Response<Body>, Fail> {
     asked.authorize(req).await?;
+    if let Some(upstream) = asked.upstream(req) {
+        return Box::pin(read_through(req, route, asked, &upstream)).await;
+    }
     let mut response = match route {
         OciRoute::Manifest { reference, .. } => manifest::get(req, asked, reference).await?,
         OciRoute::Blob { digest, .. } => blob::get(req, asked, digest).await?,
         OciRoute::Referrers { digest, .. } => Box::pin(referrers::list(req, asked, digest)).await?,
         _ => Box::pin(tags::list(req, asked)).await?,
+    };
+    asked.tell(req, &mut response);
+    Ok(response)
+}
+
+/// The same of a repository that belongs to an upstream.
+async fn read_through(
+    req: &Req,
+    route: &OciRoute,
+    asked: &Asked,
+    upstream: &Arc<Upstream>,
+) -> Result<Response<Body>, Fail> {
+    let mut response = match route {
+        OciRoute::Manifest { reference, .. } => {
+            pulled::manifest(req, asked, upstream, reference).await?
+        }
+        OciRoute::Blob { digest, .. } => pulled::blob(req, asked, upstream, digest).await?,
+        OciRoute::Referrers { digest, .. } => {
+            pulled::referrers(req, asked, upstream, digest).await?
+        }
+        _ => pulled::tags(req, asked, upstream).await?,
     };
     asked.tell(req, &mut response);
     Ok(response)

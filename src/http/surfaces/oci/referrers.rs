@@ -9,6 +9,7 @@ use crate::types::{Digest, MediaType, RepoName};
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{HeaderName, LINK};
+use serde_json::value::RawValue;
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 const BEGIN: &str = r#"{"manifests":["#;
@@ -42,6 +43,17 @@ pub async fn list(req: &Req, asked: &Asked, digest: &Digest) -> Result<Response<
         );
     }
     Ok(response)
+}
+
+/// All of these descriptors.
+pub fn answer(descriptors: Vec<Box<RawValue>>, is_filtered: bool) -> Response<Body> {
+    let next = None;
+    let (index, _) = text(ReferrerPage { descriptors, next });
+    let mut response = answered(MediaType::OCI_INDEX, Body::from(index));
+    if is_filtered {
+        put(&mut response, FILTERS, "artifactType");
+    }
+    response
 }
 
 /// The index, and where the next page goes on.

@@ -38,9 +38,7 @@ pub async fn list(req: &Req, asked: &Asked) -> Result<Response<Body>, Fail> {
     let page = page(req)?;
     let limit = page.limit();
     let (found, leave) = wanted(req, asked, page).await?;
-    let tags: Vec<&str> = found.tags.iter().map(Tag::as_str).collect();
-    let text = serde_json::json!({ "name": name.as_str(), "tags": tags });
-    let mut response = answered("application/json", leave.body(text.to_string()));
+    let mut response = answered("application/json", leave.body(text(name, &found.tags)));
     if let Some(last) = found.next {
         let next = [("n", limit.to_string()), ("last", last)];
         put(
@@ -50,6 +48,22 @@ pub async fn list(req: &Req, asked: &Asked) -> Result<Response<Body>, Fail> {
         );
     }
     Ok(response)
+}
+
+fn text(name: &RepoName, tags: &[Tag]) -> String {
+    let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+    serde_json::json!({ "name": name.as_str(), "tags": tags }).to_string()
+}
+
+/// A page with these tags; `last` is the last of them where there are more, of pages of `n`.
+pub fn answer(name: &RepoName, tags: &[Tag], (last, n): (Option<&Tag>, usize)) -> Response<Body> {
+    let mut response = answered("application/json", Body::from(text(name, tags)));
+    if let Some(last) = last {
+        let next = [("n", n.to_string()), ("last", last.to_string())];
+        let link = next_link(&format!("/v2/{name}/tags/list"), &next);
+        put(&mut response, LINK, &link);
+    }
+    response
 }
 
 /// The tags of a page, and the leave that a long one needs.

@@ -41,6 +41,11 @@ impl Fill {
         Ok(self.ingest.grow(len)?)
     }
 
+    /// Hands all bytes that came to the file, so that readers of a [`Growing`] see them. Blocks.
+    pub fn flush(&mut self) -> Result<(), RepoError> {
+        Ok(self.ingest.flush()?)
+    }
+
     /// Appends bytes. Blocks; after an error it takes nothing more.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
         Ok(self.ingest.write(bytes)?)
