@@ -64,7 +64,6 @@ fn settings(table: &UpstreamTable) -> Result<UpstreamSettings, String> {
         requests_per_second: u32::try_from(table.requests_per_second).unwrap_or(u32::MAX),
         bytes_per_second: table.bandwidth_bytes,
         first_byte: Duration::from_millis(table.first_byte_ms),
-        size_limit: table.size_limit_bytes,
         offline: table.offline,
         ..settings
     })
@@ -141,7 +140,6 @@ mod tests {
             requests_per_second = 7
             bandwidth = "10MiB"
             first_byte = "9s"
-            size_limit = "50GiB"
             offline = true
             [[upstream]]
             name = "quay"
@@ -160,7 +158,7 @@ mod tests {
         let own = dir.path().join("own.pem").display().to_string();
         assert_eq!(hub.client_certificate, Some((own, "/own.key".into())));
         assert_eq!(hub.requests_per_second, 7);
-        assert_eq!((hub.bytes_per_second, hub.size_limit), (10 << 20, 50 << 30));
+        assert_eq!(hub.bytes_per_second, 10 << 20);
         assert_eq!(hub.first_byte, Duration::from_secs(9));
         assert_eq!(hub.freshness, Duration::from_mins(1));
         assert!(

@@ -142,7 +142,7 @@ impl Upstream {
     pub fn counters(&self) -> UpstreamCounters {
         let tallied = self.tally.now();
         let mut counters = UpstreamCounters {
-            hits: tallied.hits,
+            hits: tallied.hits + tallied.stale,
             misses: tallied.misses,
             stale: tallied.stale,
             ..UpstreamCounters::default()

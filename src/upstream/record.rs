@@ -40,8 +40,6 @@ pub struct UpstreamRecord {
     pub bytes_per_second: u64,
     /// The longest wait for the first byte of an answer (ms).
     pub first_byte_ms: u64,
-    /// Most bytes of its repositories here; 0 is no limit.
-    pub size_limit: u64,
     /// It is not asked.
     pub offline: bool,
 }
@@ -90,7 +88,6 @@ impl UpstreamRecord {
             requests_per_second: settings.requests_per_second,
             bytes_per_second: settings.bytes_per_second,
             first_byte_ms: millis(settings.first_byte),
-            size_limit: settings.size_limit,
             offline: settings.offline,
         }
     }
@@ -120,7 +117,6 @@ impl UpstreamRecord {
             requests_per_second: self.requests_per_second,
             bytes_per_second: self.bytes_per_second,
             first_byte: Duration::from_millis(self.first_byte_ms),
-            size_limit: self.size_limit,
             offline: self.offline,
             ..UpstreamSettings::new(name, urls?, prefix)
         })
@@ -192,7 +188,6 @@ mod tests {
             requests_per_second: 9,
             bytes_per_second: 10 << 20,
             first_byte: Duration::from_secs(11),
-            size_limit: 50 << 30,
             offline: true,
             ..UpstreamSettings::new(
                 "hub".parse().expect("a name"),

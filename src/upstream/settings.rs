@@ -258,8 +258,6 @@ pub struct UpstreamSettings {
     pub bytes_per_second: u64,
     /// The longest wait for the first byte of an answer once there is a connection.
     pub first_byte: Duration,
-    /// Most bytes of its repositories here; 0 is no limit. What was used longest ago goes first.
-    pub size_limit: u64,
     /// It is not asked; what is here is served.
     pub offline: bool,
 }
@@ -289,7 +287,6 @@ impl UpstreamSettings {
             requests_per_second: 0,
             bytes_per_second: 0,
             first_byte: Self::FIRST_BYTE,
-            size_limit: 0,
             offline: false,
         }
     }

@@ -111,8 +111,6 @@ pub struct UpstreamView {
     pub bytes_per_second: u64,
     /// The longest wait for the first byte of an answer, in ms.
     pub first_byte_ms: u64,
-    /// Most bytes of its repositories here; 0 is no limit.
-    pub size_limit: u64,
     /// It is not asked; what is here is served.
     pub offline: bool,
     /// What is known of its work.
@@ -144,7 +142,6 @@ impl From<&ListedUpstream> for UpstreamView {
             requests_per_second: settings.requests_per_second,
             bytes_per_second: settings.bytes_per_second,
             first_byte_ms: millis(settings.first_byte),
-            size_limit: settings.size_limit,
             offline: settings.offline,
             counters: listed.upstream.counters(),
         }
@@ -194,9 +191,6 @@ pub struct UpstreamChange {
     /// The longest wait for the first byte of an answer, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<u64>,
-    /// Most bytes of its repositories here; 0 is no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_limit: Option<u64>,
     /// It is not asked; what is here is served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline: Option<bool>,
@@ -238,7 +232,6 @@ impl UpstreamChange {
             &mut settings.first_byte,
             self.first_byte_ms.map(Duration::from_millis),
         );
-        put(&mut settings.size_limit, self.size_limit);
         put(&mut settings.offline, self.offline);
         settings
     }

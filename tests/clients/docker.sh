@@ -5,7 +5,11 @@ export PATH=$PATH:$CACHE/dockerio/usr/bin:$CACHE/dockerio/usr/sbin
 tool=$(missing dockerd docker containerd runc) && skip "$tool is not installed"
 own_namespace mounts
 mount -t tmpfs tmpfs /run 2>/dev/null || skip "this machine forbids mounts"
+serve up
+seed single library/cached:1
+UP=$HTTP
 serve main
+"$DRYPORT" upstream add hub --url "http://$UP" --prefix hub.example --default --library-prefix on --data "$DATA" >/dev/null || fail "upstream add"
 seed single docker.io/library/thing:3
 seed single library/thing:3 # docker sends no ns to its mirror
 mkdir -p ctrd "/etc/docker/certs.d" 2>/dev/null
@@ -34,6 +38,7 @@ start() { # STORAGE-DRIVER
 start overlay2 || start vfs || skip "dockerd does not start here: $(tail -n 1 dockerd-vfs.log)"
 login() { echo "$2" | docker login -u $ADMIN --password-stdin "$1"; }
 check "pull through --registry-mirror" docker pull thing:3
+check "pull what only an upstream has" docker pull cached:1
 check "pull over TLS, anonymously" docker pull "$TLS/docker.io/library/thing:3"
 refused "login with a wrong password" login "$TLS" wrong
 mkdir -p build; echo hello >build/hello

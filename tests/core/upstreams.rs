@@ -67,9 +67,9 @@ async fn upstreams_are_added_listed_changed_and_removed() {
 
     let text = upstream(
         &server,
-        &["set", "hub", "--offline", "true", "--size-limit", "50GiB"],
+        &["set", "hub", "--offline", "true", "--bandwidth", "50MiB"],
     );
-    assert!(text.contains("50.00 GiB"), "{text}");
+    assert!(text.contains("50.00 MiB"), "{text}");
     let shown = json_of(&server, &["show", "hub"]);
     assert_eq!(
         (&shown["offline"], &shown["default"]),

@@ -72,9 +72,6 @@ pub(super) struct Options {
     /// The longest wait for the first byte of an answer, once there is a connection [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration_ms)]
     first_byte: Option<u64>,
-    /// Most bytes of its repositories here, for example 50GiB; 0 is no limit [default: 0]
-    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
-    size_limit: Option<u64>,
     /// Log in with the user in this variable of the server's environment
     #[arg(long, value_name = "VAR", requires = "password_env")]
     user_env: Option<String>,
@@ -126,7 +123,6 @@ impl Options {
             requests_per_second: self.requests_per_second,
             bytes_per_second: self.bandwidth,
             first_byte_ms: self.first_byte,
-            size_limit: self.size_limit,
             offline: None,
         })
     }

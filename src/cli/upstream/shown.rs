@@ -110,7 +110,6 @@ pub(super) fn one(view: &UpstreamView, works: bool) -> String {
         limit(view.requests_per_second.into(), |n| n.to_string()),
     );
     line("Bytes a second", limit(view.bytes_per_second, output::size));
-    line("Size limit", limit(view.size_limit, output::size));
     line(
         "Offline",
         if view.offline { "yes" } else { "no" }.to_owned(),

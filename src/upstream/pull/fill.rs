@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Bytes gathered before a write, once there are many.
 const PIECE: usize = 1 << 20;
 /// So soon after the last one the bytes that came are written, however few: readers wait for them.
-const SOON: Duration = Duration::from_millis(15);
+const SOON: Duration = Duration::from_millis(5);
 
 /// A download under way.
 pub(super) struct Filling {

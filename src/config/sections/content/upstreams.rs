@@ -82,9 +82,6 @@ section! {
         pub first_byte_ms: u64 = millis("upstream.first_byte", "30s")
             .doc("The longest wait for the first byte of an answer, once there is a connection.")
             .between(1, 600_000, "with none no answer would ever come"),
-        /// Bytes; 0 is no limit.
-        pub size_limit_bytes: u64 = size("upstream.size_limit", "0B")
-            .doc("Most bytes of its repositories here; 0 is no limit. What was used longest ago goes first."),
         /// It is not asked.
         pub offline: bool = switch("upstream.offline", false)
             .doc("It is not asked; what is here is served."),
