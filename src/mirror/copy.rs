@@ -100,6 +100,7 @@ pub(super) async fn run(
         home,
         job,
         who: WHO,
+        only: None,
     };
     let done = repos
         .commit_closure(target, puts(registry, plan), fetched)

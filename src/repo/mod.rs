@@ -299,9 +299,18 @@ impl Repos {
         self.ensure_fetched(name, Origin::Mirror).await
     }
 
-    /// The same of origin cache.
+    /// The same of origin cache; refuses a name that another origin has.
     pub async fn ensure_cache(&self, name: &RepoName) -> Result<RepoId, RepoError> {
-        self.ensure_fetched(name, Origin::Cache).await
+        let id = self.ensure_fetched(name, Origin::Cache).await?;
+        let wanted = name.clone();
+        let is_cache = self.hop(move |_, r| {
+            let found = rows::find(r, wanted.as_str())?;
+            Ok(found.is_some_and(|(_, record)| record.origin == Origin::Cache.code()))
+        });
+        if is_cache.await? {
+            return Ok(id);
+        }
+        Err(RepoError::Exists(format!("{name} is here and is no cache")))
     }
 
     async fn ensure_fetched(&self, name: &RepoName, origin: Origin) -> Result<RepoId, RepoError> {

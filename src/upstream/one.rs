@@ -9,12 +9,19 @@ use super::tally::Tally;
 use super::view::{UpstreamBreaker, UpstreamCounters};
 use crate::fetch::peer::PeerStanding;
 use crate::fetch::{ClientCertificate, Credential, CredentialProvider, FetchOptions, TlsClient};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::OnceCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OnceCell, Semaphore};
 
 /// The longest wait for a connection: what is not here costs no client more.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long nothing is tried again that its settings name and that is not there.
+const RESTS: Duration = Duration::from_secs(10);
+/// Manifests and lists that it is asked for at once; others wait.
+const AT_ONCE: usize = 64;
+/// The number of the next one.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 /// Where Docker Hub's registry is, whichever of its names is given.
 const HUB_API: &str = "registry-1.docker.io";
 
@@ -28,6 +35,12 @@ pub struct Upstream {
     login: Login,
     pub(super) tally: Tally,
     remote: OnceCell<Arc<Remote>>,
+    /// Until when nothing is tried that failed.
+    rests: Mutex<Option<Instant>>,
+    /// Work for it that is under way.
+    pub(super) turns: Arc<Semaphore>,
+    /// Tells its memory from that of one with other settings.
+    pub(super) id: u64,
 }
 
 impl Upstream {
@@ -38,13 +51,27 @@ impl Upstream {
             login: Login::default(),
             tally: Tally::default(),
             remote: OnceCell::new(),
+            rests: Mutex::new(None),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
         }
     }
 
     /// The way to it, made at the first request.
     pub(super) async fn remote(self: &Arc<Self>) -> Result<Arc<Remote>, PullError> {
-        let made = self.remote.get_or_try_init(|| Remote::of(self)).await?;
-        Ok(Arc::clone(made))
+        if let Some(made) = self.remote.get() {
+            return Ok(Arc::clone(made));
+        }
+        // What failed a moment ago is not tried by each who asks.
+        let now = Instant::now();
+        let rests = *self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        if rests.is_some_and(|until| now < until) {
+            return Err(PullError::NotReady(self.settings.name.clone()));
+        }
+        let made = self.remote.get_or_try_init(|| Remote::of(self)).await;
+        let until = made.is_err().then(|| Instant::now() + RESTS);
+        *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        Ok(Arc::clone(made?))
     }
 
     /// The host (`HOST` or `HOST:PORT`) to connect to for one of its addresses: all names of Docker Hub lead to one.

@@ -53,12 +53,13 @@ impl Remote {
     /// Asks as its settings say.
     pub async fn of(upstream: &Arc<Upstream>) -> Result<Arc<Self>, PullError> {
         let name = upstream.settings.name.clone();
-        let own = |why: String| PullError::Denied {
-            upstream: name.clone(),
-            why,
+        // Who pulls is told neither paths nor names of variables.
+        let own = |why: &dyn std::fmt::Display| {
+            tracing::warn!(upstream = %name, %why, "an upstream cannot be asked");
+            PullError::NotReady(name.clone())
         };
         let url = upstream.settings.urls.first();
-        let url = url.ok_or_else(|| own("it has no address".to_owned()))?;
+        let url = url.ok_or_else(|| own(&"it has no address"))?;
         let fetch = upstream.standing_options(url).await;
         let urls = upstream.settings.urls.iter().map(|url| PeerUrl {
             host: Upstream::host_of(url).to_owned(),
@@ -67,13 +68,13 @@ impl Remote {
         });
         let peer = Peer::new(PeerOptions {
             urls: urls.collect(),
-            fetch: fetch.map_err(|e| own(e.to_string()))?,
+            fetch: fetch.map_err(|e| own(&e))?,
             requests_per_second: upstream.settings.requests_per_second,
             bytes_per_second: upstream.settings.bytes_per_second,
             hedge: true,
         });
         Ok(Arc::new(Self {
-            peer: peer.map_err(|e| PullError::of(&name, "it", &e))?,
+            peer: peer.map_err(|e| own(&e))?,
             upstream: name,
             whose: Arc::downgrade(upstream),
         }))
@@ -116,7 +117,7 @@ impl Remote {
     ) -> Result<Came, PullError> {
         match self.manifest_once(there, reference).await {
             // Something on the way may have spoilt it once.
-            Err(PullError::Wrong { .. }) => self.manifest_once(there, reference).await,
+            Err(PullError::WrongDigest { .. }) => self.manifest_once(there, reference).await,
             other => other,
         }
     }
@@ -139,7 +140,12 @@ impl Remote {
         let algorithm = wanted.map_or(Algorithm::Sha256, |d: Digest| d.algorithm());
         let digest = Digest::of(algorithm, &reply.body);
         if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
-            return Err(self.wrong(format!("{what} has the digest {digest}, not {wanted}")));
+            return Err(PullError::WrongDigest {
+                upstream: self.upstream.clone(),
+                what,
+                wanted,
+                got: digest,
+            });
         }
         let media_type = document::media_type(&digest, &reply.body, reply.header("content-type"));
         Ok(Came {

@@ -228,6 +228,13 @@ const MISSING: usize = 256;
 
 impl From<RepoError> for Fail {
     fn from(error: RepoError) -> Self {
+        Self::from_repo(&error)
+    }
+}
+
+impl Fail {
+    /// The refusal for a failure of the repositories.
+    pub fn from_repo(error: &RepoError) -> Self {
         let text = hints::with(error.to_string(), error.remedy().as_ref());
         let not_found = |code, text| Self::new(StatusCode::NOT_FOUND, code, text);
         match error {

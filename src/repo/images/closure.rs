@@ -7,7 +7,7 @@ use crate::repo::error::RepoError;
 use crate::repo::images::batch;
 use crate::repo::images::manifest::{Made, Ready, answer, put_body};
 use crate::repo::stage::{NewStage, Stage};
-use crate::repo::{MovedTag, Put, PutManifest, Repos, pushes};
+use crate::repo::{MovedTag, Origin, Put, PutManifest, Repos, pushes};
 use crate::store::{Need, StoreError};
 use crate::types::{JobId, RepoId, RepoName};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +25,8 @@ pub struct FetchedFor {
     pub job: Option<JobId>,
     /// How the history names it.
     pub who: &'static str,
+    /// The commit is refused unless the repository still is of this origin; none is any.
+    pub only: Option<Origin>,
 }
 
 impl Repos {
@@ -94,7 +96,7 @@ impl Repos {
         all: &Arc<Vec<Ready>>,
         fetched: FetchedFor,
     ) -> Result<Made, RepoError> {
-        let once = || self.commit_once(name, Arc::clone(all), fetched.who, WHY, Some(fetched.home));
+        let once = || self.commit_once(name, Arc::clone(all), fetched.who, WHY, Some(fetched));
         self.with_history(name, once).await
     }
 

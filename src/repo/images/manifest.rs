@@ -9,7 +9,7 @@ use crate::repo::rows;
 use crate::repo::rows::inline;
 use crate::repo::rows::record::{BlobRecord, RepoRecord};
 use crate::repo::uploads::fill;
-use crate::repo::{Inner, MovedTag, Put, PutManifest, Repos, pushes, visible};
+use crate::repo::{FetchedFor, Inner, MovedTag, Origin, Put, PutManifest, Repos, pushes, visible};
 use crate::store::record::Record;
 use crate::store::{Get, Need, StoreError, Table, Txn};
 use crate::types::{Algorithm, Digest, Kind, Reference, RepoId, RepoName};
@@ -172,7 +172,7 @@ impl Repos {
         ready: Arc<Vec<Ready>>,
         who: &str,
         why: &'static str,
-        fetched_for: Option<RepoId>,
+        fetched_for: Option<FetchedFor>,
     ) -> Result<Made, RepoError> {
         let sizes = ready.iter().map(|r| (r.new.digest, Some(r.new.size)));
         let _room = self.commit_room(name, sizes.collect()).await?;
@@ -234,12 +234,16 @@ fn home(
     name: &RepoName,
     ready: &[Ready],
     at_ms: u64,
-    fetched_for: Option<RepoId>,
+    fetched_for: Option<FetchedFor>,
 ) -> Result<(RepoId, RepoRecord), RepoError> {
-    if let Some(home) = fetched_for {
+    if let Some(fetched) = fetched_for {
         let found = rows::find(tx, name.as_str())?;
+        let is_right = |record: &RepoRecord| {
+            let only = fetched.only.map(Origin::code);
+            only.is_none_or(|only| record.origin == only)
+        };
         return found
-            .filter(|(id, _)| *id == home)
+            .filter(|(id, record)| *id == fetched.home && is_right(record))
             .ok_or_else(|| fill::gone(name));
     }
     let (id, record) = pushes::home_or_new(tx, name, at_ms)?;

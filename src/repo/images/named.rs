@@ -11,6 +11,8 @@ use crate::types::{Digest, Kind, RepoId, RepoName};
 
 /// Manifests that are read to find a descriptor: any of them has it.
 const PARENTS: usize = 4;
+/// Rows of manifests that name a blob, at the head or not, that are looked at.
+const LOOKED: usize = 64;
 
 impl Repos {
     /// The length of a blob that a manifest of the repository names, by its descriptor there; none if none names it, or it is
@@ -63,14 +65,11 @@ fn size_by_parent(
     id: RepoId,
     digest: &Digest,
 ) -> Result<Option<u64>, RepoError> {
-    for parent in parents(r, id, digest, PARENTS)? {
-        let Some((_, item)) = rows::live(r, id, &Name::manifest(&parent))? else {
-            continue;
-        };
+    for (parent, media_type) in parents(r, id, digest, PARENTS)? {
         let Some(bytes) = read::bytes_if_whole(inner, r, &parent)? else {
             continue;
         };
-        let read = read::inspect(inner, &bytes, &item.media_type);
+        let read = read::inspect(inner, &bytes, &media_type);
         let child = read.and_then(|read| read.children.into_iter().find(|c| c.digest == *digest));
         if let Some(child) = child {
             return Ok(Some(child.size));
@@ -79,19 +78,26 @@ fn size_by_parent(
     Ok(None)
 }
 
-/// Manifests that name a blob, at most so many: of one that was here and is lost as well.
+/// Manifests at the head that name a blob, at most so many, with their types: of a blob that was here and is lost as well.
 fn parents(
     get: &impl Get,
     id: RepoId,
     digest: &Digest,
     most: usize,
-) -> Result<Vec<Digest>, StoreError> {
+) -> Result<Vec<(Digest, String)>, StoreError> {
     let mut found = Vec::new();
     for class in [Class::Wanted, Class::Manifest] {
         let (from, to) = keys::refs_in(digest, id, class).range();
-        for (key, _) in get.scan(keys::table(class), &from, &to, most)? {
+        for (key, _) in get.scan(keys::table(class), &from, &to, LOOKED)? {
             let parent = keys::ref_head(&key).and_then(|(_, _, rest)| keys::parent_of(rest));
-            found.extend(parent.map(|(parent, _)| parent));
+            let Some((parent, _)) = parent else {
+                continue;
+            };
+            if found.len() < most
+                && let Some((_, item)) = rows::live(get, id, &Name::manifest(&parent))?
+            {
+                found.push((parent, item.media_type));
+            }
         }
     }
     Ok(found)

@@ -84,8 +84,11 @@ impl PullThrough {
             .may_fetch(upstream, name, &format!("blob {digest}"))
             .await?;
         let named = self.named(upstream, name, digest).await?;
-        let said = upstream.remote().await?.head_blob(&there, digest).await?;
-        Ok(said.unwrap_or(named))
+        // The length is the one that GET has; of the upstream only whether it is there counts.
+        match upstream.remote().await?.head_blob(&there, digest).await {
+            Err(error @ PullError::NotThere { .. }) => Err(error),
+            _ => Ok(named),
+        }
     }
 
     async fn blob_here(&self, name: &RepoName, digest: &Digest) -> Result<Option<Blob>, PullError> {
@@ -103,14 +106,20 @@ impl PullThrough {
         name: &RepoName,
         digest: &Digest,
     ) -> Result<Begun, PullError> {
+        let what = format!("blob {digest}");
+        if let Some(error) = self.0.known.refused(upstream.id, name, &what) {
+            return Err(error);
+        }
         let key = (name.clone(), *digest);
         let (this, upstream) = (self.clone(), Arc::clone(upstream));
         let of = key.clone();
         let flight = self.0.blobs.join(&key, move |ticket| async move {
             let (name, digest) = of;
             let begun = this.download(&upstream, &name, digest, ticket).await;
-            if begun.is_err() {
+            if let Err(error) = &begun {
                 upstream.tally.error();
+                let what = format!("blob {digest}");
+                this.0.known.note(upstream.id, &name, &what, error);
             }
             begun
         });
@@ -173,10 +182,14 @@ impl PullThrough {
         name: &RepoName,
         digest: &Digest,
     ) -> Result<u64, PullError> {
-        if let Some(size) = self.0.known.blob(name, digest) {
-            return Ok(size);
-        }
-        let named = self.0.repos.named_blob(name, digest).await?;
+        let known = self.0.known.blob(name, digest);
+        let named = match known {
+            Some(size) => Some(size),
+            None => self.0.repos.named_blob(name, digest).await?,
+        };
+        // Of nothing, no last byte could be held back until the digest is right.
+        let empty = Digest::of(digest.algorithm(), b"");
+        let named = named.filter(|size| *size > 0 || *digest == empty);
         named.ok_or_else(|| PullError::NotThere {
             upstream: upstream.settings.name.clone(),
             what: format!("blob {digest}, which no manifest here names,"),
@@ -204,7 +217,12 @@ impl PullThrough {
                 break;
             }
         }
-        if !is_ours || remote.head_blob(there, digest).await? != Some(size) {
+        if !is_ours {
+            return Ok(false);
+        }
+        // Where HEAD is refused, GET says.
+        let there = remote.head_blob(there, digest).await.ok().flatten();
+        if there != Some(size) {
             return Ok(false);
         }
         Ok(self.0.repos.link_named(name, digest).await?)
@@ -221,6 +239,9 @@ impl PullThrough {
             match self.0.repos.fill(name, digest).await {
                 Ok(fill) => return Ok(Some(fill)),
                 Err(RepoError::UploadBusy) if looks < LOOKS => looks += 1,
+                Err(RepoError::NameUnknown(_)) => {
+                    return Err(PullError::NotHere(format!("blob {digest}")));
+                }
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(LOOK).await;

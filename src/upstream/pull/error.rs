@@ -4,6 +4,7 @@ use super::AGAIN;
 use crate::blobs::GrowingError;
 use crate::fetch::{FetchError, FetchErrorKind};
 use crate::repo::RepoError;
+use crate::types::Digest;
 use crate::upstream::UpstreamName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,11 @@ pub enum PullError {
         /// When to ask again.
         again: Duration,
     },
+    /// This server has nothing to ask it with; its log says why.
+    #[error(
+        "upstream {0} cannot be asked: something that its settings name is not there; the log of this server says what"
+    )]
+    NotReady(UpstreamName),
     /// What came is not what it should be.
     #[error("upstream {upstream} sent something wrong: {why}")]
     Wrong {
@@ -58,6 +64,18 @@ pub enum PullError {
         upstream: UpstreamName,
         /// What is wrong.
         why: String,
+    },
+    /// What came has another digest.
+    #[error("upstream {upstream} sent something wrong: {what} has the digest {got}, not {wanted}")]
+    WrongDigest {
+        /// Whom was asked.
+        upstream: UpstreamName,
+        /// What was asked for.
+        what: String,
+        /// Its digest.
+        wanted: Digest,
+        /// That of what came.
+        got: Digest,
     },
     /// Our own side failed.
     #[error("{0}")]
@@ -83,13 +101,31 @@ pub enum PullErrorKind {
 }
 
 impl PullError {
+    /// It took longer than anybody waits.
+    pub(super) fn late(upstream: &UpstreamName) -> Self {
+        Self::Away {
+            upstream: upstream.clone(),
+            why: "it takes its time".to_owned(),
+            again: AGAIN,
+        }
+    }
+
+    /// Why something that is here was not compared with the upstream's.
+    pub(super) fn why_stale(&self) -> String {
+        match self {
+            Self::Offline { upstream, .. } => format!("upstream {upstream} is switched off"),
+            Self::NotThere { upstream, .. } => format!("upstream {upstream} does not have it"),
+            error => error.to_string(),
+        }
+    }
+
     /// The kind.
     pub fn kind(&self) -> PullErrorKind {
         match self {
             Self::NotThere { .. } | Self::NotHere(_) => PullErrorKind::NotThere,
             Self::NotAllowed(_) | Self::Denied { .. } => PullErrorKind::Denied,
-            Self::Offline { .. } | Self::Away { .. } => PullErrorKind::Away,
-            Self::Wrong { .. } => PullErrorKind::Wrong,
+            Self::Offline { .. } | Self::Away { .. } | Self::NotReady(_) => PullErrorKind::Away,
+            Self::Wrong { .. } | Self::WrongDigest { .. } => PullErrorKind::Wrong,
             Self::Repo(_) | Self::Internal(_) => PullErrorKind::Internal,
         }
     }
@@ -97,7 +133,7 @@ impl PullError {
     /// Of a failed request to this upstream for this.
     pub(in crate::upstream) fn of(upstream: &UpstreamName, what: &str, error: &FetchError) -> Self {
         let upstream = upstream.clone();
-        let why = error.to_string();
+        let why = error.reason();
         if let FetchError::Status { status, .. } = error {
             return match status {
                 404 | 410 => Self::NotThere {
@@ -113,15 +149,28 @@ impl PullError {
                 _ => Self::Wrong { upstream, why },
             };
         }
-        if matches!(error, FetchError::Redirect { .. }) {
-            return Self::Wrong { upstream, why };
+        let again = match error {
+            FetchError::Wait { seconds, .. } => Duration::from_secs(*seconds),
+            FetchError::Away { retry_after, .. } => *retry_after,
+            _ => AGAIN,
+        };
+        match error {
+            FetchError::Redirect { .. } => return Self::Wrong { upstream, why },
+            FetchError::Body { .. } => {
+                return Self::Away {
+                    upstream,
+                    why,
+                    again,
+                };
+            }
+            _ => {}
         }
         match error.kind() {
             FetchErrorKind::Refused => Self::Denied { upstream, why },
             FetchErrorKind::Unreachable => Self::Away {
                 upstream,
                 why,
-                again: AGAIN,
+                again,
             },
             _ => Self::Wrong { upstream, why },
         }

@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
 
 type Answer<V> = Result<V, PullError>;
 type Open<K, V> = Mutex<HashMap<K, Shared<BoxFuture<'static, Answer<V>>>>>;
@@ -46,21 +47,30 @@ where
     where
         F: Future<Output = Answer<V>> + Send + 'static,
     {
-        let mut open = lock(&self.0);
-        if let Some(running) = open.get(key) {
-            return running.clone();
-        }
+        let (done, answer) = oneshot::channel();
+        let shared = {
+            let mut open = lock(&self.0);
+            if let Some(running) = open.get(key) {
+                return running.clone();
+            }
+            let answer = answer.map(|answer| {
+                answer.unwrap_or_else(|_| {
+                    Err(PullError::Internal("the work for it ended early".into()))
+                })
+            });
+            let shared = answer.boxed().shared();
+            open.insert(key.clone(), shared.clone());
+            shared
+        };
+        // The lock is free by now: a runtime that ends drops the work, and with it the ticket, at once.
         let ticket = Ticket {
             open: Arc::clone(&self.0),
             key: key.clone(),
         };
-        let task = tokio::spawn(cause::carried(work(ticket)));
-        let answer = async move {
-            let done = task.await;
-            done.unwrap_or_else(|e| Err(PullError::Internal(e.to_string())))
-        };
-        let shared = answer.boxed().shared();
-        open.insert(key.clone(), shared.clone());
+        let work = work(ticket);
+        tokio::spawn(cause::carried(async move {
+            let _ = done.send(work.await);
+        }));
         shared
     }
 

@@ -3,8 +3,9 @@
 //!
 //! Bounded, and lost with the process: then a tag is compared again.
 
+use super::{PullError, PullErrorKind};
 use crate::cache::Cache;
-use crate::types::{Digest, Reference, RepoName, Tag};
+use crate::types::{Digest, RepoName, Tag};
 use std::time::{Duration, Instant};
 
 /// For how long it is believed that an upstream does not have something.
@@ -17,12 +18,13 @@ const BYTES: u64 = 4 << 20;
 pub(super) struct Checked {
     pub digest: Digest,
     pub at: Instant,
+    pub upstream: u64,
 }
 
 /// See the module.
 pub(super) struct Known {
     tags: Cache<(RepoName, Tag), Checked>,
-    absent: Cache<(RepoName, String), ()>,
+    refused: Cache<(RepoName, String), (u64, PullError)>,
     blobs: Cache<(RepoName, Digest), u64>,
     /// Nothing was compared before.
     since: Instant,
@@ -34,8 +36,8 @@ impl Default for Known {
             |key: &(RepoName, Tag), _: &Checked| key.0.as_str().len() + key.1.as_str().len() + 90;
         Self {
             tags: Cache::new(BYTES, None, names),
-            absent: Cache::new(BYTES, Some(ABSENT), |key, ()| {
-                key.0.as_str().len() + key.1.len()
+            refused: Cache::new(BYTES, Some(ABSENT), |key, _| {
+                key.0.as_str().len() + key.1.len() + 200
             }),
             blobs: Cache::new(BYTES, None, |key, _| key.0.as_str().len() + 80),
             since: Instant::now(),
@@ -45,14 +47,20 @@ impl Default for Known {
 
 impl Known {
     /// How long ago a tag was found to mean this; none if it was not, or meant something else.
-    pub fn age(&self, name: &RepoName, tag: &Tag, digest: &Digest) -> Option<Duration> {
+    pub fn age(
+        &self,
+        upstream: u64,
+        (name, tag): (&RepoName, &Tag),
+        digest: &Digest,
+    ) -> Option<Duration> {
         let checked = self.tags.get(&(name.clone(), tag.clone()))?;
-        (checked.digest == *digest).then(|| checked.at.elapsed())
+        let is_it = checked.digest == *digest && checked.upstream == upstream;
+        is_it.then(|| checked.at.elapsed())
     }
 
     /// The same, at least: of what was not compared since the start, the time since then.
-    pub fn age_or_more(&self, name: &RepoName, tag: &Tag, digest: &Digest) -> Duration {
-        let age = self.age(name, tag, digest);
+    pub fn age_or_more(&self, upstream: u64, of: (&RepoName, &Tag), digest: &Digest) -> Duration {
+        let age = self.age(upstream, of, digest);
         age.unwrap_or_else(|| self.since.elapsed())
     }
 
@@ -62,24 +70,36 @@ impl Known {
     }
 
     /// A tag was found to mean this.
-    pub fn checked(&self, name: &RepoName, tag: &Tag, digest: Digest) {
+    pub fn checked(&self, upstream: u64, (name, tag): (&RepoName, &Tag), digest: Digest) {
         let at = Instant::now();
         let key = (name.clone(), tag.clone());
-        self.absent.remove(&(name.clone(), tag.to_string()));
-        self.tags.insert(key, Checked { digest, at });
+        let what = super::manifest_of(tag.as_str());
+        self.refused.remove(&(name.clone(), what));
+        self.tags.insert(
+            key,
+            Checked {
+                digest,
+                at,
+                upstream,
+            },
+        );
     }
 
-    /// Whether the upstream was found not to have it, a moment ago.
-    pub fn is_absent(&self, name: &RepoName, reference: &Reference) -> bool {
-        self.absent
-            .get(&(name.clone(), reference.to_string()))
-            .is_some()
+    /// Why the upstream did not give it a moment ago.
+    pub fn refused(&self, upstream: u64, name: &RepoName, what: &str) -> Option<PullError> {
+        let (of, error) = self.refused.get(&(name.clone(), what.to_owned()))?;
+        (of == upstream).then_some(error)
     }
 
-    /// The upstream does not have it.
-    pub fn absent(&self, name: &RepoName, reference: &Reference) {
-        self.absent
-            .insert((name.clone(), reference.to_string()), ());
+    /// Remembers that the upstream does not have it, or does not give it; other failures are worth another try.
+    pub fn note(&self, upstream: u64, name: &RepoName, what: &str, error: &PullError) {
+        if matches!(
+            error.kind(),
+            PullErrorKind::NotThere | PullErrorKind::Denied
+        ) {
+            let key = (name.clone(), what.to_owned());
+            self.refused.insert(key, (upstream, error.clone()));
+        }
     }
 
     /// The length of a blob, by a manifest that came.
@@ -89,6 +109,8 @@ impl Known {
 
     /// A manifest that came says that a blob is so long.
     pub fn names_blob(&self, name: &RepoName, digest: Digest, size: u64) {
+        self.refused
+            .remove(&(name.clone(), format!("blob {digest}")));
         self.blobs.insert((name.clone(), digest), size);
     }
 }

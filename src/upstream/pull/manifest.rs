@@ -2,8 +2,7 @@
 //!
 //! What is here is never held up by an upstream that does not answer: it is served as it is, and says so.
 
-use super::{PullError, PullThrough, Pulled, Stale, WAIT};
-use crate::fetch::peer::PeerStanding;
+use super::{PullError, PullThrough, Pulled, Stale};
 use crate::formats::oci::Oci;
 use crate::repo::format::{Format as _, Said};
 use crate::repo::{
@@ -13,7 +12,6 @@ use crate::types::{Digest, Reference, RepoName, Tag};
 use crate::upstream::Upstream;
 use crate::upstream::remote::{Came, Meant};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How the history names what a pull brought.
 const WHO: &str = "dryport cache";
@@ -70,58 +68,47 @@ impl PullThrough {
         let Some(manifest) = here else {
             return self.fetched(upstream, name, &reference).await;
         };
-        let digest = manifest.blob.digest;
-        let known = &self.0.known;
-        if known
-            .age(name, tag, &digest)
-            .is_some_and(|age| age <= upstream.settings.freshness)
-        {
+        let (digest, known) = (manifest.blob.digest, &self.0.known);
+        let age = known.age(upstream.id, (name, tag), &digest);
+        if age.is_some_and(|age| age <= upstream.settings.freshness) {
             upstream.tally.hit();
             return Ok(Pulled::fresh(manifest));
         }
-        let stale = |manifest, why: String| {
-            upstream.tally.stale();
-            let age = known.age_or_more(name, tag, &digest);
-            Ok(Pulled {
-                manifest,
-                stale: Some(Stale { age, why }),
-            })
-        };
         if !self.is_cache(name).await? {
             return Ok(Pulled::fresh(manifest));
         }
-        if self.is_offline(upstream) {
-            return stale(
-                manifest,
-                format!("upstream {} is switched off", upstream.settings.name),
-            );
-        }
-        let standing = upstream.standing();
-        if matches!(standing, PeerStanding::Away { .. }) {
-            return stale(
-                manifest,
-                format!("upstream {} does not answer", upstream.settings.name),
-            );
-        }
-        let renewed = self.fetch(upstream, name, &reference, Some(digest));
-        let patience = match standing {
-            PeerStanding::Up | PeerStanding::Unknown => WAIT,
-            PeerStanding::Doubtful | PeerStanding::Away { .. } => Duration::ZERO,
-        };
-        match tokio::time::timeout(patience, renewed).await {
-            Ok(Ok(manifest)) => {
+        match self.renewed(upstream, name, &reference, digest).await {
+            Ok(manifest) => {
                 upstream.tally.hit();
                 Ok(Pulled::fresh(manifest))
             }
-            Ok(Err(error)) => stale(manifest, error.to_string()),
-            Err(_) => {
-                let name = &upstream.settings.name;
-                stale(
-                    manifest,
-                    format!("upstream {name} takes its time to answer"),
-                )
+            Err(error) => {
+                upstream.tally.stale();
+                let age = known.age_or_more(upstream.id, (name, tag), &digest);
+                let why = error.why_stale();
+                let stale = Some(Stale { age, why });
+                Ok(Pulled { manifest, stale })
             }
         }
+    }
+
+    /// What a tag means that means something here, if the upstream says it soon.
+    async fn renewed(
+        &self,
+        upstream: &Arc<Upstream>,
+        name: &RepoName,
+        reference: &Reference,
+        here: Digest,
+    ) -> Result<Arc<Manifest>, PullError> {
+        let what = super::manifest_of(&reference.to_string());
+        let patience = self.patience(upstream, &what)?;
+        if let Some(error) = self.0.known.refused(upstream.id, name, &what) {
+            return Err(error);
+        }
+        let asked = self.fetch(upstream, name, reference, Some(here));
+        let late = |_| Err(PullError::late(&upstream.settings.name));
+        let asked = tokio::time::timeout(patience, asked).await;
+        asked.unwrap_or_else(late)
     }
 
     /// What is not here.
@@ -131,13 +118,10 @@ impl PullThrough {
         name: &RepoName,
         reference: &Reference,
     ) -> Result<Pulled, PullError> {
-        self.may_fetch(upstream, name, &format!("manifest {reference}"))
-            .await?;
-        if self.0.known.is_absent(name, reference) {
-            return Err(PullError::NotThere {
-                upstream: upstream.settings.name.clone(),
-                what: format!("manifest {reference}"),
-            });
+        let what = super::manifest_of(&reference.to_string());
+        self.may_fetch(upstream, name, &what).await?;
+        if let Some(error) = self.0.known.refused(upstream.id, name, &what) {
+            return Err(error);
         }
         upstream.tally.miss();
         let manifest = self.fetch(upstream, name, reference, None).await?;
@@ -158,14 +142,13 @@ impl PullThrough {
         let flight = self.0.manifests.join(&key, move |ticket| async move {
             let _until_the_end = ticket;
             let (name, reference) = of;
-            let done = this.ask(&upstream, &name, &reference, here).await;
-            match &done {
-                Err(PullError::NotThere { .. }) => this.0.known.absent(&name, &reference),
-                Err(error) => {
-                    upstream.tally.error();
-                    tracing::debug!(upstream = %upstream.settings.name, repo = %name, %reference, %error, "nothing came");
-                }
-                Ok(_) => {}
+            let asked = this.ask(&upstream, &name, &reference, here);
+            let done = Box::pin(super::in_turn(&upstream, asked)).await;
+            if let Err(error) = &done {
+                upstream.tally.error();
+                tracing::debug!(upstream = %upstream.settings.name, repo = %name, %reference, %error, "nothing came");
+                let what = super::manifest_of(&reference.to_string());
+                this.0.known.note(upstream.id, &name, &what, error);
             }
             done
         });
@@ -185,7 +168,7 @@ impl PullThrough {
         if let (Reference::Tag(tag), Some(here)) = (reference, here) {
             match remote.head_manifest(&there, reference).await? {
                 Meant::Digest(digest) if digest == here => {
-                    self.0.known.checked(name, tag, digest);
+                    self.0.known.checked(upstream.id, (name, tag), digest);
                     let manifest = self.0.repos.manifest(name, &At::Head, reference).await;
                     return Ok(manifest?);
                 }
@@ -219,11 +202,28 @@ impl PullThrough {
         {
             self.0.known.names_blob(name, child.digest, child.size);
         }
-        if let Err(error) = self.commit(upstream, name, there, reference, &came).await {
-            tracing::warn!(repo = %name, manifest = %came.digest, %error, "a manifest of an upstream cannot be kept; it is served without");
+        match self.commit(upstream, name, there, reference, &came).await {
+            // What is attached here by a push stays what it is.
+            Ok(Some(ours)) => {
+                if let Reference::Tag(tag) = reference {
+                    self.0.known.checked(upstream.id, (name, tag), ours);
+                }
+                let manifest = self.0.repos.manifest(name, &At::Head, reference).await;
+                return Ok(manifest?);
+            }
+            Ok(None) => {}
+            // Somebody pushed to the name, or mirrors to it, meanwhile.
+            Err(RepoError::Exists(_) | RepoError::Refused(_)) => {
+                return Err(PullError::NotHere(super::manifest_of(
+                    &reference.to_string(),
+                )));
+            }
+            Err(error) => {
+                tracing::warn!(repo = %name, manifest = %came.digest, %error, "a manifest of an upstream cannot be kept; it is served without");
+            }
         }
         if let Reference::Tag(tag) = reference {
-            self.0.known.checked(name, tag, came.digest);
+            self.0.known.checked(upstream.id, (name, tag), came.digest);
         }
         let (digest, size) = (came.digest, came.bytes.len() as u64);
         Ok(Arc::new(Manifest {
@@ -236,6 +236,7 @@ impl PullThrough {
         }))
     }
 
+    /// Makes it visible; answers what the tag means where that was pushed here and stays.
     async fn commit(
         &self,
         upstream: &Arc<Upstream>,
@@ -243,7 +244,7 @@ impl PullThrough {
         there: &RepoName,
         reference: &Reference,
         came: &Came,
-    ) -> Result<(), RepoError> {
+    ) -> Result<Option<Digest>, RepoError> {
         let repos = &self.0.repos;
         let home = repos.ensure_cache(name).await?;
         let registry = upstream.settings.urls.first();
@@ -268,11 +269,11 @@ impl PullThrough {
             home,
             job: None,
             who: WHO,
+            only: Some(Origin::Cache),
         };
-        repos
-            .commit_closure(name, vec![put], fetched)
-            .await
-            .map(drop)
+        let done = repos.commit_closure(name, vec![put], fetched).await?;
+        let kept = done.into_iter().flat_map(|put| put.kept).next();
+        Ok(kept.map(|kept| kept.here))
     }
 
     /// Whether what is here under this name came from an upstream: what was pushed or mirrored wins over it.

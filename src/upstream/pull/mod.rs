@@ -17,16 +17,19 @@ pub use error::{PullError, PullErrorKind};
 pub use lists::{PulledReferrers, PulledTags};
 
 use super::{Upstream, Upstreams};
+use crate::fetch::peer::PeerStanding;
 use crate::repo::{Manifest, Origin, Repos};
 use crate::types::{Digest, Reference, RepoName};
 use flight::Flights;
 use known::Known;
 use lists::Lists;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long what is here waits for an upstream that is up to say whether it still is what it has.
 const WAIT: Duration = Duration::from_secs(1);
+/// How long a manifest or a list may take in all.
+const LONGEST: Duration = Duration::from_mins(1);
 /// How soon it is worth asking an upstream again that is away, where it did not say itself.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -117,6 +120,26 @@ impl PullThrough {
         upstream.settings.offline || self.0.upstreams.is_offline()
     }
 
+    /// How long what is here waits for the upstream; refuses where it is not asked now.
+    fn patience(&self, upstream: &Upstream, what: &str) -> Result<Duration, PullError> {
+        let name = upstream.settings.name.clone();
+        if self.is_offline(upstream) {
+            return Err(PullError::Offline {
+                upstream: name,
+                what: what.to_owned(),
+            });
+        }
+        match upstream.standing() {
+            PeerStanding::Up | PeerStanding::Unknown => Ok(WAIT),
+            PeerStanding::Doubtful => Ok(Duration::ZERO),
+            PeerStanding::Away { until } => Err(PullError::Away {
+                upstream: name,
+                why: "it failed too often lately".to_owned(),
+                again: until.saturating_duration_since(Instant::now()),
+            }),
+        }
+    }
+
     /// Refuses what must not be asked for: of a name that something else has here, one that is not allowed, or while the
     /// upstream is switched off.
     async fn may_fetch(
@@ -146,4 +169,24 @@ impl PullThrough {
 fn name_there(upstream: &Upstream, name: &RepoName) -> Result<RepoName, PullError> {
     let there = upstream.settings.name_there(name);
     there.ok_or_else(|| PullError::NotAllowed(upstream.settings.name.clone()))
+}
+
+/// How what was asked for is told, and remembered.
+fn manifest_of(reference: &str) -> String {
+    format!("manifest {reference}")
+}
+
+/// Does work for an upstream: not too much at once, and none of it for ever.
+async fn in_turn<T>(
+    upstream: &Upstream,
+    work: impl Future<Output = Result<T, PullError>>,
+) -> Result<T, PullError> {
+    let work = async {
+        let _turn = upstream.turns.acquire().await;
+        work.await
+    };
+    let late = |_| Err(PullError::late(&upstream.settings.name));
+    tokio::time::timeout(LONGEST, work)
+        .await
+        .unwrap_or_else(late)
 }

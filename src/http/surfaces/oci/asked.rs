@@ -103,7 +103,18 @@ impl Asked {
         match &self.namespace {
             Namespace::None => req.require(action, &self.name).await,
             Namespace::Meant(_) if req.may(action, &self.name).await? => Ok(()),
-            Namespace::Meant(plain) => Err(with_scopes(req, &self.name, plain)),
+            // Clients make the scope of their token of the name that they know.
+            Namespace::Meant(plain) => {
+                let resource = Resource::Past {
+                    now: &self.name,
+                    asked: plain,
+                };
+                let auth = &req.state.app.auth;
+                if auth.authorize(&req.grant, action, resource).await? {
+                    return Ok(());
+                }
+                Err(with_scopes(req, &self.name, plain))
+            }
             Namespace::Other(there) => match req.require(action, &self.name).await {
                 Err(fail) if fail.status == StatusCode::UNAUTHORIZED => {
                     Err(with_scopes(req, there, &self.name))
@@ -143,14 +154,20 @@ async fn of_upstream(
     let named = ns.and_then(|ns| pull.of_namespace(ns));
     let upstream = match named {
         Some(upstream) => Some(upstream),
-        None if pull.upstream_of(name).is_some() => None,
+        // A host that nobody named is nobody's: the default one is not it.
+        None if ns.is_some() || pull.upstream_of(name).is_some() => None,
         None => pull.default_upstream(),
     };
-    let Some(there) = upstream.and_then(|upstream| upstream.settings.name_here(name)) else {
+    let there = upstream.and_then(|upstream| {
+        let there = upstream.settings.name_here(name)?;
+        // A prefix within its own is another upstream's.
+        let of = pull.upstream_of(&there)?;
+        (of.settings.name == upstream.settings.name).then_some(there)
+    });
+    let Some(there) = there else {
         return Ok(None);
     };
-    let is_bare = ns.is_none_or(|ns| pull.of_namespace(ns).is_none());
-    if is_bare && req.state.app.repos.origin(name).await?.is_some() {
+    if ns.is_none() && req.state.app.repos.origin(name).await?.is_some() {
         return Ok(None);
     }
     let may = req.user_may(Action::RepoPull, &there).await?;

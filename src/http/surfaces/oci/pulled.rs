@@ -138,6 +138,9 @@ pub fn fail(error: &PullError, unknown: &'static str) -> Fail {
                 .with(RETRY_AFTER, again.to_string())
         }
         PullErrorKind::Wrong => Fail::new(StatusCode::BAD_GATEWAY, "UNKNOWN", text),
-        PullErrorKind::Internal => Fail::internal(text),
+        PullErrorKind::Internal => match error {
+            PullError::Repo(own) => Fail::from_repo(own),
+            _ => Fail::internal(text),
+        },
     }
 }

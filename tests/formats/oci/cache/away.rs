@@ -5,15 +5,11 @@ use std::time::Duration;
 use super::{World, timed};
 use crate::harness::content::sha256;
 use crate::harness::fake::Answer;
-use crate::harness::{dryport, run_ok};
+use crate::harness::{SOON, dryport, run_ok, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_here_is_served_old_and_says_so() {
     let world = World::start(&["--freshness", "0s"]).await;
-    let image = world.fake.image("1.0", "amd64", 1, 5_000);
-    world.get("manifests/1.0").await.expect(200);
-    let blob = format!("blobs/{}", sha256(&image.layer));
-    world.get(&blob).await.expect(200);
     for (status, why) in [
         (500, "500"),
         (429, "takes its time"),
@@ -21,8 +17,13 @@ async fn what_is_here_is_served_old_and_says_so() {
         (403, "403"),
         (404, "does not have it"),
     ] {
-        world.fake.bend(move |_, _| Answer::empty(status));
-        let (got, took) = timed(world.get("manifests/1.0")).await;
+        let tag = format!("of-{status}");
+        let image = world.fake.image(&tag, "amd64", status, 5_000);
+        world.get(&format!("manifests/{tag}")).await.expect(200);
+        let blob = format!("blobs/{}", sha256(&image.layer));
+        world.get(&blob).await.expect(200);
+        world.fake.bend(move |_, _| Answer::empty(status as u16));
+        let (got, took) = timed(world.get(&format!("manifests/{tag}"))).await;
         let got = got.expect(200);
         assert_eq!(got.body, image.bytes);
         let warning = got.header("warning").to_owned();
@@ -35,8 +36,13 @@ async fn what_is_here_is_served_old_and_says_so() {
         assert!(took < Duration::from_millis(1500), "{status}: {took:?}");
         let got = world.get(&blob).await.expect(200);
         assert_eq!(got.header("warning"), "", "a digest means what it means");
+        world.fake.straighten();
+        // What was held or left alone is asked again.
+        until("the upstream is up again", SOON, async || {
+            world.get(&format!("manifests/up-{status}")).await.status == 404
+        })
+        .await;
     }
-    world.fake.straighten();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -146,3 +146,32 @@ async fn credentials_stay_with_their_host() {
     );
     assert!(world.fake.asked().len() < 40);
 }
+
+/// A length of 0 leaves no last byte to hold back: nothing is answered for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_of_no_bytes_is_the_empty_one() {
+    let world = World::start(&[]).await;
+    let image = world.fake.image("1.0", "amd64", 1, LAYER);
+    let mut value = image.value.clone();
+    value["layers"][0]["size"] = serde_json::json!(0);
+    let bytes = crate::harness::content::bytes_of(&value);
+    world.fake.manifest("odd", OCI_MANIFEST, &bytes);
+    world.get("manifests/odd").await.expect(200);
+    let blob = format!("blobs/{}", sha256(&image.layer));
+    world.get(&blob).await.refused(404, "BLOB_UNKNOWN");
+}
+
+/// Who pulls is told nothing of the machine that serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_secret_is_told_in_the_log_alone() {
+    let world = World::start(&[]).await;
+    let file = world.server.home().join("login");
+    std::fs::write(&file, "robot:secret-word\n").unwrap();
+    let path = file.to_str().unwrap().to_owned();
+    world.set(&["--creds-from", &path]);
+    std::fs::remove_file(&file).unwrap();
+    world.fake.image("1.0", "amd64", 1, 5_000);
+    let refused = world.get("manifests/1.0").await.refused(503, "UNAVAILABLE");
+    assert!(!refused.text().contains(&path), "{}", refused.text());
+    assert!(world.server.log().contains(&path));
+}

@@ -38,6 +38,11 @@ async fn by_namespace_and_bare() {
     assert_eq!(world.fake.asked().len(), 0);
     let blob = format!("/v2/alpine/blobs/{}?ns=docker.io", sha256(&image.layer));
     assert!(anyone.get(&blob).await.expect(200).body == image.layer);
+    // A host that nobody named is not the default one's: its images are other people's.
+    anyone
+        .get("/v2/some/other/manifests/1.0?ns=ghcr.example")
+        .await
+        .refused(404, "NAME_UNKNOWN");
     // What an operator did not name is never asked.
     world.set(&["--default", "false"]);
     world.fake.asked();
@@ -162,4 +167,48 @@ async fn readers_fill_and_nobody_else() {
     let output = run(&["audit", "list", "--data", &dir, "--json"]);
     let told = text_of(&output);
     assert!(told.contains("far.example/team/app"), "{told}");
+}
+
+/// A prefix within another is another upstream's, whatever leads there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_within_a_prefix_is_its_own() {
+    let world = World::start(&["--ns", "far.example"]).await;
+    let inner = Fake::start();
+    world.fake.image("1.0", "amd64", 1, 5_000);
+    let image = inner.image("1.0", "amd64", 2, 5_000);
+    world.add("inner", "far.example/a", inner.port, &[]);
+    let anyone = world.server.anonymous();
+    let got = anyone.get("/v2/far.example/a/b/manifests/1.0").await;
+    assert_eq!(got.expect(200).body, image.bytes);
+    anyone
+        .get("/v2/a/c/manifests/1.0?ns=far.example")
+        .await
+        .refused(404, "NAME_UNKNOWN");
+    assert_eq!(world.asked(), Vec::<String>::new());
+}
+
+/// Who pushes to a name while it is asked for keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_not_overwritten_by_what_comes_late() {
+    let world = World::start(&[]).await;
+    world.fake.image("1.0", "amd64", 1, 5_000);
+    world.fake.bend(|_, answer| {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        answer
+    });
+    let anyone = world.server.anonymous();
+    let pull = tokio::spawn(async move {
+        anyone
+            .get("/v2/far.example/team/app/manifests/1.0")
+            .await
+            .status
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let admin = world.server.admin();
+    push_image(&admin, "far.example/team/app", "1.0", 9).await;
+    let pushed = admin.get("/v2/far.example/team/app/manifests/1.0").await;
+    let pushed = pushed.expect(200).body;
+    assert_eq!(pull.await.unwrap(), 404);
+    let after = admin.get("/v2/far.example/team/app/manifests/1.0").await;
+    assert_eq!(after.expect(200).body, pushed);
 }
