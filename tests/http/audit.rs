@@ -137,6 +137,15 @@ fn changes(job: &Value) -> Vec<(&'static str, Value)> {
         ),
         ("schedule-remove", json!({"id": 1})),
         ("gc-sweep", json!({})),
+        (
+            "upstream-add",
+            json!({"name": "far", "urls": ["https://far.example"], "prefix": "far.example"}),
+        ),
+        (
+            "upstream-set",
+            json!({"name": "far", "settings": {"offline": true}}),
+        ),
+        ("upstream-remove", json!({"name": "far"})),
         ("repo-delete", json!({"name": "files/x"})),
     ]
 }
@@ -215,8 +224,8 @@ async fn a_change_is_told_of_with_who_asked_from_where() {
         .filter(|spec| spec.verb != Verb::Read && !done.contains(spec.name))
         .map(|spec| spec.name)
         .collect();
-    // It mends damage only, and has a row by the walk of the table.
-    assert_eq!(missing, ["check-refetch"]);
+    // The first mends damage only, and has a row by the walk of the table; the second asks, and changes nothing.
+    assert_eq!(missing, ["check-refetch", "upstream-test"]);
 }
 
 #[tokio::test]
