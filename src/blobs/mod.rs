@@ -29,7 +29,7 @@ pub(crate) use disk::Disk;
 pub use error::{BlobError, BlobErrorKind};
 pub use growing::{Growing, GrowingError, GrowingPart, GrowingReader};
 pub use ingest::{Ingest, Verified};
-pub use linking::Link;
+pub use linking::HardLink;
 pub use listing::UploadListing;
 pub use odd::Foreign;
 pub use place::{Place, Purpose, UploadName};

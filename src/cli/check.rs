@@ -145,7 +145,7 @@ impl Check {
 /// The caller's own credentials for the repositories that are to be asked.
 async fn logins(
     files: &Arc<credentials::CredentialFiles>,
-    wanted: &[(crate::types::Digest, Vec<crate::repo::check::Upstream>)],
+    wanted: &[(crate::types::Digest, Vec<crate::repo::check::CameFrom>)],
 ) -> Result<BTreeMap<String, crate::fetch::Credential>, Failure> {
     let (mut logins, mut none) = (BTreeMap::new(), BTreeSet::new());
     for upstream in wanted.iter().flat_map(|(_, upstreams)| upstreams) {

@@ -1,7 +1,7 @@
 //! One registry host: which scheme it speaks, and requests to it with log-in, redirects and retries.
 
 use super::error::FetchError;
-use super::peer::{Line, Trace};
+use super::peer::{PeerLine, Trace};
 use super::realm::{host_port, same_origin};
 use super::retry::{Backoff, Retry};
 use super::token::Tokens;
@@ -33,7 +33,7 @@ pub(super) struct Inner {
     pub(super) root: OnceCell<Url>,
     observer: Option<Observer>,
     /// What is known of a host that is asked for many.
-    pub(super) line: Option<Arc<Line>>,
+    pub(super) line: Option<Arc<PeerLine>>,
 }
 
 /// A small answer, read to its end. Its status may be anything that does not pass by itself.
@@ -160,7 +160,7 @@ impl FetchClient {
         host: &str,
         options: FetchOptions,
         lookup: &Lookup,
-        line: Arc<Line>,
+        line: Arc<PeerLine>,
     ) -> Result<Self, FetchError> {
         let mut client = Self::with_lookup(host, options, lookup)?;
         if let Some(inner) = Arc::get_mut(&mut client.inner) {

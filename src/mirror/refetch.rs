@@ -4,7 +4,7 @@ use super::oci::Registry;
 use super::{MirrorError, SourceImage};
 use crate::blobs::{BlobError, Ingest};
 use crate::fetch::{FetchClient, FetchError, FetchOptions, FetchSpan};
-use crate::repo::check::Upstream;
+use crate::repo::check::CameFrom;
 use crate::repo::{RepoError, Repos};
 use crate::types::{Digest, Reference};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 /// Fetches the bytes, checks them against the digest and gives them to the blob. `false`: it was whole by then.
 pub async fn refetch(
     repos: &Repos,
-    upstream: &Upstream,
+    upstream: &CameFrom,
     fetch: FetchOptions,
     cancel: &CancellationToken,
 ) -> Result<bool, MirrorError> {
@@ -33,7 +33,7 @@ pub async fn refetch(
 async fn bring(
     repos: &Repos,
     registry: &Registry,
-    upstream: &Upstream,
+    upstream: &CameFrom,
 ) -> Result<bool, MirrorError> {
     let digest = upstream.digest;
     let gone = || {

@@ -7,12 +7,10 @@
 
 mod credentials;
 mod error;
-mod known;
 mod one;
 pub mod pull;
 mod record;
 mod remote;
-mod rows;
 mod rules;
 mod settings;
 mod table;
@@ -21,15 +19,12 @@ mod trial;
 mod view;
 
 pub use error::{UpstreamError, UpstreamErrorKind};
-pub use known::ListedUpstream;
 pub use one::Upstream;
 pub use record::UpstreamRecord;
 pub use settings::{
     CredentialSource, Library, SettingError, UpstreamName, UpstreamOrigin, UpstreamSettings,
     UpstreamUrl,
 };
-pub use table::{UpstreamOptions, Upstreams};
+pub use table::{ListedUpstream, UpstreamOptions, Upstreams};
 pub use trial::{AddressTest, TestStep, UpstreamTest};
-pub use view::{
-    ClientCertificate, UpstreamBreaker, UpstreamChange, UpstreamCounters, UpstreamView,
-};
+pub use view::{CertificateFiles, UpstreamBreaker, UpstreamChange, UpstreamCounters, UpstreamView};

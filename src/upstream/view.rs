@@ -1,6 +1,6 @@
 //! Upstreams as they are shown and as they are changed. What to log in with is shown by reference: these values never hold it.
 
-use super::known::ListedUpstream;
+use super::ListedUpstream;
 use super::record::millis;
 use super::settings::{
     CredentialSource, Library, UpstreamName, UpstreamOrigin, UpstreamSettings, UpstreamUrl,
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// Our certificate for an upstream, as two files that the server may read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ClientCertificate {
+pub struct CertificateFiles {
     /// The path of the certificate and its chain (PEM).
     pub certificate: String,
     /// The path of its key (PEM).
@@ -94,7 +94,7 @@ pub struct UpstreamView {
     /// Certificates (PEM) that are trusted for it beside the system's.
     pub ca_pem: Option<String>,
     /// Our certificate.
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: Option<CertificateFiles>,
     /// The proxy on the way; none is what the environment says.
     pub proxy: Option<String>,
     /// Whether names of one component get `library/` in front there.
@@ -133,7 +133,7 @@ impl From<&ListedUpstream> for UpstreamView {
             credentials: settings.credentials,
             ca_pem: settings.ca_pem,
             client_certificate: certificate
-                .map(|(certificate, key)| ClientCertificate { certificate, key }),
+                .map(|(certificate, key)| CertificateFiles { certificate, key }),
             proxy: settings.proxy,
             library_prefix: settings.library,
             allow: settings.allow,
@@ -166,7 +166,7 @@ pub struct UpstreamChange {
     pub ca_pem: Option<String>,
     /// Our certificate; two empty paths are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: Option<CertificateFiles>,
     /// The proxy on the way; empty is what the environment says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
@@ -210,7 +210,7 @@ impl UpstreamChange {
         put(&mut settings.credentials, self.credentials);
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         put(&mut settings.ca_pem, self.ca_pem.map(text));
-        let pair = |own: ClientCertificate| {
+        let pair = |own: CertificateFiles| {
             let pair = (own.certificate, own.key);
             Some(pair).filter(|(certificate, key)| !(certificate.is_empty() && key.is_empty()))
         };

@@ -54,7 +54,7 @@ fn a_file_is_taken_over_and_stays_as_it_is() {
                 let digest = Digest::of(digest_of, &bytes);
                 let sealed = blobs
                     .uploads
-                    .adopt(name(), open_file(&path), &digest, Link::Never)
+                    .adopt(name(), open_file(&path), &digest, HardLink::Never)
                     .expect("taken");
                 assert_eq!((sealed.digest, sealed.size), (digest, len as u64));
                 assert!(sealed.upload.is_none());
@@ -83,9 +83,9 @@ fn a_file_is_taken_over_and_stays_as_it_is() {
 #[test]
 fn other_bytes_than_were_promised_leave_nothing() {
     for (link, wrong) in [
-        (Link::Never, Wrong::Nothing),
-        (Link::Never, Wrong::Clones),
-        (Link::IfSafe, Wrong::Nothing),
+        (HardLink::Never, Wrong::Nothing),
+        (HardLink::Never, Wrong::Clones),
+        (HardLink::IfSafe, Wrong::Nothing),
     ] {
         for len in [10, BIG] {
             let (dir, disk, blobs) = faulty();
@@ -135,7 +135,7 @@ fn clones_are_cut_and_those_that_break_off_are_copied() {
     disk.set(Wrong::ClonesLess);
     let refused = blobs
         .uploads
-        .adopt(name(), open_file(&path), &digest, Link::Never);
+        .adopt(name(), open_file(&path), &digest, HardLink::Never);
     assert!(matches!(refused, Err(BlobError::Source(_))), "{refused:?}");
     assert_eq!(tree(dir.path()), [path]);
 }
@@ -215,7 +215,7 @@ fn what_is_no_file_is_refused() {
         assert!(error.to_string().contains(why), "{error}");
     }
     let digest = Digest::of(SHA256, b"some bytes of content");
-    for link in [Link::Never, Link::IfSafe] {
+    for link in [HardLink::Never, HardLink::IfSafe] {
         let unread = write_only.try_clone().expect("copied");
         let refused = blobs.uploads.adopt(name(), unread, &digest, link);
         assert!(matches!(refused, Err(BlobError::Source(_))), "{refused:?}");
@@ -231,7 +231,7 @@ fn a_disk_without_room_takes_nothing_over() {
     let digest = Digest::of(SHA256, &content(BIG));
     let refused = blobs
         .uploads
-        .adopt(name(), open_file(&path), &digest, Link::Never);
+        .adopt(name(), open_file(&path), &digest, HardLink::Never);
     let refused = refused.expect_err("full");
     assert_eq!(refused.kind(), BlobErrorKind::NoSpace);
     assert_eq!(tree(dir.path()), std::slice::from_ref(&path));
@@ -267,14 +267,14 @@ fn only_a_file_that_nobody_else_may_write_to_is_linked() {
     for (bits, safe) in [(0o600, true), (0o444, true), (0o620, false), (0o602, false)] {
         mode(&path, bits);
         let before = state(&path);
-        assert!(!adopt(Link::Never));
-        assert_eq!(adopt(Link::IfSafe), safe, "{bits:o}");
+        assert!(!adopt(HardLink::Never));
+        assert_eq!(adopt(HardLink::IfSafe), safe, "{bits:o}");
         assert_eq!(state(&path), before);
     }
     mode(&path, 0o644);
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&path, Some(12_345), None).expect("given away");
-        assert!(!adopt(Link::IfSafe), "its owner may write to it");
+        assert!(!adopt(HardLink::IfSafe), "its owner may write to it");
         std::os::unix::fs::chown(&path, Some(0), None).expect("taken back");
     }
     assert!(tree(&dir.path().join("data")).is_empty());
@@ -283,6 +283,6 @@ fn only_a_file_that_nobody_else_may_write_to_is_linked() {
     let few = Digest::of(SHA256, b"few");
     let sealed = blobs
         .uploads
-        .adopt(name(), open_file(&path), &few, Link::IfSafe);
+        .adopt(name(), open_file(&path), &few, HardLink::IfSafe);
     assert!(matches!(sealed.expect("taken").body, SealedBody::Inline(_)));
 }

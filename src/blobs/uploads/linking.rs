@@ -18,12 +18,12 @@ const OTHERS_WRITE: u32 = 0o022;
 
 /// Whether content may be the very file that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Link {
+pub enum HardLink {
     /// Never: our own file shares its bytes, or has a copy of them.
     #[default]
     Never,
     /// If it is on the same file system, belongs to us or to root, and nobody else has the right to write to it; else as
-    /// [`Link::Never`]. For commands that have the store to themselves.
+    /// [`HardLink::Never`]. For commands that have the store to themselves.
     ///
     /// What this cannot rule out: somebody who opened it for writing, or mapped it, while that was allowed, and still has it;
     /// another program of our own user, or root, who writes to it by its other name; another machine, where the file system is

@@ -15,7 +15,7 @@ pub(super) mod upload;
 
 use super::files::Files;
 use super::{
-    Adopted, Adopting, BlobError, Hashed, Ingest, Link, Purpose, Resuming, Saved, Sealed,
+    Adopted, Adopting, BlobError, HardLink, Hashed, Ingest, Purpose, Resuming, Saved, Sealed,
     TwinSearch, UploadFile, UploadListing, UploadName,
 };
 use crate::types::{Algorithm, Digest, RepoId, UploadId};
@@ -76,9 +76,9 @@ impl Uploads {
         name: UploadName,
         source: File,
         digest: &Digest,
-        link: Link,
+        link: HardLink,
     ) -> Result<Sealed, BlobError> {
-        if link == Link::IfSafe
+        if link == HardLink::IfSafe
             && let Some(sealed) = linking::linked(&self.files, &source, digest)?
         {
             return Ok(sealed);

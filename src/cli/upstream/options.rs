@@ -3,7 +3,7 @@
 use crate::cli::exit::Failure;
 use crate::config::{duration_ms, size_bytes};
 use crate::types::RepoPattern;
-use crate::upstream::{ClientCertificate, CredentialSource, Library, SettingError, UpstreamChange};
+use crate::upstream::{CertificateFiles, CredentialSource, Library, SettingError, UpstreamChange};
 use clap::{ArgAction, ArgGroup, Args};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -104,7 +104,7 @@ impl Options {
             std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("--ca {path}: {e}")))
         });
         let certificate = self.client_cert.zip(self.client_key).map(|(cert, key)| {
-            Ok::<_, Failure>(ClientCertificate {
+            Ok::<_, Failure>(CertificateFiles {
                 certificate: whole(cert.as_ref())?,
                 key: whole(key.as_ref())?,
             })

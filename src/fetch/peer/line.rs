@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is known of one address.
-pub struct Line {
+pub struct PeerLine {
     pub(super) url: PeerUrl,
     pub(super) breaker: Breaker,
     pub(super) quota: Quota,
@@ -35,7 +35,7 @@ pub struct Line {
     succeeded: Mutex<Option<Instant>>,
 }
 
-impl Line {
+impl PeerLine {
     pub(super) fn new(url: PeerUrl, requests: Arc<Bucket>, hedge: bool) -> Self {
         Self {
             url,

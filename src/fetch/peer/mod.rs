@@ -20,7 +20,7 @@ pub use link::same_host;
 pub use standing::{AddressCounters, BreakerState, PeerCounters, PeerStanding};
 
 pub(super) use hedge::{Trace, race};
-pub(super) use line::Line;
+pub(super) use line::PeerLine;
 
 use super::FetchOptions;
 use super::client::{FetchClient, SmallAnswer};
@@ -143,7 +143,7 @@ struct Inside {
 struct Way {
     number: usize,
     client: FetchClient,
-    line: Arc<Line>,
+    line: Arc<PeerLine>,
 }
 
 impl Peer {
@@ -171,7 +171,7 @@ impl Peer {
                 tries: 1,
                 ..fetch.clone()
             };
-            let line = Line::new(url.clone(), requests.clone(), options.hedge);
+            let line = PeerLine::new(url.clone(), requests.clone(), options.hedge);
             let line = Arc::new(line);
             let client = FetchClient::on_line(&url.host, own, lookup, line.clone())?;
             Ok(Way {

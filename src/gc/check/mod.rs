@@ -20,7 +20,7 @@ pub use scrub::{ScrubCounters, ScrubProgress};
 use super::alone::Last;
 use crate::auth::Auth;
 use crate::blobs::{BlobError, Blobs};
-use crate::repo::check::{Level, Problem, ProblemKind, RowsOptions, Upstream};
+use crate::repo::check::{CameFrom, Level, Problem, ProblemKind, RowsOptions};
 use crate::repo::{RepoError, Repos};
 use crate::types::Digest;
 use contents::blocking;
@@ -134,7 +134,7 @@ impl CheckReport {
     }
 
     /// Contents that could be fetched again: each digest, with the registries that had it.
-    pub fn wanted(&self) -> Vec<(Digest, Vec<Upstream>)> {
+    pub fn wanted(&self) -> Vec<(Digest, Vec<CameFrom>)> {
         let open = self.problems.iter().filter(|p| !p.repaired);
         open.filter(|p| !p.upstreams.is_empty() && is_about_bytes(p.kind))
             .filter_map(|p| Some((p.digest?, p.upstreams.clone())))

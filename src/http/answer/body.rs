@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Bytes to answer with.
-pub enum Content {
+pub enum BodyContent {
     /// In memory.
     Bytes(Bytes),
     /// In a file.
@@ -33,7 +33,7 @@ pub enum Content {
     },
 }
 
-impl Content {
+impl BodyContent {
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -43,10 +43,10 @@ impl Content {
 }
 
 /// What to answer with for a blob.
-pub fn content(req: &Req, blob: Blob) -> Content {
+pub fn content(req: &Req, blob: Blob) -> BodyContent {
     match blob.body {
-        BlobBody::Inline(bytes) => Content::Bytes(bytes),
-        BlobBody::File(file) => Content::File {
+        BlobBody::Inline(bytes) => BodyContent::Bytes(bytes),
+        BlobBody::File(file) => BodyContent::File {
             file,
             len: blob.size,
             outbox: req.outbox.clone(),
@@ -99,7 +99,7 @@ pub async fn respond(
     req: &Req,
     digest: &Digest,
     kind: &str,
-    content: Content,
+    content: BodyContent,
 ) -> Result<Response<Body>, Fail> {
     respond_dated(req, (digest, None), kind, content).await
 }
@@ -110,7 +110,7 @@ pub async fn respond_dated(
     req: &Req,
     (digest, since): (&Digest, Option<u64>),
     kind: &str,
-    content: Content,
+    content: BodyContent,
 ) -> Result<Response<Body>, Fail> {
     let mut wanted = wanted(&req.headers, (digest, since), content.len())?;
     // It is set once: a request has one answer.
@@ -129,7 +129,7 @@ fn answer(
     (wanted, leave): (Wanted, RangeLeave),
     digest: &Digest,
     kind: &str,
-    content: Content,
+    content: BodyContent,
 ) -> Response<Body> {
     let total = content.len();
     let mut response = match wanted {
@@ -234,7 +234,7 @@ fn unsatisfiable(total: u64) -> Fail {
         .with(CONTENT_RANGE, format!("bytes */{total}"))
 }
 
-fn whole(content: Content) -> Body {
+fn whole(content: BodyContent) -> Body {
     let span = Span {
         start: 0,
         len: content.len(),
@@ -261,7 +261,7 @@ mod tests {
             .collect()
     }
 
-    async fn get(pairs: &[(&'static str, &str)], content: Content) -> (u16, String) {
+    async fn get(pairs: &[(&'static str, &str)], content: BodyContent) -> (u16, String) {
         let digest = Digest::of(Algorithm::Sha256, b"0123456789");
         match wanted(&headers(pairs), (&digest, Some(784_111_777)), content.len()) {
             Ok(wanted) => {
@@ -280,12 +280,12 @@ mod tests {
         }
     }
 
-    fn memory() -> Content {
-        Content::Bytes(Bytes::from_static(b"0123456789"))
+    fn memory() -> BodyContent {
+        BodyContent::Bytes(Bytes::from_static(b"0123456789"))
     }
 
-    fn in_file(file: File) -> Content {
-        Content::File {
+    fn in_file(file: File) -> BodyContent {
+        BodyContent::File {
             file: Arc::new(file),
             len: 10,
             outbox: None,
@@ -299,7 +299,7 @@ mod tests {
             file.write_all(b"0123456789").expect("write");
             in_file(file)
         };
-        for make in [memory as fn() -> Content, file] {
+        for make in [memory as fn() -> BodyContent, file] {
             assert_eq!(get(&[], make()).await, (200, "0123456789".into()));
             assert_eq!(
                 get(&[("range", "bytes=2-4")], make()).await,

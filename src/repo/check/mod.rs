@@ -17,7 +17,7 @@ mod walk;
 
 pub(in crate::repo) use content::content_of;
 pub use content::{CheckedBlob, Contents, Verdict};
-pub use report::{Level, Problem, ProblemKind, Upstream};
+pub use report::{CameFrom, Level, Problem, ProblemKind};
 pub use tags::Touched;
 
 use super::error::RepoError;

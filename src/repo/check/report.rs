@@ -210,7 +210,7 @@ pub enum Level {
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
-pub struct Upstream {
+pub struct CameFrom {
     /// Host and port.
     pub registry: String,
     /// Repository there.
@@ -221,7 +221,7 @@ pub struct Upstream {
     pub is_manifest: bool,
 }
 
-impl Upstream {
+impl CameFrom {
     /// `HOST[:PORT]/NAME`.
     pub fn repository(&self) -> String {
         format!("{}/{}", self.registry, self.name)
@@ -251,7 +251,7 @@ pub struct Problem {
     pub tags: Vec<String>,
     /// Registries that had the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<CameFrom>,
     /// Nothing of it is left.
     pub repaired: bool,
     /// What was done about it, or what a person can do.

@@ -5,7 +5,7 @@ use crate::app::ops::{Ctx, Fault, Operation, Spec, Verb};
 use crate::auth::Action;
 use crate::fetch::{Credential, FetchOptions};
 use crate::mirror;
-use crate::repo::check::Upstream;
+use crate::repo::check::CameFrom;
 use crate::types::{Digest, Remedy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use utoipa::ToSchema;
 #[serde(default, deny_unknown_fields)]
 pub struct Refetch {
     /// Each digest, with the registries that had it.
-    pub wanted: Vec<(Digest, Vec<Upstream>)>,
-    /// What to log in with, by repository ([`Upstream::repository`]).
+    pub wanted: Vec<(Digest, Vec<CameFrom>)>,
+    /// What to log in with, by repository ([`CameFrom::repository`]).
     pub logins: BTreeMap<String, Credential>,
     /// Plain HTTP is allowed to hosts that are not this machine.
     pub plain_http: bool,
@@ -76,7 +76,7 @@ impl Refetch {
         &self,
         ctx: &Ctx,
         digest: Digest,
-        upstreams: &[Upstream],
+        upstreams: &[CameFrom],
     ) -> Result<Refetched, Fault> {
         let mut outcome = Refetched {
             digest,

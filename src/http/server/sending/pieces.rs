@@ -3,7 +3,7 @@
 //! Who reads such a body drops each frame once it is sent: where memory is short the next one waits for that.
 //! A read error in the middle breaks the body, so that the client sees a broken connection and never a short success.
 
-use crate::http::answer::body::Content;
+use crate::http::answer::body::BodyContent;
 use crate::http::server::sending::chunk::{Chunk, Pause, SENDING, SMALL, a_turn};
 use crate::http::server::sending::parts::{BodyParts, BodyPiece};
 use crate::http::server::sending::sendfile::{Outbox, is_cached, read_cached};
@@ -19,8 +19,8 @@ use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
 /// A body of these pieces of the content.
-pub fn pieces(content: Content, parts: BodyParts) -> Body {
-    if let (Content::Bytes(bytes), Some(span)) = (&content, parts.only_span()) {
+pub fn pieces(content: BodyContent, parts: BodyParts) -> Body {
+    if let (BodyContent::Bytes(bytes), Some(span)) = (&content, parts.only_span()) {
         return Body::from(slice(bytes, span));
     }
     let left = parts.len();
@@ -28,8 +28,8 @@ pub fn pieces(content: Content, parts: BodyParts) -> Body {
         return Body::empty();
     }
     let content = match content {
-        Content::Bytes(bytes) => Source::Bytes(bytes),
-        Content::File { file, outbox, .. } => Source::File(file, outbox),
+        BodyContent::Bytes(bytes) => Source::Bytes(bytes),
+        BodyContent::File { file, outbox, .. } => Source::File(file, outbox),
     };
     Body::new(Pieces {
         content,

@@ -2,7 +2,7 @@
 
 use super::items::live_manifest;
 use crate::repo::Repos;
-use crate::repo::check::report::Upstream;
+use crate::repo::check::report::CameFrom;
 use crate::repo::check::walk::{self, PAGE, repo_name};
 use crate::repo::error::RepoError;
 use crate::repo::rows;
@@ -23,7 +23,7 @@ pub struct Touched {
     /// Live tags, as `REPOSITORY:TAG`.
     pub tags: Vec<String>,
     /// Registries that had it.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<CameFrom>,
     /// Repositories that refer to it.
     pub repos: Vec<String>,
 }
@@ -96,7 +96,7 @@ pub(in crate::repo::check) fn touched(
     Ok(tags.into_iter().collect())
 }
 
-fn upstreams(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<Vec<Upstream>, RepoError> {
+fn upstreams(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<Vec<CameFrom>, RepoError> {
     let mut found = Vec::new();
     let (from, to) = keys::refs_in(digest, id, Class::Manifest).range();
     for (key, _) in r.scan(Table::Refs, &from, &to, PAGE)? {
@@ -109,7 +109,7 @@ fn upstreams(r: &Read<'_>, id: RepoId, digest: &Digest) -> Result<Vec<Upstream>,
             continue;
         };
         if let SourceRecord::Registry { registry, name, .. } = row.source {
-            let upstream = Upstream {
+            let upstream = CameFrom {
                 registry,
                 name,
                 digest: *digest,

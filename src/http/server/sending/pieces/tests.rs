@@ -13,8 +13,8 @@ const LEN: usize = 3 * CHUNK + 4321;
 /// One test takes all leave.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn of(file: &Arc<File>) -> Content {
-    Content::File {
+fn of(file: &Arc<File>) -> BodyContent {
+    BodyContent::File {
         file: Arc::clone(file),
         len: file.metadata().expect("length").len(),
         outbox: None,
@@ -59,12 +59,15 @@ async fn tiny_parts_are_joined_and_others_have_their_turn_between() {
     if read_cached(&file, &mut [0], 0) == 0 {
         return; // This file system does not tell what is in memory.
     }
-    let in_file = Content::File {
+    let in_file = BodyContent::File {
         file: Arc::new(file),
         len: 10,
         outbox: Some(Outbox::default()),
     };
-    for content in [Content::Bytes(Bytes::from_static(b"0123456789")), in_file] {
+    for content in [
+        BodyContent::Bytes(Bytes::from_static(b"0123456789")),
+        in_file,
+    ] {
         let parts = (spans.clone(), RangeLeave::default());
         let parts = BodyParts::multipart(parts, 10, "text/plain", "B");
         let known = parts.len();
@@ -105,7 +108,7 @@ async fn what_the_kernel_can_send_is_put_into_the_outbox() {
         return; // This file system does not tell what is in memory.
     }
     let frames = async || {
-        let content = Content::File {
+        let content = BodyContent::File {
             file: Arc::clone(&file),
             len: bytes.len() as u64,
             outbox: Some(Outbox::default()),

@@ -1,13 +1,13 @@
 //! The rows of upstreams, one at a time and all of them; all in the caller's transaction.
 
-use super::error::UpstreamError;
-use super::record::UpstreamRecord;
-use super::settings::{UpstreamName, UpstreamSettings};
 use crate::store::cause::FeedCause;
 use crate::store::feed::{self, FeedKind, FeedRecord};
 use crate::store::key::{Key, Parts};
 use crate::store::record::Record as _;
 use crate::store::{Get, StoreError, Table, Txn};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::record::UpstreamRecord;
+use crate::upstream::settings::{UpstreamName, UpstreamSettings};
 
 /// Upstreams that are kept at most.
 pub(super) const UPSTREAMS: usize = 500;

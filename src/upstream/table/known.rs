@@ -2,9 +2,9 @@
 //!
 //! Made anew with each change and never changed. What did not change keeps its state.
 
-use super::one::Upstream;
-use super::settings::{UpstreamName, UpstreamOrigin, UpstreamSettings, is_hub};
 use crate::types::RepoName;
+use crate::upstream::one::Upstream;
+use crate::upstream::settings::{UpstreamName, UpstreamOrigin, UpstreamSettings, is_hub};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

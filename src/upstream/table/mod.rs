@@ -3,15 +3,20 @@
 //! A pull looks them up in memory, without a lock and without the store. A change is one transaction; the look-ups know it
 //! before it is answered.
 
-use super::error::UpstreamError;
-use super::known::{Known, ListedUpstream};
-use super::one::Upstream;
-use super::settings::{UpstreamName, UpstreamOrigin, UpstreamSettings};
-use super::{rows, rules};
+mod known;
+mod rows;
+
+pub use known::ListedUpstream;
+
 use crate::store::cause::carried;
 use crate::store::{Lane, Need, Store, Txn};
 use crate::types::{RepoName, wall_ms};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::one::Upstream;
+use crate::upstream::rules;
+use crate::upstream::settings::{UpstreamName, UpstreamOrigin, UpstreamSettings};
 use arc_swap::ArcSwap;
+use known::Known;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -334,5 +339,5 @@ impl ListedUpstream {
 }
 
 #[cfg(test)]
-#[path = "tests/table.rs"]
+#[path = "../tests/table.rs"]
 mod tests;
