@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{World, path};
+use super::{World, add_upstream, path};
 use crate::harness::content::sha256;
 use crate::harness::fake::Fake;
 use crate::harness::upstream::Upstream;
-use crate::harness::{SOON, Server, run_ok, until};
+use crate::harness::{SOON, Server, until};
 
 const LAYER: usize = 4 << 20;
 
@@ -48,18 +48,7 @@ async fn bytes_are_sent_as_they_come() {
     let image = fake.image("1.0", "amd64", 1, LAYER);
     let slow = Upstream::before(fake.port);
     let server = Server::start().await;
-    let (dir, url) = (server.dir(), format!("http://127.0.0.1:{}", slow.port));
-    run_ok(&[
-        "upstream",
-        "add",
-        "--data",
-        &dir,
-        "far",
-        "--url",
-        &url,
-        "--prefix",
-        "far.example",
-    ]);
+    add_upstream(&server, ("far", "far.example"), slow.port, &[]);
     server
         .anonymous()
         .get(&path("manifests/1.0"))
@@ -101,18 +90,7 @@ async fn what_came_is_not_fetched_again() {
     let image = fake.image("1.0", "amd64", 1, LAYER);
     let slow = Upstream::before(fake.port);
     let mut server = Server::start().await;
-    let (dir, url) = (server.dir(), format!("http://127.0.0.1:{}", slow.port));
-    run_ok(&[
-        "upstream",
-        "add",
-        "--data",
-        &dir,
-        "far",
-        "--url",
-        &url,
-        "--prefix",
-        "far.example",
-    ]);
+    add_upstream(&server, ("far", "far.example"), slow.port, &[]);
     server
         .anonymous()
         .get(&path("manifests/1.0"))

@@ -33,11 +33,7 @@ impl World {
 
     /// Adds another upstream.
     pub fn add(&self, name: &str, prefix: &str, port: u16, more: &[&str]) {
-        let (dir, url) = (self.server.dir(), format!("http://127.0.0.1:{port}"));
-        let mut args = vec!["upstream", "add", "--data", &dir, name];
-        args.extend(["--url", &url, "--prefix", prefix]);
-        args.extend(more);
-        run_ok(&args);
+        add_upstream(&self.server, (name, prefix), port, more);
     }
 
     /// Changes the upstream.
@@ -71,6 +67,15 @@ impl World {
             .status
             .success()
     }
+}
+
+/// Adds an upstream of this name and prefix, on a port of this machine.
+pub fn add_upstream(server: &Server, (name, prefix): (&str, &str), port: u16, more: &[&str]) {
+    let (dir, url) = (server.dir(), format!("http://127.0.0.1:{port}"));
+    let mut args = vec!["upstream", "add", "--data", &dir, name];
+    args.extend(["--url", &url, "--prefix", prefix]);
+    args.extend(more);
+    run_ok(&args);
 }
 
 pub fn path(rest: &str) -> String {

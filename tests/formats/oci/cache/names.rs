@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::World;
+use super::{World, add_upstream};
 use crate::harness::content::{push_image, sha256};
 use crate::harness::fake::Fake;
 use crate::harness::{Server, run, run_ok, text_of};
@@ -136,18 +136,7 @@ async fn readers_fill_and_nobody_else() {
     let fake = Fake::start();
     fake.image("1.0", "amd64", 1, 5_000);
     let server = Server::start_with(&["--mode", "standalone"], &[]).await;
-    let (dir, url) = (server.dir(), format!("http://127.0.0.1:{}", fake.port));
-    run_ok(&[
-        "upstream",
-        "add",
-        "--data",
-        &dir,
-        "far",
-        "--url",
-        &url,
-        "--prefix",
-        "far.example",
-    ]);
+    add_upstream(&server, ("far", "far.example"), fake.port, &[]);
     server.add_user(
         "ann",
         "correct horse battery",
@@ -164,6 +153,7 @@ async fn readers_fill_and_nobody_else() {
     assert_eq!(fake.asked().len(), 0);
     ann.get(url).await.expect(200);
     assert_eq!(fake.asked().len(), 1);
+    let dir = server.dir();
     let output = run(&["audit", "list", "--data", &dir, "--json"]);
     let told = text_of(&output);
     assert!(told.contains("far.example/team/app"), "{told}");
